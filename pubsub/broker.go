@@ -1,0 +1,124 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"math/bits"
+)
+
+// Broker carries events between the instances of a hub. Memory and Redis keep this contract, and one
+// suite of tests (TestMemoryKeepsTheContract, TestRedisKeepsTheContract) holds both to it.
+//
+// All methods may be called from any goroutine. Only those that take a context block.
+type Broker interface {
+	// Run connects and hands events to sink until ctx ends, then returns nil after its goroutines
+	// have. A server that is away, at the start or later, does not end it. Call it once.
+	Run(ctx context.Context, sink Sink) error
+
+	// Follow makes loop one of those that topic's events go to, until Unfollow, through every
+	// reconnect. It never blocks. done is called once, from another goroutine or before Follow
+	// returns: nil when events published from then on arrive, ErrUnavailable when that was not
+	// confirmed in time (the topic stays followed all the same and begins to arrive later).
+	// done must not block.
+	Follow(topic string, loop int, done func(error))
+
+	// Unfollow takes loop off topic. It never blocks. Leaving a topic that is not followed is
+	// harmless.
+	Unfollow(topic string, loop int)
+
+	// Publish hands out batch in order and answers each item in its place: a position (zero where
+	// the topic keeps no history) or an error. One item's error does not stop the next.
+	Publish(ctx context.Context, batch []Publication) []Result
+
+	// Replay reads what a topic's history holds after since.
+	Replay(ctx context.Context, topic string, since Position, limit int) (Replay, error)
+
+	// Ready is nil when the broker was seen working a moment ago, else why not. It never blocks.
+	Ready() error
+}
+
+// Sink takes what a Broker hands over. A broker calls it from one goroutine at a time; a Sink must not
+// block and must not keep loops' order across topics in mind: order is promised within one topic only.
+type Sink interface {
+	// Deliver hands one event to every loop in loops.
+	Deliver(ev *Event, loops Loops)
+
+	// Gap says that events of topic may have been lost for good. at is the position that the topic
+	// goes on from, or zero if the topic keeps no history.
+	Gap(topic string, loops Loops, at Position)
+}
+
+// Event is one message of a topic. It is shared by all who get it: nobody changes it.
+type Event struct {
+	Topic string
+	// Position is zero for events that are kept nowhere.
+	Position Position
+	// Before is the ID of the topic's event before this one: the link that shows a loss.
+	Before ID
+	Data   []byte
+}
+
+// Publication is one event on its way in.
+type Publication struct {
+	Topic string
+	Data  []byte
+	// Key, where not empty, makes a retry safe: a second publication with the same Topic, Caller
+	// and Key within five minutes is answered with the first one's result and not published again.
+	Key    string
+	Caller string
+}
+
+// Result is what became of one Publication.
+type Result struct {
+	Position Position
+	Err      error
+}
+
+// Replay is what a topic's history could serve.
+type Replay struct {
+	// Events are the topic's events after the position asked for, oldest first.
+	Events []*Event
+	// Head is the position of the topic's last event, or of the place before its first.
+	// Zero if the topic keeps no history.
+	Head Position
+	// Recovered is true only if Events holds every event between the position asked for and Head.
+	Recovered bool
+}
+
+var (
+	// ErrUnavailable: the server can't be reached now; nothing was published. Retry later.
+	ErrUnavailable = errors.New("broker unavailable")
+	// ErrUnknownOutcome: the answer got lost; the event may or may not have been published.
+	// Retry with an idempotency key, or accept a possible repetition.
+	ErrUnknownOutcome = errors.New("publish outcome unknown")
+	// ErrRefused: the server refused the command (out of memory, read only, no permission).
+	ErrRefused = errors.New("broker refused")
+)
+
+// Loops is a set of loop numbers, 0 to MaxLoops-1.
+type Loops uint64
+
+// MaxLoops is how many loops a Broker can tell apart.
+const MaxLoops = 64
+
+// With returns the set and loop.
+func (s Loops) With(loop int) Loops { return s | 1<<loop }
+
+// Without returns the set less loop.
+func (s Loops) Without(loop int) Loops { return s &^ (1 << loop) }
+
+// Has tells whether loop is in the set.
+func (s Loops) Has(loop int) bool { return s&(1<<loop) != 0 }
+
+// Len is the number of loops in the set.
+func (s Loops) Len() int { return bits.OnesCount64(uint64(s)) }
+
+// All calls yield for each loop of the set, lowest first: for loop := range s.All.
+func (s Loops) All(yield func(int) bool) {
+	for s != 0 {
+		if !yield(bits.TrailingZeros64(uint64(s))) {
+			return
+		}
+		s &= s - 1
+	}
+}
