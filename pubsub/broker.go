@@ -18,8 +18,8 @@ type Broker interface {
 	// Follow makes loop one of those that topic's events go to, until Unfollow, through every
 	// reconnect. It never blocks. done is called once, from another goroutine or before Follow
 	// returns: nil when events published from then on arrive, ErrUnavailable when that was not
-	// confirmed in time (the topic stays followed all the same and begins to arrive later).
-	// done must not block.
+	// confirmed in time (the topic stays followed all the same; when it begins to arrive, a Gap
+	// says so), or when Run has ended. done must not block.
 	Follow(topic string, loop int, done func(error))
 
 	// Unfollow takes loop off topic. It never blocks. Leaving a topic that is not followed is
@@ -27,7 +27,8 @@ type Broker interface {
 	Unfollow(topic string, loop int)
 
 	// Publish hands out batch in order and answers each item in its place: a position (zero where
-	// the topic keeps no history) or an error. One item's error does not stop the next.
+	// the topic keeps no history) or one of ErrBadEvent, ErrUnavailable, ErrUnknownOutcome and
+	// ErrRefused. One item's error does not stop the next.
 	Publish(ctx context.Context, batch []Publication) []Result
 
 	// Replay reads what a topic's history holds after since.
@@ -37,8 +38,8 @@ type Broker interface {
 	Ready() error
 }
 
-// Sink takes what a Broker hands over. A broker calls it from one goroutine at a time; a Sink must not
-// block and must not keep loops' order across topics in mind: order is promised within one topic only.
+// Sink takes what a Broker hands over. A broker calls it from one goroutine at a time, in order within
+// each topic; across topics there is none. A Sink must neither block nor call the broker back.
 type Sink interface {
 	// Deliver hands one event to every loop in loops.
 	Deliver(ev *Event, loops Loops)
@@ -61,7 +62,8 @@ type Event struct {
 // Publication is one event on its way in.
 type Publication struct {
 	Topic string
-	Data  []byte
+	// Data is one JSON value in UTF-8, handed on verbatim. The broker keeps it: nobody changes it.
+	Data []byte
 	// Key, where not empty, makes a retry safe: a second publication with the same Topic, Caller
 	// and Key within five minutes is answered with the first one's result and not published again.
 	Key    string

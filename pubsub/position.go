@@ -77,7 +77,8 @@ func (p Position) Append(dst []byte) []byte {
 	return strconv.AppendUint(dst, p.ID.Seq, 10)
 }
 
-// ParsePosition reads what String wrote. Anything else is ErrBadPosition.
+// ParsePosition reads what String wrote. Anything else is ErrBadPosition, another spelling too: equal
+// positions are equal strings.
 func ParsePosition(s string) (Position, error) {
 	if s == "0" {
 		return Start, nil
@@ -94,7 +95,11 @@ func ParsePosition(s string) (Position, error) {
 	if err != nil {
 		return Position{}, fmt.Errorf("%w: %q", ErrBadPosition, clip(s))
 	}
-	return Position{e, at}, nil
+	p := Position{e, at}
+	if string(p.Append(make([]byte, 0, 64))) != s {
+		return Position{}, fmt.Errorf("%w: %q", ErrBadPosition, clip(s))
+	}
+	return p, nil
 }
 
 // clip bounds what a stranger's string adds to an error.

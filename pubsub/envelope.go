@@ -1,0 +1,49 @@
+package pubsub
+
+import (
+	"encoding/binary"
+)
+
+// The envelope is how a hub sends an event that has a position, on its topic's channel:
+//
+//	byte 0      0x01, which no JSON text begins with
+//	1 to 8      epoch
+//	9 to 24     ID: milliseconds, sequence
+//	25 to 40    ID of the topic's event before, zero if there is none
+//	41 to end   data, verbatim
+//
+// Numbers are 64 bits, big endian. The publishing script writes it, see publish.lua.
+const (
+	envelopeMark = 0x01
+	envelopeHead = 1 + 5*8
+)
+
+// isEnvelope tells a hub's envelope from a backend's raw JSON.
+func isEnvelope(payload []byte) bool { return len(payload) > 0 && payload[0] == envelopeMark }
+
+// appendEnvelope appends ev in its envelope to dst.
+func appendEnvelope(dst []byte, ev *Event) []byte {
+	dst = append(dst, envelopeMark)
+	for _, n := range [...]uint64{
+		ev.Position.Epoch, ev.Position.ID.Ms, ev.Position.ID.Seq, ev.Before.Ms, ev.Before.Seq,
+	} {
+		dst = binary.BigEndian.AppendUint64(dst, n)
+	}
+	return append(dst, ev.Data...)
+}
+
+// parseEnvelope reads an envelope. The event's data lies in payload; its topic is left empty.
+// ok is false unless epoch and sequence are not zero and before lies before the ID.
+func parseEnvelope(payload []byte) (ev Event, ok bool) {
+	if len(payload) < envelopeHead || payload[0] != envelopeMark {
+		return Event{}, false
+	}
+	number := func(i int) uint64 { return binary.BigEndian.Uint64(payload[1+8*i:]) }
+	ev = Event{
+		Position: Position{number(0), ID{number(1), number(2)}},
+		Before:   ID{number(3), number(4)},
+		Data:     payload[envelopeHead:],
+	}
+	ok = ev.Position.Epoch != 0 && ev.Position.ID.Seq != 0 && ev.Before.Compare(ev.Position.ID) < 0
+	return ev, ok
+}

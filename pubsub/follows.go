@@ -1,0 +1,360 @@
+package pubsub
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// followBatch is how many channels one SUBSCRIBE names. The server answers a batch before it is sent
+// the next: a million at once overran its output buffer, and it never came to an end.
+const followBatch = 512
+
+// phase is how far Redis is with a topic, on the connection of now.
+type phase uint8
+
+const (
+	off     phase = iota
+	asking        // SUBSCRIBE sent, not acknowledged
+	on            // acknowledged
+	leaving       // UNSUBSCRIBE sent, not acknowledged
+)
+
+// follow is one topic's line in the table. A node may follow a million user topics: keep it small.
+type follow struct {
+	loops Loops
+	// left is when the lingering ends that began as the last loop left, in Unix nanoseconds; else 0.
+	left  int64
+	phase phase
+	// queued is true while the topic stands in the queue.
+	queued bool
+	// torn is true when a loop was told less than the truth: events may have been lost, or a Follow
+	// was answered ErrUnavailable. The next acknowledgement makes it a Gap.
+	torn bool
+}
+
+func (f follow) wanted() bool { return f.loops != 0 || f.left != 0 }
+
+// follows is the table of who follows what and how far Redis is with it. It sends nothing itself:
+// a connection's writer asks next for commands, its reader reports the answers. A topic has at most
+// one command under way, so a late UNSUBSCRIBE can't undo a fresh follow.
+type follows struct {
+	// Fixed at birth.
+	patience time.Duration // from Follow to its done(ErrUnavailable)
+	linger   time.Duration // from the last Unfollow to UNSUBSCRIBE
+	work     chan struct{} // wakes the connection's writer
+	alarm    chan struct{} // wakes keepTime
+
+	mu      sync.Mutex
+	topics  map[string]follow // by Redis channel
+	waiting map[string][]waiter
+	queue   []string // channels that may need a command
+	asked   int      // commands under way
+	live    bool     // a connection is there
+	closed  bool
+	// Both in order of time, because each has one duration for all.
+	patiences, lingers []deadline
+}
+
+// waiter is a Follow that waits for Redis.
+type waiter struct {
+	until int64
+	done  func(error)
+}
+
+// deadline says when to look at channel again, in Unix nanoseconds.
+type deadline struct {
+	at      int64
+	channel string
+}
+
+func newFollows(patience, linger time.Duration) *follows {
+	return &follows{
+		patience: patience,
+		linger:   linger,
+		work:     make(chan struct{}, 1),
+		alarm:    make(chan struct{}, 1),
+		topics:   map[string]follow{},
+		waiting:  map[string][]waiter{},
+	}
+}
+
+// wake makes the reader of c run again. A wake-up that waits already is enough.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// add makes loop a follower of topic. done is called as Broker.Follow says.
+func (t *follows) add(topic string, loop int, done func(error)) {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		done(ErrUnavailable)
+		return
+	}
+	channel := topicChannel(topic)
+	f := t.topics[channel]
+	f.loops = f.loops.With(loop)
+	f.left = 0
+	if t.live && f.phase == on {
+		t.topics[channel] = f
+		t.mu.Unlock()
+		done(nil)
+		return
+	}
+	until := time.Now().Add(t.patience).UnixNano()
+	t.waiting[channel] = append(t.waiting[channel], waiter{until, done})
+	t.remind(&t.patiences, deadline{until, channel})
+	t.enqueue(channel, &f)
+	t.topics[channel] = f
+	t.mu.Unlock()
+}
+
+// remove takes loop off topic. The last one leaves the topic lingering.
+func (t *follows) remove(topic string, loop int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	channel := topicChannel(topic)
+	f, ok := t.topics[channel]
+	if !ok || !f.loops.Has(loop) {
+		return
+	}
+	f.loops = f.loops.Without(loop)
+	if f.loops == 0 {
+		f.left = time.Now().Add(t.linger).UnixNano()
+		t.remind(&t.lingers, deadline{f.left, channel})
+	}
+	t.topics[channel] = f
+}
+
+// remind puts d behind the others in list and lets keepTime know if it is the first.
+func (t *follows) remind(list *[]deadline, d deadline) {
+	if *list = append(*list, d); len(*list) == 1 {
+		wake(t.alarm)
+	}
+}
+
+// enqueue has the writer look at the topic. The caller stores f.
+func (t *follows) enqueue(channel string, f *follow) {
+	if t.live && !f.queued {
+		f.queued = true
+		t.queue = append(t.queue, channel)
+		wake(t.work)
+	}
+}
+
+// loops is who follows channel's topic.
+func (t *follows) loops(channel string) Loops {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.topics[channel].loops
+}
+
+// len is the number of topics in the table.
+func (t *follows) len() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.topics)
+}
+
+// begin starts anew on a fresh connection, on which nothing is subscribed yet.
+func (t *follows) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.live, t.asked = true, 0
+	t.queue = make([]string, 0, len(t.topics))
+	for channel, f := range t.topics {
+		if !f.wanted() {
+			delete(t.topics, channel)
+			continue
+		}
+		f.torn = f.torn || f.phase == on
+		f.phase, f.queued = off, true
+		t.topics[channel] = f
+		t.queue = append(t.queue, channel)
+	}
+	wake(t.work)
+}
+
+// end says that the connection is gone.
+func (t *follows) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.live, t.queue = false, nil
+}
+
+// next is the next batch of commands; both are empty while there is nothing to do, or while the last
+// batch is not answered.
+func (t *follows) next() (subscribe, unsubscribe []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.live || t.asked > 0 {
+		return nil, nil
+	}
+	for len(t.queue) > 0 && len(subscribe)+len(unsubscribe) < followBatch {
+		channel := t.queue[0]
+		t.queue = t.queue[1:]
+		f, ok := t.topics[channel]
+		if !ok {
+			continue
+		}
+		f.queued = false
+		switch {
+		case f.phase == off && f.wanted():
+			f.phase = asking
+			subscribe = append(subscribe, channel)
+		case f.phase == off:
+			delete(t.topics, channel)
+			continue
+		case f.phase == on && !f.wanted():
+			f.phase = leaving
+			unsubscribe = append(unsubscribe, channel)
+		}
+		t.topics[channel] = f
+	}
+	if len(t.queue) == 0 {
+		t.queue = nil
+	}
+	t.asked = len(subscribe) + len(unsubscribe)
+	return subscribe, unsubscribe
+}
+
+// subscribed takes Redis's answer to SUBSCRIBE. Events published from now on arrive: the caller tells
+// done, and before it a Gap to loops if torn.
+func (t *follows) subscribed(channel string) (loops Loops, torn bool, done []waiter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.topics[channel]
+	if !ok || f.phase != asking {
+		return 0, false, nil
+	}
+	loops, torn, done = f.loops, f.torn, t.waiting[channel]
+	delete(t.waiting, channel)
+	f.phase, f.torn = on, false
+	t.answered(channel, &f)
+	t.topics[channel] = f
+	return loops, torn, done
+}
+
+// unsubscribed takes Redis's answer to UNSUBSCRIBE.
+func (t *follows) unsubscribed(channel string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.topics[channel]
+	if !ok || f.phase != leaving {
+		return
+	}
+	f.phase = off
+	t.answered(channel, &f)
+	if f.wanted() {
+		t.topics[channel] = f
+	} else {
+		delete(t.topics, channel)
+	}
+}
+
+// answered counts an answer down and looks at what was wished for the topic meanwhile.
+func (t *follows) answered(channel string, f *follow) {
+	if f.wanted() != (f.phase == on) {
+		t.enqueue(channel, f)
+	}
+	if t.asked--; t.asked == 0 && len(t.queue) > 0 {
+		wake(t.work)
+	}
+}
+
+// keepTime ends lingering and answers Follows that waited too long, until ctx ends.
+func (t *follows) keepTime(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.alarm:
+		case <-timer.C:
+		}
+		late, next := t.expire(time.Now().UnixNano())
+		for _, done := range late {
+			done(ErrUnavailable)
+		}
+		if next > 0 {
+			timer.Reset(time.Until(time.Unix(0, next)))
+		}
+	}
+}
+
+// expire takes what is due at now. late are the Follows to answer, next is when to come again, or 0.
+func (t *follows) expire(now int64) (late []func(error), next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for len(t.patiences) > 0 && t.patiences[0].at <= now {
+		late = append(late, t.overdue(t.patiences[0].channel, now)...)
+		t.patiences = t.patiences[1:]
+	}
+	if len(t.patiences) == 0 {
+		// Nobody waits. Let go of what a storm of Follows made grow: maps never shrink.
+		t.patiences, t.waiting = nil, map[string][]waiter{}
+	}
+	for len(t.lingers) > 0 && t.lingers[0].at <= now {
+		t.forget(t.lingers[0])
+		t.lingers = t.lingers[1:]
+	}
+	for _, list := range [...][]deadline{t.patiences, t.lingers} {
+		if len(list) > 0 && (next == 0 || list[0].at < next) {
+			next = list[0].at
+		}
+	}
+	return late, next
+}
+
+// overdue takes the Follows of channel that waited until now.
+func (t *follows) overdue(channel string, now int64) (late []func(error)) {
+	list := t.waiting[channel]
+	for len(list) > 0 && list[0].until <= now {
+		late = append(late, list[0].done)
+		list = list[1:]
+	}
+	if len(list) > 0 {
+		t.waiting[channel] = list
+	} else {
+		delete(t.waiting, channel)
+	}
+	if f, ok := t.topics[channel]; ok && len(late) > 0 {
+		f.torn = true
+		t.topics[channel] = f
+	}
+	return late
+}
+
+// forget ends the lingering that d tells of, if nobody came back to the topic since.
+func (t *follows) forget(d deadline) {
+	f, ok := t.topics[d.channel]
+	if !ok || f.left != d.at {
+		return
+	}
+	f.left = 0
+	if !t.live {
+		delete(t.topics, d.channel)
+		return
+	}
+	t.enqueue(d.channel, &f)
+	t.topics[d.channel] = f
+}
+
+// close answers every waiting Follow, and from now on each at once, with ErrUnavailable.
+func (t *follows) close() {
+	t.mu.Lock()
+	t.closed = true
+	waiting := t.waiting
+	t.waiting, t.patiences = nil, nil
+	t.mu.Unlock()
+	for _, list := range waiting {
+		for _, w := range list {
+			w.done(ErrUnavailable)
+		}
+	}
+}

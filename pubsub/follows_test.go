@@ -1,0 +1,263 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// server is a Redis as far as follows sees one: it knows what is subscribed and answers in order.
+type server struct {
+	subscribed map[string]bool
+	sent       []command
+}
+
+type command struct {
+	subscribe bool
+	channel   string
+}
+
+// take is the connection's writer: it sends what the table wants.
+func (s *server) take(table *follows) {
+	subscribe, unsubscribe := table.next()
+	for _, channel := range subscribe {
+		s.sent = append(s.sent, command{true, channel})
+	}
+	for _, channel := range unsubscribe {
+		s.sent = append(s.sent, command{false, channel})
+	}
+}
+
+// answer executes the oldest command and reports it, as the connection's reader does.
+func (s *server) answer(table *follows) {
+	c := s.sent[0]
+	s.sent = s.sent[1:]
+	if c.subscribe {
+		s.subscribed[c.channel] = true
+		_, _, done := table.subscribed(c.channel)
+		for _, w := range done {
+			w.done(nil)
+		}
+		return
+	}
+	delete(s.subscribed, c.channel)
+	table.unsubscribed(c.channel)
+}
+
+// TestTheServerEndsUpWithWhatIsFollowed does all that loops, the server and time can do, in any order:
+// done(nil) is only said while the server has the topic, and when all is quiet it has exactly the
+// topics that somebody follows.
+func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		table := newFollows(time.Nanosecond, time.Nanosecond)
+		redis := &server{subscribed: map[string]bool{}}
+		wanted := map[string]Loops{}
+		asked, answers := 0, 0
+		topic := rapid.SampledFrom([]string{"a", "b", "c"})
+		loop := rapid.IntRange(0, 2)
+		table.begin()
+		rt.Repeat(map[string]func(*rapid.T){
+			"follow": func(rt *rapid.T) {
+				topic, loop := topic.Draw(rt, "topic"), loop.Draw(rt, "loop")
+				wanted[topic] = wanted[topic].With(loop)
+				asked++
+				table.add(topic, loop, func(err error) {
+					answers++
+					if err == nil && !redis.subscribed[topicChannel(topic)] {
+						rt.Errorf("%s is not subscribed", topic)
+					}
+				})
+			},
+			"unfollow": func(rt *rapid.T) {
+				topic, loop := topic.Draw(rt, "topic"), loop.Draw(rt, "loop")
+				wanted[topic] = wanted[topic].Without(loop)
+				table.remove(topic, loop)
+			},
+			"send": func(*rapid.T) { redis.take(table) },
+			"answer": func(rt *rapid.T) {
+				if len(redis.sent) == 0 {
+					rt.Skip()
+				}
+				redis.answer(table)
+			},
+			"time": func(*rapid.T) {
+				late, _ := table.expire(time.Now().UnixNano())
+				for _, done := range late {
+					done(ErrUnavailable)
+				}
+			},
+			"reconnect": func(*rapid.T) {
+				table.end()
+				clear(redis.subscribed)
+				redis.sent = nil
+				table.begin()
+			},
+		})
+
+		table.expire(time.Now().Add(time.Hour).UnixNano())
+		for redis.take(table); len(redis.sent) > 0; redis.take(table) {
+			for len(redis.sent) > 0 {
+				redis.answer(table)
+			}
+		}
+		for topic, loops := range wanted {
+			if redis.subscribed[topicChannel(topic)] != (loops != 0) {
+				rt.Errorf("%s: followed by %b, subscribed: %t", topic, loops, redis.subscribed[topicChannel(topic)])
+			}
+			if loops == 0 {
+				delete(wanted, topic)
+			}
+		}
+		if table.len() != len(redis.subscribed) {
+			rt.Errorf("%d topics in the table, %d subscribed", table.len(), len(redis.subscribed))
+		}
+		if answers > asked {
+			rt.Errorf("%d answers to %d follows", answers, asked)
+		}
+	})
+}
+
+func TestTheLastUnfollowLingers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, redis := timed(t, 5*time.Second, 10*time.Second)
+		table.add("news", 0, func(error) {})
+		redis.take(table)
+		redis.answer(table)
+
+		table.remove("news", 0)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if redis.take(table); len(redis.sent) > 0 {
+			t.Error("unsubscribed after 9 s")
+		}
+		table.add("news", 1, func(error) {})
+		table.remove("news", 1)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		if redis.take(table); len(redis.sent) > 0 {
+			t.Error("the first lingering was not ended by a new follower")
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if redis.take(table); len(redis.sent) != 1 || redis.sent[0].subscribe {
+			t.Errorf("sent %v after 10 s", redis.sent)
+		}
+	})
+}
+
+func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, redis := timed(t, 5*time.Second, 10*time.Second)
+		began := time.Now()
+		var after time.Duration
+		var got error
+		table.add("news", 0, func(err error) { got, after = err, time.Since(began) })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if !errors.Is(got, ErrUnavailable) || after != 5*time.Second {
+			t.Errorf("got %v after %s", got, after)
+		}
+		redis.take(table)
+		if loops, torn, _ := table.subscribed("hub:t:news"); loops != 1 || !torn {
+			t.Errorf("confirmed late: loops %b, torn %t", loops, torn)
+		}
+	})
+}
+
+// timed is a table whose time passes, for a test in a bubble.
+func timed(t *testing.T, patience, linger time.Duration) (*follows, *server) {
+	table := newFollows(patience, linger)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- table.keepTime(ctx) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	table.begin()
+	return table, &server{subscribed: map[string]bool{}}
+}
+
+func TestTheNextBatchWaitsForTheAnswers(t *testing.T) {
+	table, redis := newFollows(time.Second, time.Second), &server{subscribed: map[string]bool{}}
+	for i := range followBatch + 1 {
+		table.add(strconv.Itoa(i), 0, func(error) {})
+	}
+	table.begin()
+	if redis.take(table); len(redis.sent) != followBatch {
+		t.Fatalf("a batch of %d", len(redis.sent))
+	}
+	for len(redis.sent) > 1 {
+		redis.answer(table)
+	}
+	if redis.take(table); len(redis.sent) != 1 {
+		t.Fatal("the next batch was sent before the last answer")
+	}
+	redis.answer(table)
+	if redis.take(table); len(redis.sent) != 1 {
+		t.Fatalf("a last batch of %d", len(redis.sent))
+	}
+}
+
+func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
+	table, redis := newFollows(time.Minute, time.Minute), &server{subscribed: map[string]bool{}}
+	table.begin()
+	table.add("confirmed", 0, func(error) {})
+	redis.take(table)
+	redis.answer(table)
+	table.add("asked", 0, func(error) {})
+	redis.take(table)
+	table.end()
+	table.add("new", 0, func(error) {})
+	table.begin()
+	table.next()
+	for topic, want := range map[string]bool{"confirmed": true, "asked": false, "new": false} {
+		if _, torn, _ := table.subscribed(topicChannel(topic)); torn != want {
+			t.Errorf("%s: torn is %t", topic, torn)
+		}
+	}
+}
+
+func TestClosingAnswersEveryFollow(t *testing.T) {
+	table := newFollows(time.Minute, time.Minute)
+	var got []error
+	done := func(err error) { got = append(got, err) }
+	table.add("news", 0, done)
+	table.add("news", 1, done)
+	table.close()
+	table.add("news", 2, done)
+	if len(got) != 3 {
+		t.Fatalf("%d answers", len(got))
+	}
+	for _, err := range got {
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// BenchmarkFollowedTopicMemory reports what a followed user topic costs, its name included.
+func BenchmarkFollowedTopicMemory(b *testing.B) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	table := newFollows(0, 0)
+	for i := range b.N {
+		table.add(fmt.Sprintf("user:%d", i), 0, func(error) {})
+	}
+	table.begin()
+	for subscribe, _ := table.next(); len(subscribe) > 0; subscribe, _ = table.next() {
+		for _, channel := range subscribe {
+			table.subscribed(channel)
+		}
+	}
+	table.expire(time.Now().UnixNano())
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(b.N), "B/topic")
+	runtime.KeepAlive(table)
+}

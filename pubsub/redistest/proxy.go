@@ -1,0 +1,169 @@
+package redistest
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// Way is a direction through a Proxy.
+type Way int
+
+// The ways.
+const (
+	ToServer Way = iota
+	ToClient
+	Both
+)
+
+func (w Way) covers(one Way) bool { return w == Both || w == one }
+
+// Proxy forwards TCP connections to a server and can stop doing so as a network does: without a word.
+type Proxy struct {
+	server   string
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu     sync.Mutex
+	thawed *sync.Cond
+	frozen [2]bool // by Way
+	chunk  int     // most bytes forwarded at once, 0 for any
+	conns  map[net.Conn]bool
+	closed bool
+}
+
+// NewProxy listens on a loopback port until the test ends.
+func NewProxy(t testing.TB, server string) *Proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{server: server, listener: l, conns: map[net.Conn]bool{}}
+	p.thawed = sync.NewCond(&p.mu)
+	p.running.Go(p.accept)
+	t.Cleanup(p.close)
+	return p
+}
+
+// Addr is host:port.
+func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// URL is the proxy's address as a REDIS_URL.
+func (p *Proxy) URL() string { return "redis://" + p.Addr() }
+
+// Freeze stops forwarding that way, on open and new connections, until Thaw. Nothing is closed and
+// nothing is lost.
+func (p *Proxy) Freeze(way Way) { p.set(way, true) }
+
+// Thaw ends Freeze.
+func (p *Proxy) Thaw(way Way) { p.set(way, false) }
+
+func (p *Proxy) set(way Way, frozen bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range []Way{ToServer, ToClient} {
+		if way.covers(one) {
+			p.frozen[one] = frozen
+		}
+	}
+	p.thawed.Broadcast()
+}
+
+// Chunk bounds how many bytes are forwarded at once; 1 delivers byte by byte, 0 ends it.
+func (p *Proxy) Chunk(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.chunk = n
+}
+
+// Reset ends every open connection with an RST, both ways.
+func (p *Proxy) Reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+	}
+}
+
+func (p *Proxy) close() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	p.closed = true
+	for c := range p.conns {
+		_ = c.Close()
+	}
+	p.thawed.Broadcast()
+	p.mu.Unlock()
+	p.running.Wait()
+}
+
+func (p *Proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		server, err := net.Dial("tcp", p.server)
+		if err != nil {
+			_ = client.Close()
+			continue
+		}
+		p.track(client, server)
+		p.running.Go(func() { p.forward(server, client, ToServer) })
+		p.running.Go(func() { p.forward(client, server, ToClient) })
+	}
+}
+
+func (p *Proxy) track(conns ...net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		p.conns[c] = true
+		if p.closed {
+			_ = c.Close()
+		}
+	}
+}
+
+// forward copies until either end is closed, then closes both.
+func (p *Proxy) forward(to, from net.Conn, way Way) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		if n > 0 && p.write(to, buf[:n], way) != nil || err != nil {
+			break
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range []net.Conn{to, from} {
+		_ = c.Close()
+		delete(p.conns, c)
+	}
+}
+
+// write waits for a thaw, then writes data in chunks.
+func (p *Proxy) write(to net.Conn, data []byte, way Way) error {
+	for len(data) > 0 {
+		p.mu.Lock()
+		for p.frozen[way] && !p.closed {
+			p.thawed.Wait()
+		}
+		n, closed := len(data), p.closed
+		if p.chunk > 0 {
+			n = min(n, p.chunk)
+		}
+		p.mu.Unlock()
+		if closed {
+			return io.ErrClosedPipe
+		}
+		if _, err := to.Write(data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
+	}
+	return nil
+}

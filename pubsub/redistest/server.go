@@ -1,0 +1,140 @@
+// Package redistest runs a real redis-server for a test, and a proxy before it that fails on demand.
+package redistest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Required is the environment variable that, set to 1, makes a missing redis-server a failure
+// instead of a skip.
+const Required = "WSHUB_REQUIRE_REDIS"
+
+// patience is how long a server may take to start. One that loads nothing takes 20 ms.
+const patience = 20 * time.Second
+
+// Server is a redis-server of the test's own, on a loopback port that stays the same through Kill and
+// Restart. It is killed when the test ends. Its methods fail the test on errors.
+type Server struct {
+	t    testing.TB
+	dir  string
+	port string
+	args []string
+	cmd  *exec.Cmd // nil while it is killed
+	gone chan struct{}
+}
+
+// Start runs a server that keeps nothing on disk; args come behind that on its command line and may
+// say otherwise. Without a redis-server in PATH the test is skipped, see Required.
+func Start(t testing.TB, args ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv(Required) == "1" {
+			t.Fatalf("no redis-server, and %s=1: %v", Required, err)
+		}
+		t.Skip("no redis-server in PATH")
+	}
+	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), args: args}
+	s.Restart()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return "127.0.0.1:" + s.port }
+
+// URL is the server's address as a REDIS_URL.
+func (s *Server) URL() string { return "redis://" + s.Addr() }
+
+// Restart starts the server anew, on the same port and directory, after a Kill or by one. It returns
+// when the server accepts connections.
+func (s *Server) Restart() {
+	s.t.Helper()
+	s.Kill()
+	args := append([]string{
+		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+	}, s.args...)
+	cmd := exec.Command("redis-server", args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	accepting, gone := make(chan struct{}), make(chan struct{})
+	var text strings.Builder
+	go func() {
+		defer close(gone)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			fmt.Fprintln(&text, lines.Text())
+			if strings.Contains(lines.Text(), "Ready to accept connections") {
+				close(accepting)
+				break
+			}
+		}
+		_, _ = io.Copy(io.Discard, out)
+		_ = cmd.Wait()
+	}()
+	s.cmd, s.gone = cmd, gone
+	select {
+	case <-accepting:
+	case <-gone:
+		s.t.Fatalf("redis-server ended:\n%s", text.String())
+	case <-time.After(patience):
+		s.t.Fatalf("redis-server is not ready after %s", patience)
+	}
+}
+
+// Kill ends the server by SIGKILL and waits until it is gone.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.gone
+	s.cmd = nil
+}
+
+// Freeze stops the server's process, without closing anything, until Thaw.
+func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+
+// Thaw ends Freeze.
+func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(sig os.Signal) {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// CLI runs redis-cli with args against the server and returns what it printed, less the last newline.
+func (s *Server) CLI(args ...string) string {
+	s.t.Helper()
+	out, err := exec.Command("redis-cli", append([]string{"-p", s.port}, args...)...).CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("redis-cli %q: %v\n%s", args, err, out)
+	}
+	return strings.TrimSuffix(string(out), "\n")
+}

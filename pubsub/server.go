@@ -1,0 +1,67 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+)
+
+// checkServer warns, once, of a server that can't keep what this package promises. INFO tells all of
+// it; a server that forbids INFO is left unchecked.
+func (r *Redis) checkServer(ctx context.Context) {
+	if r.checked.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.ProbeEvery)
+	defer cancel()
+	info, err := r.prober.Info(ctx).Result()
+	if err != nil {
+		if redis.IsPermissionError(err) {
+			r.checked.Store(true)
+		}
+		return
+	}
+	r.checked.Store(true)
+	for _, trouble := range troubles(info) {
+		r.cfg.Log.Warn().Str("redis", r.opt.Addr).Msg(trouble)
+	}
+}
+
+// troubles reads INFO's text.
+func troubles(info string) (list []string) {
+	version, policy := infoField(info, "redis_version"), infoField(info, "maxmemory_policy")
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err == nil && n < 7 {
+		list = append(list, fmt.Sprintf("redis is version %s: at least 7.0 is needed", version))
+	}
+	if policy != "" && policy != "noeviction" {
+		list = append(list, fmt.Sprintf("redis has maxmemory-policy %s: it may evict history; set noeviction", policy))
+	}
+	return list
+}
+
+// infoField is the value of name in INFO's lines of name:value, or "".
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// LogClient sends what the Redis client library logs by itself to log, at debug level: all of it
+// shows in this package's own errors too. The setting holds for the process: call it once, before
+// NewRedis.
+func LogClient(log zerolog.Logger) { redis.SetLogger(clientLog{log}) }
+
+type clientLog struct{ log zerolog.Logger }
+
+// Printf implements the client library's logging interface.
+func (l clientLog) Printf(_ context.Context, format string, v ...any) {
+	l.log.Debug().Msgf(format, v...)
+}

@@ -1,0 +1,69 @@
+package pubsub
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Drop is why a message from Redis, or a publication, was thrown away.
+type Drop uint8
+
+// The reasons.
+const (
+	BadUTF8     Drop = iota // not UTF-8
+	BadJSON                 // not one JSON value
+	TooBig                  // longer than MaxMessage
+	BadEnvelope             // on a topic's channel, starting like an envelope, but none
+	BadAddress              // on hub:to, but not {"to":{"user":…}|{"topic":…},"data":…}
+	numDrops
+)
+
+var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address"}
+
+// String is the drop's name in metrics and logs.
+func (d Drop) String() string { return dropNames[d] }
+
+// stats counts what a broker did. Any goroutine may count.
+type stats struct {
+	received, delivered, gaps, reconnects atomic.Uint64
+	drops                                 [numDrops]atomic.Uint64
+	unavailable, unknown, refused         atomic.Uint64
+}
+
+// Snapshot is a broker's state and counters at one moment. Counters start at zero with the broker.
+type Snapshot struct {
+	// Received counts messages taken from Redis, probes among them.
+	Received uint64
+	// Delivered counts events handed to the Sink, Gaps the calls of Sink.Gap.
+	Delivered, Gaps uint64
+	// Drops counts what was thrown away, by Drop.String.
+	Drops map[string]uint64
+	// Reconnects counts the subscriber's connections that ended, and attempts that came to none.
+	Reconnects uint64
+	// Followed is the number of topics in the table, lingering ones among them.
+	Followed int
+	// ProbeAge is the time since a probe last came back, or since the broker started.
+	// Always 0 in Memory.
+	ProbeAge time.Duration
+	// PublishErrors counts publications that failed: unavailable, unknown_outcome, refused.
+	PublishErrors map[string]uint64
+}
+
+func (s *stats) snapshot() Snapshot {
+	drops := make(map[string]uint64, numDrops)
+	for d := range s.drops {
+		drops[dropNames[d]] = s.drops[d].Load()
+	}
+	return Snapshot{
+		Received:   s.received.Load(),
+		Delivered:  s.delivered.Load(),
+		Gaps:       s.gaps.Load(),
+		Drops:      drops,
+		Reconnects: s.reconnects.Load(),
+		PublishErrors: map[string]uint64{
+			"unavailable":     s.unavailable.Load(),
+			"unknown_outcome": s.unknown.Load(),
+			"refused":         s.refused.Load(),
+		},
+	}
+}
