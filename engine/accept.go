@@ -1,0 +1,129 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"github.com/lesismal/nbio"
+)
+
+// accept takes connections from the listener until it is closed, and registers them with nbio.
+func (s *Server) accept() {
+	pause := time.Duration(0)
+	for {
+		conn, err := s.listener.AcceptTCP()
+		switch {
+		case err == nil:
+			pause = 0
+			s.register(conn)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default: // out of descriptors or memory: give the loops time to close something
+			s.dropped.add("accept_error")
+			s.log.Warn().Err(err).Msg("can't accept connections")
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			select {
+			case <-time.After(pause):
+			case <-s.ending:
+			}
+		}
+	}
+}
+
+// register hands conn to its loop.
+func (s *Server) register(conn *net.TCPConn) {
+	s.accepted.Add(1)
+	over := s.sockets.Add(1) - int64(s.cfg.MaxConnections)
+	if over > overflowSlots {
+		s.sockets.Add(-1)
+		s.dropped.add("overflow")
+		_ = conn.SetLinger(0)
+		_ = conn.Close()
+		return
+	}
+	nb, err := nbio.NBConn(conn)
+	if err == nil && nb.Hash() >= nbio.MaxOpenFiles { // nbio's table has no place for it
+		_ = nb.Close()
+		err = syscall.EMFILE
+	}
+	if err != nil {
+		s.sockets.Add(-1)
+		_ = conn.Close()
+		s.dropped.add("file_limit")
+		s.log.Warn().Err(err).Msg("can't take a connection over")
+		return
+	}
+	l := s.loops[nb.Hash()%len(s.loops)]
+	l.mu.Lock()
+	l.opened = append(l.opened, arrival{nb, over > 0})
+	l.mu.Unlock()
+
+	s.lockSettled()
+	_, err = s.nb.AddConn(nb)
+	s.registering.Unlock()
+	if err != nil { // nbio has closed it, and onClose counts it
+		s.dropped.add("register_error")
+		s.log.Warn().Err(err).Msg("can't register a connection")
+	}
+}
+
+// lockSettled takes s.registering at a time when no poller is in a batch of events that could name a
+// descriptor closed meanwhile.
+func (s *Server) lockSettled() {
+	s.registering.Lock()
+	for len(s.stale) > 0 {
+		loops := s.stale
+		s.stale = nil
+		s.registering.Unlock()
+		for _, l := range loops {
+			l.settle()
+		}
+		s.registering.Lock()
+	}
+}
+
+// settle waits until the batch of events that the poller is in now is over. A turn may be part of that
+// batch, the turn after it is not.
+func (l *Loop) settle() {
+	for range 2 {
+		done := make(chan struct{})
+		if !l.Post(func() { close(done) }) {
+			return
+		}
+		<-done
+	}
+}
+
+// onClose runs on a goroutine of nbio's.
+func (s *Server) onClose(nb *nbio.Conn, _ error) {
+	if !nb.IsTCP() {
+		return
+	}
+	s.sockets.Add(-1)
+	l := s.loops[nb.Hash()%len(s.loops)]
+	l.mu.Lock()
+	l.closed = append(l.closed, nb)
+	l.mu.Unlock()
+	l.wake()
+}
+
+// listen opens the public address. Keepalive is off: the heartbeat does its work.
+func listen(ctx context.Context, addr string, sendBuffer int) (*net.TCPListener, error) {
+	lc := net.ListenConfig{
+		KeepAlive: -1,
+		Control: func(_, _ string, rc syscall.RawConn) (err error) {
+			ctl := rc.Control(func(fd uintptr) {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, sendBuffer)
+			})
+			return errors.Join(ctl, err)
+		},
+	}
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	return ln.(*net.TCPListener), nil
+}

@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"syscall"
+	"time"
+)
+
+// lingerTime bounds how long a closing connection may take to send its last bytes, and then its peer to
+// answer our FIN.
+const lingerTime = 2 * time.Second
+
+// Close ends c: the Peer is told, then the client by a Close frame with cause's code, behind what is
+// queued. With code 1006, or where a slow consumer's queue is full, the client is cut without a word.
+// Closing twice is harmless.
+func (c *Conn) Close(cause *Cause) {
+	switch {
+	case c.state < open:
+		c.cut()
+	case c.state > open:
+	case cause.Code == 1006, c.queued > 0 && (cause == SlowConsumer || cause == BacklogLimit):
+		c.finish(cause)
+		c.cut()
+	default:
+		c.end(cause, AppendClose(nil, cause.Code, cause.Reason))
+	}
+}
+
+// end sends a last frame and begins to leave.
+func (c *Conn) end(cause *Cause, frame []byte) {
+	if c.state != open {
+		return
+	}
+	c.finish(cause)
+	c.send(frame)
+	c.leave()
+}
+
+// finish takes c out of the open ones and tells its Peer.
+func (c *Conn) finish(cause *Cause) {
+	l := c.loop
+	c.state = closing
+	c.release()
+	if c.counted {
+		c.counted = false
+		l.count.open.Add(-1)
+		l.count.closed.add(cause.Name)
+		peer := c.peer
+		c.peer = nil
+		peer.Closed(cause)
+	}
+}
+
+// release gives back what c holds for input and for callbacks.
+func (c *Conn) release() {
+	c.hs = nil
+	c.in.drop()
+	c.countHeld(0)
+	delete(c.loop.emptied, c)
+}
+
+// leave shuts our side as soon as the last bytes are out, and goes on to linger. Called at each tick while
+// they are not.
+func (c *Conn) leave() {
+	if c.state != closing {
+		return
+	}
+	l := c.loop
+	if c.queued > 0 {
+		if c.leaving++; c.leaving > uint8(ticks(lingerTime)) {
+			c.cut()
+			return
+		}
+		l.conns.set(c, 1)
+		return
+	}
+	if c.alive() {
+		_ = syscall.Shutdown(c.nb.Hash(), syscall.SHUT_WR)
+	}
+	c.state = lingering
+	l.conns.set(c, ticks(lingerTime))
+}
+
+// cut ends the connection at once: what the kernel still holds is thrown away. nbio closes the descriptor
+// on the hang-up that follows.
+func (c *Conn) cut() {
+	if c.state == ended {
+		return
+	}
+	if c.counted {
+		c.finish(PeerGone)
+	}
+	c.state = ended
+	c.loop.conns.remove(c)
+	if c.alive() {
+		fd := c.nb.Hash()
+		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
+		_ = syscall.Shutdown(fd, syscall.SHUT_RDWR)
+	}
+}
+
+// gone is called when nbio has closed the descriptor.
+func (c *Conn) gone() {
+	l := c.loop
+	if c.counted {
+		c.finish(PeerGone)
+	}
+	c.release()
+	c.state = ended
+	l.conns.remove(c)
+	if c.queued > 0 {
+		l.count.backlog.Add(-int64(c.queued))
+		c.queued = 0
+		delete(l.backlogs, c)
+	}
+}

@@ -1,0 +1,130 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/lesismal/nbio"
+	"github.com/rs/zerolog"
+)
+
+// Config shapes a Server. The zero value of each field stands for its default.
+type Config struct {
+	// Addr is where to listen, host:port. Default 127.0.0.1:3000. Port 0 takes a free one.
+	Addr string
+	// Path is the only path that is upgraded. Default /notification.
+	Path string
+	// Origins are the browser origins let in besides the Host's own and loopback ones.
+	Origins *Origins
+
+	// Pollers is the number of loops, 1 to MaxPollers. Default GOMAXPROCS.
+	Pollers int
+	// MaxConnections bounds open sockets; more are answered 503. Default: the open-file limit less
+	// a reserve. More than that is an error of New.
+	MaxConnections int
+	// ReadBuffer is the size of each loop's read buffer in bytes. Default 64 KiB.
+	ReadBuffer int
+	// SendBuffer is SO_SNDBUF in bytes; Linux doubles it. It bounds what the kernel hides of a slow
+	// consumer's backlog. Default 128 KiB.
+	SendBuffer int
+
+	// MaxMessage bounds one message, all its fragments together, in bytes. Default 64 KiB.
+	MaxMessage int
+	// MaxQueued bounds what waits for one connection in bytes, beyond the kernel's buffer; over it
+	// the connection is cut as a slow consumer. Default 256 KiB.
+	MaxQueued int
+	// MaxPartial and MaxBacklog bound, over all connections, half-received messages and queued
+	// output in bytes; over them the largest holders are cut. Default 256 MiB and 1 GiB.
+	MaxPartial, MaxBacklog int64
+
+	// Heartbeat is the time between two pings to one connection. Nothing heard in one such time
+	// after a ping means that the peer is dead. At least 100 ms. Default 25 s.
+	Heartbeat time.Duration
+	// HandshakeTimeout bounds the opening handshake. Default 10 s.
+	HandshakeTimeout time.Duration
+	// MessageTimeout bounds the time between a message's first byte and its last. Default 30 s.
+	MessageTimeout time.Duration
+
+	// Log takes what an operator should know; its zero value is silent.
+	Log zerolog.Logger
+}
+
+const (
+	// MaxPollers is the largest Config.Pollers.
+	MaxPollers = 64
+	// maxHead bounds the HTTP head of a handshake, and what a client sends before the answer.
+	maxHead = 8 << 10
+	// fileReserve is kept from connections for everything else that needs a descriptor: Redis, the
+	// control port, logs, epoll, and overflowSlots.
+	fileReserve = 384
+	// overflowSlots is how many connections over the limit may wait at one time for their 503.
+	overflowSlots = 128
+)
+
+// ConnectionLimit is the largest MaxConnections that this process's open-file limit allows.
+func ConnectionLimit() int {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		return 1024 - fileReserve
+	}
+	files := min(lim.Cur, uint64(nbio.MaxOpenFiles)) // nbio's table has a slot per descriptor
+	return max(int(files)-fileReserve, 1)
+}
+
+// withDefaults returns cfg with defaults for zero fields, or an error that names the bad field.
+func (cfg Config) withDefaults() (Config, error) {
+	def(&cfg.Addr, "127.0.0.1:3000")
+	def(&cfg.Path, "/notification")
+	def(&cfg.Pollers, min(runtime.GOMAXPROCS(0), MaxPollers))
+	limit := ConnectionLimit()
+	def(&cfg.MaxConnections, limit)
+	def(&cfg.ReadBuffer, 64<<10)
+	def(&cfg.SendBuffer, 128<<10)
+	def(&cfg.MaxMessage, 64<<10)
+	def(&cfg.MaxQueued, 256<<10)
+	def(&cfg.MaxPartial, 256<<20)
+	def(&cfg.MaxBacklog, 1<<30)
+	def(&cfg.Heartbeat, 25*time.Second)
+	def(&cfg.HandshakeTimeout, 10*time.Second)
+	def(&cfg.MessageTimeout, 30*time.Second)
+
+	if _, _, err := net.SplitHostPort(cfg.Addr); err != nil {
+		return cfg, fmt.Errorf("addr %q: %w", cfg.Addr, err)
+	}
+	if cfg.Path[0] != '/' {
+		return cfg, fmt.Errorf("path %q: must begin with /", cfg.Path)
+	}
+	if cfg.MaxConnections > limit {
+		return cfg, fmt.Errorf("max connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", cfg.MaxConnections, limit)
+	}
+	return cfg, errors.Join(
+		within("pollers", cfg.Pollers, 1, MaxPollers),
+		within("max connections", cfg.MaxConnections, 1, limit),
+		within("read buffer", cfg.ReadBuffer, 4<<10, 16<<20),
+		within("send buffer", cfg.SendBuffer, 4<<10, 64<<20),
+		within("max message", cfg.MaxMessage, 1, 64<<20),
+		within("max queued", cfg.MaxQueued, 1<<10, 256<<20),
+		within("max partial", cfg.MaxPartial, 1<<10, 1<<40),
+		within("max backlog", cfg.MaxBacklog, 1<<10, 1<<40),
+		within("heartbeat", cfg.Heartbeat, tick, 24*time.Hour),
+		within("handshake timeout", cfg.HandshakeTimeout, tick, time.Hour),
+		within("message timeout", cfg.MessageTimeout, tick, time.Hour),
+	)
+}
+
+func def[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+func within[T int | int64 | time.Duration](name string, v, low, high T) error {
+	if v < low || v > high {
+		return fmt.Errorf("%s %v: must be %v to %v", name, v, low, high)
+	}
+	return nil
+}

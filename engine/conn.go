@@ -1,0 +1,208 @@
+package engine
+
+import (
+	"errors"
+	"net/netip"
+	"syscall"
+
+	"github.com/lesismal/nbio"
+)
+
+// Peer is what lives behind one open connection. The engine calls it on the connection's loop.
+type Peer interface {
+	// Message takes one complete message, op being OpText or OpBinary. payload is valid only until
+	// Message returns; the text of an OpText is valid UTF-8.
+	Message(op Opcode, payload []byte)
+	// Closed is the last call: nothing can be written any more.
+	Closed(cause *Cause)
+}
+
+type state uint8
+
+const (
+	arriving  state = iota // the HTTP head arrives
+	deciding               // the Handler has the Handshake
+	open                   // the Peer has the connection
+	closing                // our last bytes wait to leave
+	lingering              // our side is shut; input is thrown away until the peer's FIN
+	ended                  // shut both ways, or closed by nbio
+)
+
+// Conn is one client's connection. All its methods are to be called on its loop.
+type Conn struct {
+	links[*Conn]
+	state   state
+	pinged  bool  // a ping went out that nothing has followed yet
+	counted bool  // in counters.open
+	leaving uint8 // ticks spent in closing
+	nb      *nbio.Conn
+	loop    *Loop
+	peer    Peer
+	in      reader
+	hs      *opening // nil once open
+	queued  int32    // bytes with nbio that the kernel has not taken
+	held    int32    // the reader's memory as last counted
+}
+
+// Loop is the loop that owns c.
+func (c *Conn) Loop() *Loop { return c.loop }
+
+// Queued is how many bytes wait for the kernel to take them.
+func (c *Conn) Queued() int { return int(c.queued) }
+
+// RemoteAddr is the peer's address as the socket knows it.
+func (c *Conn) RemoteAddr() netip.Addr {
+	addr, err := netip.ParseAddrPort(c.nb.RemoteAddr().String())
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Addr().Unmap()
+}
+
+// readsPerEvent bounds one connection's turn. More than two, because after a FIN nbio closes as soon as
+// we return: what is not read then is lost.
+const readsPerEvent = 16
+
+// readable reads what is there and works on it.
+func (c *Conn) readable() {
+	defer func() {
+		if r := recover(); r != nil {
+			c.loop.recovered(c, r)
+		}
+	}()
+	l := c.loop
+	for range readsPerEvent {
+		n, err := c.nb.Read(l.buf)
+		if n > 0 {
+			l.count.bytesIn.Add(uint64(n))
+			c.pinged = false
+			c.receive(l.buf[:n])
+		}
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil || n < len(l.buf) {
+			return // an error's own event closes the connection
+		}
+	}
+}
+
+func (c *Conn) receive(data []byte) {
+	switch c.state {
+	case arriving:
+		c.receiveHead(data)
+	case deciding:
+		c.holdBehindHead(data)
+	case open:
+		if c.hs != nil { // what came behind the head is not worked off yet
+			c.holdBehindHead(data)
+			return
+		}
+		c.receiveFrames(data)
+	case closing, lingering, ended: // thrown away
+	}
+}
+
+func (c *Conn) receiveFrames(data []byte) {
+	l := c.loop
+	for c.state == open {
+		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage)
+		if err != nil {
+			c.refuseFrame(err)
+			return
+		}
+		if !more {
+			break
+		}
+		data = rest
+		l.count.framesIn.Add(1)
+		c.handle(m)
+	}
+	if c.in.p != nil || c.held != 0 {
+		c.countHeld(int32(c.in.held()))
+	}
+}
+
+func (c *Conn) handle(m message) {
+	switch m.op {
+	case OpText, OpBinary:
+		c.peer.Message(m.op, m.payload)
+	case OpPing:
+		var buf [2 + 125]byte
+		c.send(AppendFrame(buf[:0], OpPong, m.payload))
+	case OpClose:
+		code, _, err := parseClose(m.payload)
+		if err != nil {
+			c.refuseFrame(err)
+			return
+		}
+		if code == 1005 {
+			c.end(ByPeer, AppendFrame(nil, OpClose, nil))
+		} else {
+			c.end(ByPeer, AppendClose(nil, code, ""))
+		}
+	}
+}
+
+// refuseFrame ends c for what its peer sent.
+func (c *Conn) refuseFrame(err *protocolError) {
+	cause := ProtocolError
+	switch err.code {
+	case InvalidText.Code:
+		cause = InvalidText
+	case TooBig.Code:
+		cause = TooBig
+	}
+	c.end(cause, AppendClose(nil, err.code, err.reason))
+}
+
+// countHeld keeps account of the memory that half-received messages hold.
+func (c *Conn) countHeld(held int32) {
+	l := c.loop
+	l.count.partial.Add(int64(held - c.held))
+	c.held = held
+	if held == 0 {
+		delete(l.partials, c)
+		return
+	}
+	if _, ok := l.partials[c]; !ok {
+		l.partials[c] = l.conns.now
+	}
+	if limit := l.srv.cfg.MaxPartial / int64(len(l.srv.loops)); l.count.partial.Load() > limit {
+		relieve(l.partials, func(c *Conn) int32 { return c.held }, l.count.partial.Load()-limit*3/4, PartialLimit)
+	}
+}
+
+// due is called when c's time in the wheel has come.
+func (c *Conn) due() {
+	switch c.state {
+	case arriving:
+		c.refuse(&Refusal{Status: 408, Reason: "handshake not completed in time"})
+	case deciding:
+		c.refuse(&Refusal{Status: 503, Reason: "no decision in time, try again"})
+	case open:
+		c.heartbeat()
+	case closing:
+		c.leave()
+	case lingering, ended:
+		c.cut()
+	}
+}
+
+// ping is the one ping frame that all connections share.
+var ping = []byte{0x89, 0x00}
+
+// heartbeat sends a ping; if nothing was heard since the last one, the peer is dead.
+func (c *Conn) heartbeat() {
+	if c.pinged {
+		c.Close(HeartbeatMissed)
+		return
+	}
+	c.pinged = true
+	c.loop.count.pings.Add(1)
+	c.loop.conns.set(c, ticks(c.loop.srv.cfg.Heartbeat))
+	c.send(ping)
+}
+
+// Peer is what Accept was given, nil before and after.
+func (c *Conn) Peer() Peer { return c.peer }

@@ -1,0 +1,236 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/lesismal/nbio"
+)
+
+// Loop is one event loop. It owns its connections and everything that hangs on them.
+//
+// Methods marked "on the loop" may only be called from there: from a Peer's or Handler's methods, or from
+// a func given to Post or After. The others may be called from anywhere.
+type Loop struct {
+	// Index is the loop's number, 0 to Config.Pollers-1.
+	Index int
+
+	srv    *Server
+	wakeFD int // the far end of the socket pair that wakes the poller
+
+	// Guarded by mu.
+	mu     sync.Mutex
+	inbox  []func()
+	opened []arrival    // registered with nbio, not yet seen by the loop
+	closed []*nbio.Conn // closed by nbio
+	ended  bool
+
+	// Shared, atomic.
+	woken    atomic.Bool // a wake-up byte is on its way
+	lastTurn atomic.Int64
+	now      atomic.Uint32 // ticks since the server began; written by the ticker
+	count    counters
+
+	// Owned by the loop.
+	jobs     []func() // the inbox's other half: the two are swapped
+	buf      []byte   // what was just read
+	out      []byte   // what is just written; reused
+	heads    headParser
+	conns    wheel[*Conn]
+	timers   wheel[*Timer]
+	partials map[*Conn]uint32 // mid-message since that tick
+	backlogs map[*Conn]struct{}
+	emptied  map[*Conn]func() // to be called when nothing is queued any more
+	random   *rand.Rand
+}
+
+func newLoop(s *Server, index int) *Loop {
+	return &Loop{
+		Index:    index,
+		srv:      s,
+		wakeFD:   -1,
+		buf:      make([]byte, s.cfg.ReadBuffer),
+		partials: make(map[*Conn]uint32),
+		backlogs: make(map[*Conn]struct{}),
+		emptied:  make(map[*Conn]func()),
+		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
+	}
+}
+
+// Post runs f on the loop, after everything posted before it. It never blocks. After the server's end f
+// is dropped and Post returns false. A job should do a few hundred writes at most and Post the rest, so
+// that reads are served in between.
+func (l *Loop) Post(f func()) bool {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		return false
+	}
+	l.inbox = append(l.inbox, f)
+	l.mu.Unlock()
+	l.wake()
+	return true
+}
+
+// Timer is a pending call of After.
+type Timer struct {
+	links[*Timer]
+	f func()
+}
+
+// After runs f on the loop in d, to within 100 ms. On the loop.
+func (l *Loop) After(d time.Duration, f func()) *Timer {
+	t := &Timer{f: f}
+	l.timers.set(t, ticks(d))
+	return t
+}
+
+// Stop forgets t. Stopping a nil, a fired or a stopped timer is harmless. On the loop.
+func (l *Loop) Stop(t *Timer) {
+	if t != nil {
+		l.timers.remove(t)
+	}
+}
+
+// Each calls f for every open connection. f may close it. On the loop.
+func (l *Loop) Each(f func(*Conn)) {
+	l.conns.each(func(c *Conn) {
+		if c.state == open {
+			f(c)
+		}
+	})
+}
+
+// Open is the number of open connections. From anywhere.
+func (l *Loop) Open() int { return int(l.count.open.Load()) }
+
+// wake makes the poller call turn soon. At most one byte is ever outstanding.
+func (l *Loop) wake() {
+	if l.woken.CompareAndSwap(false, true) {
+		_, _ = syscall.Write(l.wakeFD, []byte{1})
+	}
+}
+
+// turn does everything that waits for the loop.
+func (l *Loop) turn() {
+	l.woken.Store(false) // before the swap: what is posted after it wakes us again
+	l.lastTurn.Store(time.Now().UnixNano())
+
+	l.mu.Lock()
+	jobs, closed := l.inbox, l.closed
+	l.inbox, l.closed = l.jobs[:0], nil
+	l.admit()
+	l.mu.Unlock()
+
+	for _, nb := range closed {
+		if c, ok := nb.Session().(*Conn); ok {
+			c.gone()
+		}
+	}
+	for i, f := range jobs {
+		jobs[i] = nil
+		l.guard(nil, f)
+	}
+	l.jobs = jobs[:0]
+	l.runTimers()
+}
+
+// timersSlice bounds the timers of one turn: heartbeats of as many connections, about 2 ms of writes.
+const timersSlice = 256
+
+func (l *Loop) runTimers() {
+	now := l.now.Load()
+	if l.conns.advance(now) && now%10 == 0 {
+		l.expirePartials()
+	}
+	l.timers.advance(now)
+	for range timersSlice {
+		c, ok := l.conns.pop()
+		if !ok {
+			break
+		}
+		l.guard(c, c.due)
+	}
+	for range timersSlice {
+		t, ok := l.timers.pop()
+		if !ok {
+			break
+		}
+		l.guard(nil, t.f)
+	}
+	if l.conns.slots[firingSlot] != nil || l.timers.slots[firingSlot] != nil {
+		l.wake()
+	}
+}
+
+// guard runs f; a panic ends c, if there is one, and is counted, and the loop goes on.
+func (l *Loop) guard(c *Conn, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.recovered(c, r)
+		}
+	}()
+	f()
+}
+
+func (l *Loop) recovered(c *Conn, r any) {
+	l.count.panics.Add(1)
+	l.srv.log.Error().Interface("panic", r).Bytes("stack", debug.Stack()).Int("loop", l.Index).
+		Msg("a panic on a loop; the connection it served is closed")
+	if c != nil {
+		func() {
+			defer func() { _ = recover() }() // the Peer may panic again when told
+			c.Close(Panicked)
+		}()
+		c.cut()
+	}
+}
+
+// arrival is a connection on its way from the accept goroutine to its loop.
+type arrival struct {
+	nb       *nbio.Conn
+	overload bool
+}
+
+// admit makes the state of new connections; mu is held. Their first bytes may come before the turn that
+// would do it, so both do.
+func (l *Loop) admit() {
+	for _, a := range l.opened {
+		c := &Conn{nb: a.nb, loop: l, hs: &opening{overload: a.overload}}
+		a.nb.SetSession(c)
+		l.conns.set(c, ticks(l.srv.cfg.HandshakeTimeout))
+	}
+	clear(l.opened)
+	l.opened = l.opened[:0]
+}
+
+// conn returns nb's state.
+func (l *Loop) conn(nb *nbio.Conn) *Conn {
+	if _, ok := nb.Session().(*Conn); !ok {
+		l.mu.Lock()
+		l.admit()
+		l.mu.Unlock()
+	}
+	c, _ := nb.Session().(*Conn)
+	return c
+}
+
+// expirePartials ends those whose message takes too long.
+func (l *Loop) expirePartials() {
+	limit := ticks(l.srv.cfg.MessageTimeout)
+	for c, since := range l.partials {
+		if l.conns.now-since > limit {
+			c.Close(MessageTimeout)
+		}
+	}
+}
+
+// spread is a random time between half of d and d, in ticks: what began together does not stay together.
+func (l *Loop) spread(d time.Duration) uint32 {
+	n := ticks(d)
+	return n - l.random.Uint32N(n/2+1)
+}

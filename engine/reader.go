@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"unicode/utf8"
+	"unsafe"
+)
+
+// message is a complete message or control frame. Its payload is unmasked, and if op is OpText, UTF-8.
+type message struct {
+	op      Opcode
+	payload []byte
+}
+
+// reader decodes what one client sends. Its zero value is ready; between messages it holds no memory
+// beyond one pointer.
+type reader struct {
+	p *partial
+}
+
+// partial is what has come of a message or control frame that is not complete.
+type partial struct {
+	// The message. op is OpContinuation until its first header is complete.
+	payload []byte
+	text    utf8Check
+	op      Opcode
+
+	// The frame: its header as far as it has come, then the part of the payload that is missing.
+	head     [maxHeader]byte
+	headSize uint8
+	inside   bool // the header is complete
+	frame    header
+
+	// What has come of a control frame, which may stand between the fragments of a message.
+	control []byte
+}
+
+// next takes the next complete message or control frame out of data, which it unmasks in place. more is
+// false if data, then used up, completes nothing. The payload may lie in data and is valid until the next
+// call. limit bounds a message in bytes, all its fragments together. After an error the stream cannot be
+// read on; the reader holds nothing then.
+func (r *reader) next(data []byte, limit int) (m message, rest []byte, more bool, err *protocolError) {
+	if r.p == nil {
+		h, size, err := parseHeader(data, false, limit)
+		if err != nil {
+			return message{}, nil, false, err
+		}
+		if size > 0 && h.fin && h.length <= len(data)-size {
+			payload := data[size : size+h.length : size+h.length]
+			_, ascii := unmask(payload, h.key)
+			if h.op == OpText && !ascii && !utf8.Valid(payload) {
+				return message{}, nil, false, errText
+			}
+			return message{h.op, payload}, data[size+h.length:], true, nil
+		}
+		if len(data) == 0 {
+			return message{}, nil, false, nil
+		}
+		r.p = new(partial)
+	}
+
+	m, rest, more, err = r.p.next(data, limit)
+	if err != nil || more && !r.p.begun() {
+		r.p = nil
+	}
+	return m, rest, more, err
+}
+
+// held is the memory held for what is not complete, in bytes.
+func (r *reader) held() int {
+	if r.p == nil {
+		return 0
+	}
+	return int(unsafe.Sizeof(*r.p)) + cap(r.p.payload) + cap(r.p.control)
+}
+
+// drop forgets what is not complete.
+func (r *reader) drop() { r.p = nil }
+
+// midMessage reports whether a message or control frame has begun and is not complete.
+func (r *reader) midMessage() bool { return r.p != nil }
+
+// begun reports whether a fragmented message is open. It is asked between two frames.
+func (p *partial) begun() bool { return p.op != OpContinuation }
+
+func (p *partial) next(data []byte, limit int) (m message, rest []byte, more bool, err *protocolError) {
+	for {
+		if !p.inside {
+			if data, err = p.readHeader(data, limit); err != nil || !p.inside {
+				return message{}, nil, false, err
+			}
+		}
+		n := min(p.frame.length, len(data))
+		chunk := data[:n:n]
+		data = data[n:]
+		p.frame.key, _ = unmask(chunk, p.frame.key)
+		p.frame.length -= n
+		p.inside = p.frame.length > 0
+
+		if p.frame.op.control() {
+			payload := p.gather(&p.control, chunk, maxControl)
+			if p.inside {
+				return message{}, nil, false, nil
+			}
+			p.control = nil
+			return message{p.frame.op, payload}, data, true, nil
+		}
+
+		last := p.frame.fin && !p.inside
+		if p.op == OpText && (!p.text.feed(chunk) || last && !p.text.done()) {
+			return message{}, nil, false, errText
+		}
+		payload := p.gather(&p.payload, chunk, limit)
+		switch {
+		case last:
+			m = message{p.op, payload}
+			p.op = OpContinuation
+			return m, data, true, nil
+		case p.inside:
+			return message{}, nil, false, nil
+		}
+	}
+}
+
+// readHeader takes a frame's header, or as much of it as data has.
+func (p *partial) readHeader(data []byte, limit int) (rest []byte, err *protocolError) {
+	n := copy(p.head[p.headSize:], data)
+	h, size, err := parseHeader(p.head[:int(p.headSize)+n], p.begun(), limit-len(p.payload))
+	if err != nil {
+		return nil, err
+	}
+	if size == 0 {
+		p.headSize += uint8(n)
+		return nil, nil
+	}
+	data = data[size-int(p.headSize):]
+	p.frame, p.inside, p.headSize = h, true, 0
+	if !h.op.control() && !p.begun() {
+		p.op = h.op
+	}
+	return data, nil
+}
+
+// gather appends chunk to buf, which never gets more than limit bytes. It grows with what has arrived,
+// not with what was announced: a client that announces much and sends nothing costs nothing.
+func (p *partial) gather(buf *[]byte, chunk []byte, limit int) []byte {
+	if p.frame.fin {
+		limit = len(*buf) + len(chunk) + p.frame.length
+	}
+	if need := len(*buf) + len(chunk); need > cap(*buf) {
+		grown := make([]byte, len(*buf), min(max(need, 2*cap(*buf), 64), limit))
+		copy(grown, *buf)
+		*buf = grown
+	}
+	*buf = append(*buf, chunk...)
+	return *buf
+}

@@ -1,0 +1,44 @@
+package engine
+
+import (
+	"bytes"
+	"net/http"
+	"strconv"
+)
+
+// Refusal is the plain HTTP answer to a handshake that is not followed. The engine's own refusals are
+// shared: do not change one that it returned.
+type Refusal struct {
+	// Status is the HTTP status, 400 to 599.
+	Status int
+	// Reason is one line for whoever reads the answer. It tells what to change, never what was sent: the
+	// query or a header may hold a secret.
+	Reason string
+	// Header has further header lines, as Retry-After with a 503. Those about length, type and connection
+	// are set by the engine.
+	Header http.Header
+}
+
+// append appends the whole response to dst. The connection is closed behind it.
+func (r *Refusal) append(dst []byte) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, http.StatusText(r.Status)...)
+	if r.Status == http.StatusUpgradeRequired {
+		dst = append(dst, "\r\nUpgrade: websocket\r\nConnection: upgrade, close"...) // RFC 9110, 7.8 and 15.5.22
+	} else {
+		dst = append(dst, "\r\nConnection: close"...)
+	}
+	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(r.Reason)+1), 10)
+	dst = append(dst, "\r\n"...)
+	if len(r.Header) > 0 {
+		b := bytes.NewBuffer(dst)
+		_ = r.Header.Write(b) // a Buffer takes all
+		dst = b.Bytes()
+	}
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, r.Reason...)
+	return append(dst, '\n')
+}

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+)
+
+// Cause says why a connection ended: a name for metrics and logs, and what the peer is told.
+type Cause struct {
+	// Name is short and stable, as in "slow_consumer".
+	Name string
+	// Code and Reason go into the Close frame. Code 1006 is never sent: such a peer is cut.
+	Code   uint16
+	Reason string
+}
+
+// The causes that the engine itself knows.
+var (
+	ByPeer          = &Cause{"peer", 1000, ""}
+	PeerGone        = &Cause{"gone", 1006, ""}
+	HeartbeatMissed = &Cause{"heartbeat", 1006, ""}
+	ProtocolError   = &Cause{"protocol", 1002, ""}
+	InvalidText     = &Cause{"invalid_text", 1007, ""}
+	TooBig          = &Cause{"too_big", 1009, ""}
+	MessageTimeout  = &Cause{"message_timeout", 1008, "message not completed in time"}
+	SlowConsumer    = &Cause{"slow_consumer", 4008, "slow consumer"}
+	PartialLimit    = &Cause{"partial_limit", 1013, "node is short of memory"}
+	BacklogLimit    = &Cause{"backlog_limit", 4008, "node is short of memory"}
+	Panicked        = &Cause{"panic", 1011, "internal error"}
+	Shutdown        = &Cause{"shutdown", 1001, "server stops"}
+)
+
+// Stats is what a Server counted since it began; Open, Opening, Partial and Backlog are as of now.
+type Stats struct {
+	Open     int64 // connections past their handshake
+	Sockets  int64 // all sockets, those in handshake or closing included
+	Partial  int64 // bytes of half-received messages
+	Backlog  int64 // bytes queued for slow readers
+	Accepted uint64
+	Upgraded uint64
+	BytesIn  uint64
+	BytesOut uint64 // handed to the kernel or queued
+	FramesIn uint64 // complete messages and control frames
+	Pings    uint64
+	Panics   uint64
+	// Dropped counts sockets that never became connections, by name: overflow, file_limit, accept_error.
+	Dropped map[string]uint64
+	// Refused counts handshakes answered with an HTTP error, by status.
+	Refused map[int]uint64
+	// Closed counts ended connections, by Cause.Name.
+	Closed map[string]uint64
+}
+
+// counters are one loop's share of Stats. The loop adds; anybody reads.
+type counters struct {
+	open, partial, backlog                               atomic.Int64
+	upgraded, bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
+
+	refused tally[int]
+	closed  tally[string]
+}
+
+// tally counts rare things by name.
+type tally[K comparable] struct {
+	mu sync.Mutex
+	n  map[K]uint64
+}
+
+func (t *tally[K]) add(k K) {
+	t.mu.Lock()
+	if t.n == nil {
+		t.n = make(map[K]uint64)
+	}
+	t.n[k]++
+	t.mu.Unlock()
+}
+
+func (t *tally[K]) addTo(sum map[K]uint64) {
+	t.mu.Lock()
+	for k, n := range t.n {
+		sum[k] += n
+	}
+	t.mu.Unlock()
+}
+
+func (t *tally[K]) snapshot() map[K]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.n)
+}
+
+// Stats reads all counters. It takes no lock that a loop holds for long.
+func (s *Server) Stats() Stats {
+	st := Stats{
+		Sockets:  s.sockets.Load(),
+		Accepted: s.accepted.Load(),
+		Dropped:  s.dropped.snapshot(),
+		Refused:  make(map[int]uint64),
+		Closed:   make(map[string]uint64),
+	}
+	for _, l := range s.loops {
+		c := &l.count
+		st.Open += c.open.Load()
+		st.Partial += c.partial.Load()
+		st.Backlog += c.backlog.Load()
+		st.Upgraded += c.upgraded.Load()
+		st.BytesIn += c.bytesIn.Load()
+		st.BytesOut += c.bytesOut.Load()
+		st.FramesIn += c.framesIn.Load()
+		st.Pings += c.pings.Load()
+		st.Panics += c.panics.Load()
+		c.refused.addTo(st.Refused)
+		c.closed.addTo(st.Closed)
+	}
+	return st
+}

@@ -1,0 +1,124 @@
+package engine
+
+import "net/http"
+
+// Handler decides about opening handshakes.
+type Handler interface {
+	// Handshake is called on the connection's loop. The handler calls h.Accept or h.Refuse, once,
+	// then or later, on that loop.
+	Handshake(h *Handshake)
+}
+
+// Handshake is a client that wants to come in. Its request keeps RFC 6455, 4.2.1, and its origin is allowed.
+type Handshake struct {
+	*Request
+	conn *Conn
+	// asking is true while Handler.Handshake runs.
+	asking bool
+}
+
+// Conn is the connection in question. Nothing can be written to it before Accept.
+func (h *Handshake) Conn() *Conn { return h.conn }
+
+// Accept opens the connection for peer, with subprotocol unless it is "". first, frames made by the
+// Append functions, leaves in the same write as the 101. False means that the connection is gone by now;
+// peer then never hears of it.
+func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
+	c := h.conn
+	if c.state != deciding {
+		return false
+	}
+	l := c.loop
+	c.state, c.peer, c.counted = open, peer, true
+	l.count.open.Add(1)
+	l.count.upgraded.Add(1)
+	l.conns.set(c, l.spread(l.srv.cfg.Heartbeat))
+	l.out = appendSwitch(l.out[:0], h.key, subprotocol)
+	l.out = append(l.out, first...)
+	c.send(l.out)
+	if !h.asking {
+		l.Post(c.resume) // not now: the caller may not be done with its peer
+	}
+	return true
+}
+
+// Refuse answers with an HTTP error and ends the connection.
+func (h *Handshake) Refuse(r *Refusal) {
+	if h.conn.state == deciding {
+		h.conn.refuse(r)
+	}
+}
+
+// opening is what only a connection in its handshake needs.
+type opening struct {
+	buf      []byte // the head so far; then what came behind it before frames can be worked on
+	overload bool   // the node was full when it came
+}
+
+func (c *Conn) receiveHead(data []byte) {
+	if len(c.hs.buf) > 0 {
+		data = append(c.hs.buf, data...)
+	}
+	switch n := headEnd(data); {
+	case n > maxHead, n < 0 && len(data) > maxHead:
+		c.refuse(&Refusal{Status: 431, Reason: "request head over 8 KiB"})
+	case n < 0:
+		c.hs.buf = append(c.hs.buf[:0:0], data...)
+	default:
+		c.decide(data[:n], data[n:])
+	}
+}
+
+// decide judges a whole head. behind is what the client sent after it without waiting for the answer.
+func (c *Conn) decide(head, behind []byte) {
+	l := c.loop
+	req, refusal := l.heads.parse(head, l.srv.cfg.Path, l.srv.cfg.Origins)
+	if refusal == nil && c.hs.overload {
+		refusal = &Refusal{Status: 503, Reason: "node is full, try again later", Header: http.Header{"Retry-After": {"5"}}}
+	}
+	if refusal != nil {
+		c.refuse(refusal)
+		return
+	}
+	h := &Handshake{Request: req, conn: c, asking: true}
+	c.state, c.hs.buf = deciding, behind
+	l.srv.handler.Handshake(h)
+	h.asking = false
+	switch c.state {
+	case open:
+		c.resume()
+	case deciding:
+		c.hs.buf = nil // behind is the loop's read buffer: keep a copy
+		c.holdBehindHead(behind)
+	}
+}
+
+// holdBehindHead keeps what comes before frames can be worked on.
+func (c *Conn) holdBehindHead(data []byte) {
+	if len(c.hs.buf)+len(data) > maxHead {
+		if c.state == deciding {
+			c.refuse(&Refusal{Status: 400, Reason: "over 8 KiB sent before the answer"})
+		} else {
+			c.end(ProtocolError, AppendClose(nil, 1008, "over 8 KiB sent before the answer"))
+		}
+		return
+	}
+	c.hs.buf = append(c.hs.buf, data...)
+}
+
+// resume works on what came behind the head.
+func (c *Conn) resume() {
+	if c.state == open && c.hs != nil {
+		behind := c.hs.buf
+		c.hs = nil
+		c.receiveFrames(behind)
+	}
+}
+
+// refuse answers with an HTTP error and ends c.
+func (c *Conn) refuse(r *Refusal) {
+	c.loop.count.refused.add(r.Status)
+	c.state, c.hs = closing, nil
+	c.send(r.append(nil))
+	c.leave()
+}

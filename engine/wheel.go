@@ -1,0 +1,120 @@
+package engine
+
+import "time"
+
+const (
+	// tick is the grain of all of a loop's timers.
+	tick = 100 * time.Millisecond
+	// wheelSlots × tick is one round of the wheel, about 51 s; later deadlines wait for their round.
+	wheelSlots = 512
+	// firingSlot holds the timers of a tick that is being worked off.
+	firingSlot = wheelSlots
+)
+
+// ticks is d in ticks, rounded up, at least one.
+func ticks(d time.Duration) uint32 {
+	return uint32(max((d+tick-1)/tick, 1))
+}
+
+// links makes a T a timer: it is embedded in T. A T is in at most one wheel, at most once.
+type links[T any] struct {
+	next, prev T
+	due        uint32 // in ticks since the loop began; wraps after 13 years
+	slot       uint16 // where it hangs, plus one; 0: nowhere
+}
+
+func (l *links[T]) link() *links[T] { return l }
+
+// timed is what a wheel holds: a pointer with links in it.
+type timed[T any] interface {
+	comparable
+	link() *links[T]
+}
+
+// wheel is a hashed timing wheel: adding and removing cost the same whatever it holds, and a tick costs
+// what is due. It belongs to one loop.
+type wheel[T timed[T]] struct {
+	now   uint32
+	slots [wheelSlots + 1]T
+}
+
+// set makes t due after n ticks, whether it was in the wheel or not.
+func (w *wheel[T]) set(t T, n uint32) {
+	w.remove(t)
+	l := t.link()
+	l.due = w.now + max(n, 1)
+	w.push(t, uint16(l.due%wheelSlots))
+}
+
+// remove takes t out of the wheel, if it is in.
+func (w *wheel[T]) remove(t T) {
+	var none T
+	l := t.link()
+	if l.slot == 0 {
+		return
+	}
+	if l.prev == none {
+		w.slots[l.slot-1] = l.next
+	} else {
+		l.prev.link().next = l.next
+	}
+	if l.next != none {
+		l.next.link().prev = l.prev
+	}
+	l.next, l.prev, l.slot = none, none, 0
+}
+
+func (w *wheel[T]) push(t T, slot uint16) {
+	var none T
+	l, head := t.link(), w.slots[slot]
+	l.next, l.prev, l.slot = head, none, slot+1
+	if head != none {
+		head.link().prev = t
+	}
+	w.slots[slot] = t
+}
+
+// advance moves the wheel to now and returns true. While timers of an earlier tick wait to be fired it
+// does nothing and returns false.
+func (w *wheel[T]) advance(now uint32) bool {
+	var none T
+	if w.slots[firingSlot] != none {
+		return false
+	}
+	steps := min(now-w.now, wheelSlots)
+	w.now = now
+	for s := range steps {
+		for t := w.slots[(now-s)%wheelSlots]; t != none; {
+			next := t.link().next
+			if int32(t.link().due-now) <= 0 {
+				w.remove(t)
+				w.push(t, firingSlot)
+			}
+			t = next
+		}
+	}
+	return true
+}
+
+// pop takes one due timer out, or returns false when none is left.
+func (w *wheel[T]) pop() (T, bool) {
+	var none T
+	t := w.slots[firingSlot]
+	if t == none {
+		return none, false
+	}
+	w.remove(t)
+	return t, true
+}
+
+// each calls f for everything in the wheel; f may remove or set the one that it is called with.
+func (w *wheel[T]) each(f func(T)) {
+	var none T
+	for s := range w.slots {
+		for t := w.slots[s]; t != none; {
+			next := t.link().next
+			f(t)
+			t = next
+		}
+	}
+}

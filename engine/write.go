@@ -1,0 +1,151 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"syscall"
+
+	"github.com/lesismal/nbio"
+)
+
+// Write sends frames, one or more as the Append functions make them, without blocking, and queues what
+// the kernel does not take. It neither keeps nor changes them: one slice may go to any number of
+// connections. Over Config.MaxQueued the connection is cut as a slow consumer. False means that the
+// connection is not open any more.
+func (c *Conn) Write(frames []byte) bool {
+	if c.state != open {
+		return false
+	}
+	c.send(frames)
+	return c.state == open
+}
+
+// AfterWritten calls f on the loop once nothing is queued for c any more, or never if c ends before. A
+// second call replaces the first.
+func (c *Conn) AfterWritten(f func()) {
+	if c.queued == 0 {
+		c.loop.Post(f)
+		return
+	}
+	c.loop.emptied[c] = f
+}
+
+// send writes b in whatever state c is, while nbio holds the socket open.
+//
+// With nothing queued it writes to the descriptor itself. A failing nb.Write would close the descriptor
+// at once, in the middle of the poller's batch of events; here the socket is only shut down, and the
+// close follows in the event for that very descriptor. nb.Write(nil) tells that the descriptor is still
+// c's: only this goroutine closes it.
+func (c *Conn) send(b []byte) {
+	if c.state == ended {
+		return
+	}
+	c.loop.count.bytesOut.Add(uint64(len(b)))
+	if c.queued == 0 {
+		if !c.alive() {
+			return
+		}
+		n, err := write(c.nb.Hash(), b)
+		if n == len(b) {
+			return
+		}
+		if err != nil && !errors.Is(err, syscall.EAGAIN) {
+			c.cut()
+			return
+		}
+		b = b[n:]
+	}
+	c.enqueue(b)
+}
+
+// alive tells whether nbio still holds c's descriptor.
+func (c *Conn) alive() bool {
+	_, err := c.nb.Write(nil)
+	return err == nil
+}
+
+func write(fd int, b []byte) (int, error) {
+	for {
+		n, err := syscall.Write(fd, b)
+		if err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
+// enqueue hands b to nbio, which copies it and writes it when the socket takes more.
+func (c *Conn) enqueue(b []byte) {
+	l := c.loop
+	if int(c.queued)+len(b) > l.srv.cfg.MaxQueued {
+		if c.state == open {
+			c.Close(SlowConsumer)
+		} else {
+			c.cut()
+		}
+		return
+	}
+	first := c.queued == 0
+	c.addQueued(len(b))
+	if !first {
+		_, _ = c.nb.Write(b) // nbio only appends
+		return
+	}
+	// nbio tries the socket once more before it queues. Should that fail, it closes the descriptor in
+	// mid-batch: no new connection may be registered under its number before the batch is over.
+	s := l.srv
+	s.registering.Lock()
+	_, err := c.nb.Write(b)
+	if err != nil {
+		s.stale = append(s.stale, l)
+	}
+	s.registering.Unlock()
+}
+
+func (c *Conn) addQueued(n int) {
+	l := c.loop
+	c.queued += int32(n)
+	l.backlogs[c] = struct{}{}
+	total := l.count.backlog.Add(int64(n))
+	if limit := l.srv.cfg.MaxBacklog / int64(len(l.srv.loops)); total > limit {
+		relieve(l.backlogs, func(c *Conn) int32 { return c.queued }, total-limit*3/4, BacklogLimit)
+	}
+}
+
+// written is nbio's report, on the loop and under its lock for the connection: n bytes have left.
+func (c *Conn) written(n int) {
+	l := c.loop
+	c.queued -= int32(n)
+	l.count.backlog.Add(-int64(n))
+	if c.queued == 0 {
+		delete(l.backlogs, c)
+		if f, ok := l.emptied[c]; ok {
+			delete(l.emptied, c)
+			l.Post(f)
+		}
+	}
+}
+
+// relieve cuts the largest holders of a resource until excess is given back. They go as jobs: the caller
+// may stand in the middle of writing to one of them.
+func relieve[V any](holders map[*Conn]V, size func(*Conn) int32, excess int64, cause *Cause) {
+	byLoad := make([]*Conn, 0, len(holders))
+	for c := range holders {
+		byLoad = append(byLoad, c)
+	}
+	slices.SortFunc(byLoad, func(a, b *Conn) int { return cmp.Compare(size(b), size(a)) })
+	for _, c := range byLoad {
+		if excess <= 0 {
+			return
+		}
+		excess -= int64(size(c))
+		c.loop.Post(func() { c.Close(cause) })
+	}
+}
+
+// onWrittenSize finds the connection that nbio reports about.
+func onWrittenSize(nb *nbio.Conn, _ []byte, n int) {
+	if c, ok := nb.Session().(*Conn); ok {
+		c.written(n)
+	}
+}
