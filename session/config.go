@@ -1,0 +1,89 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// Config shapes a Hub. The zero value of each field stands for its default.
+type Config struct {
+	// Node names this instance in the welcome message. Default "hub".
+	Node string
+	// Broadcast is the topic that plain clients follow and publish to by default. Default "channel".
+	Broadcast string
+	// Workers is how many goroutines do what may block, 1 to 1,024. Default 4.
+	Workers int
+	// WorkerQueue bounds what waits for one worker; over it clients are told "busy". Default 4,096.
+	WorkerQueue int
+	// PublishTimeout bounds one publish or replay at the broker. Default 5 s.
+	PublishTimeout time.Duration
+
+	// MaxTopics bounds the topics that one session follows. Default 128.
+	MaxTopics int
+	// MaxNodeTopics bounds the subscriptions of all sessions of one loop together, times the loops.
+	// Default 4,000,000.
+	MaxNodeTopics int
+	// MessageRate and MessageBurst bound what one session may send, in messages per second and at
+	// once. A rate below 0 is no bound. Defaults 100 and 200.
+	MessageRate, MessageBurst int
+	// MaxSessionsPerUser bounds the sessions that one user has on this node. Default 0: no bound.
+	MaxSessionsPerUser int
+	// MaxInbox bounds the messages that wait for one loop, in bytes. Over it they are dropped, and
+	// followers are told that there is a gap. Default 64 MiB.
+	MaxInbox int
+	// MaxHold bounds what is held for one subscriber while it waits, in bytes. Default 1 MiB.
+	MaxHold int
+
+	// ReplayLimit bounds the events that one subscription catches up on; who missed more is told
+	// recovered:false. Default 1,000.
+	ReplayLimit int
+
+	// TrustUserParam lets anybody name itself with ?user=. Only for an open hub.
+	TrustUserParam bool
+
+	// Log takes what an operator should know; its zero value is silent.
+	Log zerolog.Logger
+}
+
+func (cfg Config) withDefaults() (Config, error) {
+	def(&cfg.Node, "hub")
+	def(&cfg.Broadcast, "channel")
+	def(&cfg.Workers, 4)
+	def(&cfg.WorkerQueue, 4096)
+	def(&cfg.PublishTimeout, 5*time.Second)
+	def(&cfg.MaxTopics, 128)
+	def(&cfg.MaxNodeTopics, 4_000_000)
+	def(&cfg.MessageRate, 100)
+	def(&cfg.MessageBurst, 200)
+	def(&cfg.MaxInbox, 64<<20)
+	def(&cfg.MaxHold, 1<<20)
+	def(&cfg.ReplayLimit, 1000)
+	return cfg, errors.Join(
+		checkTopic(cfg.Broadcast),
+		within("workers", cfg.Workers, 1, 1024),
+		within("worker queue", cfg.WorkerQueue, 1, 1<<20),
+		within("max topics", cfg.MaxTopics, 1, 65_535),
+		within("max node topics", cfg.MaxNodeTopics, 1, 1<<30),
+		within("message burst", cfg.MessageBurst, 1, 1<<20),
+		within("max sessions per user", cfg.MaxSessionsPerUser, 0, 1<<20),
+		within("max inbox", cfg.MaxInbox, 64<<10, 1<<34),
+		within("replay limit", cfg.ReplayLimit, 1, 100_000),
+		within("max hold", cfg.MaxHold, 1<<10, 1<<30),
+	)
+}
+
+func def[T comparable](field *T, value T) {
+	if *field == *new(T) {
+		*field = value
+	}
+}
+
+func within(name string, v, low, high int) error {
+	if v < low || v > high {
+		return fmt.Errorf("%s %d: must be %d to %d", name, v, low, high)
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package session
+
+import "wshub/engine"
+
+// Code is what an error message to a client says, for programs. This is the closed list.
+type Code string
+
+const (
+	BadJSON        Code = "bad_json"        // the frame is no JSON, or no JSON object in hub.v1
+	BadRequest     Code = "bad_request"     // a field is missing or out of range
+	UnknownType    Code = "unknown_type"    // the type is none of the protocol's
+	BadTopic       Code = "bad_topic"       // no topic name
+	Forbidden      Code = "forbidden"       // not this topic for this session
+	TooManyTopics  Code = "too_many_topics" // the session's or the node's limit is reached
+	NotSubscribed  Code = "not_subscribed"  // unsubscribe from a topic that is not followed
+	AlreadyFollows Code = "already_subscribed"
+	RateLimited    Code = "rate_limited"    // more messages than allowed; retry later
+	Busy           Code = "busy"            // the node has too much to do; retry later
+	Unavailable    Code = "unavailable"     // the broker can't be reached; nothing was done; retry later
+	UnknownOutcome Code = "unknown_outcome" // it may or may not have been published
+	Refused        Code = "refused"         // the broker refused it
+	TooLarge       Code = "too_large"       // over the message limit
+	Internal       Code = "internal"
+)
+
+// Retry tells whether the same request may succeed later.
+func (c Code) Retry() bool {
+	switch c {
+	case RateLimited, Busy, Unavailable, UnknownOutcome:
+		return true
+	}
+	return false
+}
+
+// The causes for which the hub ends a connection, besides the engine's. What the client should do then:
+// 1012, 4008: come back, after a random moment. 1013: come back later. 4029: come back later, and send
+// less. 1003, 4009: do not come back by yourself.
+var (
+	Drained      = &engine.Cause{Name: "drain", Code: 1012, Reason: "node drains"}
+	BinaryFrame  = &engine.Cause{Name: "binary", Code: 1003, Reason: "text frames only"}
+	RateExceeded = &engine.Cause{Name: "rate_limit", Code: 4029, Reason: "too many messages"}
+)

@@ -1,0 +1,176 @@
+package session
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"wshub/engine"
+)
+
+// Session is what the hub knows of one connection. It is the connection's engine.Peer, and like it lives
+// on one loop.
+type Session struct {
+	// Fixed at birth.
+	conn   *engine.Conn
+	shard  *shard
+	user   string // "" if anonymous
+	id     uint64
+	format format
+	v1     bool
+
+	// Owned by the loop.
+	subs []subscription
+	ext  *sessionExt // what a session has that does more than listen; nil otherwise
+}
+
+// subscription is a followed topic, and where in its list of followers the session stands.
+type subscription struct {
+	topic *topic
+	at    int
+}
+
+type sessionExt struct {
+	pending []*subscribing
+	allowed bucket        // the messages that it may send now
+	target  string        // plain mode: what it sends goes there; "" for the broadcast topic
+	silence *engine.Timer // hub.v1: runs until the own topic is followed
+}
+
+func (s *Session) extra() *sessionExt {
+	if s.ext == nil {
+		s.ext = &sessionExt{}
+	}
+	return s.ext
+}
+
+// name is the session's public name.
+func (s *Session) name() string {
+	return "s_" + strconv.FormatUint(s.id|1<<63, 36)
+}
+
+// Message implements engine.Peer.
+func (s *Session) Message(op engine.Opcode, payload []byte) {
+	s.shard.count.messages.Add(1)
+	if op != engine.OpText {
+		s.conn.Close(BinaryFrame)
+		return
+	}
+	if !s.admit() {
+		return
+	}
+	if s.v1 {
+		s.request(payload)
+	} else {
+		s.publishPlain(payload)
+	}
+}
+
+// admit tells whether the session may send one more message now. Who keeps on sending is cut.
+func (s *Session) admit() bool {
+	cfg := &s.shard.hub.cfg
+	if cfg.MessageRate < 0 {
+		return true
+	}
+	switch s.extra().allowed.take(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst) {
+	case granted:
+		return true
+	case denied:
+		s.shard.count.drops.add("rate_limit")
+		s.error(nil, RateLimited, "too many messages; this one was dropped")
+	case abused:
+		s.conn.Close(RateExceeded)
+	}
+	return false
+}
+
+// Closed implements engine.Peer: it takes the session out of every list.
+func (s *Session) Closed(*engine.Cause) {
+	sh := s.shard
+	for len(s.subs) > 0 {
+		s.unfollow(len(s.subs) - 1)
+	}
+	if s.ext != nil {
+		for len(s.ext.pending) > 0 {
+			s.ext.pending[0].abandon()
+		}
+		sh.loop.Stop(s.ext.silence)
+		s.ext.silence = nil
+	}
+	if s.v1 {
+		sh.count.v1.Add(-1)
+	} else {
+		sh.count.plain.Add(-1)
+	}
+	sh.hub.users.leave(s.user)
+}
+
+// follow makes the session one of t's followers.
+func (s *Session) follow(t *topic) {
+	s.subs = append(s.subs, subscription{t, t.add(s)})
+	s.shard.subs++
+	s.shard.count.subscriptions.Add(1)
+}
+
+// unfollow ends the subscription at index i.
+func (s *Session) unfollow(i int) {
+	sub := s.subs[i]
+	last := len(s.subs) - 1
+	s.subs[i] = s.subs[last]
+	s.subs[last] = subscription{}
+	s.subs = s.subs[:last]
+	sub.topic.remove(sub.at, func(moved *Session, to int) { moved.moved(sub.topic, to) })
+	s.shard.subs--
+	s.shard.count.subscriptions.Add(-1)
+	s.shard.forget(sub.topic)
+}
+
+// moved notes a new place among t's followers.
+func (s *Session) moved(t *topic, to int) {
+	for i := range s.subs {
+		if s.subs[i].topic == t {
+			s.subs[i].at = to
+			return
+		}
+	}
+}
+
+// following returns the index of the subscription to name, or -1.
+func (s *Session) following(name string) int {
+	for i := range s.subs {
+		if s.subs[i].topic.name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// waitingFor returns the subscription to name that is on its way, or nil.
+func (s *Session) waitingFor(name string) *subscribing {
+	if s.ext != nil {
+		for _, sub := range s.ext.pending {
+			if sub.t.name == name {
+				return sub
+			}
+		}
+	}
+	return nil
+}
+
+// topics is the number of topics that the session follows or is about to.
+func (s *Session) topics() int {
+	if s.ext == nil {
+		return len(s.subs)
+	}
+	return len(s.subs) + len(s.ext.pending)
+}
+
+// send sends one JSON message.
+func (s *Session) send(payload []byte) bool {
+	return s.conn.Write(textFrame(payload))
+}
+
+// error tells the client that something did not work, in either mode.
+func (s *Session) error(id json.RawMessage, code Code, text string) {
+	s.shard.count.errors.add(string(code))
+	s.send(appendError(nil, id, code, text))
+}

@@ -1,0 +1,254 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"wshub/engine"
+	"wshub/pubsub"
+)
+
+const (
+	// sliceWrites bounds the writes of one turn: some 3 ms at 10 µs each, then the loop reads again.
+	sliceWrites = 256
+	// joinBytes bounds what is joined into one write.
+	joinBytes = 64 << 10
+)
+
+// shard is the hub on one loop.
+type shard struct {
+	// Fixed at birth.
+	hub     *Hub
+	loop    *engine.Loop
+	flushed func() // sh.flush, made once
+
+	// Guarded by mu: what the broker brings.
+	mu     sync.Mutex
+	inbox  []*message
+	bytes  int
+	torn   map[string]pubsub.Position // topics that lost messages to a full inbox
+	posted bool                       // a flush is on its way
+
+	count counters
+
+	// Owned by the loop.
+	spare    []*message // the inbox's other half: the two are swapped
+	topics   map[string]*topic
+	active   []*topic // topics with messages to write, next first
+	subs     int      // subscriptions on this loop
+	buffers  []*[]byte
+	draining bool
+}
+
+// counters are one shard's share of Stats. The loop adds; anybody reads.
+type counters struct {
+	plain, v1, topics, subscriptions         atomic.Int64
+	messages, deliveries, batches, published atomic.Uint64
+
+	errors, drops tally
+}
+
+func newShard(h *Hub, loop *engine.Loop) *shard {
+	sh := &shard{hub: h, loop: loop, topics: make(map[string]*topic)}
+	sh.flushed = sh.flush
+	return sh
+}
+
+// push hands the loop a message. From any goroutine; order is kept.
+func (sh *shard) push(m *message) {
+	sh.mu.Lock()
+	if sh.bytes+m.size() > sh.hub.cfg.MaxInbox {
+		if sh.torn == nil {
+			sh.torn = make(map[string]pubsub.Position)
+		}
+		sh.torn[m.topic] = m.position
+		sh.count.drops.add("inbox_full")
+	} else {
+		sh.inbox = append(sh.inbox, m)
+		sh.bytes += m.size()
+	}
+	post := !sh.posted
+	sh.posted = true
+	sh.mu.Unlock()
+	if post {
+		sh.loop.Post(sh.flushed)
+	}
+}
+
+// flush takes the whole inbox and writes one slice of what there is to write.
+func (sh *shard) flush() {
+	sh.mu.Lock()
+	in, torn := sh.inbox, sh.torn
+	sh.inbox, sh.torn, sh.bytes, sh.posted = sh.spare[:0], nil, 0, false
+	sh.mu.Unlock()
+
+	for i, m := range in {
+		sh.enqueue(m)
+		in[i] = nil
+	}
+	sh.spare = in[:0]
+	for name, at := range torn {
+		sh.enqueue(&message{topic: name, position: at})
+	}
+
+	for writes := sliceWrites; writes > 0 && len(sh.active) > 0; {
+		t := sh.active[0]
+		sh.active[0] = nil
+		sh.active = sh.active[1:]
+		writes -= sh.advance(t, writes)
+		if t.ext == nil || len(t.ext.batch)+len(t.ext.queue) == 0 {
+			t.listed = false
+			sh.settle(t)
+		} else {
+			sh.active = append(sh.active, t)
+		}
+	}
+	if len(sh.active) > 0 {
+		sh.mu.Lock()
+		post := !sh.posted
+		sh.posted = true
+		sh.mu.Unlock()
+		if post {
+			sh.loop.Post(sh.flushed)
+		}
+	}
+}
+
+func (sh *shard) enqueue(m *message) {
+	t := sh.topics[m.topic]
+	if t == nil {
+		return // the last follower has left meanwhile
+	}
+	ext := t.extra()
+	ext.queue = append(ext.queue, m)
+	if !t.listed {
+		t.listed = true
+		sh.active = append(sh.active, t)
+	}
+}
+
+// advance writes t's batch to at most limit followers, beginning a new batch if there is none, and returns
+// how many it wrote to, at least 1.
+func (sh *shard) advance(t *topic, limit int) int {
+	ext := t.ext
+	if len(ext.batch) == 0 {
+		sh.begin(t)
+	}
+	n := 0
+	for len(ext.batch) > 0 && t.next < t.limit && n < limit {
+		s := t.followers[t.next]
+		t.next++ // before the write: a session that ends in it removes itself
+		n++
+		for _, chunk := range sh.chunks(ext, s.format) {
+			if !s.conn.Write(chunk) {
+				break
+			}
+		}
+	}
+	sh.count.deliveries.Add(uint64(n * len(ext.batch)))
+	if len(ext.batch) == 0 || t.next == t.limit {
+		sh.finish(t)
+	}
+	return max(n, 1)
+}
+
+// begin makes the queue the next batch: for those who follow now, and for the holds of those who wait.
+func (sh *shard) begin(t *topic) {
+	ext := t.ext
+	ext.batch, ext.queue = ext.queue, ext.batch[:0]
+	ext.batch = t.fresh(ext.batch)
+	t.next, t.limit = 0, len(t.followers)
+	sh.count.batches.Add(1)
+	for _, sub := range append([]*subscribing(nil), ext.waiting...) {
+		sub.batch(ext.batch)
+	}
+}
+
+// finish ends the batch.
+func (sh *shard) finish(t *topic) {
+	ext := t.ext
+	clear(ext.batch)
+	ext.batch = ext.batch[:0]
+	t.next, t.limit = 0, 0
+	for f := range ext.chunks {
+		ext.chunks[f] = nil
+	}
+	sh.buffers = append(sh.buffers, ext.joined...)
+	ext.joined = nil
+	if cap(ext.queue) > 1024 {
+		ext.queue = append([]*message(nil), ext.queue...)
+	}
+}
+
+// settle lets go of what a topic needs only while something is on its way.
+func (sh *shard) settle(t *topic) {
+	if t.ext != nil && !t.listed && len(t.ext.waiting) == 0 {
+		t.ext = nil
+	}
+}
+
+// chunks returns the batch in format f: frames joined up to joinBytes, each chunk for one write.
+func (sh *shard) chunks(ext *topicExt, f format) [][]byte {
+	if ext.chunks[f] == nil {
+		ext.chunks[f] = sh.join(ext, f)
+	}
+	return ext.chunks[f]
+}
+
+func (sh *shard) join(ext *topicExt, f format) [][]byte {
+	chunks := make([][]byte, 0, 1)
+	for i := 0; i < len(ext.batch); {
+		frame := ext.batch[i].frame(f)
+		size, n := len(frame), i+1
+		for n < len(ext.batch) && size+len(ext.batch[n].frame(f)) <= joinBytes {
+			size += len(ext.batch[n].frame(f))
+			n++
+		}
+		if n > i+1 {
+			buf := sh.buffer()
+			ext.joined = append(ext.joined, buf)
+			frame = (*buf)[:0]
+			for _, m := range ext.batch[i:n] {
+				frame = append(frame, m.frame(f)...)
+			}
+		}
+		if len(frame) > 0 {
+			chunks = append(chunks, frame)
+		}
+		i = n
+	}
+	return chunks
+}
+
+// buffer takes a buffer of joinBytes from the shard's own, or makes one.
+func (sh *shard) buffer() *[]byte {
+	if n := len(sh.buffers); n > 0 {
+		buf := sh.buffers[n-1]
+		sh.buffers = sh.buffers[:n-1]
+		return buf
+	}
+	buf := make([]byte, 0, joinBytes)
+	return &buf
+}
+
+// topic returns the topic called name, made if nobody on the loop follows it yet.
+func (sh *shard) topic(name string) *topic {
+	t := sh.topics[name]
+	if t == nil {
+		t = &topic{name: name}
+		sh.topics[name] = t
+		sh.count.topics.Add(1)
+	}
+	return t
+}
+
+// forget drops t if nobody is left, and tells the broker.
+func (sh *shard) forget(t *topic) {
+	if t.dead || !t.idle() {
+		return
+	}
+	t.dead = true
+	delete(sh.topics, t.name)
+	sh.count.topics.Add(-1)
+	sh.hub.broker.Unfollow(t.name, sh.loop.Index)
+}

@@ -1,0 +1,61 @@
+package session
+
+import (
+	"maps"
+	"sync"
+)
+
+// Stats is what a Hub counted since it began; the first four are as of now.
+type Stats struct {
+	Plain, V1     int64 // sessions by mode
+	Topics        int64 // topics that somebody follows, each once per loop
+	Subscriptions int64
+	Messages      uint64            // from clients
+	Published     uint64            // of these, by the broker
+	Deliveries    uint64            // events handed to followers
+	Batches       uint64            // times that a topic's queue was written out
+	Errors        map[string]uint64 // told to clients, by Code
+	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full
+}
+
+// tally counts rare things by name.
+type tally struct {
+	mu sync.Mutex
+	n  map[string]uint64
+}
+
+func (t *tally) add(name string) {
+	t.mu.Lock()
+	if t.n == nil {
+		t.n = make(map[string]uint64)
+	}
+	t.n[name]++
+	t.mu.Unlock()
+}
+
+func (t *tally) addTo(sum map[string]uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for name, n := range maps.All(t.n) {
+		sum[name] += n
+	}
+}
+
+// Stats reads all counters.
+func (h *Hub) Stats() Stats {
+	st := Stats{Errors: make(map[string]uint64), Dropped: make(map[string]uint64)}
+	for _, sh := range h.shards {
+		c := &sh.count
+		st.Plain += c.plain.Load()
+		st.V1 += c.v1.Load()
+		st.Topics += c.topics.Load()
+		st.Subscriptions += c.subscriptions.Load()
+		st.Messages += c.messages.Load()
+		st.Published += c.published.Load()
+		st.Deliveries += c.deliveries.Load()
+		st.Batches += c.batches.Load()
+		c.errors.addTo(st.Errors)
+		c.drops.addTo(st.Dropped)
+	}
+	return st
+}

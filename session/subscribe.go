@@ -1,0 +1,271 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+
+	"wshub/pubsub"
+)
+
+// subscribing is a session on its way to follow a topic. It stands in the topic's waiting list and gets
+// each batch that begins meanwhile; it owns its order:
+//
+//	hold     batches are kept, while the broker confirms and what was missed is read
+//	release  acknowledgement, missed events, held ones that are newer than those
+//	trail    the replay is ahead of the loop: until the loop has caught up, each batch is written here,
+//	         less what the replay has had
+type subscribing struct {
+	s *Session
+	t *topic
+	// request is the client's id, echoed in the answer; answer is false for topics that nobody asked
+	// for and that a plain client would not hear about.
+	request json.RawMessage
+	answer  bool
+	// since is where the client left off; nil: it asks for nothing missed.
+	since *pubsub.Position
+
+	held     []*message
+	bytes    int
+	overflow bool // the hold was too large and has been dropped
+	rounds   int  // times that the history was read
+	trailing bool
+	head     pubsub.Position // newest event of the replay
+	over     bool            // released, or given up
+}
+
+// maxRounds bounds how often the history is read again because the hold overflowed in the meantime.
+const maxRounds = 5
+
+// subscribe begins to follow a topic. Limits and rights have been checked.
+func (s *Session) subscribe(name string, request json.RawMessage, answer bool, since *pubsub.Position) {
+	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
+		return
+	}
+	sh := s.shard
+	t := sh.topic(name)
+	if t.confirmed && since == nil && !sh.hub.keeps(name) {
+		s.follow(t)
+		if answer {
+			s.send(appendSubscribed(nil, request, name, nil, pubsub.Position{}))
+		}
+		return
+	}
+	sub := &subscribing{s: s, t: t, request: request, answer: answer, since: since}
+	ext := t.extra()
+	ext.waiting = append(ext.waiting, sub)
+	s.extra().pending = append(s.ext.pending, sub)
+	switch {
+	case t.confirmed:
+		sub.read()
+	case !t.asked:
+		t.asked = true
+		sh.hub.broker.Follow(name, sh.loop.Index, func(err error) {
+			sh.loop.Post(func() { sh.followed(t, err) })
+		})
+	}
+}
+
+// followed is the broker's answer for t.
+func (sh *shard) followed(t *topic, err error) {
+	t.asked = false
+	t.confirmed = err == nil
+	if t.dead || t.ext == nil {
+		return
+	}
+	for _, sub := range append([]*subscribing(nil), t.ext.waiting...) {
+		switch {
+		case sub.over || sub.trailing || sub.rounds > 0: // past this
+		case err == nil:
+			sub.read()
+		case sub.answer && sub.request != nil:
+			sub.fail(Unavailable, "the broker does not answer; nothing is followed")
+		default:
+			// Nobody could be told: the topic stays wanted, and its events come when the broker is back.
+			sub.release(pubsub.Replay{})
+		}
+	}
+}
+
+// read fetches what was missed, on a worker, in the session's order.
+func (sub *subscribing) read() {
+	s, t := sub.s, sub.t
+	if sub.since == nil && !s.shard.hub.keeps(t.name) {
+		sub.release(pubsub.Replay{})
+		return
+	}
+	sub.rounds++
+	hub := s.shard.hub
+	since, limit := pubsub.Position{}, 0 // no more than the head
+	if sub.since != nil {
+		since, limit = *sub.since, hub.cfg.ReplayLimit
+	}
+	queued := hub.workers.do(s.id, func(ctx context.Context) {
+		replay, err := hub.broker.Replay(ctx, t.name, since, limit)
+		s.shard.loop.Post(func() { sub.replayed(replay, err) })
+	})
+	if !queued {
+		sub.fail(Busy, "too much to do")
+	}
+}
+
+// replayed is the broker's answer to read.
+func (sub *subscribing) replayed(replay pubsub.Replay, err error) {
+	switch {
+	case sub.over:
+	case err != nil && sub.answer && sub.request != nil:
+		sub.fail(Unavailable, "the history can't be read now; nothing is followed")
+	case err != nil:
+		sub.release(pubsub.Replay{})
+	case sub.overflow && sub.rounds < maxRounds && sub.since != nil && replay.Recovered:
+		// What was held is gone: read once more, which finds it in the history.
+		sub.overflow = false
+		sub.read()
+	default:
+		sub.release(replay)
+	}
+}
+
+// release sends the answer and what goes before the live events, and lets the session follow.
+func (sub *subscribing) release(replay pubsub.Replay) {
+	s, t := sub.s, sub.t
+	sub.unlist()
+	sub.head = replay.Head
+	var out []byte
+	if sub.answer {
+		var recovered *bool
+		if sub.since != nil {
+			recovered = &replay.Recovered
+		}
+		out = appendTextFrame(out, appendSubscribed(nil, sub.request, t.name, recovered, replay.Head))
+	}
+	for _, ev := range replay.Events {
+		m := message{topic: t.name, event: ev, position: ev.Position}
+		out = append(out, m.frame(s.format)...)
+	}
+	if sub.overflow {
+		gap := message{topic: t.name, position: replay.Head}
+		out = append(out, gap.frame(s.format)...)
+		s.shard.count.drops.add("hold_full")
+	}
+	for _, m := range splice(sub.held, replay.Head) {
+		out = append(out, m.frame(s.format)...)
+	}
+	sub.held = nil
+	if len(out) > 0 && !s.conn.Write(out) {
+		return // it has ended, and with it the subscription
+	}
+	if len(t.followers) == 0 && t.ext == nil && t.last.Compare(replay.Head.ID) < 0 {
+		t.last = replay.Head.ID // nobody else here needs older ones
+	}
+	if t.last.Compare(replay.Head.ID) < 0 {
+		sub.over, sub.trailing = false, true
+		ext := t.extra()
+		ext.waiting = append(ext.waiting, sub)
+		s.extra().pending = append(s.ext.pending, sub)
+		return
+	}
+	s.follow(t)
+}
+
+// batch takes a batch that begins now.
+func (sub *subscribing) batch(batch []*message) {
+	s := sub.s
+	if sub.over { // by what an earlier one in the list did
+		return
+	}
+	if !sub.trailing {
+		sub.hold(batch)
+		return
+	}
+	var out []byte
+	for _, m := range splice(batch, sub.head) {
+		out = append(out, m.frame(s.format)...)
+	}
+	if len(out) > 0 && !s.conn.Write(out) {
+		return
+	}
+	if sub.t.last.Compare(sub.head.ID) >= 0 {
+		sub.unlist()
+		s.follow(sub.t) // behind the followers that this batch goes to
+	}
+}
+
+func (sub *subscribing) hold(batch []*message) {
+	if sub.overflow {
+		return
+	}
+	for _, m := range batch {
+		sub.bytes += m.size()
+	}
+	if sub.bytes > sub.s.shard.hub.cfg.MaxHold {
+		sub.overflow, sub.held, sub.bytes = true, nil, 0
+		return
+	}
+	sub.held = append(sub.held, batch...)
+}
+
+// splice returns the live messages that come behind a replay up to head: each event once, in order.
+// Messages without a position were never in a history, so they all pass.
+func splice(live []*message, head pubsub.Position) []*message {
+	kept := live[:0:0]
+	for _, m := range live {
+		if m.position.IsZero() || m.position.Epoch != head.Epoch || m.position.ID.Compare(head.ID) > 0 {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
+
+// fail answers with an error and gives up.
+func (sub *subscribing) fail(code Code, text string) {
+	sub.unlist()
+	if sub.answer {
+		sub.s.error(sub.request, code, text)
+	}
+	sub.s.shard.forget(sub.t)
+}
+
+// unlist takes sub off its topic's and its session's lists.
+func (sub *subscribing) unlist() {
+	sub.over = true
+	if ext := sub.t.ext; ext != nil {
+		ext.waiting = without(ext.waiting, sub)
+		sub.s.shard.settle(sub.t)
+	}
+	if ext := sub.s.ext; ext != nil {
+		ext.pending = without(ext.pending, sub)
+	}
+}
+
+func without(list []*subscribing, sub *subscribing) []*subscribing {
+	kept := list[:0]
+	for _, other := range list {
+		if other != sub {
+			kept = append(kept, other)
+		}
+	}
+	clear(list[len(kept):])
+	return kept
+}
+
+func appendSubscribed(dst []byte, id json.RawMessage, topic string, recovered *bool, at pubsub.Position) []byte {
+	dst = append(dst, `{"type":"subscribed"`...)
+	dst = appendID(dst, id)
+	dst = append(dst, `,"topic":`...)
+	dst = appendString(dst, topic)
+	dst = appendPosition(dst, at)
+	if recovered != nil {
+		if *recovered {
+			dst = append(dst, `,"recovered":true`...)
+		} else {
+			dst = append(dst, `,"recovered":false`...)
+		}
+	}
+	return append(dst, '}')
+}
+
+// abandon gives up without a word: the session leaves the topic, or is gone.
+func (sub *subscribing) abandon() {
+	sub.unlist()
+	sub.s.shard.forget(sub.t)
+}

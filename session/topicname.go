@@ -1,0 +1,49 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxTopicName is the longest topic name in bytes.
+const maxTopicName = 255
+
+// userPrefix begins a user's own topic.
+const userPrefix = "user:"
+
+var errBadTopic = errors.New("bad topic")
+
+// checkTopic is nil for a topic name: 1 to 255 bytes of UTF-8 without control characters.
+func checkTopic(name string) error {
+	switch {
+	case name == "":
+		return fmt.Errorf("%w: the name is empty", errBadTopic)
+	case len(name) > maxTopicName:
+		return fmt.Errorf("%w: the name has %d bytes, at most %d are allowed", errBadTopic, len(name), maxTopicName)
+	case !utf8.ValidString(name):
+		return fmt.Errorf("%w: the name is not UTF-8", errBadTopic)
+	case strings.ContainsFunc(name, control):
+		return fmt.Errorf("%w: the name has a control character", errBadTopic)
+	}
+	return nil
+}
+
+func control(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
+
+// reserved tells whether clients may neither follow nor publish to name; own is their own topic.
+func reserved(name, own string) bool {
+	return strings.HasPrefix(name, "$") || strings.HasPrefix(name, userPrefix) && name != own
+}
+
+// checkUser is nil for a user's name that makes a topic name behind userPrefix.
+func checkUser(user string) error {
+	if user == "" {
+		return errors.New("the user's name is empty")
+	}
+	if err := checkTopic(userPrefix + user); err != nil {
+		return errors.New("the user's name is not up to 250 bytes of UTF-8 without control characters")
+	}
+	return nil
+}
