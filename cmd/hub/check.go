@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"wshub/pubsub"
+)
+
+// connectTime is how long check --connect waits for Redis.
+const connectTime = 5 * time.Second
+
+// check prints what the settings come to and where each comes from. A bad one is a usageError; a Redis
+// that can't be used is an ordinary error.
+func check(ctx context.Context, s *settings, stdout io.Writer) error {
+	if err := s.validate(); err != nil {
+		return usageError{err}
+	}
+	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
+	for _, f := range s.flags {
+		if f.Group == nil {
+			continue
+		}
+		from := s.source[f.Name]
+		if from == "" {
+			from = "default"
+		}
+		fmt.Fprintf(table, "--%s\t%s\t%s\n", f.Name, s.value(f), from)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(stdout)
+	for _, note := range s.cfg.notes() {
+		fmt.Fprintln(stdout, note)
+	}
+	if !s.connect {
+		return nil
+	}
+	return checkBroker(ctx, s.cfg, stdout)
+}
+
+// checkBroker runs the broker until it is ready, and then ends it.
+func checkBroker(ctx context.Context, c *config, stdout io.Writer) error {
+	log, _ := newLogger(c, stdout)
+	pubsub.LogClient(log)
+	broker, err := newBroker(c, log)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	err = around(ctx, func(ctx context.Context) error { return broker.Run(ctx, nobody{}) }, func(ctx context.Context) error {
+		return waitReady(ctx, broker)
+	})
+	if err != nil {
+		return fmt.Errorf("redis %s: %w", maskURL(c.RedisURL), err)
+	}
+	fmt.Fprintln(stdout, "The broker works.")
+	return nil
+}
+
+func waitReady(ctx context.Context, broker pubsub.Broker) error {
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		err := broker.Ready()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// nobody is a Sink without followers.
+type nobody struct{}
+
+func (nobody) Deliver(*pubsub.Event, pubsub.Loops)       {}
+func (nobody) Gap(string, pubsub.Loops, pubsub.Position) {}

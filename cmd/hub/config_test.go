@@ -1,0 +1,207 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"wshub/engine"
+)
+
+// bad is, for every flag, values that must be refused.
+var bad = map[string][]string{
+	"addr":                  {"3000", "localhost", "127.0.0.1:http", "127.0.0.1:65536", "user@127.0.0.1:3000", ":3000", "0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "example.com:3000"},
+	"port":                  {"65536", "-1", "x", ""},
+	"path":                  {"notification", "/a?b", "/a b"},
+	"open":                  {"maybe"},
+	"trust-user-param":      {"maybe"},
+	"origins":               {"example.com", "https://example.com/path", "https://ex*mple.com"},
+	"max-connections":       {"-1", "67108865", "60000000", "many"},
+	"handshake-timeout":     {"99ms", "2h", "10", "soon"},
+	"heartbeat":             {"0s", "25h", "25"},
+	"message-timeout":       {"1ms", "2h", "x"},
+	"max-message":           {"0", "65MiB", "-1", "big"},
+	"max-queued":            {"1023", "257MiB", "1.5MiB"},
+	"max-partial":           {"1023", "2TiB"},
+	"max-backlog":           {"1023", "2TiB"},
+	"send-buffer":           {"4095", "65MiB"},
+	"read-buffer":           {"4095", "17MiB"},
+	"pollers":               {"65", "-1", "two"},
+	"broadcast":             {"", "a\nb", "$hub", "user:1", "hub:to", strings.Repeat("x", 256)},
+	"max-topics":            {"0", "65536"},
+	"max-node-topics":       {"0", "1073741825"},
+	"max-sessions-per-user": {"-1", "1048577"},
+	"message-rate":          {"-1", "1000001"},
+	"message-burst":         {"0", "1048577"},
+	"workers":               {"0", "1025"},
+	"redis-url":             {"localhost:6379", "http://localhost", "redis://:secret-password@host:port", "redis://host:6379/zero"},
+	"redis-pool-size":       {"0", "1025"},
+	"node":                  {"a\x01b", strings.Repeat("x", 256)},
+	"control":               {"3001", "on", "127.0.0.1:3000"},
+	"api-key":               {"too-short", "long-enough-for-a-key,too-short"},
+	"drain-grace":           {"-1s", "2h"},
+	"drain-window":          {"-1s", "25h"},
+	"memory-limit":          {"1MiB", "2TiB"},
+	"gc-percent":            {"0", "1001"},
+	"log-level":             {"loud", ""},
+	"log-format":            {"xml"},
+}
+
+func TestEveryBadFlagIsNamedWithExitCode2(t *testing.T) {
+	for _, f := range parsed(t, nil).flags {
+		if f.Group != nil && bad[f.Name] == nil {
+			t.Errorf("no bad value is tried for --%s", f.Name)
+		}
+	}
+	for flag, values := range bad {
+		for _, v := range values {
+			for _, command := range []string{"run", "check"} {
+				code, _, stderr := call(t, nil, command, "--"+flag+"="+v)
+				if code != 2 || !strings.Contains(stderr, "--"+flag) {
+					t.Errorf("%s --%s=%q ends with %d: %s", command, flag, v, code, stderr)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryBadVariableIsNamedWithItsFlag(t *testing.T) {
+	for flag, values := range bad {
+		v := values[len(values)-1]
+		if v == "" {
+			continue // an empty variable counts as none
+		}
+		name := "HUB_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+		code, _, stderr := call(t, map[string]string{name: v}, "check")
+		if code != 2 || !strings.Contains(stderr, "--"+flag) || !strings.Contains(stderr, name) {
+			t.Errorf("%s=%q ends with %d: %s", name, v, code, stderr)
+		}
+	}
+}
+
+func TestWhatIsNoSettingIsRefused(t *testing.T) {
+	for _, args := range [][]string{{"--pollars=2"}, {"walk"}, {"run", "fast"}, {"--pollers"}, {"--connect"}} {
+		if code, _, stderr := call(t, nil, args...); code != 2 || stderr == "" {
+			t.Errorf("%q ends with %d: %s", args, code, stderr)
+		}
+	}
+}
+
+func TestSettingsComeFromFlagThenVariableThenDefault(t *testing.T) {
+	for _, c := range []struct {
+		env  map[string]string
+		args []string
+		addr string
+	}{
+		{nil, nil, "127.0.0.1:3000"},
+		{map[string]string{"WS_PORT": "4000"}, nil, "127.0.0.1:4000"},
+		{map[string]string{"WS_PORT": ""}, nil, "127.0.0.1:3000"},
+		{map[string]string{"WS_PORT": "4000", "HUB_PORT": "5000"}, nil, "127.0.0.1:5000"},
+		{map[string]string{"WS_PORT": "4000"}, []string{"--port=6000"}, "127.0.0.1:6000"},
+		{map[string]string{"WS_PORT": "4000", "HUB_ADDR": "[::1]:7000"}, nil, "[::1]:7000"},
+		{map[string]string{"HUB_ADDR": "[::1]:7000"}, []string{"check", "--addr", "localhost:8000"}, "localhost:8000"},
+		{map[string]string{"HUB_ADDR": ":7000", "HUB_OPEN": "true"}, nil, ":7000"},
+	} {
+		if got := parsed(t, c.env, c.args...).cfg.Addr; got != c.addr {
+			t.Errorf("%v %q listens on %s, want %s", c.env, c.args, got, c.addr)
+		}
+	}
+}
+
+func TestSettingsOfEachKindAreRead(t *testing.T) {
+	c := parsed(t, map[string]string{
+		"REDIS_URL": "redis://localhost:6379/2", "HUB_API_KEY": "0123456789abcdef,fedcba9876543210", "HUB_MAX_MESSAGE": "1MB",
+		"HUB_HEARTBEAT": "1m30s", "HUB_OPEN": "yes", "HUB_ORIGINS": "https://a.example,https://*.b.example", "HUB_WORKERS": "9",
+	}).cfg
+	switch {
+	case c.RedisURL != "redis://localhost:6379/2", len(c.APIKey) != 2, c.APIKey[1] != "fedcba9876543210", c.MaxMessage != 1e6,
+		c.Heartbeat != 90*time.Second, !c.Open, !slices.Equal(c.Origins, []string{"https://a.example", "https://*.b.example"}), c.Workers != 9:
+		t.Errorf("read %+v", c)
+	}
+}
+
+func TestAnOpenHubIsNotPublicUnlessMeant(t *testing.T) {
+	code, _, stderr := call(t, nil, "check", "--addr=0.0.0.0:3000")
+	if code != 2 || !strings.Contains(stderr, "--open") {
+		t.Errorf("ends with %d: %s", code, stderr)
+	}
+	if code, _, stderr := call(t, nil, "check", "--addr=0.0.0.0:3000", "--open"); code != 0 {
+		t.Errorf("with --open ends with %d: %s", code, stderr)
+	}
+}
+
+func TestUserParamIsBelievedOnLoopbackOrWhenTold(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want bool
+	}{
+		{nil, true},
+		{[]string{"--addr=0.0.0.0:3000", "--open"}, false},
+		{[]string{"--addr=0.0.0.0:3000", "--open", "--trust-user-param"}, true},
+	} {
+		cfg := parsed(t, nil, c.args...).cfg
+		log, _ := newLogger(cfg, t.Output())
+		if got := cfg.session(log).TrustUserParam; got != c.want {
+			t.Errorf("%q: %v, want %v", c.args, got, c.want)
+		}
+	}
+}
+
+func TestNoMessageRateMeansNoLimit(t *testing.T) {
+	cfg := parsed(t, nil, "--message-rate=0").cfg
+	log, _ := newLogger(cfg, t.Output())
+	if got := cfg.session(log).MessageRate; got >= 0 {
+		t.Errorf("session gets a rate of %d", got)
+	}
+}
+
+// The ranges of config are those of the packages below: nothing passes here and fails there.
+func TestTheEnginesLimitsAreOurs(t *testing.T) {
+	for _, f := range parsed(t, nil).flags {
+		low, high, ok := strings.Cut(f.Tag.Get("range"), "..")
+		if !ok || f.Group.Key != "Public port" || f.Name == "port" {
+			continue
+		}
+		if f.Name == "max-connections" {
+			high = low // how many there may be depends on the machine
+		}
+		for _, v := range []string{low, high} {
+			cfg := parsed(t, nil, "--port=0", "--"+f.Name+"="+v).cfg
+			log, _ := newLogger(cfg, t.Output())
+			ec, err := cfg.engine(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := engine.New(ec, nil)
+			if err != nil {
+				t.Errorf("--%s=%s passes, but: %v", f.Name, v, err)
+				continue
+			}
+			s.StopAccepting()
+		}
+	}
+}
+
+func TestHelpListsEverySettingWithItsVariable(t *testing.T) {
+	code, stdout, stderr := call(t, nil, "--help")
+	if code != 0 || stderr != "" {
+		t.Fatalf("ends with %d: %s", code, stderr)
+	}
+	for _, f := range parsed(t, nil).flags {
+		for _, want := range append(envNames(f), "--"+f.Name) {
+			if !strings.Contains(stdout, want) {
+				t.Errorf("no %s in the help", want)
+			}
+		}
+		if f.Help == "" {
+			t.Errorf("--%s has no help", f.Name)
+		}
+	}
+}
+
+func TestVersionIsPrinted(t *testing.T) {
+	if code, stdout, _ := call(t, nil, "version"); code != 0 || !strings.HasPrefix(stdout, "hub ") {
+		t.Errorf("ends with %d: %q", code, stdout)
+	}
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/rs/zerolog"
+)
+
+const (
+	// controlTime bounds reading and answering one request; a longer profile extends it.
+	controlTime = 15 * time.Second
+	// controlHeader bounds a request's header in bytes.
+	controlHeader = 16 << 10
+	// closeTime is how long open requests may take when the hub ends.
+	closeTime = 2 * time.Second
+)
+
+// control is the second listener, for those who run the hub: probes, metrics, API, profiles.
+type control struct {
+	listener net.Listener
+	server   *http.Server
+}
+
+// controlled is what the control port needs of the hub.
+type controlled struct {
+	live     func() error // nil while every loop turns
+	ready    func() error // nil while clients should be sent here
+	hub      publisher
+	registry *prometheus.Registry
+	try      http.Handler
+}
+
+// listenControl opens the control port. Nothing is answered before Run.
+func listenControl(ctx context.Context, c *config, log zerolog.Logger, of controlled) (*control, error) {
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Control)
+	if err != nil {
+		return nil, fmt.Errorf("--control: %w", err)
+	}
+	return &control{ln, &http.Server{
+		Handler:           controlMux(c, log, of),
+		ReadHeaderTimeout: controlTime,
+		ReadTimeout:       controlTime,
+		WriteTimeout:      controlTime,
+		MaxHeaderBytes:    controlHeader,
+	}}, nil
+}
+
+// Run serves until ctx ends.
+func (c *control) Run(ctx context.Context) error {
+	return around(ctx, func(context.Context) error {
+		if err := c.server.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("control port: %w", err)
+		}
+		return nil
+	}, func(ctx context.Context) error {
+		<-ctx.Done()
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTime)
+		defer cancel()
+		if c.server.Shutdown(late) != nil {
+			_ = c.server.Close() // whoever is left is cut
+		}
+		return nil
+	})
+}
+
+// Close gives the port back if Run was never called.
+func (c *control) Close() { _ = c.listener.Close() }
+
+// addr is where the port is, without "tcp:".
+func (c *control) addr() string { return c.listener.Addr().String() }
+
+// endpoints is what / shows.
+const endpoints = `wshub control port
+
+GET  /livez          200 while every event loop turns
+GET  /readyz         200 while clients should be sent here, else the reason
+GET  /metrics        for Prometheus
+GET  /try            a page to connect with
+POST /api/publish    {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}
+GET  /debug/pprof/   profiles
+`
+
+func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
+	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "wshub_api_answers_total", Help: "Answers to requests for /api and /debug, by HTTP status.",
+	}, []string{"code"})
+	of.registry.MustRegister(answers)
+	g := newGuard(c.APIKey)
+	log = sampled(log.With().Str("part", "control").Logger())
+	protect := func(h http.Handler) http.Handler {
+		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
+	}
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /livez", probe(of.live))
+	mux.Handle("GET /readyz", probe(of.ready))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /try", of.try)
+	mux.Handle("POST /api/publish", protect(publishAPI{of.hub, int(c.MaxMessage)}))
+	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))
+	mux.Handle("GET /debug/pprof/profile", protect(http.HandlerFunc(pprof.Profile)))
+	mux.Handle("GET /debug/pprof/trace", protect(http.HandlerFunc(pprof.Trace)))
+	mux.Handle("GET /debug/pprof/symbol", protect(http.HandlerFunc(pprof.Symbol)))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, endpoints)
+	})
+	return mux
+}
+
+// probe answers 200 ok or 503 and the reason, as JSON to those who ask for it.
+func probe(check func() error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status, reason := http.StatusOK, "ok"
+		if err := check(); err != nil {
+			status, reason = http.StatusServiceUnavailable, err.Error()
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		if strings.Contains(r.Header.Get("Accept"), "application/json") {
+			writeJSON(w, status, map[string]any{"ok": status == http.StatusOK, "reason": reason})
+			return
+		}
+		w.WriteHeader(status)
+		fmt.Fprintln(w, reason)
+	})
+}
+
+// guarded puts g in front of next.
+func guarded(g guard, log zerolog.Logger, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refusal := g.refusal(r); refusal != nil {
+			log.Warn().Str("peer", r.RemoteAddr).Str("path", r.URL.Path).Int("status", refusal.status).Msg("control request refused")
+			refusal.write(w)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// drainExtra is how long, after the window, the last clients may take to leave.
+const drainExtra = 5 * time.Second
+
+// errCut is why the hub ended when a second signal came.
+var errCut = errors.New("a second signal came: the clients that were left were cut")
+
+// errDraining is why a draining hub is not ready.
+var errDraining = errors.New("draining: going to stop")
+
+// drainer waits for a signal and then empties the hub.
+type drainer struct {
+	// Fixed at birth.
+	hub interface {
+		Drain(ctx context.Context, window time.Duration) error
+	}
+	stopAccepting func()
+	grace, window time.Duration
+	signals       <-chan os.Signal
+	log           zerolog.Logger
+
+	draining atomic.Bool
+}
+
+// Draining tells whether the hub was told to stop.
+func (d *drainer) Draining() bool { return d.draining.Load() }
+
+// ready is nil if hub is and no signal has come.
+func (d *drainer) ready(hub func() error) error {
+	if d.Draining() {
+		return errDraining
+	}
+	return hub()
+}
+
+// Run returns when a signal has come and the clients are gone, at a second signal, or when ctx ends.
+func (d *drainer) Run(ctx context.Context) error {
+	select {
+	case sig := <-d.signals:
+		d.log.Info().Stringer("signal", sig).Stringer("grace", d.grace).Stringer("window", d.window).
+			Msg("draining; a second signal ends at once")
+	case <-ctx.Done():
+		return nil
+	}
+	d.draining.Store(true)
+	return around(ctx, d.awaitSecond, d.leave)
+}
+
+// awaitSecond returns errCut at a second signal. From then on a third one kills the process.
+func (d *drainer) awaitSecond(ctx context.Context) error {
+	select {
+	case <-d.signals:
+		signal.Reset(os.Interrupt, syscall.SIGTERM)
+		return errCut
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// leave lets the load balancer notice, closes the door and sends the clients away.
+func (d *drainer) leave(ctx context.Context) error {
+	grace := time.NewTimer(d.grace)
+	defer grace.Stop()
+	select {
+	case <-grace.C:
+	case <-ctx.Done():
+		return nil
+	}
+	d.stopAccepting()
+	limited, cancel := context.WithTimeout(ctx, d.window+drainExtra)
+	defer cancel()
+	if err := d.hub.Drain(limited, d.window); err != nil && ctx.Err() == nil {
+		d.log.Warn().Err(err).Msg("not all clients left in time; the rest is cut")
+	}
+	return nil
+}

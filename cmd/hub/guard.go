@@ -1,0 +1,76 @@
+package main
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+)
+
+// guard decides who may use /api and /debug: whoever has a key; where no key is configured, a program on
+// this machine. A web page never may, wherever its browser runs.
+type guard struct{ keys [][sha256.Size]byte }
+
+func newGuard(keys []string) guard {
+	var g guard
+	for _, k := range keys {
+		g.keys = append(g.keys, sha256.Sum256([]byte(k)))
+	}
+	return g
+}
+
+// refusal is nil for a request that may pass.
+func (g guard) refusal(r *http.Request) *apiError {
+	switch {
+	case fromPage(r):
+		return &apiError{http.StatusForbidden, "forbidden", "requests from other origins are refused"}
+	case len(g.keys) > 0 && !g.knows(keyOf(r)):
+		return &apiError{http.StatusUnauthorized, "unauthorized", "a valid key is required: Authorization: Bearer <key>"}
+	case len(g.keys) > 0:
+		return nil
+	case !isLoopback(r.RemoteAddr) || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "":
+		return &apiError{http.StatusUnauthorized, "unauthorized", "no --api-key is configured: only this machine may ask"}
+	case !isLoopback(r.Host): // a name that a web page's owner made point to this machine
+		return &apiError{http.StatusForbidden, "forbidden", "without a key, Host must be a loopback address or localhost"}
+	}
+	return nil
+}
+
+// knows compares in a time that tells nothing of the keys.
+func (g guard) knows(key string) bool {
+	sum, found := sha256.Sum256([]byte(key)), 0
+	for i := range g.keys {
+		found |= subtle.ConstantTimeCompare(sum[:], g.keys[i][:])
+	}
+	return found == 1
+}
+
+func keyOf(r *http.Request) string {
+	if scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " "); strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(key)
+	}
+	return r.Header.Get("X-API-Key")
+}
+
+// fromPage tells whether a browser sent r on behalf of a page of another origin.
+func fromPage(r *http.Request) bool {
+	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
+		return site != "same-origin" && site != "none"
+	}
+	origin := r.Header.Get("Origin")
+	u, err := url.Parse(origin)
+	return origin != "" && (err != nil || u.Host != r.Host)
+}
+
+// isLoopback tells whether host, with or without a port, is a loopback address or localhost.
+func isLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}

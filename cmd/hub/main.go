@@ -1,0 +1,23 @@
+// Command hub is wshub's server: it reads the settings, wires engine, session and pubsub together, opens
+// the public and the control port, and drains when it is told to stop.
+//
+//	hub            run (the default)
+//	hub check      check the settings and print what they come to
+//	hub version    print the version
+//
+// # Where to look
+//
+// A setting: config.go; what it may be: validate.go. What happens between start and end: serve.go. The
+// control port: control.go, who may use it: guard.go, its publish call: publish.go, its metrics:
+// metrics.go. What reaches a log: log.go, and what never does: redact.go.
+package main
+
+import (
+	"context"
+	"os"
+)
+
+func main() {
+	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, os.LookupEnv)
+	os.Exit(report(os.Stderr, err))
+}

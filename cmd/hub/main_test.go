@@ -1,0 +1,40 @@
+package main
+
+import (
+	"bytes"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// call runs the program with args and variables, and returns its exit code and what it printed.
+func call(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	err := run(t.Context(), args, &out, &errs, lookupIn(env))
+	code = report(&errs, err)
+	return code, out.String(), errs.String()
+}
+
+func lookupIn(env map[string]string) lookup {
+	return func(name string) (string, bool) {
+		v, ok := env[name]
+		return v, ok
+	}
+}
+
+// parsed returns what the program makes of env and args, which must be right.
+func parsed(t *testing.T, env map[string]string, args ...string) *settings {
+	t.Helper()
+	var out, errs bytes.Buffer
+	s, err := parse(args, &out, &errs, lookupIn(env))
+	if err == nil {
+		err = s.validate()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"runtime"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// sources are where the numbers come from.
+type sources struct {
+	engine   func() engine.Stats
+	session  func() session.Stats
+	broker   func() pubsub.Snapshot
+	ready    func() error
+	draining func() bool
+}
+
+// snapshot is all numbers at one moment.
+type snapshot struct {
+	engine          engine.Stats
+	session         session.Stats
+	broker          pubsub.Snapshot
+	ready, draining bool
+}
+
+// family is one metric: a single number, or one per reason. A reason is never a topic, a user or a session.
+type family struct {
+	name, help string
+	kind       prometheus.ValueType
+	one        func(*snapshot) float64
+
+	label string // the reason's label
+	many  func(*snapshot) map[string]uint64
+	known []string // reasons that are always shown; what is none of them counts as "other". nil: many's
+}
+
+func gauge(name, help string, one func(*snapshot) float64) family {
+	return family{name: name, help: help, kind: prometheus.GaugeValue, one: one}
+}
+
+func counter(name, help string, one func(*snapshot) uint64) family {
+	return family{name: name, help: help, kind: prometheus.CounterValue, one: func(s *snapshot) float64 { return float64(one(s)) }}
+}
+
+func counters(name, label, help string, known []string, many func(*snapshot) map[string]uint64) family {
+	return family{name: name, help: help, kind: prometheus.CounterValue, label: label, known: known, many: many}
+}
+
+func split(name, label, help string, many func(*snapshot) map[string]uint64) family {
+	return family{name: name, help: help, kind: prometheus.GaugeValue, label: label, many: many}
+}
+
+// families are the hub's own metrics.
+var families = []family{
+	gauge("wshub_ready", "1 while clients should be sent here.", func(s *snapshot) float64 { return number(s.ready) }),
+	gauge("wshub_draining", "1 while the hub sends its clients away.", func(s *snapshot) float64 { return number(s.draining) }),
+
+	gauge("wshub_connections", "Open connections.", func(s *snapshot) float64 { return float64(s.engine.Open) }),
+	gauge("wshub_sockets", "All client sockets, those in handshake or closing included.", func(s *snapshot) float64 { return float64(s.engine.Sockets) }),
+	gauge("wshub_partial_bytes", "Bytes of half-received messages.", func(s *snapshot) float64 { return float64(s.engine.Partial) }),
+	gauge("wshub_backlog_bytes", "Bytes that wait for slow readers.", func(s *snapshot) float64 { return float64(s.engine.Backlog) }),
+	counter("wshub_accepted_total", "Accepted sockets.", func(s *snapshot) uint64 { return s.engine.Accepted }),
+	counter("wshub_upgraded_total", "Handshakes that became connections.", func(s *snapshot) uint64 { return s.engine.Upgraded }),
+	counter("wshub_received_bytes_total", "Bytes from clients.", func(s *snapshot) uint64 { return s.engine.BytesIn }),
+	counter("wshub_sent_bytes_total", "Bytes to clients, handed to the kernel or queued.", func(s *snapshot) uint64 { return s.engine.BytesOut }),
+	counter("wshub_received_frames_total", "Whole messages and control frames from clients.", func(s *snapshot) uint64 { return s.engine.FramesIn }),
+	counter("wshub_pings_total", "Heartbeats sent.", func(s *snapshot) uint64 { return s.engine.Pings }),
+	counter("wshub_panics_total", "Panics on loops; each cost one connection at most.", func(s *snapshot) uint64 { return s.engine.Panics }),
+	counters("wshub_sockets_dropped_total", "reason", "Sockets that never became connections.",
+		[]string{"overflow", "file_limit", "accept_error", "register_error"},
+		func(s *snapshot) map[string]uint64 { return s.engine.Dropped }),
+	counters("wshub_handshakes_refused_total", "status", "Handshakes answered with an HTTP error.",
+		[]string{"400", "403", "404", "405", "408", "413", "426", "429", "431", "503"},
+		func(s *snapshot) map[string]uint64 { return byStatus(s.engine.Refused) }),
+	counters("wshub_connections_closed_total", "cause", "Ended connections.", closeCauses(),
+		func(s *snapshot) map[string]uint64 { return s.engine.Closed }),
+
+	split("wshub_sessions", "mode", "Sessions.", func(s *snapshot) map[string]uint64 {
+		return map[string]uint64{"plain": uint64(s.session.Plain), "v1": uint64(s.session.V1)}
+	}),
+	gauge("wshub_topics", "Topics that sessions follow, each once per loop.", func(s *snapshot) float64 { return float64(s.session.Topics) }),
+	gauge("wshub_subscriptions", "Subscriptions of all sessions.", func(s *snapshot) float64 { return float64(s.session.Subscriptions) }),
+	counter("wshub_messages_total", "Messages from clients.", func(s *snapshot) uint64 { return s.session.Messages }),
+	counter("wshub_published_total", "Messages from clients that the broker took.", func(s *snapshot) uint64 { return s.session.Published }),
+	counter("wshub_deliveries_total", "Events handed to followers.", func(s *snapshot) uint64 { return s.session.Deliveries }),
+	counter("wshub_batches_total", "Times that what waited in a topic was written out.", func(s *snapshot) uint64 { return s.session.Batches }),
+	counters("wshub_errors_total", "code", "Errors told to clients.", errorCodes(),
+		func(s *snapshot) map[string]uint64 { return s.session.Errors }),
+	counters("wshub_dropped_total", "reason", "What sessions and loops had no room for.",
+		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full"},
+		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
+
+	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
+	gauge("wshub_broker_probe_age_seconds", "Time since the broker was last seen working.", func(s *snapshot) float64 { return s.broker.ProbeAge.Seconds() }),
+	counter("wshub_broker_received_total", "Messages from the broker, probes included.", func(s *snapshot) uint64 { return s.broker.Received }),
+	counter("wshub_broker_delivered_total", "Events handed on to sessions' loops.", func(s *snapshot) uint64 { return s.broker.Delivered }),
+	counter("wshub_broker_gaps_total", "Times that events of a topic may have been lost.", func(s *snapshot) uint64 { return s.broker.Gaps }),
+	counter("wshub_broker_reconnects_total", "Subscriber connections that ended, and attempts in vain.", func(s *snapshot) uint64 { return s.broker.Reconnects }),
+	counters("wshub_broker_dropped_total", "reason", "Messages and publications thrown away.", nil,
+		func(s *snapshot) map[string]uint64 { return s.broker.Drops }),
+	counters("wshub_broker_publish_errors_total", "error", "Publications that failed.", nil,
+		func(s *snapshot) map[string]uint64 { return s.broker.PublishErrors }),
+}
+
+// errorCodes are all codes that a client can be told.
+func errorCodes() []string {
+	return []string{
+		string(session.BadJSON), string(session.BadRequest), string(session.UnknownType), string(session.BadTopic),
+		string(session.Forbidden), string(session.TooManyTopics), string(session.NotSubscribed), string(session.AlreadyFollows),
+		string(session.RateLimited), string(session.Busy), string(session.Unavailable), string(session.UnknownOutcome),
+		string(session.Refused), string(session.TooLarge), string(session.Internal),
+	}
+}
+
+// closeCauses are the names of all causes that engine and session know.
+func closeCauses() []string {
+	var names []string
+	for _, c := range []*engine.Cause{
+		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
+		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown,
+		session.Drained, session.BinaryFrame, session.RateExceeded,
+	} {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+func byStatus(refused map[int]uint64) map[string]uint64 {
+	names := make(map[string]uint64, len(refused))
+	for status, n := range refused {
+		names[strconv.Itoa(status)] = n
+	}
+	return names
+}
+
+func number(fact bool) float64 {
+	if fact {
+		return 1
+	}
+	return 0
+}
+
+// collector shows families to Prometheus.
+type collector struct {
+	from  sources
+	descs []*prometheus.Desc // of families, in their order
+}
+
+// newRegistry holds the hub's metrics and those of the Go runtime and the process.
+func newRegistry(from sources) *prometheus.Registry {
+	c := &collector{from: from}
+	for _, f := range families {
+		var labels []string
+		if f.label != "" {
+			labels = []string{f.label}
+		}
+		c.descs = append(c.descs, prometheus.NewDesc(f.name, f.help, labels, nil))
+	}
+	v := readVersion()
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "wshub_build_info", Help: "1; the labels say which build this is.",
+		ConstLabels: prometheus.Labels{"version": v.version, "revision": v.revision, "goversion": runtime.Version()},
+	})
+	build.Set(1)
+	r := prometheus.NewRegistry()
+	r.MustRegister(c, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// Describe implements prometheus.Collector.
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.descs {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining()}
+	for i, f := range families {
+		if f.one != nil {
+			ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.one(s))
+			continue
+		}
+		for reason, n := range f.reasons(s) {
+			ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, float64(n), reason)
+		}
+	}
+}
+
+// reasons returns f's numbers by reason, each known one among them.
+func (f *family) reasons(s *snapshot) map[string]uint64 {
+	counted := f.many(s)
+	if f.known == nil {
+		return counted
+	}
+	shown := make(map[string]uint64, len(f.known))
+	for _, reason := range f.known {
+		shown[reason] = counted[reason]
+	}
+	for reason, n := range counted {
+		if _, ok := shown[reason]; !ok {
+			shown["other"] += n
+		}
+	}
+	return shown
+}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// settings is what parse made of the command line and the environment.
+type settings struct {
+	cfg     *config
+	flags   []*kong.Flag
+	command string            // run, check or version
+	connect bool              // check --connect
+	done    bool              // --help was printed: nothing is left to do
+	source  map[string]string // flag name to where its value comes from; absent: its default
+}
+
+// commandLine is what kong reads: the settings, which may stand anywhere, and the commands.
+type commandLine struct {
+	config
+	Run   struct{} `cmd:"" default:"1" help:"Run the hub (the default)."`
+	Check struct {
+		Connect bool `help:"Also ask Redis whether it can be used."`
+	} `cmd:"" help:"Check the settings and print what they come to, secrets masked."`
+	Version struct{} `cmd:"" help:"Print the version."`
+}
+
+// parse reads args and, for flags that they leave out, the environment. It checks form, not ranges.
+func parse(args []string, stdout, stderr io.Writer, env lookup) (*settings, error) {
+	s := &settings{source: make(map[string]string)}
+	var line commandLine
+	k, err := newParser(&line, stdout, stderr, s, env)
+	if err != nil {
+		return nil, err
+	}
+	s.cfg, s.flags = &line.config, k.Model.Flags
+	ctx, err := k.Parse(args)
+	switch {
+	case s.done:
+		return s, nil
+	case err != nil:
+		return nil, usageError{s.named(err)}
+	}
+	for _, step := range ctx.Path {
+		if step.Flag != nil && !step.Resolved {
+			s.source[step.Flag.Name] = "flag"
+		}
+	}
+	s.cfg.fill()
+	s.command, s.connect = ctx.Command(), line.Check.Connect
+	return s, nil
+}
+
+func newParser(line *commandLine, stdout, stderr io.Writer, s *settings, env lookup) (*kong.Kong, error) {
+	return kong.New(line,
+		kong.Name("hub"),
+		kong.Description("A WebSocket event hub. Every setting is a flag or an environment variable; the flag wins, an empty variable counts as none."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(int) { s.done = true }),
+		kong.ValueFormatter(helpText),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 110}),
+		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+			for _, name := range envNames(f) {
+				if v, ok := env(name); ok && v != "" {
+					s.source[f.Name] = name
+					return v, nil
+				}
+			}
+			return nil, nil
+		})),
+	)
+}
+
+// envNames are the variables that set f, the first one that is set wins. kong's own support for them puts
+// values into error messages, secrets too.
+func envNames(f *kong.Flag) []string {
+	if f.Group == nil { // --help, --connect: asked for, not set
+		return nil
+	}
+	names := []string{"HUB_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
+	return append(names, f.Tag.GetAll("also")...)
+}
+
+// helpText is a setting's entry in --help.
+func helpText(v *kong.Value) string {
+	if v.Flag == nil || v.Flag.Group == nil {
+		return v.Help
+	}
+	parts := []string{v.Help}
+	if a := accepts(v.Flag); a != "" {
+		parts = append(parts, a+".")
+	}
+	return strings.Join(append(parts, "[$"+strings.Join(envNames(v.Flag), ", $")+"]"), " ")
+}
+
+// accepts says in words which values f's tags let in, "" where they say nothing.
+func accepts(f *kong.Flag) string {
+	var words []string
+	if low, high, ok := strings.Cut(f.Tag.Get("range"), ".."); ok {
+		words = append(words, low+" to "+high)
+	}
+	if zero := f.Tag.Get("zero"); zero != "" {
+		words = append(words, "0: "+zero)
+	}
+	return strings.Join(words, "; ")
+}
+
+var flagName = regexp.MustCompile(`--([a-z-]+)`)
+
+// named adds to err the variable from which the setting came that err is about.
+func (s *settings) named(err error) error {
+	if m := flagName.FindStringSubmatch(err.Error()); m != nil {
+		if from := s.source[m[1]]; from != "" && from != "flag" {
+			return fmt.Errorf("%w (from %s)", err, from)
+		}
+	}
+	return err
+}
+
+// value returns what f is set to, as it would be written; secrets masked.
+func (s *settings) value(f *kong.Flag) string {
+	v := reflect.ValueOf(f.Target.Interface())
+	list, isList := v.Interface().([]string)
+	switch secret := f.Tag.Get("secret"); {
+	case secret == "password":
+		return maskURL(v.String())
+	case secret != "":
+		return strings.Join(slices.Repeat([]string{masked}, len(list)), ",")
+	case isList:
+		return strings.Join(list, ",")
+	}
+	return fmt.Sprint(v.Interface())
+}

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+const (
+	// publishHead is what a publish request may be longer than its data: the longest topic and a key, each
+	// byte escaped as \u0041, and the JSON around them.
+	publishHead = 4 << 10
+	// publishTime bounds one publish at the broker.
+	publishTime = 5 * time.Second
+)
+
+// publisher is who publishes for the API.
+type publisher interface {
+	Publish(ctx context.Context, p pubsub.Publication) pubsub.Result
+}
+
+// publishAPI is POST /api/publish: {"topic","data","key"?} in, {"position"} out, which a topic without
+// history does not have.
+type publishAPI struct {
+	hub        publisher
+	maxMessage int
+}
+
+func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p, refusal := a.read(w, r)
+	if refusal != nil {
+		refusal.write(w)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), publishTime)
+	defer cancel()
+	res := a.hub.Publish(ctx, p)
+	if res.Err != nil {
+		publishError(res.Err).write(w)
+		return
+	}
+	var answer struct {
+		Position string `json:"position,omitempty"`
+	}
+	if !res.Position.IsZero() {
+		answer.Position = res.Position.String()
+	}
+	writeJSON(w, http.StatusOK, answer)
+}
+
+// read takes a Publication from r.
+func (a publishAPI) read(w http.ResponseWriter, r *http.Request) (p pubsub.Publication, refusal *apiError) {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return p, &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.maxMessage+publishHead)))
+	if errors.As(err, new(*http.MaxBytesError)) {
+		return p, a.tooLarge()
+	}
+	if err != nil {
+		return p, badRequest(session.BadRequest, "the body did not come whole")
+	}
+	var in struct {
+		Topic string          `json:"topic"`
+		Data  json.RawMessage `json:"data"`
+		Key   string          `json:"key"`
+	}
+	if err := decodeStrict(body, &in); err != nil {
+		return p, badRequest(session.BadJSON, "want {\"topic\":…,\"data\":…,\"key\":…}: "+err.Error())
+	}
+	switch {
+	case !pubsub.ValidTopic(in.Topic) || strings.HasPrefix(in.Topic, "$"):
+		return p, badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes, no control characters, and not begin with $", pubsub.MaxTopic))
+	case in.Data == nil:
+		return p, badRequest(session.BadRequest, "data is missing")
+	case len(in.Data) > a.maxMessage:
+		return p, a.tooLarge()
+	}
+	return pubsub.Publication{Topic: in.Topic, Data: in.Data, Key: in.Key, Caller: "api"}, nil
+}
+
+// decodeStrict reads one JSON value in UTF-8 into v, and lets no unknown member pass.
+func decodeStrict(body []byte, v any) error {
+	if !utf8.Valid(body) {
+		return errors.New("not UTF-8")
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("something stands behind the JSON value")
+	}
+	return nil
+}
+
+func (a publishAPI) tooLarge() *apiError {
+	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("data has more than %d bytes", a.maxMessage)}
+}
+
+func badRequest(code session.Code, message string) *apiError {
+	return &apiError{http.StatusBadRequest, code, message}
+}
+
+// publishError is what the caller is told of err.
+func publishError(err error) *apiError {
+	switch {
+	case errors.Is(err, pubsub.ErrUnavailable):
+		return &apiError{http.StatusServiceUnavailable, session.Unavailable, "the broker can't be reached now; nothing was published"}
+	case errors.Is(err, pubsub.ErrUnknownOutcome):
+		return &apiError{http.StatusGatewayTimeout, session.UnknownOutcome, "the broker's answer got lost; it may or may not have been published"}
+	case errors.Is(err, pubsub.ErrRefused):
+		return &apiError{http.StatusBadGateway, session.Refused, "the broker refused it; nothing was published"}
+	case errors.Is(err, session.ErrBadPublication), errors.Is(err, pubsub.ErrBadEvent):
+		return badRequest(session.BadRequest, err.Error())
+	}
+	return &apiError{http.StatusInternalServerError, session.Internal, "internal error"}
+}
+
+// apiError is an answer of the API other than success.
+type apiError struct {
+	status  int
+	code    session.Code
+	message string
+}
+
+func (e *apiError) write(w http.ResponseWriter) {
+	type detail struct {
+		Code    session.Code `json:"code"`
+		Message string       `json:"message"`
+		Retry   bool         `json:"retry"`
+	}
+	switch e.status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	writeJSON(w, e.status, map[string]detail{"error": {e.code, e.message, e.code.Retry()}})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // the caller may be gone
+}

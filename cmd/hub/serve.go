@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// liveLimit is how long a loop may take for one turn before the process is called dead: a hundred times
+// the time between two turns of an idle one.
+const liveLimit = 10 * time.Second
+
+// serve runs the hub until a signal comes and its clients are gone, or until ctx ends, which cuts them.
+func serve(ctx context.Context, c *config, stderr io.Writer, signals <-chan os.Signal) error {
+	log, console := newLogger(c, stderr)
+	pubsub.LogClient(log.With().Str("part", "redis").Logger())
+	debug.SetGCPercent(c.GCPercent)
+	if c.MemoryLimit > 0 {
+		debug.SetMemoryLimit(int64(c.MemoryLimit))
+	}
+
+	broker, err := newBroker(c, log)
+	if err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	hub, err := session.NewHub(c.session(log), broker)
+	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	engineConfig, err := c.engine(log)
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	server, err := engine.New(engineConfig, hub)
+	if err != nil {
+		return fmt.Errorf("--addr: %w", err)
+	}
+	defer server.StopAccepting() // gives the port back if it is never served
+	hub.Attach(server)
+
+	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, grace: c.DrainGrace, window: c.DrainWindow, signals: signals, log: log}
+	ready := func() error { return ending.ready(hub.Ready) }
+	nested := []runner{server.Run, hub.Run, ending.Run} // the hub's last words need the server's loops
+	start := started{public: server.Addr().String()}
+	if !c.controlOff() {
+		control, err := listenControl(ctx, c, log, controlled{
+			live:     func() error { return server.Live(liveLimit) },
+			ready:    ready,
+			hub:      hub,
+			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining}),
+			try:      tryPage(start.public, c.Path),
+		})
+		if err != nil {
+			return err
+		}
+		defer control.Close()
+		start.control = control.addr()
+		nested = append([]runner{control.Run}, nested...)
+	}
+	start.announce(c, stderr, log, console)
+	err = nest(ctx, nested...)
+	log.Info().Err(err).Msg("ended")
+	return err
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/rs/zerolog"
+)
+
+// started is where a hub can be reached.
+type started struct{ public, control string } // host:port; control is "" where it is off
+
+// announce says where the hub listens and what an operator should know: to a person in words, and to a
+// program as one log line.
+func (s started) announce(c *config, w io.Writer, log zerolog.Logger, console bool) {
+	if !console {
+		log.Info().Str("addr", s.public).Str("path", c.Path).Str("control", s.control).Str("node", c.Node).
+			Str("redis", maskURL(c.RedisURL)).Stringer("version", readVersion()).Msg("listening")
+		for _, note := range c.notes() {
+			log.Warn().Msg(note)
+		}
+		return
+	}
+	fmt.Fprintf(w, "\n  wshub listens on ws://%s%s\n", s.public, c.Path)
+	if s.control != "" {
+		fmt.Fprintf(w, "  control port     http://%s  (try it: http://%s/try)\n", s.control, s.control)
+	}
+	fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", s.public, c.Path)
+	for _, note := range c.notes() {
+		fmt.Fprintln(w, "  "+note)
+	}
+	fmt.Fprintln(w)
+}
+
+// notes are what follows from the settings and may surprise.
+func (c *config) notes() []string {
+	notes := []string{"Open hub: no keys are configured, so every client may follow and publish everything."}
+	if isLoopback(c.Addr) {
+		notes = append(notes, "It listens on loopback only; web pages served from this machine can reach it.")
+	} else {
+		notes = append(notes, "Others can reach "+c.Addr+" (--open).")
+	}
+	if c.TrustUserParam && !isLoopback(c.Addr) {
+		notes = append(notes, "Anybody can claim to be any user (--trust-user-param).")
+	}
+	if c.RedisURL == "" {
+		notes = append(notes, "Events stay in this process: no REDIS_URL is set.")
+	}
+	if !c.controlOff() && !isLoopback(c.Control) && len(c.APIKey) == 0 {
+		notes = append(notes, "The control port is reachable by others; /api and /debug answer to this machine only until there is an --api-key.")
+	}
+	return notes
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
+
+	"wshub/engine"
+	"wshub/pubsub"
+)
+
+// leastKey is the shortest API key that is accepted: 16 random letters and digits can't be guessed.
+const leastKey = 16
+
+// validate checks every setting. Its errors name the flag, and the variable if the value came from one.
+func (s *settings) validate() error {
+	var errs []error
+	for _, f := range s.flags {
+		errs = append(errs, checkRange(f))
+	}
+	c := s.cfg
+	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames())
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = s.named(err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkRange holds a flag to its range and zero tags.
+func checkRange(f *kong.Flag) error {
+	low, high, ok := strings.Cut(f.Tag.Get("range"), "..")
+	if !ok {
+		return nil
+	}
+	n := f.Target.Int()
+	if n == 0 && f.Tag.Get("zero") != "" {
+		return nil
+	}
+	least, err1 := parseLike(f.Target, low)
+	most, err2 := parseLike(f.Target, high)
+	if err := errors.Join(err1, err2); err != nil {
+		return fmt.Errorf("--%s: its range: %w", f.Name, err)
+	}
+	if n < least || n > most {
+		return fmt.Errorf("--%s is %v: must be %s", f.Name, f.Target, accepts(f))
+	}
+	return nil
+}
+
+// parseLike reads text as a value of v's type.
+func parseLike(v reflect.Value, text string) (int64, error) {
+	switch v.Interface().(type) {
+	case time.Duration:
+		d, err := time.ParseDuration(text)
+		return int64(d), err
+	case byteSize:
+		var b byteSize
+		err := b.UnmarshalText([]byte(text))
+		return int64(b), err
+	}
+	return strconv.ParseInt(text, 10, 64)
+}
+
+// checkAddr also refuses to let the whole world into a hub without keys unless that is said to be meant.
+func (c *config) checkAddr() error {
+	if err := checkHostPort("addr", c.Addr); err != nil {
+		return err
+	}
+	if !isLoopback(c.Addr) && !c.Open {
+		return fmt.Errorf("--addr %s can be reached by others, and without keys this hub lets everybody follow and publish everything: add --open if that is meant, or listen on 127.0.0.1", c.Addr)
+	}
+	return nil
+}
+
+func (c *config) checkControl() error {
+	if c.controlOff() {
+		return nil
+	}
+	if err := checkHostPort("control", c.Control); err != nil {
+		return fmt.Errorf("%w, or off", err)
+	}
+	if _, port, _ := net.SplitHostPort(c.Control); c.Control == c.Addr && port != "0" {
+		return fmt.Errorf("--control %s: the public port is there already", c.Control)
+	}
+	return nil
+}
+
+func checkHostPort(flag, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return fmt.Errorf("--%s %q: want host:port, as in 127.0.0.1:3000 or [::1]:3000", flag, addr)
+	}
+	return nil
+}
+
+func (c *config) checkConnections() error {
+	if limit := engine.ConnectionLimit(); c.MaxConnections > limit {
+		return fmt.Errorf("--max-connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", c.MaxConnections, limit)
+	}
+	return nil
+}
+
+// checkRedis never repeats the URL, nor an error that might.
+func (c *config) checkRedis() error {
+	if c.RedisURL == "" {
+		return nil
+	}
+	if _, err := redis.ParseURL(c.RedisURL); err != nil {
+		return errors.New("--redis-url: want redis://[user:password@]host:port[/db], rediss:// for TLS, or unix:///path; special characters in a password are written %XX")
+	}
+	return nil
+}
+
+func (c *config) checkKeys() error {
+	for i, key := range c.APIKey {
+		if len(key) < leastKey {
+			return fmt.Errorf("--api-key: key %d has %d characters: must be at least %d", i+1, len(key), leastKey)
+		}
+	}
+	return nil
+}
+
+func (c *config) checkNames() error {
+	var errs []error
+	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, "?# ") {
+		errs = append(errs, fmt.Errorf("--path %q: must begin with / and hold no query", c.Path))
+	}
+	if _, err := engine.ParseOrigins(c.Origins); err != nil {
+		errs = append(errs, fmt.Errorf("--origins: %w", err))
+	}
+	if b := c.Broadcast; !pubsub.ValidTopic(b) || strings.HasPrefix(b, "$") || strings.HasPrefix(b, "user:") || strings.HasPrefix(b, "hub:") {
+		errs = append(errs, fmt.Errorf("--broadcast %q: want a topic name, 1 to %d bytes without control characters, not beginning with $, user: or hub:", b, pubsub.MaxTopic))
+	}
+	if !pubsub.ValidTopic(c.Node) {
+		errs = append(errs, fmt.Errorf("--node %q: want a name of 1 to %d bytes without control characters", c.Node, pubsub.MaxTopic))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+)
+
+// version is what is known of how this binary was built.
+type version struct {
+	version  string // the module's, or "devel"
+	revision string // the commit, with "+dirty" where files were changed; "" if unknown
+}
+
+func readVersion() version {
+	v := version{version: "devel"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	if m := info.Main.Version; m != "" && m != "(devel)" {
+		v.version = m
+	}
+	dirty := ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			v.revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	if v.revision != "" {
+		v.revision += dirty
+	}
+	return v
+}
+
+func (v version) String() string {
+	s := "hub " + v.version
+	if v.revision != "" {
+		s += " (" + v.revision + ")"
+	}
+	return fmt.Sprintf("%s %s %s/%s", s, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
