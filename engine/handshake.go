@@ -329,8 +329,6 @@ func scanHead(head []byte) (raw rawHead, refusal *Refusal) {
 		}
 	}
 	switch {
-	case len(rest) > 0:
-		return raw, refuseHead
 	case lengths+codings > 1:
 		return raw, refuseLength
 	case hosts > 1:

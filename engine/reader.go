@@ -60,7 +60,7 @@ func (r *reader) next(data []byte, limit int) (m message, rest []byte, more bool
 
 	m, rest, more, err = r.p.next(data, limit)
 	if err != nil || more && !r.p.begun() {
-		r.p = nil
+		r.p = nil // m keeps what it needs
 	}
 	return m, rest, more, err
 }
@@ -97,22 +97,23 @@ func (p *partial) next(data []byte, limit int) (m message, rest []byte, more boo
 		p.inside = p.frame.length > 0
 
 		if p.frame.op.control() {
-			payload := p.gather(&p.control, chunk, maxControl)
+			p.control = gather(p.control, chunk, maxControl)
 			if p.inside {
 				return message{}, nil, false, nil
 			}
+			m = message{p.frame.op, p.control}
 			p.control = nil
-			return message{p.frame.op, payload}, data, true, nil
+			return m, data, true, nil
 		}
 
 		last := p.frame.fin && !p.inside
 		if p.op == OpText && (!p.text.feed(chunk) || last && !p.text.done()) {
 			return message{}, nil, false, errText
 		}
-		payload := p.gather(&p.payload, chunk, limit)
+		p.payload = gather(p.payload, chunk, limit)
 		switch {
 		case last:
-			m = message{p.op, payload}
+			m = message{p.op, p.payload}
 			p.op = OpContinuation
 			return m, data, true, nil
 		case p.inside:
@@ -142,15 +143,11 @@ func (p *partial) readHeader(data []byte, limit int) (rest []byte, err *protocol
 
 // gather appends chunk to buf, which never gets more than limit bytes. It grows with what has arrived,
 // not with what was announced: a client that announces much and sends nothing costs nothing.
-func (p *partial) gather(buf *[]byte, chunk []byte, limit int) []byte {
-	if p.frame.fin {
-		limit = len(*buf) + len(chunk) + p.frame.length
+func gather(buf, chunk []byte, limit int) []byte {
+	if need := len(buf) + len(chunk); need > cap(buf) {
+		grown := make([]byte, len(buf), min(max(need, 2*cap(buf), 64), limit))
+		copy(grown, buf)
+		buf = grown
 	}
-	if need := len(*buf) + len(chunk); need > cap(*buf) {
-		grown := make([]byte, len(*buf), min(max(need, 2*cap(*buf), 64), limit))
-		copy(grown, *buf)
-		*buf = grown
-	}
-	*buf = append(*buf, chunk...)
-	return *buf
+	return append(buf, chunk...)
 }
