@@ -209,7 +209,7 @@ func (t *follows) next() (subscribe, unsubscribe []string) {
 		case f.phase == off:
 			delete(t.topics, channel)
 			continue
-		case f.phase == on && !f.wanted():
+		case !f.wanted():
 			f.phase = leaving
 			unsubscribe = append(unsubscribe, channel)
 		}
@@ -234,7 +234,7 @@ func (t *follows) subscribed(channel string) (loops Loops, torn bool, done []wai
 	loops, torn, done = f.loops, f.torn, t.waiting[channel]
 	delete(t.waiting, channel)
 	f.phase, f.torn = on, false
-	t.answered(channel, &f)
+	t.answered()
 	t.topics[channel] = f
 	return loops, torn, done
 }
@@ -248,7 +248,7 @@ func (t *follows) unsubscribed(channel string) {
 		return
 	}
 	f.phase = off
-	t.answered(channel, &f)
+	t.answered()
 	if f.wanted() {
 		t.topics[channel] = f
 	} else {
@@ -256,11 +256,8 @@ func (t *follows) unsubscribed(channel string) {
 	}
 }
 
-// answered counts an answer down and looks at what was wished for the topic meanwhile.
-func (t *follows) answered(channel string, f *follow) {
-	if f.wanted() != (f.phase == on) {
-		t.enqueue(channel, f)
-	}
+// answered counts an answer down; after the last one, what was wished meanwhile has its turn.
+func (t *follows) answered() {
 	if t.asked--; t.asked == 0 && len(t.queue) > 0 {
 		wake(t.work)
 	}

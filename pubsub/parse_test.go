@@ -15,6 +15,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte(`{"price":1}`))
 	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{1732361000123, 1}}, Before: ID{1732361000122, 4}, Data: []byte(`{"a":1}`)}))
 	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{0, 1}}}))
+	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{5, 1}}, Before: ID{5, 1}}))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ev, ok := parseEnvelope(payload)
 		if !ok {
@@ -52,6 +53,7 @@ func FuzzAddressed(f *testing.F) {
 		`{"to":{"user":"42"},"data":{"a":1}}`, `{"data":null,"to":{"topic":"news"}}`, `{"to":{"user":"1","topic":"2"},"data":1}`,
 		`{"to":{},"data":1}`, `{"to":{"user":""},"data":1}`, `{"to":{"topic":"$hub"},"data":1}`, `{"to":{"user":"1"}}`,
 		`{"to":{"user":"1"},"data":1,"more":1}`, `[]`, `{"to":{"user":"\u0000"},"data":1}`, `{"to":{"user":"1"},"data":1} `,
+		`{"to":{"user":"1"},"data":"` + strings.Repeat("x", 63) + `"}`,
 	} {
 		f.Add([]byte(s))
 	}

@@ -188,7 +188,7 @@ func TestRedisAwayAtTheStartIsUsedWhenItComes(t *testing.T) {
 
 func TestRedisKilledAndRestartedGoesOnWithAGap(t *testing.T) {
 	server := redistest.Start(t)
-	r, sink := running(t, RedisConfig{URL: server.URL()})
+	r, sink := running(t, RedisConfig{URL: server.URL(), ProbeDeadline: time.Minute})
 	mustFollow(t, r, "news", 2)
 	server.Kill()
 	eventually(t, "not ready", func() bool { return r.Ready() != nil })
@@ -224,6 +224,17 @@ func TestAFrozenConnectionIsNoticed(t *testing.T) {
 			ready(t, r)
 		})
 	}
+}
+
+// TestAServerThatOnlyAnswersPingsIsGivenUp stands for a master that was demoted: nobody publishes
+// there any more.
+func TestAServerThatOnlyAnswersPingsIsGivenUp(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), ProbeEvery: 20 * time.Millisecond, ProbeDeadline: 200 * time.Millisecond})
+	server.CLI("acl", "setuser", "default", "-publish")
+	eventually(t, "the connection is given up", func() bool { return r.Stats().Reconnects > 0 })
+	server.CLI("acl", "setuser", "default", "+publish")
+	ready(t, r)
 }
 
 // TestTheDefaultsNoticeInFiveSeconds guards the promise where waiting for it would take too long.
