@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/signal"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,6 +19,12 @@ var errCut = errors.New("a second signal came: the clients that were left were c
 // errDraining is why a draining hub is not ready.
 var errDraining = errors.New("draining: going to stop")
 
+// signals are the wishes to stop, in order. After release a further one kills the process.
+type signals struct {
+	come    <-chan os.Signal
+	release func()
+}
+
 // drainer waits for a signal and then empties the hub.
 type drainer struct {
 	// Fixed at birth.
@@ -29,7 +33,7 @@ type drainer struct {
 	}
 	stopAccepting func()
 	grace, window time.Duration
-	signals       <-chan os.Signal
+	signals       signals
 	log           zerolog.Logger
 
 	draining atomic.Bool
@@ -49,7 +53,7 @@ func (d *drainer) ready(hub func() error) error {
 // Run returns when a signal has come and the clients are gone, at a second signal, or when ctx ends.
 func (d *drainer) Run(ctx context.Context) error {
 	select {
-	case sig := <-d.signals:
+	case sig := <-d.signals.come:
 		d.log.Info().Stringer("signal", sig).Stringer("grace", d.grace).Stringer("window", d.window).
 			Msg("draining; a second signal ends at once")
 	case <-ctx.Done():
@@ -62,8 +66,8 @@ func (d *drainer) Run(ctx context.Context) error {
 // awaitSecond returns errCut at a second signal. From then on a third one kills the process.
 func (d *drainer) awaitSecond(ctx context.Context) error {
 	select {
-	case <-d.signals:
-		signal.Reset(os.Interrupt, syscall.SIGTERM)
+	case <-d.signals.come:
+		d.signals.release()
 		return errCut
 	case <-ctx.Done():
 		return nil

@@ -30,10 +30,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 	if err := s.validate(); err != nil {
 		return usageError{err}
 	}
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	return serve(ctx, s.cfg, stderr, signals)
+	come := make(chan os.Signal, 2)
+	signal.Notify(come, os.Interrupt, syscall.SIGTERM)
+	release := func() { signal.Stop(come) }
+	defer release()
+	return serve(ctx, s.cfg, stderr, signals{come, release})
 }
 
 // usageError is a mistake in how the program was called.

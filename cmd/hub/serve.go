@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 const liveLimit = 10 * time.Second
 
 // serve runs the hub until a signal comes and its clients are gone, or until ctx ends, which cuts them.
-func serve(ctx context.Context, c *config, stderr io.Writer, signals <-chan os.Signal) error {
+func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error {
 	log, console := newLogger(c, stderr)
 	pubsub.LogClient(log.With().Str("part", "redis").Logger())
 	debug.SetGCPercent(c.GCPercent)
@@ -45,7 +44,7 @@ func serve(ctx context.Context, c *config, stderr io.Writer, signals <-chan os.S
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
-	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, grace: c.DrainGrace, window: c.DrainWindow, signals: signals, log: log}
+	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, grace: c.DrainGrace, window: c.DrainWindow, signals: stop, log: log}
 	ready := func() error { return ending.ready(hub.Ready) }
 	nested := []runner{server.Run, hub.Run, ending.Run} // the hub's last words need the server's loops
 	start := started{public: server.Addr().String()}

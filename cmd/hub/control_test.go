@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// backend is a hub that the control port talks to.
+type backend struct {
+	live, ready error
+	result      pubsub.Result
+	published   []pubsub.Publication
+}
+
+func (b *backend) Publish(_ context.Context, p pubsub.Publication) pubsub.Result {
+	b.published = append(b.published, p)
+	return b.result
+}
+
+// start runs a control port for b and returns its URL.
+func (b *backend) start(t *testing.T, args ...string) string {
+	t.Helper()
+	cfg := parsed(t, nil, append(args, "--control=127.0.0.1:0")...).cfg
+	log, _ := newLogger(cfg, t.Output())
+	c, err := listenControl(t.Context(), cfg, log, controlled{
+		live:     func() error { return b.live },
+		ready:    func() error { return b.ready },
+		hub:      b,
+		registry: prometheus.NewRegistry(),
+		try:      tryPage("127.0.0.1:3000", cfg.Path),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return "http://" + c.addr()
+}
+
+// ask sends one request with headers given as pairs, and returns the answer's status and body.
+func ask(t *testing.T, method, url, body string, headers ...string) (status int, answer string, header http.Header) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(text), res.Header
+}
+
+var asJSON = []string{"Content-Type", "application/json"}
+
+func TestProbesSayWhyNot(t *testing.T) {
+	b := &backend{}
+	url := b.start(t)
+	for _, path := range []string{"/livez", "/readyz"} {
+		if status, body, _ := ask(t, "GET", url+path, ""); status != 200 || body != "ok\n" {
+			t.Errorf("%s: %d %q", path, status, body)
+		}
+	}
+	b.live, b.ready = errors.New("loop 1 has not turned for 20s"), fmt.Errorf("%w: not connected", pubsub.ErrUnavailable)
+	if status, body, _ := ask(t, "GET", url+"/livez", ""); status != 503 || body != "loop 1 has not turned for 20s\n" {
+		t.Errorf("%d %q", status, body)
+	}
+	status, body, _ := ask(t, "GET", url+"/readyz", "", "Accept", "application/json")
+	if status != 503 || strings.TrimSpace(body) != `{"ok":false,"reason":"broker unavailable: not connected"}` {
+		t.Errorf("%d %q", status, body)
+	}
+}
+
+func TestTheIndexListsWhatIsThere(t *testing.T) {
+	url := (&backend{}).start(t)
+	_, index, _ := ask(t, "GET", url+"/", "")
+	for _, path := range []string{"/livez", "/readyz", "/metrics", "/try", "/debug/pprof/"} {
+		if status, _, _ := ask(t, "GET", url+path, ""); status != 200 || !strings.Contains(index, path) {
+			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
+		}
+	}
+	if status, _, _ := ask(t, "GET", url+"/nothing", ""); status != 404 {
+		t.Errorf("an unknown path is answered %d", status)
+	}
+	if status, _, _ := ask(t, "GET", url+"/debug/pprof/cmdline", ""); status != 404 {
+		t.Errorf("the command line, which may hold keys, is answered %d", status)
+	}
+}
+
+func TestProfilesNeedTheKeyToo(t *testing.T) {
+	url := (&backend{}).start(t, "--api-key=0123456789abcdef")
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/trace", "/debug/pprof/profile"} {
+		if status, _, _ := ask(t, "GET", url+path, ""); status != 401 {
+			t.Errorf("%s is answered %d without a key", path, status)
+		}
+	}
+	if status, _, _ := ask(t, "GET", url+"/debug/pprof/heap", "", "X-API-Key", "0123456789abcdef"); status != 200 {
+		t.Errorf("answered %d with the key", status)
+	}
+}
+
+func TestTheTryPageConnectsToThePublicPort(t *testing.T) {
+	url := (&backend{}).start(t, "--path=/a</script>b")
+	_, page, header := ask(t, "GET", url+"/try", "")
+	if !strings.Contains(page, `"3000"`) || strings.Contains(page, "/a</script>b") || strings.Contains(page, "src=") {
+		t.Error(page)
+	}
+	if csp := header.Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") {
+		t.Errorf("policy %q", csp)
+	}
+}
+
+func TestPublishHandsOnWhatItGot(t *testing.T) {
+	at := pubsub.Position{Epoch: 7, ID: pubsub.ID{Ms: 1732361000123, Seq: 1}}
+	b := &backend{result: pubsub.Result{Position: at}}
+	url := b.start(t)
+	status, body, _ := ask(t, "POST", url+"/api/publish", ` {"topic":"news é","data": {"a": [1, 2.50]} ,"key":"k"} `, asJSON...)
+	if want := fmt.Sprintf(`{"position":%q}`, at); status != 200 || strings.TrimSpace(body) != want {
+		t.Errorf("answered %d %s, want %s", status, body, want)
+	}
+	if p := b.published[0]; p.Topic != "news é" || string(p.Data) != `{"a": [1, 2.50]}` || p.Key != "k" || p.Caller != "api" {
+		t.Errorf("published %+v", p)
+	}
+	b.result = pubsub.Result{}
+	for _, data := range []string{"null", "0", `""`, "[]"} {
+		if status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"user:42","data":`+data+`}`, asJSON...); status != 200 || strings.TrimSpace(body) != "{}" {
+			t.Errorf("%s without history is answered %d %s", data, status, body)
+		}
+	}
+}
+
+func TestBadPublicationsAreNamedAndPublishedNowhere(t *testing.T) {
+	big := strings.Repeat("x", 64<<10)
+	b := &backend{}
+	url := b.start(t)
+	for _, c := range []struct {
+		body   string
+		header []string
+		status int
+		code   string
+	}{
+		{`{"topic":"news","data":1}`, nil, 415, "unsupported_media_type"},
+		{`{"topic":"news","data":1}`, []string{"Content-Type", "text/plain"}, 415, "unsupported_media_type"},
+		{`{"topic":"news","data":1}`, []string{"Content-Type", "application/jsonp"}, 415, "unsupported_media_type"},
+		{``, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1} {}`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1,"to":"all"}`, asJSON, 400, "bad_json"},
+		{`{"topic":1,"data":1}`, asJSON, 400, "bad_json"},
+		{`["news",1]`, asJSON, 400, "bad_json"},
+		{"{\"topic\":\"news\",\"data\":\"\xff\"}", asJSON, 400, "bad_json"},
+		{`{"topic":"news"}`, asJSON, 400, "bad_request"},
+		{`{"data":1}`, asJSON, 400, "bad_topic"},
+		{`{"topic":"","data":1}`, asJSON, 400, "bad_topic"},
+		{`{"topic":"a\nb","data":1}`, asJSON, 400, "bad_topic"},
+		{`{"topic":"$hub","data":1}`, asJSON, 400, "bad_topic"},
+		{`{"topic":"` + big[:256] + `","data":1}`, asJSON, 400, "bad_topic"},
+		{`{"topic":"news","data":"` + big + `"}`, asJSON, 413, "too_large"},
+		{`{"topic":"news","data":"` + big + big + `"}`, asJSON, 413, "too_large"},
+	} {
+		status, body, _ := ask(t, "POST", url+"/api/publish", c.body, c.header...)
+		if code, retry := errorOf(t, body); status != c.status || code != c.code || retry {
+			t.Errorf("%.60s… is answered %d %s", c.body, status, body)
+		}
+	}
+	if status, _, _ := ask(t, "GET", url+"/api/publish", ""); status != 405 {
+		t.Errorf("GET is answered %d", status)
+	}
+	if len(b.published) > 0 {
+		t.Errorf("published %+v", b.published)
+	}
+}
+
+func TestTheLargestPublicationPasses(t *testing.T) {
+	b := &backend{}
+	url := b.start(t)
+	data := `"` + strings.Repeat("x", 64<<10-2) + `"`
+	topic := strings.Repeat(`\u0041`, pubsub.MaxTopic)
+	if status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"`+topic+`","data":`+data+`}`, asJSON...); status != 200 || len(b.published) != 1 {
+		t.Errorf("answered %d %s", status, body)
+	}
+}
+
+func TestFailuresOfTheBrokerAreToldApart(t *testing.T) {
+	b := &backend{}
+	url := b.start(t)
+	for _, c := range []struct {
+		err    error
+		status int
+		code   string
+		retry  bool
+	}{
+		{fmt.Errorf("%w: secret detail", pubsub.ErrUnavailable), 503, "unavailable", true},
+		{fmt.Errorf("%w: secret detail", pubsub.ErrUnknownOutcome), 504, "unknown_outcome", true},
+		{fmt.Errorf("%w: secret detail", pubsub.ErrRefused), 502, "refused", false},
+		{fmt.Errorf("%w: the key is too long", session.ErrBadPublication), 400, "bad_request", false},
+		{errors.New("secret detail"), 500, "internal", false},
+	} {
+		b.result.Err = c.err
+		status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"news","data":1}`, asJSON...)
+		if code, retry := errorOf(t, body); status != c.status || code != c.code || retry != c.retry || strings.Contains(body, "secret") {
+			t.Errorf("%v is answered %d %s", c.err, status, body)
+		}
+	}
+}
+
+// errorOf reads the API's error.
+func errorOf(t *testing.T, body string) (code string, retry bool) {
+	t.Helper()
+	var answer struct {
+		Error struct {
+			Code, Message string
+			Retry         bool
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answer); err != nil || answer.Error.Message == "" {
+		t.Errorf("no error in %q: %v", body, err)
+	}
+	return answer.Error.Code, answer.Error.Retry
+}
+
+func TestAnswersOfTheAPIAreCounted(t *testing.T) {
+	url := (&backend{}).start(t, "--api-key=0123456789abcdef")
+	ask(t, "POST", url+"/api/publish", "{}", asJSON...)
+	ask(t, "POST", url+"/api/publish", `{"topic":"news","data":1}`, "Content-Type", "application/json", "X-API-Key", "0123456789abcdef")
+	_, text, _ := ask(t, "GET", url+"/metrics", "")
+	for _, want := range []string{`wshub_api_answers_total{code="200"} 1`, `wshub_api_answers_total{code="401"} 1`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// counted is a hub with these numbers.
+func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
+	return sources{
+		engine:   func() engine.Stats { return e },
+		session:  func() session.Stats { return s },
+		broker:   func() pubsub.Snapshot { return b },
+		ready:    func() error { return errors.New("not yet") },
+		draining: func() bool { return true },
+	}
+}
+
+func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
+	r := newRegistry(counted(
+		engine.Stats{
+			Open: 3, Accepted: 9, Dropped: map[string]uint64{"overflow": 4}, Refused: map[int]uint64{403: 5, 599: 1},
+			Closed: map[string]uint64{"slow_consumer": 6, "drain": 7, "new_reason": 1, "newer_reason": 1},
+		},
+		session.Stats{Plain: 2, V1: 1, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
+		pubsub.Snapshot{Drops: map[string]uint64{"bad_utf8": 3}, PublishErrors: map[string]uint64{"refused": 2}},
+	))
+	for sample, value := range map[string]float64{
+		`wshub_connections_closed_total{cause="slow_consumer"}`: 6,
+		`wshub_connections_closed_total{cause="drain"}`:         7,
+		`wshub_connections_closed_total{cause="other"}`:         2,
+		`wshub_connections_closed_total{cause="peer"}`:          0,
+		`wshub_connections`:    3,
+		`wshub_ready`:          0,
+		`wshub_draining`:       1,
+		`wshub_accepted_total`: 9,
+		`wshub_sockets_dropped_total{reason="overflow"}`:     4,
+		`wshub_sockets_dropped_total{reason="file_limit"}`:   0,
+		`wshub_handshakes_refused_total{status="403"}`:       5,
+		`wshub_handshakes_refused_total{status="other"}`:     1,
+		`wshub_sessions{mode="plain"}`:                       2,
+		`wshub_errors_total{code="bad_json"}`:                8,
+		`wshub_errors_total{code="busy"}`:                    0,
+		`wshub_dropped_total{reason="hold_full"}`:            2,
+		`wshub_broker_dropped_total{reason="bad_utf8"}`:      3,
+		`wshub_broker_publish_errors_total{error="refused"}`: 2,
+	} {
+		if got, ok := sampleOf(t, r, sample); !ok || got != value {
+			t.Errorf("%s is %v (%v), want %v", sample, got, ok, value)
+		}
+	}
+}
+
+// sampleOf finds one sample by its name and label as they are shown.
+func sampleOf(t *testing.T, r *prometheus.Registry, sample string) (value float64, ok bool) {
+	t.Helper()
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		for _, m := range f.Metric {
+			name := f.GetName()
+			for _, l := range m.Label {
+				name += "{" + l.GetName() + `="` + l.GetValue() + `"}`
+			}
+			if name == sample {
+				return m.GetCounter().GetValue() + m.GetGauge().GetValue(), true
+			}
+		}
+	}
+	return 0, false
+}
+
+func TestMetricsKeepPrometheusNames(t *testing.T) {
+	r := newRegistry(counted(engine.Stats{}, session.Stats{}, pubsub.Snapshot{}))
+	all, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.NewWithMetricFamilies(all).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "wshub_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error)?$`)
+	for _, f := range families {
+		if !label.MatchString(f.label) {
+			t.Errorf("%s has the label %q", f.name, f.label)
+		}
+	}
+}
