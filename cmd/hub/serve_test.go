@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+// hubInside is a whole hub in the test's process.
+type hubInside struct {
+	public, control string
+	log             *logBuffer
+	stop            chan<- os.Signal
+	cut             context.CancelFunc
+	ended           chan error
+}
+
+// logBuffer takes a log and says when the hub listens.
+type logBuffer struct {
+	mu        sync.Mutex
+	text      bytes.Buffer
+	listening chan logLine
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var l logLine
+	if json.Unmarshal(p, &l) == nil && l.Message == "listening" {
+		b.listening <- l
+	}
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func startInside(t *testing.T, args ...string) *hubInside {
+	t.Helper()
+	come := make(chan os.Signal, 2)
+	ctx, cut := context.WithCancel(t.Context())
+	h := &hubInside{log: &logBuffer{listening: make(chan logLine, 1)}, stop: come, cut: cut, ended: make(chan error, 1)}
+	cfg := parsed(t, nil, append([]string{"--port=0", "--control=127.0.0.1:0", "--drain-grace=0s", "--drain-window=100ms", "--log-format=json"}, args...)...).cfg
+	go func() { h.ended <- serve(ctx, cfg, h.log, signals{come, func() {}}) }()
+	t.Cleanup(func() { cut(); http.DefaultClient.CloseIdleConnections() })
+	select {
+	case l := <-h.log.listening:
+		h.public, h.control = "ws://"+l.Addr+l.Path, "http://"+l.Control
+	case err := <-h.ended:
+		t.Fatalf("ended with %v:\n%s", err, h.log)
+	}
+	return h
+}
+
+func TestOneHubNeedsNothingElse(t *testing.T) {
+	h := startInside(t)
+	plain := dial(t, "plain", h.public, "")
+	v1 := dial(t, "v1", h.public+"?user=42", "hub.v1.json")
+	v1.want(`{"type":"welcome"`)
+	v1.say(`{"type":"subscribe","id":1,"topic":"news"}`)
+	v1.want(`{"type":"subscribed","id":1`)
+	plain.say(`{"hello":"world"}`)
+	plain.want(`{"hello":"world"}`)
+	for topic, data := range map[string]string{"news": `{"a":1}`, "user:42": `"for you"`} {
+		if status, answer, _ := ask(t, "POST", h.control+"/api/publish", fmt.Sprintf(`{"topic":%q,"data":%s}`, topic, data), asJSON...); status != 200 {
+			t.Errorf("publish is answered %d %s", status, answer)
+		}
+	}
+	v1.wantEvent("news", `{"a":1}`)
+	for _, path := range []string{"/livez", "/readyz"} {
+		eventually(t, func() error {
+			if status, reason, _ := ask(t, "GET", h.control+path, ""); status != 200 {
+				return fmt.Errorf("%s is %d %s", path, status, reason)
+			}
+			return nil
+		})
+	}
+	_, metrics, _ := ask(t, "GET", h.control+"/metrics", "")
+	for _, want := range []string{"wshub_connections 2\n", `wshub_sessions{mode="v1"} 1`, "wshub_messages_total 2\n", "go_goroutines "} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("no %q in the metrics", want)
+		}
+	}
+	h.stop <- syscall.SIGTERM
+	v1.want(`{"type":"goodbye"`)
+	for _, c := range []*client{plain, v1} {
+		if code := c.wantEnd(); code != 1012 {
+			t.Errorf("%s is closed with %d", c.name, code)
+		}
+	}
+	if err := <-h.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTheEndOfTheContextCutsClients(t *testing.T) {
+	h := startInside(t, "--control=off", "--drain-window=1h")
+	c := dial(t, "plain", h.public, "")
+	h.cut()
+	c.wantEnd()
+	if err := <-h.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestATakenPortIsNamedWithExitCode1(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, args := range [][]string{
+		{"--addr=" + taken.Addr().String(), "--control=off"},
+		{"--port=0", "--control=" + taken.Addr().String()},
+	} {
+		code, _, stderr := call(t, nil, args...)
+		if flag, _, _ := strings.Cut(args[len(args)-1], "="); code != 1 || !strings.Contains(stderr, taken.Addr().String()) {
+			t.Errorf("%s ends with %d: %s", flag, code, stderr)
+		}
+	}
+}
+
+func TestTheStartTellsAPersonHowToBegin(t *testing.T) {
+	cfg := parsed(t, nil).cfg
+	var out bytes.Buffer
+	started{"127.0.0.1:3000", "127.0.0.1:3001"}.announce(cfg, &out, zerolog.New(io.Discard), true)
+	for _, want := range []string{"ws://127.0.0.1:3000/notification", "new WebSocket(", "http://127.0.0.1:3001/try", "Open hub", "in this process"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+}
+
+func TestNotesWarnOfWhatOthersCanReach(t *testing.T) {
+	has := func(text string, args ...string) bool {
+		return strings.Contains(strings.Join(parsed(t, nil, args...).cfg.notes(), "\n"), text)
+	}
+	switch public := []string{"--addr=0.0.0.0:3000", "--open"}; {
+	case has("--open"), !has("--open", public...),
+		has("control port"), !has("control port", "--control=0.0.0.0:3001"), has("control port", "--control=0.0.0.0:3001", "--api-key=0123456789abcdef"),
+		has("any user", "--trust-user-param"), !has("any user", append(public, "--trust-user-param")...),
+		has("in this process", "--redis-url=redis://localhost"):
+		t.Error("a note is missing or too much")
+	}
+}
