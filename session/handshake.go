@@ -122,9 +122,11 @@ func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 	s := &Session{
 		conn:  hs.Conn(),
 		shard: sh,
-		user:  strings.Clone(a.user),
 		id:    sh.hub.sessionID(),
 		v1:    a.protocol == protocolV1,
+	}
+	if a.user != "" {
+		s.own = userPrefix + a.user
 	}
 	var first []byte
 	sessions := &sh.count.plain
@@ -139,7 +141,7 @@ func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 		return false
 	}
 	switch {
-	case s.v1 && s.user != "":
+	case s.v1 && s.own != "":
 		s.extra().silence = sh.loop.After(silenceTime, s.followOwn)
 	case !s.v1:
 		sh.followPlain(s, a)
@@ -157,7 +159,7 @@ func (sh *shard) followPlain(s *Session, a admission) {
 			s.subscribe(strings.Clone(name), nil, false, nil)
 		}
 	}
-	if own := s.ownTopic(); own != "" {
-		s.subscribe(own, nil, false, nil)
+	if s.own != "" {
+		s.subscribe(s.own, nil, false, nil)
 	}
 }

@@ -50,10 +50,10 @@ func (s *Session) publish(id json.RawMessage, p pubsub.Publication, ok bool) {
 	}
 }
 
-// caller is the scope of the session's idempotency keys: its user, or the session itself.
+// caller is the scope of the session's idempotency keys: its user's topic, or the session itself.
 func (s *Session) caller() string {
-	if s.user != "" {
-		return s.user
+	if s.own != "" {
+		return s.own
 	}
 	return s.name()
 }

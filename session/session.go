@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"wshub/engine"
 )
@@ -13,7 +14,7 @@ type Session struct {
 	// Fixed at birth.
 	conn   *engine.Conn
 	shard  *shard
-	user   string // "" if anonymous
+	own    string // the topic of its user, "" for an anonymous one
 	id     uint64
 	format format
 	v1     bool
@@ -42,6 +43,16 @@ func (s *Session) extra() *sessionExt {
 	}
 	return s.ext
 }
+
+// trim lets go of the extra state once there is nothing in it.
+func (s *Session) trim() {
+	if e := s.ext; e != nil && len(e.pending) == 0 && e.allowed == (bucket{}) && e.target == "" && e.silence == nil {
+		s.ext = nil
+	}
+}
+
+// user is whose session it is, "" if anonymous.
+func (s *Session) user() string { return strings.TrimPrefix(s.own, userPrefix) }
 
 // name is the session's public name.
 func (s *Session) name() string {
@@ -101,12 +112,12 @@ func (s *Session) Closed(*engine.Cause) {
 	} else {
 		sh.count.plain.Add(-1)
 	}
-	sh.hub.users.leave(s.user)
+	sh.hub.users.leave(s.user())
 }
 
 // follow makes the session one of t's followers.
 func (s *Session) follow(t *topic) {
-	s.subs = append(s.subs, subscription{t, t.add(s)})
+	s.subs = append(s.subs, subscription{t, t.followers.add(s)})
 	s.shard.subs++
 	s.shard.count.subscriptions.Add(1)
 }

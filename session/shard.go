@@ -33,7 +33,7 @@ type shard struct {
 
 	// Owned by the loop.
 	spare    []*message // the inbox's other half: the two are swapped
-	topics   map[string]*topic
+	topics   *index
 	active   []*topic // topics with messages to write, next first
 	subs     int      // subscriptions on this loop
 	buffers  []*[]byte
@@ -49,7 +49,7 @@ type counters struct {
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
-	sh := &shard{hub: h, loop: loop, topics: make(map[string]*topic)}
+	sh := &shard{hub: h, loop: loop, topics: newIndex()}
 	sh.flushed = sh.flush
 	return sh
 }
@@ -115,7 +115,7 @@ func (sh *shard) flush() {
 }
 
 func (sh *shard) enqueue(m *message) {
-	t := sh.topics[m.topic]
+	t := sh.topics.get(m.topic)
 	if t == nil {
 		return // the last follower has left meanwhile
 	}
@@ -135,9 +135,9 @@ func (sh *shard) advance(t *topic, limit int) int {
 		sh.begin(t)
 	}
 	n := 0
-	for len(ext.batch) > 0 && t.next < t.limit && n < limit {
-		s := t.followers[t.next]
-		t.next++ // before the write: a session that ends in it removes itself
+	for len(ext.batch) > 0 && ext.next < ext.limit && n < limit {
+		s := t.followers.at(ext.next)
+		ext.next++ // before the write: a session that ends in it removes itself
 		n++
 		for _, chunk := range sh.chunks(ext, s.format) {
 			if !s.conn.Write(chunk) {
@@ -146,7 +146,7 @@ func (sh *shard) advance(t *topic, limit int) int {
 		}
 	}
 	sh.count.deliveries.Add(uint64(n * len(ext.batch)))
-	if len(ext.batch) == 0 || t.next == t.limit {
+	if len(ext.batch) == 0 || ext.next == ext.limit {
 		sh.finish(t)
 	}
 	return max(n, 1)
@@ -157,7 +157,7 @@ func (sh *shard) begin(t *topic) {
 	ext := t.ext
 	ext.batch, ext.queue = ext.queue, ext.batch[:0]
 	ext.batch = t.fresh(ext.batch)
-	t.next, t.limit = 0, len(t.followers)
+	ext.next, ext.limit = 0, t.followers.len()
 	sh.count.batches.Add(1)
 	for _, sub := range append([]*subscribing(nil), ext.waiting...) {
 		sub.batch(ext.batch)
@@ -169,7 +169,7 @@ func (sh *shard) finish(t *topic) {
 	ext := t.ext
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
-	t.next, t.limit = 0, 0
+	ext.next, ext.limit = 0, 0
 	for f := range ext.chunks {
 		ext.chunks[f] = nil
 	}
@@ -233,10 +233,10 @@ func (sh *shard) buffer() *[]byte {
 
 // topic returns the topic called name, made if nobody on the loop follows it yet.
 func (sh *shard) topic(name string) *topic {
-	t := sh.topics[name]
+	t := sh.topics.get(name)
 	if t == nil {
 		t = &topic{name: name}
-		sh.topics[name] = t
+		sh.topics.add(t)
 		sh.count.topics.Add(1)
 	}
 	return t
@@ -248,7 +248,7 @@ func (sh *shard) forget(t *topic) {
 		return
 	}
 	t.dead = true
-	delete(sh.topics, t.name)
+	sh.topics.remove(t)
 	sh.count.topics.Add(-1)
 	sh.hub.broker.Unfollow(t.name, sh.loop.Index)
 }

@@ -154,7 +154,7 @@ func (sub *subscribing) release(replay pubsub.Replay) {
 	if len(out) > 0 && !s.conn.Write(out) {
 		return // it has ended, and with it the subscription
 	}
-	if len(t.followers) == 0 && t.ext == nil && t.last.Compare(replay.Head.ID) < 0 {
+	if t.followers.len() == 0 && t.ext == nil && t.last.Compare(replay.Head.ID) < 0 {
 		t.last = replay.Head.ID // nobody else here needs older ones
 	}
 	if t.last.Compare(replay.Head.ID) < 0 {
@@ -234,6 +234,7 @@ func (sub *subscribing) unlist() {
 	}
 	if ext := sub.s.ext; ext != nil {
 		ext.pending = without(ext.pending, sub)
+		sub.s.trim()
 	}
 }
 

@@ -92,7 +92,7 @@ func (s *Session) mayFollow(name string) (Code, string) {
 		return BadTopic, err.Error()
 	}
 	switch {
-	case reserved(name, s.ownTopic()):
+	case reserved(name, s.own):
 		return Forbidden, "this topic is not for this session"
 	case s.following(name) >= 0 || s.waitingFor(name) != nil:
 		return AlreadyFollows, "the session follows this topic already"
@@ -121,7 +121,7 @@ func (s *Session) requestPublish(m *clientMessage) {
 	switch {
 	case err != nil:
 		s.error(m.ID, BadTopic, err.Error())
-	case reserved(m.Topic, s.ownTopic()):
+	case reserved(m.Topic, s.own):
 		s.error(m.ID, Forbidden, "this topic is not for this session")
 	case m.Data == nil:
 		s.error(m.ID, BadRequest, "data is missing")
@@ -132,14 +132,6 @@ func (s *Session) requestPublish(m *clientMessage) {
 	}
 }
 
-// ownTopic is the topic of the session's user, "" for an anonymous one.
-func (s *Session) ownTopic() string {
-	if s.user == "" {
-		return ""
-	}
-	return userPrefix + s.user
-}
-
 // followOwn follows the user's own topic, once.
 func (s *Session) followOwn() {
 	if s.ext == nil || s.ext.silence == nil {
@@ -147,9 +139,10 @@ func (s *Session) followOwn() {
 	}
 	s.shard.loop.Stop(s.ext.silence)
 	s.ext.silence = nil
-	if own := s.ownTopic(); s.following(own) < 0 && s.waitingFor(own) == nil {
-		s.subscribe(own, nil, true, nil)
+	if s.following(s.own) < 0 && s.waitingFor(s.own) == nil {
+		s.subscribe(s.own, nil, true, nil)
 	}
+	s.trim()
 }
 
 // welcome is the first message of a hub.v1 session.
@@ -157,9 +150,9 @@ func (s *Session) welcome() []byte {
 	b := []byte(`{"type":"welcome","session":"`)
 	b = append(b, s.name()...)
 	b = append(b, '"')
-	if s.user != "" {
+	if s.own != "" {
 		b = append(b, `,"user":`...)
-		b = appendString(b, s.user)
+		b = appendString(b, s.user())
 	}
 	b = append(b, `,"node":`...)
 	b = appendString(b, s.shard.hub.cfg.Node)
