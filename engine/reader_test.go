@@ -124,14 +124,14 @@ func TestAnnouncedLengthTakesNoMemory(t *testing.T) {
 	}
 }
 
-func TestManyFragmentsCopyLittle(t *testing.T) {
-	const n = 60000
+func TestManyFragmentsCopyLittleAndStayWithinTheLimit(t *testing.T) {
+	const n = 60000 // no power of two
 	stream := join(clientFrame(binaryOp, ""), bytes.Repeat(clientFrame(continuation, "x"), n))
 	var r reader
 	grown, last := 0, 0
 	for len(stream) > 0 {
 		size := min(7, len(stream))
-		r.next(stream[:size], 1<<20)
+		r.next(stream[:size], n)
 		stream = stream[size:]
 		if held := r.held(); held != last {
 			grown, last = grown+1, held
@@ -139,6 +139,9 @@ func TestManyFragmentsCopyLittle(t *testing.T) {
 	}
 	if grown > 20 {
 		t.Errorf("the buffer grew %d times for %d bytes", grown, n)
+	}
+	if last > n+512 {
+		t.Errorf("%d bytes held for a limit of %d", last, n)
 	}
 }
 
