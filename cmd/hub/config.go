@@ -22,8 +22,8 @@ type config struct {
 	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect. Default: 127.0.0.1 and --port."`
 	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port on 127.0.0.1, where --addr is not given; 0 takes a free one."`
 	Path             string        `group:"Public port" default:"/notification" help:"The one path that clients may open."`
-	Open             bool          `group:"Public port" help:"Let everybody in on an address that others can reach. Without it a hub without keys listens on loopback only."`
-	TrustUserParam   bool          `group:"Public port" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
+	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys listens on loopback only."`
+	TrustUserParam   bool          `group:"Public port" default:"false" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
 	Origins          []string      `group:"Public port" placeholder:"ORIGIN" help:"Web pages that may connect besides those of the hub's own host and of loopback, as in https://example.com or https://*.example.com; * for all."`
 	MaxConnections   int           `group:"Public port" default:"0" range:"1..67108864" zero:"as many as the open-file limit allows" help:"Connections at one time; more are answered 503."`
 	HandshakeTimeout time.Duration `group:"Public port" default:"10s" range:"100ms..1h" help:"Time for the opening handshake."`
@@ -35,7 +35,7 @@ type config struct {
 	MaxBacklog       byteSize      `group:"Public port" default:"1GiB" range:"1KiB..1TiB" help:"Bytes that may wait for all clients; over it the slowest are cut."`
 	SendBuffer       byteSize      `group:"Public port" default:"128KiB" range:"4KiB..64MiB" help:"Kernel send buffer of one connection in bytes; Linux doubles it."`
 	ReadBuffer       byteSize      `group:"Public port" default:"64KiB" range:"4KiB..16MiB" help:"Read buffer of one event loop in bytes."`
-	Pollers          int           `group:"Public port" default:"0" range:"1..64" zero:"one per CPU" help:"Event loops."`
+	Pollers          int           `group:"Public port" default:"0" range:"1..64" zero:"one per CPU" help:"Event loops. Each owns its share of the connections."`
 
 	Broadcast          string `group:"Topics" default:"channel" help:"The topic that plain clients follow and publish to."`
 	MaxTopics          int    `group:"Topics" default:"128" range:"1..65535" help:"Topics that one session may follow."`
@@ -57,8 +57,8 @@ type config struct {
 
 	MemoryLimit byteSize `group:"Process" default:"0" range:"16MiB..1TiB" zero:"GOMEMLIMIT, or none" help:"Memory that the Go runtime tries to stay below, in bytes."`
 	GCPercent   int      `name:"gc-percent" group:"Process" default:"25" range:"1..1000" help:"Growth of the heap between two garbage collections in percent. Lower saves memory and costs CPU."`
-	LogLevel    string   `group:"Process" default:"info" enum:"trace,debug,info,warn,error" help:"Least important log lines to write: ${enum}."`
-	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines: ${enum}. auto is console on a terminal, else json."`
+	LogLevel    string   `group:"Process" default:"info" enum:"trace,debug,info,warn,error" help:"Least important log lines to write."`
+	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines; auto is console on a terminal, else json."`
 }
 
 // fill replaces what means "choose for me" by the choice.

@@ -102,6 +102,12 @@ func helpText(v *kong.Value) string {
 // accepts says in words which values f's tags let in, "" where they say nothing.
 func accepts(f *kong.Flag) string {
 	var words []string
+	if f.IsBool() {
+		words = append(words, "true, false")
+	}
+	if f.Enum != "" {
+		words = append(words, strings.ReplaceAll(f.Enum, ",", ", "))
+	}
 	if low, high, ok := strings.Cut(f.Tag.Get("range"), ".."); ok {
 		words = append(words, low+" to "+high)
 	}

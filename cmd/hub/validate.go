@@ -141,7 +141,7 @@ func (c *config) checkNames() error {
 		errs = append(errs, fmt.Errorf("--origins: %w", err))
 	}
 	if b := c.Broadcast; !pubsub.ValidTopic(b) || strings.HasPrefix(b, "$") || strings.HasPrefix(b, "user:") || strings.HasPrefix(b, "hub:") {
-		errs = append(errs, fmt.Errorf("--broadcast %q: want a topic name, 1 to %d bytes without control characters, not beginning with $, user: or hub:", b, pubsub.MaxTopic))
+		errs = append(errs, fmt.Errorf("--broadcast %q: want a name of 1 to %d bytes without control characters that does not begin with \"$\", \"user:\" or \"hub:\"", b, pubsub.MaxTopic))
 	}
 	if !pubsub.ValidTopic(c.Node) {
 		errs = append(errs, fmt.Errorf("--node %q: want a name of 1 to %d bytes without control characters", c.Node, pubsub.MaxTopic))

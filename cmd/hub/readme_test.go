@@ -1,0 +1,119 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// update makes the tests write what they would otherwise compare:
+//
+//	go test ./cmd/hub -run Written -update
+var update = flag.Bool("update", false, "write the generated parts of README.md and .env.example")
+
+const (
+	readme     = "../../README.md"
+	envExample = "../../.env.example"
+)
+
+func TestTheReadmesSettingsAreWrittenFromTheStruct(t *testing.T) {
+	var b strings.Builder
+	group := ""
+	for _, f := range parsed(t, nil).flags {
+		if f.Group == nil {
+			continue
+		}
+		if f.Group.Key != group {
+			group = f.Group.Key
+			fmt.Fprintf(&b, "\n**%s**\n\n| flag | variable | default | accepts | |\n|---|---|---|---|---|\n", group)
+		}
+		names := "`" + strings.Join(envNames(f), "` `") + "`"
+		fmt.Fprintf(&b, "| `--%s` | %s | %s | %s | %s |\n", f.Name, names, code(f.Default), accepts(f), cell(f.Help))
+	}
+	generated(t, "settings", b.String())
+}
+
+func TestTheReadmesMetricsAreWrittenFromTheList(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("\n| metric | labels | |\n|---|---|---|\n")
+	for _, f := range families {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.name, code(f.label), cell(f.help))
+	}
+	generated(t, "metrics", b.String())
+}
+
+func TestTheReadmeKnowsEveryCodeAndCause(t *testing.T) {
+	text := read(t, readme)
+	for _, word := range append(errorCodes(), closeCauses()...) {
+		if !strings.Contains(text, "`"+word+"`") {
+			t.Errorf("README.md does not know `%s`", word)
+		}
+	}
+}
+
+func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# What the hub reads from its environment, with defaults. It reads no file: give this one to your shell,\n# compose (env_file) or systemd (EnvironmentFile).\n")
+	for _, f := range parsed(t, nil).flags {
+		if f.Group == nil {
+			continue
+		}
+		name := envNames(f)[0]
+		if also := f.Tag.Get("also"); also != "" {
+			name = also
+		}
+		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", f.Help, name, f.Default)
+	}
+	if *update {
+		write(t, envExample, b.String())
+	}
+	if read(t, envExample) != b.String() {
+		t.Errorf("%s is not what the settings say; go test ./cmd/hub -run Written -update", envExample)
+	}
+}
+
+// generated holds the part of README.md between two marks of that name to want.
+func generated(t *testing.T, name, want string) {
+	t.Helper()
+	text := read(t, readme)
+	begin, end := "<!-- begin "+name+" -->\n", "\n<!-- end "+name+" -->"
+	before, rest, ok1 := strings.Cut(text, begin)
+	got, after, ok2 := strings.Cut(rest, end)
+	if !ok1 || !ok2 {
+		t.Fatalf("README.md has no part %q", name)
+	}
+	if *update {
+		write(t, readme, before+begin+want+end+after)
+		return
+	}
+	if got != want {
+		t.Errorf("README.md's %s are not what the code says; go test ./cmd/hub -run Written -update", name)
+	}
+}
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func cell(s string) string { return strings.ReplaceAll(s, "|", `\|`) }
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
