@@ -26,7 +26,7 @@ type Request struct {
 // maxSubprotocols bounds an offer. Browsers' applications offer one or two; a token may be one more.
 const maxSubprotocols = 16
 
-// The engine's refusals of a handshake, in the order of the checks: the first that fits is the answer.
+// The engine's refusals of a handshake. Where several fit, parse answers with the first in its order of checks.
 var (
 	refuseHead       = refuse(http.StatusBadRequest, "malformed HTTP request")
 	refuseLines      = refuse(http.StatusBadRequest, "header lines must end in CR LF and hold no control characters")
