@@ -54,7 +54,7 @@ func (c *Conn) finish(cause *Cause) {
 func (c *Conn) release() {
 	c.hs = nil
 	c.in.drop()
-	c.countHeld(0)
+	c.countHeld(true)
 	delete(c.loop.emptied, c)
 }
 

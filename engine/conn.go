@@ -35,13 +35,12 @@ type Conn struct {
 	pinged  bool  // a ping went out that nothing has followed yet
 	counted bool  // in counters.open
 	leaving uint8 // ticks spent in closing
+	queued  int32 // bytes with nbio that the kernel has not taken
 	nb      *nbio.Conn
 	loop    *Loop
 	peer    Peer
 	in      reader
 	hs      *opening // nil once open
-	queued  int32    // bytes with nbio that the kernel has not taken
-	held    int32    // the reader's memory as last counted
 }
 
 // Loop is the loop that owns c.
@@ -105,6 +104,7 @@ func (c *Conn) receive(data []byte) {
 
 func (c *Conn) receiveFrames(data []byte) {
 	l := c.loop
+	completed := false
 	for c.state == open {
 		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage)
 		if err != nil {
@@ -116,11 +116,10 @@ func (c *Conn) receiveFrames(data []byte) {
 		}
 		data = rest
 		l.count.framesIn.Add(1)
+		completed = completed || m.op == OpText || m.op == OpBinary
 		c.handle(m)
 	}
-	if c.in.p != nil || c.held != 0 {
-		c.countHeld(int32(c.in.held()))
-	}
+	c.countHeld(completed)
 }
 
 func (c *Conn) handle(m message) {
@@ -156,20 +155,32 @@ func (c *Conn) refuseFrame(err *protocolError) {
 	c.end(cause, AppendClose(nil, err.code, err.reason))
 }
 
-// countHeld keeps account of the memory that half-received messages hold.
-func (c *Conn) countHeld(held int32) {
+// holding is the account of a half-received message.
+type holding struct {
+	held  int32  // bytes, as last counted
+	since uint32 // the tick that it began in
+}
+
+// countHeld keeps account of the memory that half-received messages hold. anew says that a message was
+// completed since the last time: what is held now began after it.
+func (c *Conn) countHeld(anew bool) {
 	l := c.loop
-	l.count.partial.Add(int64(held - c.held))
-	c.held = held
-	if held == 0 {
+	if c.in.p == nil && len(l.partials) == 0 {
+		return // by far the most
+	}
+	was, counted := l.partials[c]
+	now := holding{held: int32(c.in.held()), since: l.conns.now}
+	total := l.count.partial.Add(int64(now.held - was.held))
+	switch {
+	case now.held == 0:
 		delete(l.partials, c)
-		return
+	case counted && !anew:
+		l.partials[c] = holding{now.held, was.since}
+	default:
+		l.partials[c] = now
 	}
-	if _, ok := l.partials[c]; !ok {
-		l.partials[c] = l.conns.now
-	}
-	if limit := l.srv.cfg.MaxPartial / int64(len(l.srv.loops)); l.count.partial.Load() > limit {
-		relieve(l.partials, func(c *Conn) int32 { return c.held }, l.count.partial.Load()-limit*3/4, PartialLimit)
+	if limit := l.srv.cfg.MaxPartial / int64(len(l.srv.loops)); total > limit {
+		relieve(l.partials, func(c *Conn) int32 { return l.partials[c].held }, total-limit*3/4, PartialLimit)
 	}
 }
 

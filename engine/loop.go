@@ -42,7 +42,7 @@ type Loop struct {
 	heads    headParser
 	conns    wheel[*Conn]
 	timers   wheel[*Timer]
-	partials map[*Conn]uint32 // mid-message since that tick
+	partials map[*Conn]holding // mid-message
 	backlogs map[*Conn]struct{}
 	emptied  map[*Conn]func() // to be called when nothing is queued any more
 	random   *rand.Rand
@@ -54,7 +54,7 @@ func newLoop(s *Server, index int) *Loop {
 		srv:      s,
 		wakeFD:   -1,
 		buf:      make([]byte, s.cfg.ReadBuffer),
-		partials: make(map[*Conn]uint32),
+		partials: make(map[*Conn]holding),
 		backlogs: make(map[*Conn]struct{}),
 		emptied:  make(map[*Conn]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
@@ -222,8 +222,8 @@ func (l *Loop) conn(nb *nbio.Conn) *Conn {
 // expirePartials ends those whose message takes too long.
 func (l *Loop) expirePartials() {
 	limit := ticks(l.srv.cfg.MessageTimeout)
-	for c, since := range l.partials {
-		if l.conns.now-since > limit {
+	for c, p := range l.partials {
+		if l.conns.now-p.since > limit {
 			c.Close(MessageTimeout)
 		}
 	}
