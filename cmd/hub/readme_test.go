@@ -4,6 +4,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -71,6 +73,26 @@ func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 	}
 	if read(t, envExample) != b.String() {
 		t.Errorf("%s is not what the settings say; go test ./cmd/hub -run Written -update", envExample)
+	}
+}
+
+func TestFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
+	known := map[string]bool{}
+	for _, f := range parsed(t, nil).flags {
+		for _, name := range envNames(f) {
+			known[name] = true
+		}
+	}
+	files, err := filepath.Glob("deploy/*")
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	for _, path := range append(files, readme) {
+		for _, name := range regexp.MustCompile(`\b(HUB_[A-Z_]+|REDIS_URL|WS_PORT)\b`).FindAllString(read(t, path), -1) {
+			if !known[name] {
+				t.Errorf("%s: there is no %s", path, name)
+			}
+		}
 	}
 }
 
