@@ -15,6 +15,7 @@ const lingerTime = 2 * time.Second
 func (c *Conn) Close(cause *Cause) {
 	switch {
 	case c.state < open:
+		c.loop.count.closed.add(cause.Name)
 		c.cut()
 	case c.state > open:
 	case cause.Code == 1006, c.queued > 0 && (cause == SlowConsumer || cause == BacklogLimit):

@@ -155,21 +155,29 @@ func (c *Conn) refuseFrame(err *protocolError) {
 	c.end(cause, AppendClose(nil, err.code, err.reason))
 }
 
-// holding is the account of a half-received message.
+// holding is the account of a half-received head or message.
 type holding struct {
 	held  int32  // bytes, as last counted
 	since uint32 // the tick that it began in
 }
 
-// countHeld keeps account of the memory that half-received messages hold. anew says that a message was
-// completed since the last time: what is held now began after it.
+// held is the memory that half-received input holds.
+func (c *Conn) held() int32 {
+	if c.hs != nil {
+		return int32(cap(c.hs.buf))
+	}
+	return int32(c.in.held())
+}
+
+// countHeld keeps account of held. anew says that a message was completed since the last time: what is held
+// now began after it.
 func (c *Conn) countHeld(anew bool) {
 	l := c.loop
-	if c.in.p == nil && len(l.partials) == 0 {
+	if c.in.p == nil && c.hs == nil && len(l.partials) == 0 {
 		return // by far the most
 	}
 	was, counted := l.partials[c]
-	now := holding{held: int32(c.in.held()), since: l.conns.now}
+	now := holding{held: c.held(), since: l.conns.now}
 	total := l.count.partial.Add(int64(now.held - was.held))
 	switch {
 	case now.held == 0:

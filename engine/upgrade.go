@@ -57,16 +57,19 @@ type opening struct {
 
 func (c *Conn) receiveHead(data []byte) {
 	if len(c.hs.buf) > 0 {
-		data = append(c.hs.buf, data...)
+		c.hs.buf = append(c.hs.buf, data...)
+		data = c.hs.buf
 	}
 	switch n := headEnd(data); {
 	case n > maxHead, n < 0 && len(data) > maxHead:
 		c.refuse(&Refusal{Status: 431, Reason: "request head over 8 KiB"})
+	case n < 0 && len(c.hs.buf) == 0:
+		c.hs.buf = append(c.hs.buf, data...)
 	case n < 0:
-		c.hs.buf = append(c.hs.buf[:0:0], data...)
 	default:
 		c.decide(data[:n], data[n:])
 	}
+	c.countHeld(false)
 }
 
 // decide judges a whole head. behind is what the client sent after it without waiting for the answer.
@@ -104,6 +107,7 @@ func (c *Conn) holdBehindHead(data []byte) {
 		return
 	}
 	c.hs.buf = append(c.hs.buf, data...)
+	c.countHeld(false)
 }
 
 // resume works on what came behind the head.
