@@ -56,7 +56,7 @@ type config struct {
 	DrainWindow time.Duration `group:"Stopping" default:"30s" range:"0s..24h" help:"Time over which clients are sent away."`
 
 	MemoryLimit byteSize `group:"Process" default:"0" range:"16MiB..1TiB" zero:"GOMEMLIMIT, or none" help:"Memory that the Go runtime tries to stay below, in bytes."`
-	GCPercent   int      `name:"gc-percent" group:"Process" default:"25" range:"1..1000" help:"Growth of the heap between two garbage collections in percent. Lower saves memory and costs CPU."`
+	GCHeadroom  byteSize `name:"gc-headroom" group:"Process" default:"8MiB" range:"1MiB..64GiB" help:"Bytes allocated between two garbage collections, whatever the size of the heap. Lower saves memory and costs CPU."`
 	LogLevel    string   `group:"Process" default:"info" enum:"trace,debug,info,warn,error" help:"Least important log lines to write."`
 	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines; auto is console on a terminal, else json."`
 }

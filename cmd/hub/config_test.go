@@ -43,7 +43,7 @@ var bad = map[string][]string{
 	"drain-grace":           {"-1s", "2h"},
 	"drain-window":          {"-1s", "25h"},
 	"memory-limit":          {"1MiB", "2TiB"},
-	"gc-percent":            {"0", "1001"},
+	"gc-headroom":           {"0", "65GiB"},
 	"log-level":             {"loud", ""},
 	"log-format":            {"xml"},
 }

@@ -20,7 +20,6 @@ const liveLimit = 10 * time.Second
 func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error {
 	log, console := newLogger(c, stderr)
 	pubsub.LogClient(log.With().Str("part", "redis").Logger())
-	debug.SetGCPercent(c.GCPercent)
 	if c.MemoryLimit > 0 {
 		debug.SetMemoryLimit(int64(c.MemoryLimit))
 	}
@@ -46,7 +45,8 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 
 	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, grace: c.DrainGrace, window: c.DrainWindow, signals: stop, log: log}
 	ready := func() error { return ending.ready(hub.Ready) }
-	nested := []runner{server.Run, hub.Run, ending.Run} // the hub's last words need the server's loops
+	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
+	nested := []runner{memory.Run, server.Run, hub.Run, ending.Run} // the hub's last words need the server's loops
 	start := started{public: server.Addr().String()}
 	if !c.controlOff() {
 		control, err := listenControl(ctx, c, log, controlled{

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// maxIdleBytes is the user-space memory that one more idle connection with a session and two topics, one
+// shared and one its own, may cost.
+const maxIdleBytes = 800
+
+// TestIdleConnectionsCostLittle weighs a hub with 5,000 and with 19,000 idle connections. It takes a minute
+// and wants the machine for itself, so it runs only where it is asked for:
+//
+//	WSHUB_MEMORY=1 go test -count=1 -v -run TestIdleConnectionsCostLittle ./cmd/hub
+func TestIdleConnectionsCostLittle(t *testing.T) {
+	if os.Getenv("WSHUB_MEMORY") == "" {
+		t.Skip("WSHUB_MEMORY is not set")
+	}
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil || lim.Cur < 20_000 {
+		t.Skipf("needs 20,000 open files, has %d", lim.Cur)
+	}
+	path := buildHub(t)
+	for _, test := range []struct {
+		name  string
+		query func(i int) string
+		limit float64
+	}{
+		{"one topic", func(int) string { return "" }, maxIdleBytes},
+		{"two topics, one its own", func(i int) string { return "?user=u" + strconv.Itoa(i) }, maxIdleBytes},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := startHub(t, path, "", "--log-level=info")
+			u, err := url.Parse(h.public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var idle idlers
+			defer idle.close()
+			few := idle.grow(t, u, 5_000, test.query, h.cmd.Process.Pid)
+			many := idle.grow(t, u, 19_000, test.query, h.cmd.Process.Pid)
+			slope := float64(many-few) / (19_000 - 5_000)
+			t.Logf("RSS %.1f MB at 5,000, %.1f MB at 19,000: %.0f B per connection", float64(few)/1e6, float64(many)/1e6, slope)
+			if out := os.Getenv("WSHUB_HEAP_PROFILE"); out != "" {
+				saveHeapProfile(t, h, out)
+			}
+			if slope > test.limit {
+				t.Errorf("more than %.0f B", test.limit)
+			}
+		})
+	}
+}
+
+// idlers are clients that connect and listen.
+type idlers struct{ conns []net.Conn }
+
+func (c *idlers) close() {
+	for _, conn := range c.conns {
+		_ = conn.Close()
+	}
+}
+
+// grow connects until there are n, waits until process pid's memory is at rest, and returns its RSS in bytes.
+func (c *idlers) grow(t *testing.T, u *url.URL, n int, query func(int) string, pid int) int {
+	t.Helper()
+	for i := len(c.conns); i < n; i++ {
+		// Many source addresses, so that ports do not run out.
+		from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, byte(1+i/5000), 1)}}
+		conn, err := from.Dial("tcp", u.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.conns = append(c.conns, conn)
+		_, err = fmt.Fprintf(conn, "GET %s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", u.Path, query(i), u.Host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
+		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+			t.Fatal(resp, err)
+		}
+	}
+	return atRest(t, pid)
+}
+
+// atRest waits until the RSS of process pid has not moved by 1 % for twice the time after which the hub
+// gives back what a wave of handshakes took.
+func atRest(t *testing.T, pid int) int {
+	t.Helper()
+	const looks = int(2 * (2 * tidyPeriod) / time.Second)
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
+	last := 0
+	for still, tries := 0, 0; still < looks; tries++ {
+		if tries > 120 {
+			t.Fatal("the memory does not come to rest")
+		}
+		<-look.C
+		now := rss(t, pid)
+		if d := now - last; -last/100 < d && d < last/100 {
+			still++
+		} else {
+			still = 0
+		}
+		last = now
+	}
+	return last
+}
+
+// rss is the resident memory of process pid in bytes.
+func rss(t *testing.T, pid int) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(status) {
+		var kib int
+		if n, _ := fmt.Sscanf(string(line), "VmRSS: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	t.Fatal("no VmRSS")
+	return 0
+}
+
+func saveHeapProfile(t *testing.T, h *process, path string) {
+	t.Helper()
+	resp, err := http.Get(h.control + "/debug/pprof/heap?gc=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(f, resp.Body)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
