@@ -1,12 +1,16 @@
 package main
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"wshub/engine"
+	"wshub/session"
 )
 
 // bad is, for every flag, values that must be refused.
@@ -141,17 +145,40 @@ func TestUserParamIsBelievedOnLoopbackOrWhenTold(t *testing.T) {
 		{[]string{"--addr=0.0.0.0:3000", "--open", "--trust-user-param"}, true},
 	} {
 		cfg := parsed(t, nil, c.args...).cfg
-		log, _ := newLogger(cfg, t.Output())
-		if got := cfg.session(log).TrustUserParam; got != c.want {
+		if got := cfg.session(zerolog.Nop()).TrustUserParam; got != c.want {
 			t.Errorf("%q: %v, want %v", c.args, got, c.want)
 		}
 	}
 }
 
+func TestEachSettingReachesItsPackage(t *testing.T) {
+	c := parsed(t, nil, "--addr=localhost:1234", "--path=/x", "--origins=https://a.example", "--pollers=3", "--max-connections=4", "--read-buffer=5000",
+		"--send-buffer=6000", "--max-message=7", "--max-queued=8KiB", "--max-partial=9KiB", "--max-backlog=10KiB", "--heartbeat=11s",
+		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
+		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21").cfg
+	origins, err := engine.ParseOrigins([]string{"https://a.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := c.engine(zerolog.Nop())
+	if want := (engine.Config{
+		Addr: "localhost:1234", Path: "/x", Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
+		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
+		MessageTimeout: 13 * time.Second, Log: zerolog.Nop(),
+	}); err != nil || !reflect.DeepEqual(e, want) {
+		t.Errorf("the engine gets %+v, %v; want %+v", e, err, want)
+	}
+	if got, want := c.session(zerolog.Nop()), (session.Config{
+		Node: "n14", Broadcast: "b15", Workers: 16, MaxTopics: 17, MaxNodeTopics: 18, MessageRate: 19, MessageBurst: 20,
+		MaxSessionsPerUser: 21, TrustUserParam: true, Log: zerolog.Nop(),
+	}); !reflect.DeepEqual(got, want) {
+		t.Errorf("the session gets %+v, want %+v", got, want)
+	}
+}
+
 func TestNoMessageRateMeansNoLimit(t *testing.T) {
 	cfg := parsed(t, nil, "--message-rate=0").cfg
-	log, _ := newLogger(cfg, t.Output())
-	if got := cfg.session(log).MessageRate; got >= 0 {
+	if got := cfg.session(zerolog.Nop()).MessageRate; got >= 0 {
 		t.Errorf("session gets a rate of %d", got)
 	}
 }
@@ -168,8 +195,7 @@ func TestTheEnginesLimitsAreOurs(t *testing.T) {
 		}
 		for _, v := range []string{low, high} {
 			cfg := parsed(t, nil, "--port=0", "--"+f.Name+"="+v).cfg
-			log, _ := newLogger(cfg, t.Output())
-			ec, err := cfg.engine(log)
+			ec, err := cfg.engine(zerolog.Nop())
 			if err != nil {
 				t.Fatal(err)
 			}

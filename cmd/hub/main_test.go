@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -9,11 +10,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// call runs the program with args and variables, and returns its exit code and what it printed.
+// call runs the program with args and variables, and returns its exit code and what it printed. A hub that
+// comes to run stops in a moment.
 func call(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if len(args) > 0 && args[0] == "run" {
+		cancel()
+	}
 	var out, errs bytes.Buffer
-	err := run(t.Context(), args, &out, &errs, lookupIn(env))
+	err := run(ctx, args, &out, &errs, lookupIn(env))
 	code = report(&errs, err)
 	return code, out.String(), errs.String()
 }
