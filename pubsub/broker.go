@@ -31,7 +31,11 @@ type Broker interface {
 	// ErrRefused. One item's error does not stop the next.
 	Publish(ctx context.Context, batch []Publication) []Result
 
-	// Replay reads what a topic's history holds after since.
+	// Replay reads what a topic's history holds after since, limit events at most: with 0 it only
+	// tells where the topic stands. What is not in the answer yet arrives by Deliver at those whose
+	// Follow was confirmed before they called: Head is never older than what was delivered by then,
+	// but may be older than what somebody has just published. ErrUnavailable or ErrRefused if the history can't be read. A topic without
+	// history is answered with the zero Replay.
 	Replay(ctx context.Context, topic string, since Position, limit int) (Replay, error)
 
 	// Ready is nil when the broker was seen working a moment ago, else why not. It never blocks.
@@ -78,12 +82,17 @@ type Result struct {
 
 // Replay is what a topic's history could serve.
 type Replay struct {
-	// Events are the topic's events after the position asked for, oldest first.
+	// Events are the topic's events after the position asked for as far as they are kept, oldest
+	// first, also where Recovered is false: then some are missing, before, between or behind them.
+	// None if the position is of another epoch.
 	Events []*Event
 	// Head is the position of the topic's last event, or of the place before its first.
 	// Zero if the topic keeps no history.
 	Head Position
 	// Recovered is true only if Events holds every event between the position asked for and Head.
+	// It is false where that can't be proven: the log lost its beginning or its end, is another, or
+	// the position is of a time that nothing is remembered of. Start is recovered if the events from
+	// the first that is remembered are there.
 	Recovered bool
 }
 

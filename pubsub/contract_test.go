@@ -13,21 +13,26 @@ import (
 )
 
 func TestMemoryKeepsTheContract(t *testing.T) {
-	testContract(t, func(testing.TB) Broker { return NewMemory(MemoryConfig{}) })
+	testContract(t, func(testing.TB) Broker { return NewMemory(MemoryConfig{History: contractHistory}) })
 }
 
 func TestRedisKeepsTheContract(t *testing.T) {
 	server := redistest.Start(t)
-	testContract(t, func(t testing.TB) Broker { return newRedis(t, RedisConfig{URL: server.URL()}) })
+	testContract(t, func(t testing.TB) Broker {
+		return newRedis(t, RedisConfig{URL: server.URL(), History: contractHistory})
+	})
+}
+
+// claim is one thing that every broker does.
+type claim struct {
+	text string
+	test func(*testing.T, Broker, recorder)
 }
 
 // testContract holds brokers that fresh makes to what Broker promises. Brokers of one suite may share
 // a server: each test has topics of its own.
 func testContract(t *testing.T, fresh func(testing.TB) Broker) {
-	for _, c := range []struct {
-		claim string
-		test  func(*testing.T, Broker, recorder)
-	}{
+	for _, c := range append([]claim{
 		{"only followers get an event, all of them at once", onlyFollowers},
 		{"events of a topic arrive in order and verbatim", inOrder},
 		{"a bad item does not stop the next", badItem},
@@ -35,8 +40,8 @@ func testContract(t *testing.T, fresh func(testing.TB) Broker) {
 		{"leaving what is not followed is harmless", leaveUnknown},
 		{"every done is called once", doneOnce},
 		{"without history there are no positions", noHistory},
-	} {
-		t.Run(c.claim, func(t *testing.T) {
+	}, historyContract...) {
+		t.Run(c.text, func(t *testing.T) {
 			b := fresh(t)
 			sink := start(t, b)
 			eventually(t, "ready", func() bool { return b.Ready() == nil })

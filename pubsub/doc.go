@@ -13,23 +13,50 @@
 //	channel       raw JSON, verbatim an event of the topic of that name (RedisConfig.Broadcast)
 //	hub:t:<topic> raw JSON, an event of that topic; or a hub's envelope, which begins with 0x01
 //	hub:to        raw {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}
-//	hub:n:<node>  that node's own probes
+//	hub:n:<node>  that node's own probes, and what others Tell it
+//	hub:n         what nodes tell all of them
 //
 // A node subscribes hub:t:<topic> while a loop follows the topic, and the others always. What is no
 // valid event is dropped, counted by name and logged in samples: see [Drop].
 //
-// # Who owns what in Redis
+// # The Redis keys
 //
-// Run keeps one connection at a time for hearing ([Redis.connection]). Three goroutines share it:
+//	hub:{pNN}:epoch     8 random bytes: the partition's epoch, part of every position
+//	hub:{pNN}:s:<topic> stream: the topic's events, each with the ID of the one before
+//	hub:{pNN}:r:<topic> the topic's record: its last ID, which outlives its events by days
+//	hub:{pNN}:i:…       the result of a publication that had a key
+//	hub:resume-key      the key that instances share which were given none
+//	hub:revoked         sorted set of revocations, by expiry
 //
-//	receive  reads it, is the only one to call the Sink, and reports answers to the table
+// NN is the partition of the topic, see [partition]. A topic has keys only once somebody published to
+// it, if [History] says that it keeps some. One script appends an event, notes it in the record and
+// publishes the envelope (publish.lua).
+//
+// # How nothing is lost
+//
+// Each followed topic with history has a [chain]: the position that its followers are up to. An event
+// that arrives and names that position as the one before it is next. Anything else, and every new
+// connection, puts the chain in doubt: what arrives is held while its log is looked at (catchup.go).
+// Of hundreds of topics at a time the last IDs are compared, and only those that differ are read. What
+// was missed goes out first, then what was held, each event once; what the log has lost too is told as
+// a Gap. Topics without history get a Gap after every reconnect.
+//
+// A Replay is answered from the chain's recent events, or by an [excerpt] of the log, which knows what
+// it proves: a position is only called recovered if the link of every event after it is there.
+//
+// # Who owns what
+//
+// Run keeps one connection at a time for hearing ([Redis.connection]). Four goroutines share it:
+//
+//	receive  reads it, hands events to the Sink, and reports answers to the table
 //	write    sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table of follows wants them
 //	ask      sends probes, which receive hears come back
+//	catchUp  looks at the logs of topics in doubt, and hands what was missed to the Sink
 //
 // The table (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
-// most one command under way, and a batch is sent when the last one is answered. When the connection
-// ends, for whatever reason, all of it is thrown away and a new one begins with an empty subscription;
-// the table fills it again and tells the followers of each topic, by a Gap, that events may be
-// missing. Probes that are late are a reason to end it (probe.go). What is published goes through a
-// pool of other connections (publish.go).
+// most one command under way, and a batch is sent when the last one is answered. The chains and the
+// Sink belong to whoever holds delivery.mu. When the connection ends, for whatever reason, all of it
+// is thrown away and a new one begins with an empty subscription; the table fills it again. Probes that
+// are late are a reason to end it (probe.go). What is published or read goes through a pool of other
+// connections.
 package pubsub

@@ -14,17 +14,21 @@ const followBatch = 512
 type phase uint8
 
 const (
-	off     phase = iota
-	asking        // SUBSCRIBE sent, not acknowledged
-	on            // acknowledged
-	leaving       // UNSUBSCRIBE sent, not acknowledged
+	off      phase = iota
+	asking         // SUBSCRIBE sent, not acknowledged
+	checking       // acknowledged; the topic's log is being compared with what the followers have
+	on             // all that is published arrives
+	leaving        // UNSUBSCRIBE sent, not acknowledged
 )
 
 // follow is one topic's line in the table. A node may follow a million user topics: keep it small.
 type follow struct {
 	loops Loops
 	// left is when the lingering ends that began as the last loop left, in Unix nanoseconds; else 0.
-	left  int64
+	left int64
+	// chain is nil if the topic keeps no history. The pointer is the table's, what it points to is
+	// not: see delivery.
+	chain *chain
 	phase phase
 	// queued is true while the topic stands in the queue.
 	queued bool
@@ -42,6 +46,7 @@ type follows struct {
 	// Fixed at birth.
 	patience time.Duration // from Follow to its done(ErrUnavailable)
 	linger   time.Duration // from the last Unfollow to UNSUBSCRIBE
+	history  History
 	work     chan struct{} // wakes the connection's writer
 	alarm    chan struct{} // wakes keepTime
 
@@ -68,8 +73,9 @@ type deadline struct {
 	channel string
 }
 
-func newFollows(patience, linger time.Duration) *follows {
+func newFollows(patience, linger time.Duration, history History) *follows {
 	return &follows{
+		history:  history,
 		patience: patience,
 		linger:   linger,
 		work:     make(chan struct{}, 1),
@@ -96,7 +102,10 @@ func (t *follows) add(topic string, loop int, done func(error)) {
 		return
 	}
 	channel := topicChannel(topic)
-	f := t.topics[channel]
+	f, known := t.topics[channel]
+	if _, keeps := t.history.For(topic); keeps && !known {
+		f.chain = &chain{}
+	}
 	f.loops = f.loops.With(loop)
 	f.left = 0
 	if t.live && f.phase == on {
@@ -146,11 +155,19 @@ func (t *follows) enqueue(channel string, f *follow) {
 	}
 }
 
-// loops is who follows channel's topic.
-func (t *follows) loops(channel string) Loops {
+// followers is who follows channel's topic, and its chain, if it has one.
+func (t *follows) followers(channel string) (Loops, *chain) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.topics[channel].loops
+	f := t.topics[channel]
+	return f.loops, f.chain
+}
+
+// arrives tells whether all that is published to channel's topic does.
+func (t *follows) arrives(channel string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.live && t.topics[channel].phase == on
 }
 
 // len is the number of topics in the table.
@@ -171,7 +188,7 @@ func (t *follows) begin() {
 			delete(t.topics, channel)
 			continue
 		}
-		f.torn = f.torn || f.phase == on
+		f.torn = f.torn || f.phase == on && f.chain == nil // a chain shows by itself what is missing
 		f.phase, f.queued = off, true
 		t.topics[channel] = f
 		t.queue = append(t.queue, channel)
@@ -222,19 +239,33 @@ func (t *follows) next() (subscribe, unsubscribe []string) {
 	return subscribe, unsubscribe
 }
 
-// subscribed takes Redis's answer to SUBSCRIBE. Events published from now on arrive: the caller tells
-// done, and before it a Gap to loops if torn.
-func (t *follows) subscribed(channel string) (loops Loops, torn bool, done []waiter) {
+// subscribed takes Redis's answer to SUBSCRIBE. check is true if the topic's log must be compared
+// before confirm.
+func (t *follows) subscribed(channel string) (check bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, ok := t.topics[channel]
 	if !ok || f.phase != asking {
+		return false
+	}
+	f.phase = checking
+	t.answered()
+	t.topics[channel] = f
+	return f.chain != nil
+}
+
+// confirm says that all that is published to the topic from now on arrives: the caller tells done, and
+// before it a Gap to loops if torn.
+func (t *follows) confirm(channel string) (loops Loops, torn bool, done []waiter) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f, ok := t.topics[channel]
+	if !ok || f.phase != checking {
 		return 0, false, nil
 	}
 	loops, torn, done = f.loops, f.torn, t.waiting[channel]
 	delete(t.waiting, channel)
 	f.phase, f.torn = on, false
-	t.answered()
 	t.topics[channel] = f
 	return loops, torn, done
 }

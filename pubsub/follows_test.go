@@ -41,7 +41,8 @@ func (s *server) answer(table *follows) {
 	s.sent = s.sent[1:]
 	if c.subscribe {
 		s.subscribed[c.channel] = true
-		_, _, done := table.subscribed(c.channel)
+		table.subscribed(c.channel)
+		_, _, done := table.confirm(c.channel)
 		for _, w := range done {
 			w.done(nil)
 		}
@@ -56,7 +57,7 @@ func (s *server) answer(table *follows) {
 // topics that somebody follows.
 func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		table := newFollows(time.Nanosecond, time.Nanosecond)
+		table := newFollows(time.Nanosecond, time.Nanosecond, nil)
 		redis := &server{subscribed: map[string]bool{}}
 		wanted := map[string]Loops{}
 		asked, answers := 0, 0
@@ -165,7 +166,8 @@ func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
 			t.Errorf("got %v after %s", got, after)
 		}
 		redis.take(table)
-		if loops, torn, _ := table.subscribed("hub:t:news"); loops != 1 || !torn {
+		table.subscribed("hub:t:news")
+		if loops, torn, _ := table.confirm("hub:t:news"); loops != 1 || !torn {
 			t.Errorf("confirmed late: loops %b, torn %t", loops, torn)
 		}
 	})
@@ -173,7 +175,7 @@ func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
 
 // timed is a table whose time passes, for a test in a bubble.
 func timed(t *testing.T, patience, linger time.Duration) (*follows, *server) {
-	table := newFollows(patience, linger)
+	table := newFollows(patience, linger, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- table.keepTime(ctx) }()
@@ -183,7 +185,7 @@ func timed(t *testing.T, patience, linger time.Duration) (*follows, *server) {
 }
 
 func TestTheNextBatchWaitsForTheAnswers(t *testing.T) {
-	table, redis := newFollows(time.Second, time.Second), &server{subscribed: map[string]bool{}}
+	table, redis := newFollows(time.Second, time.Second, nil), &server{subscribed: map[string]bool{}}
 	for i := range followBatch + 1 {
 		table.add(strconv.Itoa(i), 0, func(error) {})
 	}
@@ -204,7 +206,7 @@ func TestTheNextBatchWaitsForTheAnswers(t *testing.T) {
 }
 
 func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
-	table, redis := newFollows(time.Minute, time.Minute), &server{subscribed: map[string]bool{}}
+	table, redis := newFollows(time.Minute, time.Minute, nil), &server{subscribed: map[string]bool{}}
 	table.begin()
 	table.add("confirmed", 0, func(error) {})
 	redis.take(table)
@@ -216,14 +218,15 @@ func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
 	table.begin()
 	table.next()
 	for topic, want := range map[string]bool{"confirmed": true, "asked": false, "new": false} {
-		if _, torn, _ := table.subscribed(topicChannel(topic)); torn != want {
+		table.subscribed(topicChannel(topic))
+		if _, torn, _ := table.confirm(topicChannel(topic)); torn != want {
 			t.Errorf("%s: torn is %t", topic, torn)
 		}
 	}
 }
 
 func TestClosingAnswersEveryFollow(t *testing.T) {
-	table := newFollows(time.Minute, time.Minute)
+	table := newFollows(time.Minute, time.Minute, nil)
 	var got []error
 	done := func(err error) { got = append(got, err) }
 	table.add("news", 0, done)
@@ -245,7 +248,7 @@ func BenchmarkFollowedTopicMemory(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	table := newFollows(0, 0)
+	table := newFollows(0, 0, nil)
 	for i := range b.N {
 		table.add(fmt.Sprintf("user:%d", i), 0, func(error) {})
 	}
@@ -253,6 +256,7 @@ func BenchmarkFollowedTopicMemory(b *testing.B) {
 	for subscribe, _ := table.next(); len(subscribe) > 0; subscribe, _ = table.next() {
 		for _, channel := range subscribe {
 			table.subscribed(channel)
+			table.confirm(channel)
 		}
 	}
 	table.expire(time.Now().UnixNano())

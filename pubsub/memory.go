@@ -3,27 +3,47 @@ package pubsub
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // MemoryConfig is how a Memory broker is set up. Zero fields get the default.
 type MemoryConfig struct {
+	// Node names this instance, for Tell.
+	Node string
 	// MaxMessage bounds an event's data, in bytes. Default DefaultMaxMessage.
 	MaxMessage int
+	// History is what is kept, in this process's memory. Default: nothing.
+	History History
+	// RecordLife is how long a topic's last position is remembered after its events are gone.
+	// Default DefaultRecordLife.
+	RecordLife time.Duration
+	// OnControl gets what Tell sends here. It must not block. Default: it is dropped.
+	OnControl func(message []byte)
+	// OnRevoked gets what Revoke is told. It must not block. Default: it is dropped.
+	OnRevoked func([]Revocation)
 }
 
-// Memory is the Broker of a hub that runs alone: events stay in the process.
+// Memory is the Broker of a hub that runs alone: events, history and all end with the process.
 type Memory struct {
 	// Fixed at birth.
 	cfg   MemoryConfig
-	stats stats
+	epoch uint64
+	born  time.Time
+	// resumeKey is what ResumeKey answers.
+	resumeKey []byte
+	stats     stats
 	// running is true while Run is.
 	running atomic.Bool
 
 	// order is held across Sink calls, which makes them one at a time, in order of publishing.
+	// It owns what is kept, and is locked before mu.
 	order sync.Mutex
 	sink  Sink // nil unless running
+	logs  map[string]*memoryLog
+	once  onceTable
 
 	mu     sync.Mutex
 	topics map[string]Loops
@@ -34,15 +54,36 @@ var _ Broker = (*Memory)(nil)
 // NewMemory makes a broker. It delivers while Run does.
 func NewMemory(cfg MemoryConfig) *Memory {
 	setDefault(&cfg.MaxMessage, DefaultMaxMessage)
-	return &Memory{cfg: cfg, topics: map[string]Loops{}}
+	setDefault(&cfg.RecordLife, DefaultRecordLife)
+	return &Memory{
+		cfg:    cfg,
+		epoch:  max(rand.Uint64(), 1),
+		born:   time.Now(),
+		logs:   map[string]*memoryLog{},
+		once:   onceTable{results: map[onceName]Result{}},
+		topics: map[string]Loops{},
+
+		resumeKey: newResumeKey(),
+	}
 }
+
+// sweepEvery is how often Run looks for what is too old. It goes through all logs.
+const sweepEvery = time.Minute
 
 // Run implements Broker.
 func (m *Memory) Run(ctx context.Context, sink Sink) error {
 	m.setSink(sink)
-	<-ctx.Done()
-	m.setSink(nil)
-	return nil
+	defer m.setSink(nil)
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			m.sweep()
+		}
+	}
 }
 
 func (m *Memory) setSink(sink Sink) {
@@ -50,6 +91,11 @@ func (m *Memory) setSink(sink Sink) {
 	defer m.order.Unlock()
 	m.sink = sink
 	m.running.Store(sink != nil)
+}
+
+// now is the time in Unix milliseconds. It never steps back.
+func (m *Memory) now() uint64 {
+	return uint64(m.born.Add(time.Since(m.born)).UnixMilli())
 }
 
 // Follow implements Broker. It calls done before it returns, never with an error.
@@ -83,29 +129,34 @@ func (m *Memory) Publish(_ context.Context, batch []Publication) []Result {
 	m.order.Lock()
 	defer m.order.Unlock()
 	for i := range batch {
-		results[i].Err = m.publish(&batch[i])
+		results[i] = m.publish(&batch[i])
 	}
 	return results
 }
 
-func (m *Memory) publish(p *Publication) error {
+func (m *Memory) publish(p *Publication) Result {
 	if err := checkPublication(p, m.cfg.MaxMessage); err != nil {
-		return err
+		return Result{Err: err}
 	}
 	if m.sink == nil {
 		m.stats.unavailable.Add(1)
-		return fmt.Errorf("publish: %w: not running", ErrUnavailable)
+		return Result{Err: fmt.Errorf("publish: %w: not running", ErrUnavailable)}
 	}
+	now := m.now()
+	if result, known := m.once.result(p, now); known {
+		return result
+	}
+	ev := &Event{Topic: p.Topic, Data: p.Data}
+	if rule, keeps := m.cfg.History.For(p.Topic); keeps {
+		m.log(p.Topic).add(ev, m.epoch, now, rule)
+	}
+	result := Result{Position: ev.Position}
+	m.once.remember(p, now, result)
 	if loops := m.loops(p.Topic); loops != 0 {
 		m.stats.delivered.Add(1)
-		m.sink.Deliver(&Event{Topic: p.Topic, Data: p.Data}, loops)
+		m.sink.Deliver(ev, loops)
 	}
-	return nil
-}
-
-// Replay implements Broker: there is no history.
-func (m *Memory) Replay(context.Context, string, Position, int) (Replay, error) {
-	return Replay{}, nil
+	return result
 }
 
 // Ready is nil while Run does.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// ask begins a round of probing every ProbeEvery, until ctx ends. A round is a PING, which shows that
+// ask loads what a new connection has to, then begins a round of probing every ProbeEvery, until ctx ends. A round is a PING, which shows that
 // the subscriber's connection works both ways, and a message to this node's own channel, which shows
 // that what is published arrives here: a demoted master still answers pings.
 func (s *subscriber) ask(ctx context.Context) error {
@@ -14,6 +14,9 @@ func (s *subscriber) ask(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.ready:
+	}
+	if err := s.loadRevoked(ctx); err != nil {
+		return err
 	}
 	tick := time.NewTicker(s.cfg.ProbeEvery)
 	defer tick.Stop()
@@ -36,7 +39,7 @@ func (s *subscriber) ask(ctx context.Context) error {
 func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
 	defer cancel()
-	if err := s.prober.Publish(ctx, s.nodeChannel, round).Err(); err != nil && ctx.Err() == nil {
+	if err := s.prober.Publish(ctx, s.nodeChannel, string(probeMark)+round).Err(); err != nil && ctx.Err() == nil {
 		s.flood.Warn().Err(err).Msg("publish a probe to redis")
 	}
 }

@@ -11,15 +11,15 @@ import (
 // patience bounds every wait for something that must happen.
 const patience = 20 * time.Second
 
-// delivery is one call of a Sink: an event, or a gap if Event is nil.
-type delivery struct {
+// told is one call of a Sink: an event, or a gap if Event is nil.
+type told struct {
 	*Event
 	topic string
 	loops Loops
 	at    Position
 }
 
-func (d delivery) String() string {
+func (d told) String() string {
 	if d.Event == nil {
 		return fmt.Sprintf("gap %s@%s %b", d.topic, d.at, d.loops)
 	}
@@ -27,20 +27,20 @@ func (d delivery) String() string {
 }
 
 // recorder is a Sink that keeps what it gets, in order.
-type recorder chan delivery
+type recorder chan told
 
 func newRecorder() recorder { return make(recorder, 1<<18) }
 
 func (r recorder) Deliver(ev *Event, loops Loops) {
-	r <- delivery{Event: ev, topic: ev.Topic, loops: loops, at: ev.Position}
+	r <- told{Event: ev, topic: ev.Topic, loops: loops, at: ev.Position}
 }
 
 func (r recorder) Gap(topic string, loops Loops, at Position) {
-	r <- delivery{topic: topic, loops: loops, at: at}
+	r <- told{topic: topic, loops: loops, at: at}
 }
 
-// next waits for the next delivery.
-func (r recorder) next(t testing.TB) delivery {
+// next waits for the next step.
+func (r recorder) next(t testing.TB) told {
 	t.Helper()
 	select {
 	case d := <-r:
@@ -51,7 +51,7 @@ func (r recorder) next(t testing.TB) delivery {
 	}
 }
 
-// event waits for the next delivery, which must be an event of topic, and returns its data.
+// event waits for the next step, which must be an event of topic, and returns its data.
 func (r recorder) event(t testing.TB, topic string) string {
 	t.Helper()
 	d := r.next(t)
@@ -61,8 +61,8 @@ func (r recorder) event(t testing.TB, topic string) string {
 	return string(d.Data)
 }
 
-// gap waits for the next delivery, which must be a gap in topic.
-func (r recorder) gap(t testing.TB, topic string) delivery {
+// gap waits for the next step, which must be a gap in topic.
+func (r recorder) gap(t testing.TB, topic string) told {
 	t.Helper()
 	d := r.next(t)
 	if d.Event != nil || d.topic != topic {

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
 )
 
 // RedisConfig is how a Redis broker is set up. Zero fields get the default.
@@ -29,6 +30,14 @@ type RedisConfig struct {
 	// MaxMessage bounds an event's data, in bytes. Longer ones are dropped and counted.
 	// Default DefaultMaxMessage.
 	MaxMessage int
+	// History is what is kept. All instances must have the same. Default: nothing.
+	History History
+	// RecordLife is how long a topic's last position is remembered after its events are gone.
+	// Default DefaultRecordLife.
+	RecordLife time.Duration
+	// RecentBytes bounds the recent events kept in memory, of all followed topics with history, from
+	// which a Replay is answered without Redis. Default 32 MiB.
+	RecentBytes int
 	// FollowTimeout is how long Follow waits for Redis before it answers ErrUnavailable. Default 5 s.
 	FollowTimeout time.Duration
 	// Linger is how long a topic stays subscribed after its last follower left. Default 10 s.
@@ -42,6 +51,13 @@ type RedisConfig struct {
 	Backoff time.Duration
 	// PoolSize bounds the connections that publish and read. Default 10.
 	PoolSize int
+	// OnControl gets what Tell sends here. It is called by the goroutine that calls the Sink, and
+	// must not block. Default: it is dropped.
+	OnControl func(message []byte)
+	// OnRevoked gets the revocations that hold: all of them at every connection, before Ready, and
+	// each that is new. One may come twice, from two goroutines at a time. It must not block.
+	// Default: they are not read.
+	OnRevoked func([]Revocation)
 	// Log gets what an operator should know. Default: nothing.
 	Log zerolog.Logger
 }
@@ -56,6 +72,8 @@ func (c *RedisConfig) setDefaults() {
 	setDefault(&c.Node, fmt.Sprintf("%016x", rand.Uint64()))
 	setDefault(&c.Broadcast, "channel")
 	setDefault(&c.MaxMessage, DefaultMaxMessage)
+	setDefault(&c.RecordLife, DefaultRecordLife)
+	setDefault(&c.RecentBytes, 32<<20)
 	setDefault(&c.FollowTimeout, 5*time.Second)
 	setDefault(&c.Linger, 10*time.Second)
 	setDefault(&c.ProbeEvery, 2*time.Second)
@@ -84,7 +102,9 @@ type Redis struct {
 	// nodeChannel is this node's own, broadcastChannel the topic channel of the broadcast topic.
 	nodeChannel, broadcastChannel string
 
-	stats stats
+	stats    stats
+	delivery delivery
+	reads    singleflight.Group // of Replay
 	// probed is when a probe last came back, in Unix nanoseconds; the start's time before.
 	probed    atomic.Int64
 	connected atomic.Bool
@@ -118,12 +138,13 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 	r := &Redis{
 		cfg:     cfg,
 		opt:     opt,
-		follows: newFollows(cfg.FollowTimeout, cfg.Linger),
+		follows: newFollows(cfg.FollowTimeout, cfg.Linger, cfg.History),
 		flood:   cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
 
 		nodeChannel:      nodePrefix + cfg.Node,
 		broadcastChannel: topicChannel(cfg.Broadcast),
 	}
+	r.delivery.recent.limit = cfg.RecentBytes
 	r.pub = r.newClient(cfg.PoolSize, tagDialErrors(redis.NewDialer(opt)))
 	r.prober = r.newClient(1, redis.NewDialer(opt))
 	r.probed.Store(time.Now().UnixNano())
@@ -147,9 +168,10 @@ func (r *Redis) Run(ctx context.Context, sink Sink) error {
 		_ = r.prober.Close()
 	}()
 	r.probed.Store(time.Now().UnixNano())
+	r.delivery.sink = sink
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follows.keepTime(ctx) })
-	g.Go(func() error { return r.stayConnected(ctx, sink) })
+	g.Go(func() error { return r.stayConnected(ctx) })
 	return g.Wait()
 }
 
@@ -190,9 +212,4 @@ func (r *Redis) backoff(attempt int) time.Duration {
 		wait = r.cfg.Backoff << attempt
 	}
 	return wait - rand.N(wait/2+1)
-}
-
-// Replay implements Broker: there is no history.
-func (r *Redis) Replay(context.Context, string, Position, int) (Replay, error) {
-	return Replay{}, nil
 }

@@ -118,7 +118,8 @@ func TestBadPayloadsAreDroppedCountedAndHarmless(t *testing.T) {
 
 func TestTakingAnEventAllocatesItAndItsDataOnly(t *testing.T) {
 	r := newRedis(t, RedisConfig{URL: "redis://localhost"})
-	s := &subscriber{Redis: r, sink: ignore{}}
+	r.delivery.sink = ignore{}
+	s := &subscriber{Redis: r}
 	for _, topic := range []string{"news", "channel"} {
 		r.follows.add(topic, 0, func(error) {})
 	}
@@ -261,7 +262,7 @@ func TestSlowRepliesByteByByteAreUnderstood(t *testing.T) {
 func TestAHundredThousandTopicsComeBackInBatches(t *testing.T) {
 	const topics = 100_000
 	server := redistest.Start(t)
-	r, sink := running(t, RedisConfig{URL: server.URL(), FollowTimeout: time.Minute})
+	r, sink := running(t, RedisConfig{URL: server.URL(), FollowTimeout: time.Minute, ProbeDeadline: time.Minute})
 	answers := make(chan error, topics)
 	for i := range topics {
 		r.Follow(UserTopic(fmt.Sprint(i)), i%MaxLoops, func(err error) { answers <- err })

@@ -15,10 +15,13 @@ const (
 	TooBig                  // longer than MaxMessage
 	BadEnvelope             // on a topic's channel, starting like an envelope, but none
 	BadAddress              // on hub:to, but not {"to":{"user":…}|{"topic":…},"data":…}
+	BadControl              // between nodes, but none that is known
+	BadEntry                // in a log, but not written by a hub
+	Overrun                 // too much arrived while the log was read; what has a position is read from there
 	numDrops
 )
 
-var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address"}
+var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address", "bad_control", "bad_entry", "overrun"}
 
 // String is the drop's name in metrics and logs.
 func (d Drop) String() string { return dropNames[d] }
@@ -26,6 +29,8 @@ func (d Drop) String() string { return dropNames[d] }
 // stats counts what a broker did. Any goroutine may count.
 type stats struct {
 	received, delivered, gaps, reconnects atomic.Uint64
+	torn, caughtUp                        atomic.Uint64
+	replaysMemory, replaysRedis           atomic.Uint64
 	drops                                 [numDrops]atomic.Uint64
 	unavailable, unknown, refused         atomic.Uint64
 }
@@ -36,6 +41,11 @@ type Snapshot struct {
 	Received uint64
 	// Delivered counts events handed to the Sink, Gaps the calls of Sink.Gap.
 	Delivered, Gaps uint64
+	// Torn counts links that did not fit, CaughtUp the events that were read from the log for it or
+	// for a reconnect.
+	Torn, CaughtUp uint64
+	// ReplaysFromMemory and ReplaysFromRedis count answers to Replay, by where they came from.
+	ReplaysFromMemory, ReplaysFromRedis uint64
 	// Drops counts what was thrown away, by Drop.String.
 	Drops map[string]uint64
 	// Reconnects counts the subscriber's connections that ended, and attempts that came to none.
@@ -55,9 +65,15 @@ func (s *stats) snapshot() Snapshot {
 		drops[dropNames[d]] = s.drops[d].Load()
 	}
 	return Snapshot{
-		Received:   s.received.Load(),
-		Delivered:  s.delivered.Load(),
-		Gaps:       s.gaps.Load(),
+		Received:  s.received.Load(),
+		Delivered: s.delivered.Load(),
+		Gaps:      s.gaps.Load(),
+		Torn:      s.torn.Load(),
+		CaughtUp:  s.caughtUp.Load(),
+
+		ReplaysFromMemory: s.replaysMemory.Load(),
+		ReplaysFromRedis:  s.replaysRedis.Load(),
+
 		Drops:      drops,
 		Reconnects: s.reconnects.Load(),
 		PublishErrors: map[string]uint64{

@@ -17,8 +17,7 @@ import (
 // command before anybody else hears of it, never happens, because its dialer works once.
 type subscriber struct {
 	*Redis
-	sink Sink
-	ps   *redis.PubSub
+	ps *redis.PubSub
 	// base is how many of the channels that are always heard are not acknowledged yet.
 	// Owned by receive.
 	base int
@@ -29,6 +28,8 @@ type subscriber struct {
 	ready chan struct{}
 	// doomed ends the connection unless a round comes back in time.
 	doomed *time.Timer
+	// doubts are the topics whose log must be looked at.
+	doubts doubts
 }
 
 var (
@@ -37,9 +38,9 @@ var (
 )
 
 // stayConnected is one connection after the other, until ctx ends.
-func (r *Redis) stayConnected(ctx context.Context, sink Sink) error {
+func (r *Redis) stayConnected(ctx context.Context) error {
 	for attempt := 0; ; attempt++ {
-		wasConnected, err := r.connection(ctx, sink)
+		wasConnected, err := r.connection(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -59,7 +60,7 @@ func (r *Redis) stayConnected(ctx context.Context, sink Sink) error {
 
 // connection dials, subscribes and receives until ctx ends or the connection does, which err explains.
 // wasConnected tells whether the server heard us.
-func (r *Redis) connection(ctx context.Context, sink Sink) (wasConnected bool, err error) {
+func (r *Redis) connection(ctx context.Context) (wasConnected bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	// Whatever ends the connection closes its socket: a read can't be timed out without losing its
@@ -68,18 +69,21 @@ func (r *Redis) connection(ctx context.Context, sink Sink) (wasConnected bool, e
 	defer context.AfterFunc(ctx, only.close)()
 	client := r.newClient(1, only.dialOnce(redis.NewDialer(r.opt)))
 	defer client.Close()
-	s := &subscriber{Redis: r, sink: sink, ps: client.Subscribe(ctx), ready: make(chan struct{}), returned: r.round.Load()}
+	s := &subscriber{
+		Redis: r, ps: client.Subscribe(ctx), ready: make(chan struct{}), returned: r.round.Load(),
+		doubts: doubts{work: make(chan struct{}, 1)},
+	}
 	defer s.ps.Close()
 	s.doomed = time.AfterFunc(r.cfg.ProbeDeadline, func() { cancel(errLate) })
 	defer s.doomed.Stop()
 
-	base := []string{r.nodeChannel, addressedName, r.cfg.Broadcast}
+	base := []string{everyNode, r.nodeChannel, addressedName, r.cfg.Broadcast}
 	s.base = len(base)
 	if err := s.ps.Subscribe(ctx, base...); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
 	var parts sync.WaitGroup
-	for _, part := range []func(context.Context) error{s.receive, s.write, s.ask} {
+	for _, part := range []func(context.Context) error{s.receive, s.write, s.ask, s.catchUp} {
 		parts.Go(func() { cancel(part(ctx)) })
 	}
 	parts.Wait()
@@ -157,15 +161,10 @@ func (s *subscriber) acknowledge(m *redis.Subscription) {
 		}
 	case m.Kind == "unsubscribe":
 		s.follows.unsubscribed(m.Channel)
+	case s.follows.subscribed(m.Channel):
+		s.check(m.Channel)
 	default:
-		loops, torn, done := s.follows.subscribed(m.Channel)
-		if torn && loops != 0 {
-			s.stats.gaps.Add(1)
-			s.sink.Gap(topicOf(m.Channel), loops, Position{})
-		}
-		for _, w := range done {
-			w.done(nil)
-		}
+		s.confirm(m.Channel, nil)
 	}
 }
 
@@ -197,17 +196,16 @@ func (s *subscriber) take(channel, payload string) {
 	data := []byte(payload)
 	switch channel {
 	case s.cfg.Broadcast:
-		s.deliver(s.broadcastChannel, Event{Data: data})
+		s.arrive(s.broadcastChannel, Event{Data: data})
 	case addressedName:
 		topic, data, why, ok := parseAddressed(data, s.cfg.MaxMessage)
 		if !ok {
 			s.drop(why, channel)
 			return
 		}
-		s.deliver(topicChannel(topic), Event{Data: data})
-	case s.nodeChannel:
-		s.probe, _ = strconv.ParseUint(payload, 10, 64)
-		s.roundTrip()
+		s.arrive(topicChannel(topic), Event{Data: data})
+	case s.nodeChannel, everyNode:
+		s.hear(channel, payload)
 	default:
 		ev := Event{Data: data}
 		if isEnvelope(data) {
@@ -217,23 +215,8 @@ func (s *subscriber) take(channel, payload string) {
 				return
 			}
 		}
-		s.deliver(channel, ev)
+		s.arrive(channel, ev)
 	}
-}
-
-// deliver hands ev, whose topic channel carries, to its followers.
-func (s *subscriber) deliver(channel string, ev Event) {
-	loops := s.follows.loops(channel)
-	if loops == 0 {
-		return
-	}
-	if why, ok := fault(ev.Data, s.cfg.MaxMessage); !ok {
-		s.drop(why, channel)
-		return
-	}
-	ev.Topic = topicOf(channel)
-	s.stats.delivered.Add(1)
-	s.sink.Deliver(&ev, loops)
 }
 
 func (r *Redis) drop(why Drop, channel string) {

@@ -28,7 +28,8 @@ func UserTopic(user string) string { return "user:" + user }
 const (
 	topicPrefix   = "hub:t:" // + topic: raw JSON from backends, envelopes from hubs
 	addressedName = "hub:to" // raw {"to":…,"data":…} from backends
-	nodePrefix    = "hub:n:" // + node: its own probes
+	nodePrefix    = "hub:n:" // + node: its own probes, and what others tell it
+	everyNode     = "hub:n"  // what nodes tell all of them
 )
 
 // topicChannel is the Redis channel of topic. The topic is a substring of it, so that a table

@@ -1,0 +1,209 @@
+package pubsub
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Sizes of what is read from Redis at once. A batch of heads is about a millisecond of the server's
+// time, and so is a batch of logs with a few events each.
+const (
+	headBatch    = 512
+	logBatch     = 64
+	logBatchSize = 256 // events of each log
+)
+
+// doubts are the topics whose log must be looked at, each once.
+type doubts struct {
+	work chan struct{} // wakes catchUp
+
+	mu       sync.Mutex
+	channels []string
+}
+
+func (d *doubts) put(channels ...string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.channels = append(d.channels, channels...)
+	wake(d.work)
+}
+
+// take removes the first n at most.
+func (d *doubts) take(n int) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n = min(n, len(d.channels))
+	first := d.channels[:n:n]
+	if d.channels = d.channels[n:]; len(d.channels) == 0 {
+		d.channels = nil
+	}
+	return first
+}
+
+// check puts a topic in doubt that was subscribed just now: nobody knows what was published before.
+func (s *subscriber) check(channel string) {
+	s.delivery.mu.Lock()
+	defer s.delivery.mu.Unlock()
+	if _, c := s.follows.followers(channel); c != nil {
+		c.doubt() // it may be in doubt since the connection before
+		s.doubts.put(channel)
+	}
+}
+
+// catchUp looks at the logs of topics in doubt, until ctx ends. What can't be read now is read later:
+// until then it stays held.
+func (s *subscriber) catchUp(ctx context.Context) error {
+	var later []string
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	for failures := 0; ; {
+		channels := s.doubts.take(headBatch)
+		if len(channels) == 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-s.doubts.work:
+			case <-retry.C:
+				s.doubts.put(later...)
+				later = nil
+			}
+			continue
+		}
+		unread, err := s.compare(ctx, channels)
+		if err == nil {
+			failures = 0
+			continue
+		}
+		s.flood.Warn().Err(err).Int("topics", len(unread)).Msg("history can't be read; followers wait")
+		later = append(later, unread...)
+		retry.Reset(s.backoff(failures))
+		failures++
+	}
+}
+
+// compare looks where the logs of channels' topics end, and reads those that went on. After an error
+// unread are those that it is about. Topics that settled are in doubt no more: to compare them again
+// does no harm.
+func (s *subscriber) compare(ctx context.Context, channels []string) (unread []string, err error) {
+	channels, _ = s.look(channels)
+	heads, err := s.heads(ctx, topicsOf(channels))
+	if err != nil {
+		return channels, err
+	}
+	var changed []string
+	for i, channel := range channels {
+		if heads[i].err != nil {
+			unread, err = append(unread, channel), heads[i].err
+		} else if !s.settle(channel, &heads[i]) {
+			changed = append(changed, channel)
+		}
+	}
+	for len(changed) > 0 {
+		batch := changed[:min(logBatch, len(changed))]
+		changed = changed[len(batch):]
+		more, failed, why := s.readOn(ctx, batch)
+		if why != nil {
+			unread, err = append(unread, failed...), why
+		}
+		changed = append(changed, more...)
+	}
+	return unread, err
+}
+
+func topicsOf(channels []string) []string {
+	topics := make([]string, len(channels))
+	for i, channel := range channels {
+		topics[i] = topicOf(channel)
+	}
+	return topics
+}
+
+// look returns those of channels whose topics are in doubt, and up to where their followers are. It
+// marks that their logs are about to be read.
+func (s *subscriber) look(channels []string) (doubtful []string, since []Position) {
+	s.delivery.mu.Lock()
+	defer s.delivery.mu.Unlock()
+	for _, channel := range channels {
+		if _, c := s.follows.followers(channel); c != nil && c.held != nil {
+			c.look()
+			doubtful, since = append(doubtful, channel), append(since, c.last)
+		}
+	}
+	return doubtful, since
+}
+
+// looked is channel's chain if it is still the one that look marked, else nil. The caller holds
+// delivery.mu.
+func (s *subscriber) looked(channel string) (Loops, *chain) {
+	loops, c := s.follows.followers(channel)
+	if c == nil || c.held == nil || !c.held.looked {
+		return 0, nil
+	}
+	return loops, c
+}
+
+// settle ends the doubt about channel's topic if its followers miss nothing, or if there is none.
+func (s *subscriber) settle(channel string, head *excerpt) bool {
+	s.delivery.mu.Lock()
+	loops, c := s.looked(channel)
+	if c == nil {
+		s.delivery.mu.Unlock()
+		return true
+	}
+	if !c.settled(head) {
+		s.delivery.mu.Unlock()
+		return false
+	}
+	s.release(channel, loops, c)
+	return true
+}
+
+// release lets go what was held, and unlocks delivery.mu.
+func (s *subscriber) release(channel string, loops Loops, c *chain) {
+	steps, again := c.release()
+	for _, step := range steps {
+		s.tell(topicOf(channel), loops, c, step)
+	}
+	s.delivery.mu.Unlock()
+	if again {
+		s.doubts.put(channel)
+	} else {
+		s.confirm(channel, c)
+	}
+}
+
+// readOn reads one batch of logs behind what the followers have. more are those that go on, failed
+// those that could not be read because of err.
+func (s *subscriber) readOn(ctx context.Context, channels []string) (more, failed []string, err error) {
+	channels, since := s.look(channels)
+	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logBatchSize) {
+		if x.err != nil {
+			failed, err = append(failed, channels[i]), x.err
+		} else if s.goOn(channels[i], &x) {
+			more = append(more, channels[i])
+		}
+	}
+	return more, failed, err
+}
+
+// goOn takes the followers over what was read of their log. more is true if it goes on behind that.
+func (s *subscriber) goOn(channel string, x *excerpt) (more bool) {
+	s.delivery.mu.Lock()
+	loops, c := s.looked(channel)
+	if c == nil {
+		s.delivery.mu.Unlock()
+		return false
+	}
+	steps, more := c.catchUp(x)
+	for _, step := range steps {
+		s.tell(topicOf(channel), loops, c, step)
+	}
+	s.stats.caughtUp.Add(uint64(len(x.events)))
+	if more {
+		s.delivery.mu.Unlock()
+		return true
+	}
+	s.release(channel, loops, c)
+	return false
+}

@@ -1,0 +1,157 @@
+package pubsub
+
+// chain is a followed topic's place in its log, on this node. It is pure state: whoever holds
+// delivery.mu owns it. While it is in doubt, what arrives is held until the log was read.
+type chain struct {
+	// last is the position that the followers are up to; zero until the log was first looked at.
+	last Position
+	// held is not nil while the chain is in doubt.
+	held *held
+	// recent are the last events up to last, without a gap. See recent.go.
+	recent []*Event
+}
+
+// held is what arrived on a topic while its log is being read.
+type held struct {
+	events []*Event
+	bytes  int
+	// looked is true since a reading of the log began, seen is how many of events were there at the
+	// beginning of the last. What of them has a position was in the log by then, or is in none any more.
+	looked bool
+	seen   int
+	// spilled is true if it became too much and was dropped: the log must be read once more.
+	spilled bool
+}
+
+// Bounds of what is held per topic. More than that is read from the log, where it has a position.
+const (
+	maxHeldEvents = 1024
+	maxHeldBytes  = 1 << 20
+)
+
+// verdict is what to do with an event that arrives.
+type verdict uint8
+
+const (
+	fresh    verdict = iota // it is next
+	repeated                // the followers have it
+	broken                  // something is missing before it
+)
+
+// judge tells what ev is to followers who have everything up to last. Where last is a place and no
+// event, one before it was not read from the log: the server's clock has stepped back.
+func (c *chain) judge(ev *Event) verdict {
+	switch {
+	case ev.Position.IsZero() || links(c.last, ev):
+		return fresh
+	case c.last.ID.Seq != 0 && ev.Position.Epoch == c.last.Epoch && ev.Position.ID.Compare(c.last.ID) <= 0:
+		return repeated // it was read from the log before it arrived
+	default:
+		return broken
+	}
+}
+
+// doubt begins to hold what arrives, unless that was so before.
+func (c *chain) doubt() {
+	if c.held == nil {
+		c.held = &held{}
+	}
+}
+
+// look says that the log is about to be read.
+func (c *chain) look() {
+	c.held.looked, c.held.seen, c.held.spilled = true, len(c.held.events), false
+}
+
+// add holds ev. It returns how many events were dropped for it.
+func (h *held) add(ev *Event) (dropped uint64) {
+	h.events = append(h.events, ev)
+	h.bytes += len(ev.Data)
+	if len(h.events) <= maxHeldEvents && h.bytes <= maxHeldBytes {
+		return 0
+	}
+	dropped = uint64(len(h.events))
+	*h = held{looked: h.looked, spilled: true}
+	return dropped
+}
+
+// step is one thing that followers are told: an event, or if it is nil, a gap up to at.
+type step struct {
+	ev *Event
+	at Position
+}
+
+// settled takes the log's head. It is true if the followers miss nothing, or if they had nothing yet.
+func (c *chain) settled(head *excerpt) bool {
+	at := head.head()
+	switch {
+	case c.last.IsZero(), at == c.last:
+	case c.last.Epoch == at.Epoch && head.last.IsZero() && (c.last.ID.Seq == 0 || !head.remembers(Position{ID: ID{Ms: c.last.ID.Ms}})):
+		// Nothing was published for longer than a record lives, or ever: the topic begins anew.
+	default:
+		return false
+	}
+	c.last = at
+	return true
+}
+
+// catchUp moves the chain over what was read behind last, as far as x goes. more is true if the log
+// goes on behind x: read again. A loss in the log becomes a gap.
+func (c *chain) catchUp(x *excerpt) (steps []step, more bool) {
+	for _, ev := range x.events {
+		if !links(c.last, ev) {
+			steps = c.jump(steps, before(ev))
+		}
+		steps = c.move(steps, ev)
+	}
+	switch {
+	case len(x.events) > 0 && c.last.ID.Compare(x.last) < 0:
+		return steps, true
+	case c.last != Position{x.epoch, x.last}:
+		steps = c.jump(steps, x.head())
+	}
+	return steps, false
+}
+
+// release ends the doubt: what is held goes out behind what was read, each event once. again is true
+// if something is missing before an event that stays held, or if some were dropped: read again.
+func (c *chain) release() (steps []step, again bool) {
+	h := c.held
+	for i, ev := range h.events {
+		if i < h.seen && !ev.Position.IsZero() {
+			continue
+		}
+		switch c.judge(ev) {
+		case fresh:
+			steps = c.move(steps, ev)
+		case repeated:
+		case broken:
+			h.events = h.events[i:]
+			return steps, true
+		}
+	}
+	if h.spilled {
+		h.events = nil
+		return steps, true
+	}
+	c.held = nil
+	return steps, false
+}
+
+// move makes ev the last. Events without a position stand beside the chain.
+func (c *chain) move(steps []step, ev *Event) []step {
+	c.advance(ev)
+	return append(steps, step{ev: ev, at: ev.Position})
+}
+
+func (c *chain) advance(ev *Event) {
+	if !ev.Position.IsZero() {
+		c.last = ev.Position
+	}
+}
+
+// jump goes to at over a loss.
+func (c *chain) jump(steps []step, at Position) []step {
+	c.last = at
+	return append(steps, step{at: at})
+}

@@ -1,0 +1,321 @@
+package pubsub
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+// world is a topic with its log, its pub/sub and one node's chain, small enough to try everything.
+type world struct {
+	t *rapid.T
+	// The log. IDs are never used twice, whatever is lost.
+	epoch  uint64
+	last   ID
+	stored []*Event
+	clock  uint64
+	// What pub/sub has not handed over yet.
+	wire []*Event
+	raws int
+	// hidden is true while something happened that only the next event, or a reconnect, can show.
+	hidden bool
+	// The node.
+	chain   chain
+	looking bool
+	head    excerpt // read by look
+	rest    excerpt
+	told    []step
+}
+
+const worldRead = 3 // events read at once
+
+func newWorld(t *rapid.T) *world {
+	w := &world{t: t, epoch: 1, clock: 10}
+	w.chain.doubt()
+	return w
+}
+
+func (w *world) publish(*rapid.T) {
+	w.clock++
+	ev := &Event{Position: Position{w.epoch, ID{w.clock, 1}}, Before: w.last}
+	w.last, w.stored = ev.Position.ID, append(w.stored, ev)
+	w.wire = append(w.wire, ev)
+	w.hidden = false
+}
+
+func (w *world) raw(*rapid.T) {
+	w.raws++
+	w.wire = append(w.wire, &Event{Data: []byte(fmt.Sprint(w.raws))})
+}
+
+// lose drops an event on the wire, which pub/sub is not known to do.
+func (w *world) lose(t *rapid.T) {
+	if len(w.wire) == 0 {
+		t.Skip()
+	}
+	i := rapid.IntRange(0, len(w.wire)-1).Draw(t, "lost")
+	w.wire, w.hidden = slices.Delete(w.wire, i, i+1), true
+}
+
+func (w *world) reconnect(*rapid.T) {
+	w.wire, w.looking, w.hidden = nil, false, false
+	w.chain.doubt()
+}
+
+// flush empties the server: its log gets another epoch. No connection breaks.
+func (w *world) flush(*rapid.T) {
+	w.epoch++
+	w.last, w.stored, w.hidden = ID{}, nil, true
+}
+
+// rewind is a failover to a replica that lacks the last events.
+func (w *world) rewind(t *rapid.T) {
+	n := rapid.IntRange(0, len(w.stored)).Draw(t, "kept")
+	if w.stored = w.stored[:n]; n > 0 {
+		w.last = w.stored[n-1].Position.ID
+	} else {
+		w.last = ID{}
+	}
+	w.reconnect(t)
+}
+
+func (w *world) trim(t *rapid.T) {
+	w.stored = w.stored[rapid.IntRange(0, len(w.stored)).Draw(t, "trimmed"):]
+}
+
+// arrive is subscriber.arrive.
+func (w *world) arrive(t *rapid.T) {
+	if len(w.wire) == 0 {
+		t.Skip()
+	}
+	ev := w.wire[0]
+	w.wire = w.wire[1:]
+	if w.chain.held == nil {
+		switch w.chain.judge(ev) {
+		case fresh:
+			w.told = w.chain.move(w.told, ev)
+			return
+		case repeated:
+			return
+		case broken:
+			w.chain.doubt()
+		}
+	}
+	w.chain.held.add(ev)
+}
+
+// look reads the log, as compare and readOn do; what was read takes effect in settle.
+func (w *world) look(t *rapid.T) {
+	if w.chain.held == nil || w.looking {
+		t.Skip()
+	}
+	w.chain.look()
+	w.looking = true
+	w.clock++
+	w.head = excerpt{epoch: w.epoch, last: w.last, now: w.clock, life: time.Hour}
+	w.rest = w.head
+	for _, ev := range w.stored {
+		if ev.Position.ID.Compare(w.chain.last.ID) > 0 && len(w.rest.events) < worldRead {
+			w.rest.events = append(w.rest.events, ev)
+		}
+	}
+}
+
+func (w *world) settle(t *rapid.T) {
+	if !w.looking {
+		t.Skip()
+	}
+	w.looking = false
+	if !w.chain.settled(&w.head) {
+		steps, more := w.chain.catchUp(&w.rest)
+		if w.told = append(w.told, steps...); more {
+			return
+		}
+	}
+	steps, _ := w.chain.release()
+	w.told = append(w.told, steps...)
+}
+
+// quiet lets everything under way come to its end.
+func (w *world) quiet(t *rapid.T) {
+	for len(w.wire) > 0 || w.chain.held != nil {
+		switch {
+		case len(w.wire) > 0:
+			w.arrive(t)
+		case w.looking:
+			w.settle(t)
+		default:
+			w.look(t)
+		}
+	}
+}
+
+// upToDate tells whether the chain is where the log is.
+func (w *world) upToDate() bool {
+	head := excerpt{epoch: w.epoch, last: w.last, now: w.chain.last.ID.Ms}
+	return w.chain.last == head.head()
+}
+
+// check looks at what followers were told: each event follows the one before, or a gap to just
+// before it.
+func (w *world) check(t *rapid.T, from Position) {
+	at, raw := from, ""
+	for i, step := range w.told {
+		switch {
+		case step.ev == nil:
+			at = step.at
+		case step.at.IsZero():
+			if data := string(step.ev.Data); len(data) < len(raw) || len(data) == len(raw) && data <= raw {
+				t.Errorf("raw event %s after %s", data, raw)
+			} else {
+				raw = data
+			}
+		case !links(at, step.ev):
+			t.Errorf("step %d: %s, which follows %s, was told after %s", i, step.at, step.ev.Before, at)
+		default:
+			at = step.at
+		}
+	}
+	if at != w.chain.last {
+		t.Errorf("told up to %s, the chain is at %s", at, w.chain.last)
+	}
+}
+
+// TestFollowersMissNothingUntold does all that can happen to a topic, in any order.
+func TestFollowersMissNothingUntold(t *testing.T) {
+	rapid.Check(t, missNothingUntold)
+}
+
+func FuzzFollowersMissNothingUntold(f *testing.F) {
+	f.Fuzz(rapid.MakeFuzz(missNothingUntold))
+}
+
+func missNothingUntold(t *rapid.T) {
+	w := newWorld(t)
+	w.look(t)
+	w.settle(t)
+	from := w.chain.last
+	t.Repeat(map[string]func(*rapid.T){
+		"publish": w.publish, "publish more": w.publish, "raw": w.raw,
+		"arrive": w.arrive, "arrive more": w.arrive, "look": w.look, "settle": w.settle,
+		"lose": w.lose, "reconnect": w.reconnect, "flush": w.flush, "rewind": w.rewind, "trim": w.trim,
+	})
+	if w.quiet(t); !w.hidden && !w.upToDate() {
+		t.Errorf("the followers are at %s, the log at %d:%s", w.chain.last, w.epoch, w.last)
+	}
+	w.publish(t)
+	if w.quiet(t); !w.upToDate() {
+		t.Errorf("after another event the followers are at %s, the log at %d:%s", w.chain.last, w.epoch, w.last)
+	}
+	w.check(t, from)
+}
+
+// TestFollowersGetEverythingOnceIfTheLogKeepsIt is the same without what loses stored events: then
+// there is no gap, and every event is told once.
+func TestFollowersGetEverythingOnceIfTheLogKeepsIt(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		w.look(t)
+		w.settle(t)
+		t.Repeat(map[string]func(*rapid.T){
+			"publish": w.publish, "publish more": w.publish, "raw": w.raw,
+			"arrive": w.arrive, "look": w.look, "settle": w.settle, "lose": w.lose, "reconnect": w.reconnect,
+		})
+		w.reconnect(t)
+		w.quiet(t)
+		var got []*Event
+		for _, step := range w.told {
+			if step.ev == nil {
+				t.Fatalf("a gap to %s", step.at)
+			}
+			if !step.at.IsZero() {
+				got = append(got, step.ev)
+			}
+		}
+		if !slices.Equal(got, w.stored) {
+			t.Errorf("told %d events of %d", len(got), len(w.stored))
+		}
+	})
+}
+
+func TestAClockThatStepsBackIsNotSilence(t *testing.T) {
+	c := chain{last: Position{1, ID{Ms: 100}}} // an empty log at time 100
+	ev := &Event{Position: Position{1, ID{90, 1}}}
+	if c.judge(ev) != broken {
+		t.Fatal("an event before the place that the log was empty at is no surprise")
+	}
+	c.doubt()
+	c.held.add(ev)
+	c.look()
+	x := excerpt{epoch: 1, last: ID{90, 1}, now: 91, life: time.Hour}
+	if c.settled(&x) {
+		t.Fatal("nothing is missed")
+	}
+	steps, _ := c.catchUp(&x)
+	if rest, again := c.release(); len(steps) != 1 || steps[0].ev != nil || len(rest) > 0 || again {
+		t.Errorf("told %v and %v", steps, rest)
+	}
+}
+
+func TestAWeekOfSilenceIsNoLoss(t *testing.T) {
+	c := chain{last: Position{1, ID{100, 1}}}
+	gone := excerpt{epoch: 1, now: 100 + uint64(time.Hour.Milliseconds()), life: time.Hour}
+	if !c.settled(&gone) || c.last != (Position{1, ID{Ms: gone.now}}) {
+		t.Errorf("the record's life was over, but now at %s", c.last)
+	}
+	c = chain{last: Position{1, ID{100, 1}}}
+	gone.now--
+	if c.settled(&gone) {
+		t.Error("a record that vanished early is no loss")
+	}
+}
+
+func TestWhatIsHeldIsBounded(t *testing.T) {
+	c := chain{}
+	c.doubt()
+	c.look()
+	var dropped uint64
+	for range maxHeldEvents + 1 {
+		dropped += c.held.add(&Event{})
+	}
+	if dropped != maxHeldEvents+1 || len(c.held.events) != 0 {
+		t.Errorf("%d events dropped, %d held", dropped, len(c.held.events))
+	}
+	if c.held.add(&Event{Data: make([]byte, maxHeldBytes+1)}) != 1 {
+		t.Error("too many bytes are held")
+	}
+	if _, again := c.release(); !again {
+		t.Error("what was dropped is not read again")
+	}
+	if c.look(); c.held.spilled {
+		t.Error("a new reading does not cover what was dropped before it")
+	}
+}
+
+func TestRecentEventsAreBoundedInBytesTheOldestOfAllGoFirst(t *testing.T) {
+	r := recents{limit: 3 * eventOverhead}
+	a, b := &chain{}, &chain{}
+	events := make([]*Event, 6)
+	for i := range events {
+		events[i] = &Event{Position: Position{1, ID{uint64(i + 1), 1}}}
+	}
+	r.push(a, events[0])
+	r.push(b, events[1])
+	r.push(a, events[2])
+	r.push(a, events[3])
+	if !slices.Equal(a.recent, []*Event{events[2], events[3]}) || len(b.recent) != 1 {
+		t.Errorf("a has %d, b has %d", len(a.recent), len(b.recent))
+	}
+	r.drop(a)
+	if r.bytes != eventOverhead || a.recent != nil {
+		t.Errorf("%d bytes after a drop", r.bytes)
+	}
+	r.push(a, events[4])
+	r.push(b, events[5])
+	if r.bytes > r.limit || len(a.recent)+len(b.recent) == 0 {
+		t.Errorf("%d bytes of %d", r.bytes, r.limit)
+	}
+}

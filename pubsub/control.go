@@ -1,0 +1,58 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+)
+
+// What nodes tell each other begins with a byte that says what it is.
+const (
+	probeMark   = 'p' // + number: a probe of the node's own
+	controlMark = 'c' // + what Tell was given
+	revokedMark = 'r' // + a Revocation as JSON
+)
+
+// Tell sends message to OnControl of the instance named node, or of every instance, this one too, if
+// node is "". At most once: an instance that is away, or of a name that nobody has, hears nothing, and
+// that is no error. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish.
+func (r *Redis) Tell(ctx context.Context, node string, message []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	channel := everyNode
+	if node != "" {
+		channel = nodePrefix + node
+	}
+	if err := r.pub.Publish(ctx, channel, append([]byte{controlMark}, message...)).Err(); err != nil {
+		return fmt.Errorf("tell %q: %w: %s", node, classify(err), err)
+	}
+	return nil
+}
+
+// hear takes a message from this node's channel or from that of all.
+func (s *subscriber) hear(channel, message string) {
+	if message == "" {
+		s.drop(BadControl, channel)
+		return
+	}
+	mark, rest := message[0], message[1:]
+	switch {
+	case mark == probeMark:
+		s.probe, _ = strconv.ParseUint(rest, 10, 64)
+		s.roundTrip()
+	case mark == revokedMark:
+		s.revoked(rest)
+	case mark == controlMark && s.cfg.OnControl != nil:
+		s.cfg.OnControl([]byte(rest))
+	case mark != controlMark:
+		s.drop(BadControl, channel)
+	}
+}
+
+// Tell gives message to OnControl, if it is for this instance. See Redis.Tell.
+func (m *Memory) Tell(_ context.Context, node string, message []byte) error {
+	if m.cfg.OnControl != nil && (node == "" || node == m.cfg.Node) {
+		m.cfg.OnControl(message)
+	}
+	return nil
+}

@@ -1,0 +1,86 @@
+package pubsub
+
+import "sync"
+
+// delivery is the way to the Sink, which a connection's goroutines share.
+type delivery struct {
+	// mu is held across Sink calls, which makes them one at a time. It owns all chains, and is locked
+	// before the table of follows.
+	mu     sync.Mutex
+	sink   Sink
+	recent recents
+}
+
+// arrive takes an event from pub/sub to its followers, unless it has to wait for what is missing.
+func (s *subscriber) arrive(channel string, ev Event) {
+	d := &s.delivery
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	loops, c := s.follows.followers(channel)
+	if loops == 0 && c == nil {
+		return
+	}
+	if why, ok := fault(ev.Data, s.cfg.MaxMessage); !ok {
+		s.drop(why, channel)
+		return
+	}
+	ev.Topic = topicOf(channel)
+	if c == nil {
+		s.tell(ev.Topic, loops, nil, step{&ev, ev.Position})
+		return
+	}
+	if c.held == nil {
+		switch c.judge(&ev) {
+		case repeated:
+			return
+		case fresh:
+			c.advance(&ev)
+			s.tell(ev.Topic, loops, c, step{&ev, ev.Position})
+			return
+		case broken:
+			s.stats.torn.Add(1)
+			c.doubt()
+			s.doubts.put(channel)
+		}
+	}
+	s.stats.drops[Overrun].Add(c.held.add(&ev))
+}
+
+// tell takes one step of a topic's chain, nil if it has none, to loops. The caller holds delivery.mu.
+func (r *Redis) tell(topic string, loops Loops, c *chain, step step) {
+	gap := step.ev == nil
+	switch {
+	case c == nil:
+	case gap:
+		r.delivery.recent.drop(c)
+	case !step.at.IsZero():
+		r.delivery.recent.push(c, step.ev)
+	}
+	switch {
+	case loops == 0:
+	case gap:
+		r.stats.gaps.Add(1)
+		r.delivery.sink.Gap(topic, loops, step.at)
+	default:
+		r.stats.delivered.Add(1)
+		r.delivery.sink.Deliver(step.ev, loops)
+	}
+}
+
+// confirm tells those who wait for channel's topic that it arrives, and a gap if they were told
+// otherwise before.
+func (r *Redis) confirm(channel string, c *chain) {
+	r.delivery.mu.Lock()
+	loops, torn, done := r.follows.confirm(channel)
+	if torn {
+		var at Position
+		if c != nil {
+			at = c.last
+		}
+		r.tell(topicOf(channel), loops, nil, step{at: at})
+	}
+	r.delivery.mu.Unlock()
+	for _, w := range done {
+		w.done(nil)
+	}
+}

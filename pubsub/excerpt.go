@@ -1,0 +1,95 @@
+package pubsub
+
+import "time"
+
+// excerpt is what was read of a topic's log behind a position: all events up to the last, or the first
+// of them. What it proves to be complete, and what not, is decided here for both brokers.
+type excerpt struct {
+	epoch uint64
+	// last is the topic's last event, from its record. Zero: it had none in the record's life.
+	last ID
+	// now is the time of reading by the log's own clock, in milliseconds.
+	now uint64
+	// life is how long a record is kept behind the topic's last event.
+	life time.Duration
+	// events lie behind the position asked for, oldest first.
+	events []*Event
+	// err is why nothing was read; the rest is zero then.
+	err error
+}
+
+// head is the position of the topic's last event, or of the place before its first.
+func (x *excerpt) head() Position {
+	if x.last.IsZero() {
+		return Position{x.epoch, ID{Ms: x.now}}
+	}
+	return Position{x.epoch, x.last}
+}
+
+// replay answers Broker.Replay. Its Events are those that follow since as far as is known, whether or
+// not some are missing between.
+func (x *excerpt) replay(since Position, limit int) Replay {
+	if !since.IsZero() && since.Epoch != x.epoch {
+		return Replay{Head: x.head()}
+	}
+	x.events = x.events[:min(len(x.events), limit)]
+	return Replay{Events: x.events, Head: x.head(), Recovered: x.joined(since) && x.complete(since)}
+}
+
+// joined tells whether nothing is missing between since and the last of events.
+func (x *excerpt) joined(since Position) bool {
+	for i, ev := range x.events {
+		if i == 0 && !x.links(since, ev) || i > 0 && ev.Before != x.events[i-1].Position.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// links tells whether ev is the first event after since.
+func (x *excerpt) links(since Position, ev *Event) bool {
+	return since.IsZero() && ev.Before.IsZero() || links(since, ev) && x.remembers(since)
+}
+
+// complete tells whether the last of events, or since if there are none, is the last of the log.
+func (x *excerpt) complete(since Position) bool {
+	switch n := len(x.events); {
+	case n > 0:
+		return x.events[n-1].Position.ID == x.last
+	case since.IsZero():
+		return x.last.IsZero()
+	case since.Epoch != x.epoch:
+		return false
+	case since.ID.Seq == 0:
+		return x.last.Compare(since.ID) < 0 && x.remembers(since)
+	default:
+		return since.ID == x.last
+	}
+}
+
+// remembers tells whether an event after since would have left a record. It is asked of places between
+// events only: an event's own ID is either named in the log or not.
+func (x *excerpt) remembers(since Position) bool {
+	return since.ID.Seq != 0 || x.now < since.ID.Ms+uint64(x.life.Milliseconds())
+}
+
+// links tells whether ev is the first event after at, which is an event's position or, with sequence 0,
+// a place that had none before it in the record's life.
+func links(at Position, ev *Event) bool {
+	switch {
+	case at.Epoch != ev.Position.Epoch:
+		return false
+	case at.ID.Seq == 0:
+		return ev.Before.Compare(at.ID) < 0 && ev.Position.ID.Compare(at.ID) > 0
+	default:
+		return ev.Before == at.ID
+	}
+}
+
+// before is the position that ev follows.
+func before(ev *Event) Position {
+	if ev.Before.IsZero() {
+		return Position{ev.Position.Epoch, ID{Ms: ev.Position.ID.Ms}}
+	}
+	return Position{ev.Position.Epoch, ev.Before}
+}

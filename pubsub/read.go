@@ -1,0 +1,140 @@
+package pubsub
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed read.lua
+var readSource string
+
+var readScript = redis.NewScript(readSource)
+
+// errBadLog: the keys of a log hold what this package did not write.
+var errBadLog = errors.New("not a hub's log")
+
+// heads reads where the logs of topics end, without their events. The clock is read first: what is
+// published after a record was found missing has a later ID.
+func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	pipe := r.pub.Pipeline()
+	clock := pipe.Time(ctx)
+	records := make([]*redis.SliceCmd, len(topics))
+	for i, topic := range topics {
+		keys := logKeys(topic)
+		records[i] = pipe.MGet(ctx, keys[0], keys[2])
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("read heads: %w", err)
+	}
+	heads := make([]excerpt, len(topics))
+	for i, record := range records {
+		epoch, record := str(record.Val(), 0), str(record.Val(), 1)
+		if epoch == "" {
+			heads[i] = r.excerpt(ctx, topics[i], Start, 0) // makes the epoch
+		} else {
+			heads[i] = r.parseHead(topics[i], epoch, record, uint64(clock.Val().UnixMilli()))
+		}
+	}
+	return heads, nil
+}
+
+// excerpt reads at most limit events of topic's log behind since.
+func (r *Redis) excerpt(ctx context.Context, topic string, since Position, limit int) excerpt {
+	return r.excerpts(ctx, []string{topic}, []Position{since}, limit)[0]
+}
+
+// excerpts reads at most limit events of each topic's log behind its since, in one pipeline.
+func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit int) []excerpt {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	calls := make([]scriptCall, len(topics))
+	for i, topic := range topics {
+		calls[i] = scriptCall{readScript, logKeys(topic), []any{"(" + since[i].ID.String(), limit, freshEpoch()}}
+	}
+	replies := r.run(ctx, calls)
+	list := make([]excerpt, len(topics))
+	for i, topic := range topics {
+		if err := replies[i].Err(); err != nil {
+			list[i].err = fmt.Errorf("read the log of %q: %w", topic, err)
+		} else {
+			list[i] = r.parseExcerpt(topic, replies[i].Val())
+		}
+	}
+	return list
+}
+
+// parseExcerpt reads read.lua's reply: epoch, record, TIME, entries.
+func (r *Redis) parseExcerpt(topic string, reply any) excerpt {
+	seconds, _ := strconv.ParseUint(str(at(reply, 2), 0), 10, 64)
+	micros, _ := strconv.ParseUint(str(at(reply, 2), 1), 10, 64)
+	x := r.parseHead(topic, str(reply, 0), str(reply, 1), seconds*1000+micros/1000)
+	entries, _ := at(reply, 3).([]any)
+	for _, entry := range entries {
+		if ev, ok := r.parseEntry(topic, x.epoch, entry); ok && x.err == nil {
+			x.events = append(x.events, ev)
+		}
+	}
+	return x
+}
+
+// parseHead reads what is stored of where a log ends.
+func (r *Redis) parseHead(topic, epoch, record string, now uint64) excerpt {
+	x := excerpt{now: now, life: r.life(topic)}
+	var ok bool
+	if x.epoch, ok = parseEpoch(epoch); !ok {
+		return excerpt{err: fmt.Errorf("%w: epoch of %q", errBadLog, topic)}
+	}
+	if record != "" {
+		var err error
+		if x.last, err = ParseID(record); err != nil {
+			return excerpt{err: fmt.Errorf("%w: record of %q", errBadLog, topic)}
+		}
+	}
+	return x
+}
+
+// life is how long the record of topic is kept behind its last event.
+func (r *Redis) life(topic string) time.Duration {
+	rule, _ := r.cfg.History.For(topic)
+	return rule.Age + r.cfg.RecordLife
+}
+
+// parseEntry reads a stream's entry: its ID, then fields b and d as publish.lua wrote them. Others are
+// dropped, which shows as a link that does not fit.
+func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool) {
+	fields := at(entry, 1)
+	id, err1 := ParseID(str(entry, 0))
+	prior, err2 := ParseID(str(fields, 1))
+	data := []byte(str(fields, 3))
+	if err1 != nil || err2 != nil || str(fields, 0) != "b" || str(fields, 2) != "d" {
+		r.drop(BadEntry, topic)
+		return nil, false
+	}
+	if why, ok := fault(data, r.cfg.MaxMessage); !ok {
+		r.drop(why, topic)
+		return nil, false
+	}
+	return &Event{Topic: topic, Position: Position{epoch, id}, Before: prior, Data: data}, true
+}
+
+// at is element i of a reply that should be a list, or nil.
+func at(reply any, i int) any {
+	if list, ok := reply.([]any); ok && i < len(list) {
+		return list[i]
+	}
+	return nil
+}
+
+// str is element i of a reply that should be a list of strings, or "".
+func str(reply any, i int) string {
+	s, _ := at(reply, i).(string)
+	return s
+}

@@ -1,0 +1,44 @@
+package pubsub
+
+// recents bounds the recent events of all chains together, in bytes: the oldest of all goes first. So
+// every followed topic can be replayed from memory over the same stretch of time, however busy it is.
+// Whoever holds delivery.mu owns it.
+type recents struct {
+	limit, bytes int
+	// order has one entry per event kept, oldest first. Entries whose event went with a whole chain
+	// stand for a later one, which then goes early.
+	order []*chain
+}
+
+// eventOverhead is about what an event takes beside its data: the struct, its place in two lists.
+const eventOverhead = 128
+
+func size(ev *Event) int { return len(ev.Data) + eventOverhead }
+
+// push keeps ev as the last of c.
+func (r *recents) push(c *chain, ev *Event) {
+	c.recent = append(c.recent, ev)
+	r.order = append(r.order, c)
+	for r.bytes += size(ev); r.bytes > r.limit; {
+		r.shift(r.order[0])
+		r.order = r.order[1:]
+	}
+}
+
+// shift forgets the oldest event of c.
+func (r *recents) shift(c *chain) {
+	if len(c.recent) == 0 {
+		return
+	}
+	r.bytes -= size(c.recent[0])
+	c.recent[0] = nil
+	c.recent = c.recent[1:]
+}
+
+// drop forgets the events of c.
+func (r *recents) drop(c *chain) {
+	for len(c.recent) > 0 {
+		r.shift(c)
+	}
+	c.recent = nil
+}

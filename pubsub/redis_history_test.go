@@ -1,0 +1,463 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"wshub/pubsub/redistest"
+)
+
+var keepAll = History{{Prefix: "h:", Count: 100_000, Age: time.Minute}}
+
+// hide stores an event in topic's log as Publish does, but tells nobody: pub/sub lost it.
+func hide(t testing.TB, r *Redis, topic, data string) {
+	t.Helper()
+	call := r.publication(&Publication{Topic: topic, Data: []byte(data)})
+	call.args[0] = "hub:nowhere"
+	if err := r.run(t.Context(), []scriptCall{call})[0].Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantEvents waits for events of topic with the numbers first to last, and nothing between them.
+func wantEvents(t testing.TB, sink recorder, topic string, first, last int) {
+	t.Helper()
+	for i := first; i <= last; i++ {
+		if got := sink.event(t, topic); got != fmt.Sprint(i) {
+			t.Fatalf("got %s, want %d", got, i)
+		}
+	}
+}
+
+func TestALostEventIsReadFromTheLog(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	mustPublish(t, r, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+	const lost = 2 * logBatchSize
+	for i := range lost {
+		hide(t, r, "h:a", fmt.Sprint(2+i))
+	}
+	mustPublish(t, r, "h:a", fmt.Sprint(2+lost))
+	r.pub.Publish(t.Context(), "hub:t:h:a", `"raw"`)
+	wantEvents(t, sink, "h:a", 2, 2+lost)
+	if got := sink.event(t, "h:a"); got != `"raw"` {
+		t.Errorf("the raw event did not wait behind: got %s", got)
+	}
+	mustPublish(t, r, "h:a", "0")
+	wantEvents(t, sink, "h:a", 0, 0)
+	if s := r.Stats(); s.Torn != 1 || s.CaughtUp != lost+1 || s.Gaps != 0 {
+		t.Errorf("%d torn, %d read, %d gaps", s.Torn, s.CaughtUp, s.Gaps)
+	}
+}
+
+func TestAReconnectMissesNothing(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	for _, topic := range []string{"h:changed", "h:quiet", "h:empty"} {
+		mustFollow(t, r, topic, 0)
+	}
+	mustPublish(t, r, "h:changed", "1")
+	wantEvents(t, sink, "h:changed", 1, 1)
+	mustPublish(t, r, "h:quiet", "1")
+	wantEvents(t, sink, "h:quiet", 1, 1)
+
+	hide(t, r, "h:changed", "2")
+	hide(t, r, "h:empty", "1")
+	server.CLI("client", "kill", "type", "pubsub")
+	got := map[string]string{}
+	for range 2 {
+		d := sink.next(t)
+		if d.Event == nil {
+			t.Fatalf("got %s", d)
+		}
+		got[d.topic] = string(d.Data)
+	}
+	if got["h:changed"] != "2" || got["h:empty"] != "1" {
+		t.Errorf("got %v", got)
+	}
+	mustPublish(t, r, "h:quiet", "2")
+	wantEvents(t, sink, "h:quiet", 2, 2)
+}
+
+// TestEveryEventArrivesOnceWhateverBreaks numbers the events of many topics and breaks the
+// subscriber's connection over and over: each topic's events arrive in order, once, without a gap.
+func TestEveryEventArrivesOnceWhateverBreaks(t *testing.T) {
+	for name, disturb := range map[string]func(*redistest.Server, *redistest.Proxy){
+		"connections killed": func(s *redistest.Server, _ *redistest.Proxy) { s.CLI("client", "kill", "type", "pubsub") },
+		"connections reset":  func(_ *redistest.Server, p *redistest.Proxy) { p.Reset() },
+		"scripts forgotten":  func(s *redistest.Server, _ *redistest.Proxy) { s.CLI("script", "flush") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			proxy := redistest.NewProxy(t, server.Addr())
+			subscriber, sink := running(t, RedisConfig{URL: proxy.URL(), History: keepAll})
+			publisher, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+			const topics, events, pauses = 20, 100, 10
+			for i := range topics {
+				mustFollow(t, subscriber, fmt.Sprintf("h:%d", i), i)
+			}
+			for n := range events {
+				batch := make([]Publication, topics)
+				for i := range batch {
+					batch[i] = Publication{Topic: fmt.Sprintf("h:%d", i), Data: []byte(strconv.Itoa(n))}
+				}
+				for _, res := range publisher.Publish(t.Context(), batch) {
+					if res.Err != nil {
+						t.Fatal(res.Err)
+					}
+				}
+				if n%(events/pauses) == 0 {
+					disturb(server, proxy)
+				}
+			}
+			next := map[string]int{}
+			for range topics * events {
+				d := sink.next(t)
+				if d.Event == nil || string(d.Data) != strconv.Itoa(next[d.topic]) {
+					t.Fatalf("got %s, want event %d", d, next[d.topic])
+				}
+				next[d.topic]++
+			}
+			s := subscriber.Stats()
+			t.Logf("%d events, %d of them read from the logs after %d reconnects", s.Delivered, s.CaughtUp, s.Reconnects)
+		})
+	}
+}
+
+// TestAFloodOverTheOutputLimitIsReadFromTheLog keeps the subscriber from reading until the server has
+// had enough of it.
+func TestAFloodOverTheOutputLimitIsReadFromTheLog(t *testing.T) {
+	server := redistest.Start(t)
+	server.CLI("config", "set", "client-output-buffer-limit", "pubsub 64kb 32kb 1")
+	proxy := redistest.NewProxy(t, server.Addr())
+	r, sink := running(t, RedisConfig{URL: proxy.URL(), History: keepAll, ProbeDeadline: time.Minute})
+	publisher, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:flood", 0)
+	const batches, size = 30, 100
+	pad := strings.Repeat("x", 5000)
+	proxy.Freeze(redistest.ToClient)
+	for b := range batches {
+		batch := make([]Publication, size)
+		for i := range batch {
+			batch[i] = Publication{Topic: "h:flood", Data: []byte(fmt.Sprintf(`"%d %s"`, b*size+i, pad))}
+		}
+		for _, res := range publisher.Publish(t.Context(), batch) {
+			if res.Err != nil {
+				t.Fatal(res.Err)
+			}
+		}
+	}
+	proxy.Thaw(redistest.ToClient)
+	for i := range batches * size {
+		if got, want := sink.event(t, "h:flood"), fmt.Sprintf(`"%d `, i); !strings.HasPrefix(got, want) {
+			t.Fatalf("got %.10s, want %s", got, want)
+		}
+	}
+	if s := r.Stats(); s.Reconnects == 0 || s.CaughtUp == 0 {
+		t.Errorf("the server had not enough: %d reconnects, %d read", s.Reconnects, s.CaughtUp)
+	}
+}
+
+func TestARestartWithoutPersistenceIsAGapAndNothingIsRecovered(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 5)
+	old := mustPublish(t, r, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+	server.Kill()
+	server.Restart()
+	d := sink.gap(t, "h:a")
+	if d.loops != Loops(0).With(5) || d.at.Epoch == old.Epoch || d.at.IsZero() {
+		t.Errorf("got %s", d)
+	}
+	ready(t, r)
+	if rep := replay(t, r, "h:a", old, 10); rep.Recovered || len(rep.Events) > 0 || rep.Head.Epoch != d.at.Epoch {
+		t.Errorf("got %+v", rep)
+	}
+	at := mustPublish(t, r, "h:a", "2")
+	if wantEvents(t, sink, "h:a", 2, 2); at.Epoch != d.at.Epoch {
+		t.Errorf("published at %s", at)
+	}
+}
+
+func TestARestartWithPersistenceLosesNothing(t *testing.T) {
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	acknowledged := 0
+	for n := 0; acknowledged < 200; n++ {
+		res := r.Publish(t.Context(), []Publication{{Topic: "h:a", Data: []byte(strconv.Itoa(acknowledged)), Key: strconv.Itoa(acknowledged)}})[0]
+		switch {
+		case res.Err == nil:
+			acknowledged++
+		case errors.Is(res.Err, ErrRefused), errors.Is(res.Err, ErrBadEvent):
+			t.Fatal(res.Err)
+		}
+		if n == 50 || n == 150 {
+			server.Kill()
+			server.Restart()
+		}
+	}
+	wantEvents(t, sink, "h:a", 0, 199)
+}
+
+func TestFlushedHistoryIsAGap(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	old := mustPublish(t, r, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+	server.CLI("flushall")
+	at := mustPublish(t, r, "h:a", "2")
+	if d := sink.gap(t, "h:a"); d.at.Epoch != at.Epoch || d.at.ID.Compare(at.ID) >= 0 {
+		t.Errorf("got %s, the event is at %s", d, at)
+	}
+	wantEvents(t, sink, "h:a", 2, 2)
+	if rep := replay(t, r, "h:a", old, 10); rep.Recovered {
+		t.Errorf("got %+v", rep)
+	}
+}
+
+// TestARewoundLogIsAGap puts the log back as a failover to a replica does that lacks the last events.
+func TestARewoundLogIsAGap(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	one := mustPublish(t, r, "h:a", "1")
+	two := mustPublish(t, r, "h:a", "2")
+	wantEvents(t, sink, "h:a", 1, 2)
+	keys := logKeys("h:a")
+	server.CLI("xdel", keys[1], two.ID.String())
+	server.CLI("set", keys[2], one.ID.String())
+	server.CLI("client", "kill", "type", "pubsub")
+	if d := sink.gap(t, "h:a"); d.at != one {
+		t.Errorf("got %s, want %s", d, one)
+	}
+	if rep := replay(t, r, "h:a", two, 10); rep.Recovered || rep.Head != one {
+		t.Errorf("got %+v", rep)
+	}
+	mustPublish(t, r, "h:a", "3")
+	wantEvents(t, sink, "h:a", 3, 3)
+}
+
+func TestARefusedPublicationWritesNothing(t *testing.T) {
+	for name, c := range map[string]struct{ spoil, repair []string }{
+		"out of memory": {[]string{"config", "set", "maxmemory", "1"}, []string{"config", "set", "maxmemory", "0"}},
+		"read only":     {[]string{"replicaof", "127.0.0.1", "1"}, []string{"replicaof", "no", "one"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+			mustFollow(t, r, "h:a", 0)
+			one := mustPublish(t, r, "h:a", "1")
+			wantEvents(t, sink, "h:a", 1, 1)
+			server.CLI(c.spoil...)
+			res := r.Publish(t.Context(), []Publication{{Topic: "h:a", Data: []byte("2"), Key: "k"}})[0]
+			if !errors.Is(res.Err, ErrRefused) || r.Stats().PublishErrors["refused"] != 1 {
+				t.Errorf("got %v", res.Err)
+			}
+			wantReplay(t, "meanwhile", replay(t, r, "h:a", Start, 10), one, true, 1, 1)
+			server.CLI(c.repair...)
+			again := r.Publish(t.Context(), []Publication{{Topic: "h:a", Data: []byte("2"), Key: "k"}})[0]
+			if again.Err != nil {
+				t.Fatal(again.Err)
+			}
+			wantEvents(t, sink, "h:a", 2, 2)
+		})
+	}
+}
+
+func TestScriptsThatTheServerForgotAreSentAgainInOrder(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	for round := range 3 {
+		server.CLI("script", "flush")
+		batch := make([]Publication, 50)
+		for i := range batch {
+			batch[i] = Publication{Topic: "h:a", Data: []byte(strconv.Itoa(round*50 + i))}
+		}
+		for _, res := range r.Publish(t.Context(), batch) {
+			if res.Err != nil {
+				t.Fatal(res.Err)
+			}
+		}
+	}
+	wantEvents(t, sink, "h:a", 0, 149)
+}
+
+func TestAnUnreadableLogHoldsUpItsOwnTopicOnly(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll, FollowTimeout: 200 * time.Millisecond})
+	keys := logKeys("h:bad")
+	server.CLI("set", keys[2], "nonsense")
+	if err := tryFollow(r, "h:bad", 0); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("Follow says %v", err)
+	}
+	mustFollow(t, r, "h:good", 0)
+	mustPublish(t, r, "h:good", "1")
+	wantEvents(t, sink, "h:good", 1, 1)
+	if _, err := r.Replay(t.Context(), "h:bad", Start, 10); !errors.Is(err, ErrRefused) {
+		t.Errorf("Replay says %v", err)
+	}
+	server.CLI("del", keys[2])
+	if d := sink.gap(t, "h:bad"); d.at.IsZero() {
+		t.Errorf("got %s", d)
+	}
+	mustPublish(t, r, "h:bad", "1")
+	wantEvents(t, sink, "h:bad", 1, 1)
+}
+
+func TestAStrangersEntryIsDroppedAndToldAsAGap(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	mustPublish(t, r, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+	keys := logKeys("h:a")
+	server.CLI("xadd", keys[1], "*", "some", "thing")
+	server.CLI("client", "kill", "type", "pubsub")
+	mustPublish(t, r, "h:a", "2") // an entry that tells of a record's ID, and not of the stranger's
+	wantEvents(t, sink, "h:a", 2, 2)
+	if rep := replay(t, r, "h:a", Start, 10); !rep.Recovered || len(rep.Events) != 2 {
+		t.Errorf("got %+v", rep)
+	}
+}
+
+func TestManyReplaysAreReadFromRedisOnce(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	at := number(t, r, "h:a", 1, 5) // before anybody here follows
+	mustFollow(t, r, "h:a", 0)
+	at[6] = mustPublish(t, r, "h:a", "6")
+	wantEvents(t, sink, "h:a", 6, 6)
+	const clients = 500
+	var waiting sync.WaitGroup
+	for range clients {
+		waiting.Go(func() { wantReplay(t, "in memory", replay(t, r, "h:a", at[5], 10), at[6], true, 6, 6) })
+	}
+	waiting.Wait()
+	if s := r.Stats(); s.ReplaysFromMemory != clients || s.ReplaysFromRedis != 0 {
+		t.Errorf("%d from memory, %d from redis", s.ReplaysFromMemory, s.ReplaysFromRedis)
+	}
+	for range clients {
+		waiting.Go(func() { wantReplay(t, "stored", replay(t, r, "h:a", at[2], 10), at[6], true, 3, 6) })
+	}
+	waiting.Wait()
+	n := r.Stats().ReplaysFromRedis
+	t.Logf("%d clients made %d readings", clients, n)
+	if n > clients/2 {
+		t.Error("the readings are not shared")
+	}
+}
+
+// TestAReplayIsNeverOlderThanWhatWasDelivered joins a reading that began before the last event was
+// delivered: its answer would be a hole.
+func TestAReplayIsNeverOlderThanWhatWasDelivered(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll, RecentBytes: 1})
+	mustFollow(t, r, "h:a", 0)
+	one := mustPublish(t, r, "h:a", "1")
+	two := mustPublish(t, r, "h:a", "2")
+	wantEvents(t, sink, "h:a", 1, 2)
+	eventually(t, "the reading is shared", func() bool {
+		landed := make(chan struct{})
+		flight := r.reads.DoChan(fmt.Sprintf("%s 10 h:a", one), func() (any, error) {
+			<-landed
+			return Replay{Head: one, Recovered: true}, nil
+		})
+		answers := make(chan Replay, 1)
+		go func() { answers <- replay(t, r, "h:a", one, 10) }()
+		runtime.Gosched()
+		close(landed)
+		wantReplay(t, "after the shared reading", <-answers, two, true, 2, 2)
+		return (<-flight).Shared
+	})
+}
+
+func TestReplayErrors(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Replay(ctx, "h:a", Start, 10); err == nil || errors.Is(err, ErrRefused) {
+		t.Errorf("cancelled: %v", err)
+	}
+	server.Kill()
+	if _, err := r.Replay(t.Context(), "h:a", Start, 10); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("server down: %v", err)
+	}
+}
+
+func TestBroadcastWithHistoryStaysOffTheRawChannel(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: History{{Prefix: "channel", Count: 10}}})
+	mustFollow(t, r, "channel", 0)
+	foreign := r.pub.Subscribe(t.Context(), "channel")
+	defer foreign.Close()
+	if _, err := foreign.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if at := mustPublish(t, r, "channel", "1"); at.IsZero() {
+		t.Error("no position")
+	}
+	wantEvents(t, sink, "channel", 1, 1)
+	server.CLI("publish", "channel", "2")
+	if d := sink.next(t); d.Event == nil || !d.at.IsZero() || string(d.Data) != "2" {
+		t.Errorf("got %s", d)
+	}
+	if m, err := foreign.ReceiveMessage(t.Context()); err != nil || m.Payload != "2" {
+		t.Errorf("a foreign subscriber got %v, %v", m, err)
+	}
+}
+
+// TestAnIDIsNeverLessThanTheLast puts the record ahead of the clock, as a clock that steps back does.
+func TestAnIDIsNeverLessThanTheLast(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustPublish(t, r, "h:a", "1")
+	keys := logKeys("h:a")
+	server.CLI("set", keys[2], "9000000000000-7")
+	server.CLI("del", keys[1])
+	if at := mustPublish(t, r, "h:a", "2"); at.ID != (ID{9000000000000, 8}) {
+		t.Errorf("published at %s", at)
+	}
+	if got := server.CLI("get", keys[2]); got != "9000000000000-8" {
+		t.Errorf("the record is %s", got)
+	}
+}
+
+func TestNothingIsWrittenForATopicThatNobodyPublishedTo(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	for i := range 1000 {
+		mustFollow(t, r, fmt.Sprintf("h:%d", i), 0)
+		replay(t, r, fmt.Sprintf("h:other:%d", i), Start, 0)
+	}
+	for key := range strings.Lines(server.CLI("keys", "*")) {
+		if !strings.HasSuffix(strings.TrimSpace(key), "}:epoch") {
+			t.Errorf("key %s", key)
+		}
+	}
+}
+
+func TestStoredKeysExpire(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	r.Publish(t.Context(), []Publication{{Topic: "h:a", Data: []byte("1"), Key: "k"}, {Topic: "plain", Data: []byte("1"), Key: "k"}})
+	for key := range strings.Lines(server.CLI("keys", "*")) {
+		key = strings.TrimSpace(key)
+		if life := server.CLI("ttl", key); (life == "-1") != strings.HasSuffix(key, ":epoch") {
+			t.Errorf("%s lives for %s s", key, life)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+)
+
+// Replay implements Broker: from the recent events in memory if the topic is followed here and they
+// reach back that far, else from Redis, where callers who want the same share one reading.
+func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit int) (Replay, error) {
+	if _, keeps := r.cfg.History.For(topic); !keeps {
+		return Replay{}, nil
+	}
+	got, least, ok := r.replayRecent(topic, since, limit)
+	if ok {
+		r.stats.replaysMemory.Add(1)
+		return got, nil
+	}
+	for again := false; ; again = true {
+		got, err := r.replayStored(ctx, topic, since, limit)
+		// A reading that was under way when we came may lack what was delivered here before we came,
+		// which nobody would give us later. The next one began since.
+		if stale := got.Head.Epoch == least.Epoch && got.Head.ID.Compare(least.ID) < 0; err != nil || again || !stale {
+			return got, err
+		}
+	}
+}
+
+// replayStored answers from Redis. Callers who want the same share one reading.
+func (r *Redis) replayStored(ctx context.Context, topic string, since Position, limit int) (Replay, error) {
+	key := fmt.Sprintf("%s %d %s", since, limit, topic)
+	flight := r.reads.DoChan(key, func() (any, error) {
+		r.stats.replaysRedis.Add(1)
+		x := r.excerpt(context.WithoutCancel(ctx), topic, since, limit)
+		if x.err != nil {
+			return Replay{}, x.err
+		}
+		return x.replay(since, limit), nil
+	})
+	select {
+	case <-ctx.Done():
+		return Replay{}, fmt.Errorf("replay %q: %w: %w", topic, ErrUnavailable, ctx.Err())
+	case landed := <-flight:
+		if err := landed.Err; err != nil {
+			return Replay{}, fmt.Errorf("replay %q: %w: %s", topic, readError(err), err)
+		}
+		return landed.Val.(Replay), nil
+	}
+}
+
+// readError is what a failed reading means: ErrRefused or ErrUnavailable. Its outcome is not in doubt,
+// for it changed nothing.
+func readError(err error) error {
+	if kind := classify(err); kind == ErrRefused {
+		return kind
+	}
+	return ErrUnavailable
+}
+
+// replayRecent answers from memory if that is possible. least is what the followers here have, if the
+// topic has any: an older answer is none.
+func (r *Redis) replayRecent(topic string, since Position, limit int) (got Replay, least Position, ok bool) {
+	r.delivery.mu.Lock()
+	defer r.delivery.mu.Unlock()
+	_, c := r.follows.followers(topicPrefix + topic)
+	if c == nil {
+		return Replay{}, Position{}, false
+	}
+	if c.held != nil || !r.follows.arrives(topicPrefix+topic) {
+		return Replay{}, c.last, false
+	}
+	x := c.excerpt(since, r.life(topic))
+	ok = since.Epoch == x.epoch || since.IsZero()
+	ok = ok && x.joined(since) && (len(x.events) > 0 || limit == 0 || x.complete(since))
+	return x.replay(since, limit), c.last, ok
+}
+
+// excerpt is what the chain itself can tell of its log behind since.
+func (c *chain) excerpt(since Position, life time.Duration) excerpt {
+	first := sort.Search(len(c.recent), func(i int) bool { return c.recent[i].Position.ID.Compare(since.ID) > 0 })
+	x := excerpt{epoch: c.last.Epoch, last: c.last.ID, now: c.last.ID.Ms, life: life, events: slices.Clone(c.recent[first:])}
+	if x.last.Seq == 0 {
+		// Nothing was published by then, and nothing arrived since: it is as empty now as later.
+		x.last, x.now = ID{}, max(x.now, since.ID.Ms)
+	}
+	return x
+}

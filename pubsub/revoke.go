@@ -1,0 +1,94 @@
+package pubsub
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Revocation says that tokens of Subject issued before At are refused. It can be forgotten after Until,
+// when none of them would be valid any more.
+type Revocation struct {
+	// Subject names a user or a session, in a form that those who ask agree on.
+	Subject string    `json:"subject"`
+	At      time.Time `json:"at"`
+	Until   time.Time `json:"until"`
+}
+
+// revokedKey is a sorted set of Revocations as JSON, by the second of Until.
+const revokedKey = "hub:revoked"
+
+// Revoke gives v to OnRevoked of every instance, also of those that are away: they get it when they
+// come back, until v.Until. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish; to repeat
+// it does no harm.
+func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("revoke %q: %w", v.Subject, err)
+	}
+	pipe := r.pub.TxPipeline()
+	pipe.ZRemRangeByScore(ctx, revokedKey, "-inf", strconv.FormatInt(time.Now().Unix()-1, 10))
+	pipe.ZAdd(ctx, revokedKey, redis.Z{Score: float64(v.Until.Unix()), Member: text})
+	pipe.Publish(ctx, everyNode, append([]byte{revokedMark}, text...))
+	if _, err := pipe.Exec(ctx); err != nil {
+		return fmt.Errorf("revoke %q: %w: %s", v.Subject, classify(err), err)
+	}
+	return nil
+}
+
+// loadRevoked gives OnRevoked all revocations that hold. It comes after the subscription, so none is
+// missed in between. A server that refuses is asked no more on this connection.
+func (s *subscriber) loadRevoked(ctx context.Context) error {
+	if s.cfg.OnRevoked == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	texts, err := s.prober.ZRange(ctx, revokedKey, 0, -1).Result()
+	switch {
+	case err != nil && classify(err) == ErrRefused:
+		s.flood.Error().Err(err).Msg("revocations can't be read: revoked tokens are accepted")
+		return nil
+	case err != nil:
+		return fmt.Errorf("read revocations: %w", err)
+	}
+	var list []Revocation
+	for _, text := range texts {
+		var v Revocation
+		if json.Unmarshal([]byte(text), &v) != nil {
+			s.drop(BadControl, revokedKey)
+		} else if v.Until.After(time.Now()) {
+			list = append(list, v)
+		}
+	}
+	if len(list) > 0 {
+		s.cfg.OnRevoked(list)
+	}
+	return nil
+}
+
+// revoked takes one that another node made just now.
+func (s *subscriber) revoked(text string) {
+	var v Revocation
+	if json.Unmarshal([]byte(text), &v) != nil {
+		s.drop(BadControl, everyNode)
+		return
+	}
+	if s.cfg.OnRevoked != nil {
+		s.cfg.OnRevoked([]Revocation{v})
+	}
+}
+
+// Revoke gives v to OnRevoked. See Redis.Revoke.
+func (m *Memory) Revoke(_ context.Context, v Revocation) error {
+	if m.cfg.OnRevoked != nil {
+		m.cfg.OnRevoked([]Revocation{v})
+	}
+	return nil
+}
