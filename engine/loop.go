@@ -44,7 +44,7 @@ type Loop struct {
 	timers   wheel[*Timer]
 	partials map[*Conn]holding // mid-message
 	backlogs map[*Conn]struct{}
-	emptied  map[*Conn]func() // to be called when nothing is queued any more
+	emptied  map[*Conn][]func() // to be called when nothing is queued any more
 	random   *rand.Rand
 }
 
@@ -56,7 +56,7 @@ func newLoop(s *Server, index int) *Loop {
 		buf:      make([]byte, s.cfg.ReadBuffer),
 		partials: make(map[*Conn]holding),
 		backlogs: make(map[*Conn]struct{}),
-		emptied:  make(map[*Conn]func()),
+		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
 	}
 }

@@ -21,14 +21,13 @@ func (c *Conn) Write(frames []byte) bool {
 	return c.state == open
 }
 
-// AfterWritten calls f on the loop once nothing is queued for c any more, or never if c ends before. A
-// second call replaces the first.
+// AfterWritten calls f on the loop once nothing is queued for c any more, or never if c ends before.
 func (c *Conn) AfterWritten(f func()) {
 	if c.queued == 0 {
 		c.loop.Post(f)
 		return
 	}
-	c.loop.emptied[c] = f
+	c.loop.emptied[c] = append(c.loop.emptied[c], f)
 }
 
 // send writes b in whatever state c is, while nbio holds the socket open.
@@ -119,10 +118,10 @@ func (c *Conn) written(n int) {
 	l.count.backlog.Add(-int64(n))
 	if c.queued == 0 {
 		delete(l.backlogs, c)
-		if f, ok := l.emptied[c]; ok {
-			delete(l.emptied, c)
+		for _, f := range l.emptied[c] {
 			l.Post(f)
 		}
+		delete(l.emptied, c)
 	}
 }
 

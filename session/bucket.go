@@ -15,10 +15,24 @@ const (
 	abused          // over the rate, a whole burst of times without a pause
 )
 
-// take asks for one token at the time now, in milliseconds.
-func (b *bucket) take(now uint32, rate, burst int) verdict {
+// takeAbove takes one token at the time now, in milliseconds, if more than reserve are there.
+func (b *bucket) takeAbove(now uint32, rate, burst, reserve int) bool {
+	b.refill(now, rate)
+	if b.used+1 > float32(burst-reserve) {
+		return false
+	}
+	b.used++
+	return true
+}
+
+func (b *bucket) refill(now uint32, rate int) {
 	b.used = max(b.used-float32(now-b.at)/1000*float32(rate), 0)
 	b.at = now
+}
+
+// take asks for one token at the time now, in milliseconds.
+func (b *bucket) take(now uint32, rate, burst int) verdict {
+	b.refill(now, rate)
 	if b.used+1 <= float32(burst) {
 		b.used++
 		b.denied = 0

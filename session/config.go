@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"wshub/pubsub"
+	"wshub/session/token"
 )
 
 // Config shapes a Hub. The zero value of each field stands for its default.
@@ -41,6 +44,22 @@ type Config struct {
 	// recovered:false. Default 1,000.
 	ReplayLimit int
 
+	// History says which topics the broker keeps: the broker's own configuration.
+	History pubsub.History
+	// HandshakeRate bounds the handshakes per second of this node; a quarter of it is kept for clients
+	// that come back. Default 0: no bound.
+	HandshakeRate int
+
+	// Verifier checks the tokens of clients. nil: the hub is open to everybody.
+	Verifier *token.Verifier
+	// Rights are what a session may do whose token does not say, and every session of an open hub.
+	// Default: everything in an open hub; else to follow the broadcast topic.
+	Rights *token.Rights
+	// AuthGrace is the time that a client has to send another token when its own expires. Default 10 s.
+	AuthGrace time.Duration
+	// TokenLife is how long a token can live that Revoke is to refuse. Default 7 days.
+	TokenLife time.Duration
+
 	// TrustUserParam lets anybody name itself with ?user=. Only for an open hub.
 	TrustUserParam bool
 
@@ -61,6 +80,14 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.MaxInbox, 64<<20)
 	def(&cfg.MaxHold, 1<<20)
 	def(&cfg.ReplayLimit, 1000)
+	def(&cfg.AuthGrace, 10*time.Second)
+	def(&cfg.TokenLife, 7*24*time.Hour)
+	if cfg.Rights == nil && cfg.Verifier == nil {
+		cfg.Rights = everything
+	}
+	if cfg.Rights == nil {
+		cfg.Rights = token.DefaultRights(cfg.Broadcast)
+	}
 	return cfg, errors.Join(
 		checkTopic(cfg.Broadcast),
 		within("workers", cfg.Workers, 1, 1024),
@@ -73,6 +100,16 @@ func (cfg Config) withDefaults() (Config, error) {
 		within("replay limit", cfg.ReplayLimit, 1, 100_000),
 		within("max hold", cfg.MaxHold, 1<<10, 1<<30),
 	)
+}
+
+// everything is what sessions of an open hub may do, less what nobody may.
+var everything = must(token.NewRights([]string{"*"}, []string{"*"}))
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func def[T comparable](field *T, value T) {

@@ -20,6 +20,8 @@ const (
 	UnknownOutcome Code = "unknown_outcome" // it may or may not have been published
 	Refused        Code = "refused"         // the broker refused it
 	TooLarge       Code = "too_large"       // over the message limit
+	BadToken       Code = "bad_token"       // not valid, or too old
+	ExpiredToken   Code = "token_expired"   // send auth with another one
 	Internal       Code = "internal"
 )
 
@@ -34,9 +36,13 @@ func (c Code) Retry() bool {
 
 // The causes for which the hub ends a connection, besides the engine's. What the client should do then:
 // 1012, 4008: come back, after a random moment. 1013: come back later. 4029: come back later, and send
-// less. 1003, 4009: do not come back by yourself.
+// less. 4001, 4002: come back with another token. 1003, 4003, 4009: do not come back by yourself.
 var (
 	Drained      = &engine.Cause{Name: "drain", Code: 1012, Reason: "node drains"}
 	BinaryFrame  = &engine.Cause{Name: "binary", Code: 1003, Reason: "text frames only"}
 	RateExceeded = &engine.Cause{Name: "rate_limit", Code: 4029, Reason: "too many messages"}
+	Unidentified = &engine.Cause{Name: "bad_token", Code: 4001, Reason: "token missing or not valid"}
+	TokenExpired = &engine.Cause{Name: "token_expired", Code: 4002, Reason: "token expired"}
+	Disconnected = &engine.Cause{Name: "disconnect", Code: 4003, Reason: "disconnected by the backend"}
+	Replaced     = &engine.Cause{Name: "replaced", Code: 4009, Reason: "the session has a newer connection"}
 )

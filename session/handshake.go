@@ -1,6 +1,8 @@
 package session
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,6 +10,8 @@ import (
 	"strings"
 
 	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session/token"
 )
 
 // The subprotocols that the hub speaks. Without one a client is in plain mode, too.
@@ -22,26 +26,58 @@ const (
 type admission struct {
 	protocol string // to be echoed; "" for none
 	user     string
-	topics   []string // plain mode: what the URL names
+	grant    *grant // what its token says; nil in the open hub
+	// Plain mode: the topics that the URL names, and where the client left off in each.
+	topics    []string
+	since     []pubsub.Position
+	positions bool // events come wrapped, with their positions
+	returning bool // the client has a resume token, and goes before strangers
 }
 
 // Handshake implements engine.Handler.
 func (h *Hub) Handshake(hs *engine.Handshake) {
 	sh := h.shards[hs.Conn().Loop().Index]
-	a, refusal := h.judge(hs.Request)
-	if refusal == nil && sh.draining {
-		refusal = later("node drains, connect again")
+	query, err := url.ParseQuery(hs.URL.RawQuery)
+	if err != nil {
+		hs.Refuse(refuse("the query is malformed"))
+		return
 	}
-	if refusal == nil && !h.users.enter(a.user) {
-		refusal = &engine.Refusal{Status: http.StatusTooManyRequests, Reason: "the user has too many sessions"}
+	a, refusal := h.judge(hs.Request, query)
+	if refusal == nil {
+		refusal = sh.pace(a.returning)
 	}
 	if refusal != nil {
 		hs.Refuse(refusal)
 		return
 	}
-	if !sh.open(hs, a) {
-		h.users.leave(a.user)
+	if h.cfg.Verifier == nil {
+		sh.admit(hs, a)
+		return
 	}
+	sh.identify(hs, a, query)
+}
+
+// pace refuses who comes while the node drains, or faster than HandshakeRate. A quarter of the rate is kept
+// for those who come back.
+func (sh *shard) pace(returning bool) *engine.Refusal {
+	cfg := &sh.hub.cfg
+	if sh.draining {
+		sh.count.drops.add("draining")
+		return later("node drains, connect again")
+	}
+	if cfg.HandshakeRate <= 0 {
+		return nil
+	}
+	rate := max(cfg.HandshakeRate/len(sh.hub.shards), 1)
+	reserve := rate / 4
+	if returning {
+		reserve = 0
+	}
+	if !sh.arrivals.takeAbove(sh.hub.clock(), rate, rate, reserve) {
+		sh.count.drops.add("handshake_rate")
+		return later("too many connect at once, try again")
+	}
+	return nil
 }
 
 func later(reason string) *engine.Refusal {
@@ -52,42 +88,53 @@ func refuse(format string, args ...any) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusBadRequest, Reason: fmt.Sprintf(format, args...)}
 }
 
-// judge reads a request.
-func (h *Hub) judge(r *engine.Request) (admission, *engine.Refusal) {
+func forbid(reason string) *engine.Refusal {
+	return &engine.Refusal{Status: http.StatusForbidden, Reason: reason}
+}
+
+// judge reads what a request asks for.
+func (h *Hub) judge(r *engine.Request, query url.Values) (admission, *engine.Refusal) {
 	var a admission
 	protocol, ok := choose(r.Subprotocols)
 	if !ok {
 		return a, refuse("none of the offered subprotocols is spoken here; offer %s or %s, or none", protocolV1, protocolPlain)
 	}
 	a.protocol = protocol
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return a, refuse("the query is malformed")
-	}
 	if query.Has("user") {
-		if !h.cfg.TrustUserParam {
-			return a, &engine.Refusal{Status: http.StatusForbidden, Reason: "?user= is not trusted here"}
+		if !h.cfg.TrustUserParam || h.cfg.Verifier != nil {
+			return a, forbid("?user= is not trusted here")
 		}
 		a.user = query.Get("user")
 		if err := checkUser(a.user); err != nil {
 			return a, refuse("%v", err)
 		}
 	}
-	a.topics = query["topic"]
-	if protocol == protocolV1 && len(a.topics) > 0 {
-		return a, refuse("?topic= is for plain clients; with %s send subscribe", protocolV1)
+	if ticket := query.Get("resume"); ticket != "" {
+		if sealer := h.sealer.Load(); sealer != nil {
+			_, err := sealer.Open(ticket)
+			a.returning = err == nil
+		}
 	}
-	return a, h.judgeTopics(&a)
+	if protocol == protocolV1 {
+		for _, name := range []string{"topic", "since", "positions"} {
+			if query.Has(name) {
+				return a, refuse("?%s= is for plain clients; with %s send a message", name, protocolV1)
+			}
+		}
+		return a, nil
+	}
+	a.topics = query["topic"]
+	if refusal := h.judgeTopics(&a); refusal != nil {
+		return a, refusal
+	}
+	return a, h.judgePositions(&a, query)
 }
 
 // judgeTopics checks the topics that a plain client's URL names.
 func (h *Hub) judgeTopics(a *admission) *engine.Refusal {
-	own := userPrefix + a.user
 	if len(a.topics) >= h.cfg.MaxTopics {
 		return refuse("at most %d topics", h.cfg.MaxTopics-1) // and the own one
 	}
-	slices.Sort(a.topics[min(1, len(a.topics)):]) // the first one stays: it is published to
-	a.topics = slices.Compact(a.topics)
 	for i, name := range a.topics {
 		if err := checkTopic(name); err != nil {
 			return refuse("%v", err)
@@ -95,9 +142,32 @@ func (h *Hub) judgeTopics(a *admission) *engine.Refusal {
 		if slices.Contains(a.topics[:i], name) {
 			return refuse("a topic is named twice")
 		}
-		if reserved(name, own) || name == own {
-			return &engine.Refusal{Status: http.StatusForbidden, Reason: "a topic of the URL is not for this session"}
+		if reserved(name, "") {
+			return forbid("a topic of the URL is not for this session")
 		}
+	}
+	return nil
+}
+
+// judgePositions reads ?since= and ?positions=. There is one since for each topic, in the same order.
+func (h *Hub) judgePositions(a *admission, query url.Values) *engine.Refusal {
+	switch query.Get("positions") {
+	case "", "0":
+	case "1":
+		a.positions = true
+	default:
+		return refuse("positions: want 1 or 0")
+	}
+	since := query["since"]
+	if len(since) > 0 && len(since) != max(len(a.topics), 1) {
+		return refuse("want one since for each topic, in the same order")
+	}
+	for _, text := range since {
+		p, err := pubsub.ParsePosition(text)
+		if err != nil {
+			return refuse("since: want positions as the hub gave them, or 0")
+		}
+		a.since = append(a.since, p)
 	}
 	return nil
 }
@@ -117,7 +187,78 @@ func choose(offered []string) (protocol string, ok bool) {
 	return "", ok
 }
 
-// open makes the session and lets the client in, or returns false if the client is gone.
+// identify finds out who the client is, on a worker if a key must be fetched for that.
+func (sh *shard) identify(hs *engine.Handshake, a admission, query url.Values) {
+	raw, err := token.FromRequest(hs.Header, hs.Subprotocols, query)
+	if err != nil {
+		sh.turnAway(hs, a, err)
+		return
+	}
+	hub := sh.hub
+	claims, err := hub.cfg.Verifier.Verify(raw)
+	if !errors.Is(err, token.ErrNeedsFetch) {
+		sh.identified(hs, a, claims, err)
+		return
+	}
+	queued := hub.workers.do(hub.sessionID(), func(ctx context.Context) {
+		claims, err := hub.cfg.Verifier.VerifyBlocking(ctx, raw)
+		sh.loop.Post(func() { sh.identified(hs, a, claims, err) })
+	})
+	if !queued {
+		hs.Refuse(later("too much to do, try again"))
+	}
+}
+
+func (sh *shard) identified(hs *engine.Handshake, a admission, claims token.Claims, err error) {
+	switch {
+	case errors.Is(err, token.ErrUnavailable):
+		hs.Refuse(later("tokens can't be checked at the moment"))
+		return
+	case err == nil && sh.hub.revoked(claims.User, 0, claims.IssuedAt):
+		err = errRevoked
+	}
+	if err != nil {
+		sh.turnAway(hs, a, err)
+		return
+	}
+	a.user = claims.User
+	a.grant = sh.hub.grant(claims)
+	for _, name := range a.topics {
+		if !a.grant.rights.MaySubscribe(a.user, name) {
+			hs.Refuse(forbid("a topic of the URL is not for this session"))
+			return
+		}
+	}
+	sh.admit(hs, a)
+}
+
+// turnAway lets the client in to tell it why it can't stay: a browser does not show a page the status of a
+// refused handshake.
+func (sh *shard) turnAway(hs *engine.Handshake, a admission, err error) {
+	sh.count.errors.add(string(BadToken))
+	if hs.Accept(a.protocol, stranger{}, nil) {
+		hs.Conn().Close(causeOf(err))
+	}
+}
+
+// stranger is the Peer of a connection that is about to be closed.
+type stranger struct{}
+
+func (stranger) Message(engine.Opcode, []byte) {}
+func (stranger) Closed(*engine.Cause)          {}
+
+// admit makes the session and lets the client in.
+func (sh *shard) admit(hs *engine.Handshake, a admission) {
+	if !sh.hub.users.enter(a.user) {
+		hs.Refuse(&engine.Refusal{Status: http.StatusTooManyRequests, Reason: "the user has too many sessions"})
+		return
+	}
+	if !sh.open(hs, a) {
+		sh.hub.users.leave(a.user)
+	}
+}
+
+// open opens the session, or returns false if the client is gone.
 func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 	s := &Session{
 		conn:  hs.Conn(),
@@ -128,10 +269,15 @@ func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 	if a.user != "" {
 		s.own = userPrefix + a.user
 	}
+	if a.grant != nil {
+		s.extra().grant = a.grant
+	}
 	var first []byte
 	sessions := &sh.count.plain
-	if s.v1 {
+	if s.v1 || a.positions {
 		s.format = enveloped
+	}
+	if s.v1 {
 		first = textFrame(s.welcome())
 		sessions = &sh.count.v1
 	}
@@ -140,26 +286,37 @@ func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 		sessions.Add(-1)
 		return false
 	}
-	switch {
-	case s.v1 && s.own != "":
-		s.extra().silence = sh.loop.After(silenceTime, s.followOwn)
-	case !s.v1:
+	if s.conn.Peer() == nil { // it ended while the 101 was written
+		return true
+	}
+	s.watchGrant()
+	if !s.v1 {
 		sh.followPlain(s, a)
+		return true
+	}
+	sh.resumable[s.id] = s
+	if s.own != "" {
+		s.beginSilence()
 	}
 	return true
 }
 
 // followPlain subscribes a plain session to its topics.
 func (sh *shard) followPlain(s *Session, a admission) {
-	if len(a.topics) == 0 {
-		s.subscribe(sh.hub.cfg.Broadcast, nil, false, nil)
-	} else {
-		s.extra().target = strings.Clone(a.topics[0])
-		for _, name := range a.topics {
-			s.subscribe(strings.Clone(name), nil, false, nil)
+	topics := a.topics
+	if len(topics) > 0 {
+		s.extra().target = strings.Clone(topics[0])
+	} else if s.maySubscribe(sh.hub.cfg.Broadcast) {
+		topics = []string{sh.hub.cfg.Broadcast}
+	}
+	for i, name := range topics {
+		var since *pubsub.Position
+		if len(a.since) > 0 {
+			since = &a.since[i]
 		}
+		s.subscribe(strings.Clone(name), nil, a.positions, since)
 	}
 	if s.own != "" {
-		s.subscribe(s.own, nil, false, nil)
+		s.subscribe(s.own, nil, a.positions, nil)
 	}
 }

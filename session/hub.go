@@ -15,28 +15,40 @@ import (
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/session/token"
 )
 
 // Hub joins connections and topics. It is the engine.Handler of a server and the pubsub.Sink of a broker.
 type Hub struct {
 	// Fixed at birth, or by Attach.
 	cfg       Config
-	broker    pubsub.Broker
-	keeps     func(topic string) bool // whether the broker keeps a topic's history
+	broker    Broker
 	workers   *workers
 	shards    []*shard
 	heartbeat time.Duration
 	maxBytes  int // of one message, from the server's configuration
+	maxChunk  int // of a replay, that is written at a time
 	log       zerolog.Logger
 	born      time.Time
 
 	// Shared.
-	users    users
-	draining atomic.Bool
+	users       users
+	revocations revocations
+	draining    atomic.Bool
+	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer
+}
+
+// Broker is what a Hub needs of pubsub.Memory or pubsub.Redis.
+type Broker interface {
+	pubsub.Broker
+	// Tell brings message to Hub.Control of one node, or with node "" of all.
+	Tell(ctx context.Context, node string, message []byte) error
+	// Revoke brings v to Hub.Revoked of all nodes, also of those that are away now.
+	Revoke(ctx context.Context, v pubsub.Revocation) error
 }
 
 // NewHub checks cfg. The hub serves once a server is attached and Run is called.
-func NewHub(cfg Config, broker pubsub.Broker) (*Hub, error) {
+func NewHub(cfg Config, broker Broker) (*Hub, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
@@ -44,7 +56,6 @@ func NewHub(cfg Config, broker pubsub.Broker) (*Hub, error) {
 	return &Hub{
 		cfg:     cfg,
 		broker:  broker,
-		keeps:   func(string) bool { return false },
 		workers: newWorkers(cfg.Workers, cfg.WorkerQueue, cfg.PublishTimeout, broker.Publish),
 		log:     cfg.Log.With().Str("part", "session").Logger(),
 		users:   users{limit: cfg.MaxSessionsPerUser},
@@ -56,6 +67,7 @@ func NewHub(cfg Config, broker pubsub.Broker) (*Hub, error) {
 func (h *Hub) Attach(s *engine.Server) {
 	h.heartbeat = s.Config().Heartbeat
 	h.maxBytes = s.Config().MaxMessage
+	h.maxChunk = s.Config().MaxQueued / 2
 	for _, loop := range s.Loops() {
 		h.shards = append(h.shards, newShard(h, loop))
 	}
@@ -120,6 +132,16 @@ func (h *Hub) check(p pubsub.Publication) error {
 	return nil
 }
 
+// UseSealer makes the hub give resume tokens, and take those that s opens. It may come after Run: until
+// then sessions have none.
+func (h *Hub) UseSealer(s *token.Sealer) { h.sealer.Store(s) }
+
+// keeps tells whether the broker keeps topic's history.
+func (h *Hub) keeps(topic string) bool {
+	_, ok := h.cfg.History.For(topic)
+	return ok
+}
+
 // Ready is nil while the hub can do its work: it does not drain, and its broker was seen working.
 func (h *Hub) Ready() error {
 	if h.draining.Load() {
@@ -131,4 +153,7 @@ func (h *Hub) Ready() error {
 // clock is the time in milliseconds since the hub's birth; it wraps after 49 days.
 func (h *Hub) clock() uint32 { return uint32(time.Since(h.born).Milliseconds()) }
 
-func (h *Hub) sessionID() uint64 { return rand.Uint64() }
+// sessionID is never 0, and its public name has always the same length.
+func (h *Hub) sessionID() uint64 { return rand.Uint64() | 1<<63 }
+
+func (h *Hub) now() time.Time { return time.Now() }

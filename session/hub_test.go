@@ -19,10 +19,10 @@ type node struct {
 	t      testing.TB
 	hub    *Hub
 	server *engine.Server
-	broker pubsub.Broker
+	broker Broker
 }
 
-func start(t testing.TB, cfg Config, ecfg engine.Config, broker pubsub.Broker) *node {
+func start(t testing.TB, cfg Config, ecfg engine.Config, broker Broker) *node {
 	t.Helper()
 	cfg.TrustUserParam = true
 	hub, err := NewHub(cfg, broker)

@@ -20,6 +20,10 @@ func (s *Session) publishPlain(payload []byte) {
 	if s.ext != nil && s.ext.target != "" {
 		target = s.ext.target
 	}
+	if !s.mayPublish(target) {
+		s.error(nil, Forbidden, "this session may not publish to "+target)
+		return
+	}
 	s.publish(nil, pubsub.Publication{Topic: strings.Clone(target), Data: bytes.Clone(payload)}, false)
 }
 

@@ -18,6 +18,9 @@ type Session struct {
 	id     uint64
 	format format
 	v1     bool
+	// Set once, by a resume.
+	resumed    bool
+	generation uint32 // how often the session has been resumed
 
 	// Owned by the loop.
 	subs []subscription
@@ -34,6 +37,7 @@ type sessionExt struct {
 	pending []*subscribing
 	allowed bucket        // the messages that it may send now
 	target  string        // plain mode: what it sends goes there; "" for the broadcast topic
+	grant   *grant        // what its token says; nil without one
 	silence *engine.Timer // hub.v1: runs until the own topic is followed
 }
 
@@ -46,7 +50,7 @@ func (s *Session) extra() *sessionExt {
 
 // trim lets go of the extra state once there is nothing in it.
 func (s *Session) trim() {
-	if e := s.ext; e != nil && len(e.pending) == 0 && e.allowed == (bucket{}) && e.target == "" && e.silence == nil {
+	if e := s.ext; e != nil && len(e.pending) == 0 && e.allowed == (bucket{}) && e.target == "" && e.silence == nil && e.grant == nil {
 		s.ext = nil
 	}
 }
@@ -55,8 +59,17 @@ func (s *Session) trim() {
 func (s *Session) user() string { return strings.TrimPrefix(s.own, userPrefix) }
 
 // name is the session's public name.
-func (s *Session) name() string {
-	return "s_" + strconv.FormatUint(s.id|1<<63, 36)
+func (s *Session) name() string { return sessionName(s.id) }
+
+const namePrefix = "s_"
+
+func sessionName(id uint64) string { return namePrefix + strconv.FormatUint(id, 36) }
+
+// parseName is the id behind a public name.
+func parseName(name string) (id uint64, ok bool) {
+	digits, ok := strings.CutPrefix(name, namePrefix)
+	id, err := strconv.ParseUint(digits, 36, 64)
+	return id, ok && err == nil
 }
 
 // Message implements engine.Peer.
@@ -104,11 +117,14 @@ func (s *Session) Closed(*engine.Cause) {
 		for len(s.ext.pending) > 0 {
 			s.ext.pending[0].abandon()
 		}
-		sh.loop.Stop(s.ext.silence)
-		s.ext.silence = nil
+		s.stopSilence()
+		s.ext.grant.stop(sh.loop)
 	}
 	if s.v1 {
 		sh.count.v1.Add(-1)
+		if sh.resumable[s.id] == s {
+			delete(sh.resumable, s.id)
+		}
 	} else {
 		sh.count.plain.Add(-1)
 	}

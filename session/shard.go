@@ -32,24 +32,28 @@ type shard struct {
 	count counters
 
 	// Owned by the loop.
-	spare    []*message // the inbox's other half: the two are swapped
-	topics   *index
-	active   []*topic // topics with messages to write, next first
-	subs     int      // subscriptions on this loop
-	buffers  []*[]byte
-	draining bool
+	spare     []*message // the inbox's other half: the two are swapped
+	topics    *index
+	resumable map[uint64]*Session // hub.v1 sessions, by id
+	arrivals  bucket
+	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
+	active    []*topic              // topics with messages to write, next first
+	subs      int                   // subscriptions on this loop
+	buffers   []*[]byte
+	draining  bool
 }
 
 // counters are one shard's share of Stats. The loop adds; anybody reads.
 type counters struct {
 	plain, v1, topics, subscriptions         atomic.Int64
 	messages, deliveries, batches, published atomic.Uint64
+	recovered, unrecovered                   atomic.Uint64
 
 	errors, drops tally
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
-	sh := &shard{hub: h, loop: loop, topics: newIndex()}
+	sh := &shard{hub: h, loop: loop, topics: newIndex(), resumable: make(map[uint64]*Session), silent: make(map[*Session]struct{})}
 	sh.flushed = sh.flush
 	return sh
 }
@@ -88,7 +92,7 @@ func (sh *shard) flush() {
 	}
 	sh.spare = in[:0]
 	for name, at := range torn {
-		sh.enqueue(&message{topic: name, position: at})
+		sh.tear(name, at)
 	}
 
 	for writes := sliceWrites; writes > 0 && len(sh.active) > 0; {
@@ -96,7 +100,7 @@ func (sh *shard) flush() {
 		sh.active[0] = nil
 		sh.active = sh.active[1:]
 		writes -= sh.advance(t, writes)
-		if t.ext == nil || len(t.ext.batch)+len(t.ext.queue) == 0 {
+		if t.ext == nil || t.ext.rereading || len(t.ext.batch)+len(t.ext.queue) == 0 {
 			t.listed = false
 			sh.settle(t)
 		} else {
@@ -104,13 +108,18 @@ func (sh *shard) flush() {
 		}
 	}
 	if len(sh.active) > 0 {
-		sh.mu.Lock()
-		post := !sh.posted
-		sh.posted = true
-		sh.mu.Unlock()
-		if post {
-			sh.loop.Post(sh.flushed)
-		}
+		sh.schedule()
+	}
+}
+
+// schedule has flush called soon.
+func (sh *shard) schedule() {
+	sh.mu.Lock()
+	post := !sh.posted
+	sh.posted = true
+	sh.mu.Unlock()
+	if post {
+		sh.loop.Post(sh.flushed)
 	}
 }
 
@@ -121,6 +130,11 @@ func (sh *shard) enqueue(m *message) {
 	}
 	ext := t.extra()
 	ext.queue = append(ext.queue, m)
+	sh.list(t)
+}
+
+// list makes t one of those with messages to write.
+func (sh *shard) list(t *topic) {
 	if !t.listed {
 		t.listed = true
 		sh.active = append(sh.active, t)
@@ -131,6 +145,9 @@ func (sh *shard) enqueue(m *message) {
 // how many it wrote to, at least 1.
 func (sh *shard) advance(t *topic, limit int) int {
 	ext := t.ext
+	if ext.rereading {
+		return 1
+	}
 	if len(ext.batch) == 0 {
 		sh.begin(t)
 	}
@@ -182,7 +199,7 @@ func (sh *shard) finish(t *topic) {
 
 // settle lets go of what a topic needs only while something is on its way.
 func (sh *shard) settle(t *topic) {
-	if t.ext != nil && !t.listed && len(t.ext.waiting) == 0 {
+	if t.ext != nil && !t.listed && !t.ext.rereading && len(t.ext.waiting) == 0 {
 		t.ext = nil
 	}
 }
@@ -251,4 +268,13 @@ func (sh *shard) forget(t *topic) {
 	sh.topics.remove(t)
 	sh.count.topics.Add(-1)
 	sh.hub.broker.Unfollow(t.name, sh.loop.Index)
+}
+
+// countResume counts how a client's return to a topic ended.
+func (sh *shard) countResume(recovered bool) {
+	if recovered {
+		sh.count.recovered.Add(1)
+	} else {
+		sh.count.unrecovered.Add(1)
+	}
 }

@@ -14,6 +14,8 @@ type Stats struct {
 	Published     uint64            // of these, by the broker
 	Deliveries    uint64            // events handed to followers
 	Batches       uint64            // times that a topic's queue was written out
+	Recovered     uint64            // topics that a client came back to and got all that it missed
+	Unrecovered   uint64            // topics whose client was told that it did not
 	Errors        map[string]uint64 // told to clients, by Code
 	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full
 }
@@ -54,6 +56,8 @@ func (h *Hub) Stats() Stats {
 		st.Published += c.published.Load()
 		st.Deliveries += c.deliveries.Load()
 		st.Batches += c.batches.Load()
+		st.Recovered += c.recovered.Load()
+		st.Unrecovered += c.unrecovered.Load()
 		c.errors.addTo(st.Errors)
 		c.drops.addTo(st.Dropped)
 	}

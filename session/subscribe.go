@@ -11,7 +11,7 @@ import (
 // each batch that begins meanwhile; it owns its order:
 //
 //	hold     batches are kept, while the broker confirms and what was missed is read
-//	release  acknowledgement, missed events, held ones that are newer than those
+//	release  acknowledgement, missed events, held ones that are newer than those, as fast as they leave
 //	trail    the replay is ahead of the loop: until the loop has caught up, each batch is written here,
 //	         less what the replay has had
 type subscribing struct {
@@ -24,13 +24,17 @@ type subscribing struct {
 	// since is where the client left off; nil: it asks for nothing missed.
 	since *pubsub.Position
 
+	// group is the resume that the subscription is part of, if it is.
+	group *resuming
+
+	out      [][]byte // frames to be written before the held ones
 	held     []*message
 	bytes    int
 	overflow bool // the hold was too large and has been dropped
 	rounds   int  // times that the history was read
 	trailing bool
 	head     pubsub.Position // newest event of the replay
-	over     bool            // released, or given up
+	over     bool            // the session follows, or has given up
 }
 
 // maxRounds bounds how often the history is read again because the hold overflowed in the meantime.
@@ -41,16 +45,21 @@ func (s *Session) subscribe(name string, request json.RawMessage, answer bool, s
 	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
 		return
 	}
-	sh := s.shard
-	t := sh.topic(name)
-	if t.confirmed && since == nil && !sh.hub.keeps(name) {
+	t := s.shard.topic(name)
+	if t.confirmed && since == nil && !s.shard.hub.keeps(name) {
 		s.follow(t)
 		if answer {
 			s.send(appendSubscribed(nil, request, name, nil, pubsub.Position{}))
 		}
 		return
 	}
-	sub := &subscribing{s: s, t: t, request: request, answer: answer, since: since}
+	(&subscribing{s: s, t: t, request: request, answer: answer, since: since}).begin()
+}
+
+// begin holds, and asks the broker to follow the topic if nobody has yet.
+func (sub *subscribing) begin() {
+	s, t := sub.s, sub.t
+	sh := s.shard
 	ext := t.extra()
 	ext.waiting = append(ext.waiting, sub)
 	s.extra().pending = append(s.ext.pending, sub)
@@ -59,7 +68,7 @@ func (s *Session) subscribe(name string, request json.RawMessage, answer bool, s
 		sub.read()
 	case !t.asked:
 		t.asked = true
-		sh.hub.broker.Follow(name, sh.loop.Index, func(err error) {
+		sh.hub.broker.Follow(t.name, sh.loop.Index, func(err error) {
 			sh.loop.Post(func() { sh.followed(t, err) })
 		})
 	}
@@ -77,11 +86,11 @@ func (sh *shard) followed(t *topic, err error) {
 		case sub.over || sub.trailing || sub.rounds > 0: // past this
 		case err == nil:
 			sub.read()
-		case sub.answer && sub.request != nil:
+		case sub.told():
 			sub.fail(Unavailable, "the broker does not answer; nothing is followed")
 		default:
 			// Nobody could be told: the topic stays wanted, and its events come when the broker is back.
-			sub.release(pubsub.Replay{})
+			sub.ready(pubsub.Replay{})
 		}
 	}
 }
@@ -89,12 +98,12 @@ func (sh *shard) followed(t *topic, err error) {
 // read fetches what was missed, on a worker, in the session's order.
 func (sub *subscribing) read() {
 	s, t := sub.s, sub.t
-	if sub.since == nil && !s.shard.hub.keeps(t.name) {
-		sub.release(pubsub.Replay{})
+	hub := s.shard.hub
+	if sub.since == nil && !hub.keeps(t.name) {
+		sub.ready(pubsub.Replay{})
 		return
 	}
 	sub.rounds++
-	hub := s.shard.hub
 	since, limit := pubsub.Position{}, 0 // no more than the head
 	if sub.since != nil {
 		since, limit = *sub.since, hub.cfg.ReplayLimit
@@ -112,59 +121,132 @@ func (sub *subscribing) read() {
 func (sub *subscribing) replayed(replay pubsub.Replay, err error) {
 	switch {
 	case sub.over:
-	case err != nil && sub.answer && sub.request != nil:
+	case err != nil && sub.rounds > 1: // it was acknowledged in an earlier round
+		sub.lose()
+	case err != nil && sub.told():
 		sub.fail(Unavailable, "the history can't be read now; nothing is followed")
 	case err != nil:
-		sub.release(pubsub.Replay{})
-	case sub.overflow && sub.rounds < maxRounds && sub.since != nil && replay.Recovered:
-		// What was held is gone: read once more, which finds it in the history.
-		sub.overflow = false
-		sub.read()
+		sub.ready(pubsub.Replay{})
 	default:
-		sub.release(replay)
+		sub.ready(replay)
 	}
 }
 
-// release sends the answer and what goes before the live events, and lets the session follow.
+// told tells whether somebody waits for an answer.
+func (sub *subscribing) told() bool { return sub.answer && sub.request != nil || sub.group != nil }
+
+// ready has everything that goes before the live events. A resumed topic waits for the others.
+func (sub *subscribing) ready(replay pubsub.Replay) {
+	s := sub.s
+	if sub.since != nil && !replay.Recovered {
+		replay.Events = nil // what is left of them would look like all of them
+	}
+	if sub.rounds > 1 && !replay.Recovered {
+		sub.lose()
+		return
+	}
+	if sub.since != nil && sub.rounds <= 1 {
+		s.shard.countResume(replay.Recovered)
+	}
+	if sub.group != nil {
+		sub.group.ready(sub, replay)
+		return
+	}
+	sub.release(replay)
+}
+
+// release sends the answer and the missed events.
 func (sub *subscribing) release(replay pubsub.Replay) {
-	s, t := sub.s, sub.t
-	sub.unlist()
 	sub.head = replay.Head
-	var out []byte
 	if sub.answer {
 		var recovered *bool
 		if sub.since != nil {
 			recovered = &replay.Recovered
 		}
-		out = appendTextFrame(out, appendSubscribed(nil, sub.request, t.name, recovered, replay.Head))
+		sub.out = append(sub.out, textFrame(appendSubscribed(nil, sub.request, sub.t.name, recovered, replay.Head)))
+	} else if sub.since != nil && sub.group == nil && !replay.Recovered && sub.rounds <= 1 {
+		gap := &message{topic: sub.t.name, position: replay.Head}
+		sub.out = append(sub.out, gap.frame(enveloped)) // a plain client hears it, too: it asked
 	}
 	for _, ev := range replay.Events {
-		m := message{topic: t.name, event: ev, position: ev.Position}
-		out = append(out, m.frame(s.format)...)
+		m := message{topic: sub.t.name, event: ev, position: ev.Position}
+		sub.out = append(sub.out, m.frame(sub.s.format))
 	}
+	sub.pump()
+}
+
+// pump writes what goes before the live events, in chunks of at most half of what may be queued; the next
+// one when the last has left. Batches that begin meanwhile are held.
+func (sub *subscribing) pump() {
+	s := sub.s
+	for !sub.over {
+		for len(sub.out) > 0 {
+			chunk := sub.out[0]
+			n := 1
+			for n < len(sub.out) && len(chunk)+len(sub.out[n]) <= s.shard.hub.maxChunk {
+				if n == 1 {
+					chunk = append(make([]byte, 0, 2*len(chunk)), chunk...)
+				}
+				chunk = append(chunk, sub.out[n]...)
+				n++
+			}
+			sub.out = sub.out[n:]
+			if !s.conn.Write(chunk) {
+				return
+			}
+			if s.conn.Queued() > 0 && len(sub.out)+len(sub.held) > 0 {
+				s.conn.AfterWritten(sub.pump)
+				return
+			}
+		}
+		if sub.overflow || len(sub.held) == 0 {
+			break
+		}
+		for _, m := range splice(sub.held, sub.head) {
+			sub.out = append(sub.out, m.frame(s.format))
+		}
+		sub.held, sub.bytes = nil, 0
+	}
+	if !sub.over {
+		sub.caughtUp()
+	}
+}
+
+// caughtUp is called when everything before the live events is written.
+func (sub *subscribing) caughtUp() {
+	s, t := sub.s, sub.t
 	if sub.overflow {
-		gap := message{topic: t.name, position: replay.Head}
-		out = append(out, gap.frame(s.format)...)
-		s.shard.count.drops.add("hold_full")
-	}
-	for _, m := range splice(sub.held, replay.Head) {
-		out = append(out, m.frame(s.format)...)
-	}
-	sub.held = nil
-	if len(out) > 0 && !s.conn.Write(out) {
-		return // it has ended, and with it the subscription
-	}
-	if t.followers.len() == 0 && t.ext == nil && t.last.Compare(replay.Head.ID) < 0 {
-		t.last = replay.Head.ID // nobody else here needs older ones
-	}
-	if t.last.Compare(replay.Head.ID) < 0 {
-		sub.over, sub.trailing = false, true
-		ext := t.extra()
-		ext.waiting = append(ext.waiting, sub)
-		s.extra().pending = append(s.ext.pending, sub)
+		if sub.rounds < maxRounds && s.shard.hub.keeps(t.name) && !sub.head.IsZero() {
+			// What was held is gone, but it is in the history.
+			since := sub.head
+			sub.since, sub.overflow, sub.answer, sub.out = &since, false, false, nil
+			sub.rounds = max(sub.rounds, 1)
+			sub.read()
+			return
+		}
+		sub.lose()
 		return
 	}
+	if t.followers.len() == 0 && len(t.ext.waiting) == 1 && !t.listed && t.last.Compare(sub.head.ID) < 0 {
+		t.last = sub.head.ID // nobody else here needs older ones
+	}
+	if t.last.Compare(sub.head.ID) < 0 {
+		sub.trailing = true
+		return
+	}
+	sub.unlist()
 	s.follow(t)
+}
+
+// lose tells of a gap and lets the session follow from here on.
+func (sub *subscribing) lose() {
+	sub.s.shard.count.drops.add("hold_full")
+	sub.overflow, sub.held, sub.bytes = false, nil, 0
+	gap := message{topic: sub.t.name, position: sub.head}
+	if f := gap.frame(sub.s.format); len(f) > 0 {
+		sub.out = append(sub.out, f)
+	}
+	sub.pump()
 }
 
 // batch takes a batch that begins now.
@@ -219,7 +301,10 @@ func splice(live []*message, head pubsub.Position) []*message {
 // fail answers with an error and gives up.
 func (sub *subscribing) fail(code Code, text string) {
 	sub.unlist()
-	if sub.answer {
+	switch {
+	case sub.group != nil:
+		sub.group.failed(sub, code)
+	case sub.answer:
 		sub.s.error(sub.request, code, text)
 	}
 	sub.s.shard.forget(sub.t)

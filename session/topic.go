@@ -16,13 +16,15 @@ type topic struct {
 
 // topicExt is what a topic has while messages or subscribers are on their way.
 type topicExt struct {
-	queue   []*message // arrived since the last batch began
-	batch   []*message // on its way to the followers; empty between batches
-	next    int        // the batch's way through the followers: see crowd
-	limit   int
-	chunks  [formats][][]byte // the batch as it is written: frames joined, one write each
-	joined  []*[]byte         // buffers behind chunks, to be given back
-	waiting []*subscribing    // they hold, or trail behind a replay
+	queue     []*message // arrived since the last batch began
+	batch     []*message // on its way to the followers; empty between batches
+	next      int        // the batch's way through the followers: see crowd
+	limit     int
+	chunks    [formats][][]byte // the batch as it is written: frames joined, one write each
+	joined    []*[]byte         // buffers behind chunks, to be given back
+	rereading bool              // lost messages are being read again; the queue waits
+	tornAgain bool              // more was lost meanwhile
+	waiting   []*subscribing    // they hold, or trail behind a replay
 }
 
 func (t *topic) extra() *topicExt {

@@ -24,13 +24,13 @@ func checkTopic(name string) error {
 		return fmt.Errorf("%w: the name has %d bytes, at most %d are allowed", errBadTopic, len(name), maxTopicName)
 	case !utf8.ValidString(name):
 		return fmt.Errorf("%w: the name is not UTF-8", errBadTopic)
-	case strings.ContainsFunc(name, control):
+	case strings.ContainsFunc(name, isControl):
 		return fmt.Errorf("%w: the name has a control character", errBadTopic)
 	}
 	return nil
 }
 
-func control(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
+func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
 
 // reserved tells whether clients may neither follow nor publish to name; own is their own topic.
 func reserved(name, own string) bool {

@@ -25,12 +25,15 @@ const (
 
 // clientMessage is whatever a client sends; each type uses some of the fields.
 type clientMessage struct {
-	Type  string          `json:"type"`
-	ID    json.RawMessage `json:"id"`
-	Topic string          `json:"topic"`
-	Since *string         `json:"since"`
-	Data  json.RawMessage `json:"data"`
-	Key   string          `json:"key"`
+	Type      string            `json:"type"`
+	ID        json.RawMessage   `json:"id"`
+	Topic     string            `json:"topic"`
+	Since     *string           `json:"since"`
+	Data      json.RawMessage   `json:"data"`
+	Key       string            `json:"key"`
+	Limit     int               `json:"limit"`
+	Token     string            `json:"token"`
+	Positions map[string]string `json:"positions"`
 }
 
 // request does what one frame of a hub.v1 client asks for.
@@ -55,10 +58,16 @@ func (s *Session) request(payload []byte) {
 		s.requestUnsubscribe(&m)
 	case "publish":
 		s.requestPublish(&m)
+	case "history":
+		s.requestHistory(&m)
+	case "resume":
+		s.requestResume(&m)
+	case "auth":
+		s.requestAuth(&m)
 	case "ping":
 		s.send(append(appendID([]byte(`{"type":"pong"`), m.ID), '}'))
 	default:
-		s.error(m.ID, UnknownType, "type: want subscribe, unsubscribe, publish or ping")
+		s.error(m.ID, UnknownType, "type: want subscribe, unsubscribe, publish, history, resume, auth or ping")
 	}
 	s.followOwn()
 }
@@ -92,7 +101,7 @@ func (s *Session) mayFollow(name string) (Code, string) {
 		return BadTopic, err.Error()
 	}
 	switch {
-	case reserved(name, s.own):
+	case reserved(name, s.own), name != s.own && !s.maySubscribe(name):
 		return Forbidden, "this topic is not for this session"
 	case s.following(name) >= 0 || s.waitingFor(name) != nil:
 		return AlreadyFollows, "the session follows this topic already"
@@ -105,6 +114,10 @@ func (s *Session) mayFollow(name string) (Code, string) {
 }
 
 func (s *Session) requestUnsubscribe(m *clientMessage) {
+	if s.own != "" && m.Topic == s.own {
+		s.error(m.ID, Forbidden, "a session can't leave its user's own topic")
+		return
+	}
 	if sub := s.waitingFor(m.Topic); sub != nil {
 		sub.abandon()
 	} else if i := s.following(m.Topic); i >= 0 {
@@ -121,7 +134,7 @@ func (s *Session) requestPublish(m *clientMessage) {
 	switch {
 	case err != nil:
 		s.error(m.ID, BadTopic, err.Error())
-	case reserved(m.Topic, s.own):
+	case reserved(m.Topic, s.own), !s.mayPublish(m.Topic):
 		s.error(m.ID, Forbidden, "this topic is not for this session")
 	case m.Data == nil:
 		s.error(m.ID, BadRequest, "data is missing")
@@ -137,12 +150,25 @@ func (s *Session) followOwn() {
 	if s.ext == nil || s.ext.silence == nil {
 		return
 	}
-	s.shard.loop.Stop(s.ext.silence)
-	s.ext.silence = nil
+	s.stopSilence()
 	if s.following(s.own) < 0 && s.waitingFor(s.own) == nil {
 		s.subscribe(s.own, nil, true, nil)
 	}
 	s.trim()
+}
+
+// beginSilence waits for the client's first frame before its own topic is followed.
+func (s *Session) beginSilence() {
+	s.extra().silence = s.shard.loop.After(silenceTime, s.followOwn)
+	s.shard.silent[s] = struct{}{}
+}
+
+func (s *Session) stopSilence() {
+	if s.ext.silence != nil {
+		s.shard.loop.Stop(s.ext.silence)
+		s.ext.silence = nil
+		delete(s.shard.silent, s)
+	}
 }
 
 // welcome is the first message of a hub.v1 session.
@@ -158,7 +184,7 @@ func (s *Session) welcome() []byte {
 	b = appendString(b, s.shard.hub.cfg.Node)
 	b = append(b, `,"ping":`...)
 	b = strconv.AppendInt(b, int64(s.shard.hub.heartbeat/time.Second), 10)
-	return append(b, '}')
+	return append(s.appendToken(b), '}')
 }
 
 // appendTextFrame appends a text frame to frames.

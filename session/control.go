@@ -1,0 +1,170 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"wshub/engine"
+	"wshub/pubsub"
+)
+
+// ErrBadTarget: a Target names no sessions; the error's text says why.
+var ErrBadTarget = errors.New("bad target")
+
+// control is what nodes tell each other. One of its fields is set.
+type control struct {
+	Replace    *replacement `json:"replace,omitempty"`
+	Disconnect *Target      `json:"disconnect,omitempty"`
+}
+
+// Target names sessions: all of a user, or one by its public name.
+type Target struct {
+	User    string `json:"user,omitempty"`
+	Session string `json:"session,omitempty"`
+}
+
+// check is nil if the target names exactly one thing.
+func (t Target) check() error {
+	switch {
+	case (t.User == "") == (t.Session == ""):
+		return fmt.Errorf("%w: want either user or session", ErrBadTarget)
+	case t.User != "":
+		if err := checkUser(t.User); err != nil {
+			return fmt.Errorf("%w: %w", ErrBadTarget, err)
+		}
+	default:
+		if _, ok := parseName(t.Session); !ok {
+			return fmt.Errorf("%w: session: want a name as welcome tells it", ErrBadTarget)
+		}
+	}
+	return nil
+}
+
+// tell brings order to one node, or with node "" to all, this one too.
+func (h *Hub) tell(ctx context.Context, node string, order control) error {
+	message, err := json.Marshal(order)
+	if err != nil {
+		return err
+	}
+	return h.broker.Tell(ctx, node, message)
+}
+
+// Control takes what another node has told this one: it is the broker's OnControl. It does not block.
+func (h *Hub) Control(message []byte) {
+	var order control
+	if err := json.Unmarshal(message, &order); err != nil {
+		h.log.Warn().Err(err).Msg("a control message can't be read")
+		return
+	}
+	for _, sh := range h.shards {
+		sh.loop.Post(func() { sh.obey(order) })
+	}
+}
+
+func (sh *shard) obey(order control) {
+	if r := order.Replace; r != nil {
+		if s := sh.resumable[r.Session]; s != nil && s.generation < r.Generation {
+			s.conn.Close(Replaced)
+		}
+	}
+	if d := order.Disconnect; d != nil {
+		sh.close(*d, Disconnected)
+	}
+}
+
+// Disconnect closes the connections that target names, on every node. The clients may come back.
+func (h *Hub) Disconnect(ctx context.Context, target Target) error {
+	if err := target.check(); err != nil {
+		return err
+	}
+	return h.tell(ctx, "", control{Disconnect: &target})
+}
+
+// Revoke refuses, on every node, what target's tokens issued until now say, and closes its connections.
+func (h *Hub) Revoke(ctx context.Context, target Target) error {
+	if err := target.check(); err != nil {
+		return err
+	}
+	now := h.now()
+	return h.broker.Revoke(ctx, pubsub.Revocation{Subject: target.subject(), At: now, Until: now.Add(h.cfg.TokenLife)})
+}
+
+// subject names the target in a Revocation.
+func (t Target) subject() string {
+	if t.Session != "" {
+		return "session:" + t.Session
+	}
+	return userPrefix + t.User
+}
+
+// Revoked takes revocations that hold: it is the broker's OnRevoked. It does not block.
+func (h *Hub) Revoked(list []pubsub.Revocation) {
+	h.revocations.add(list, h.now())
+	for _, sh := range h.shards {
+		sh.loop.Post(func() {
+			for _, r := range list {
+				sh.endRevoked(r)
+			}
+		})
+	}
+}
+
+// endRevoked closes the sessions whose tokens r refuses.
+func (sh *shard) endRevoked(r pubsub.Revocation) {
+	target := Target{}
+	if name, ok := strings.CutPrefix(r.Subject, "session:"); ok {
+		target.Session = name
+	} else {
+		target.User = strings.TrimPrefix(r.Subject, userPrefix)
+	}
+	for _, s := range sh.find(target) {
+		if g := s.granted(); g == nil || !g.issued.After(r.At) {
+			s.conn.Close(Unidentified)
+		}
+	}
+}
+
+// revoked tells whether what was issued at that time to user, or to session unless it is 0, is refused.
+func (h *Hub) revoked(user string, session uint64, issued time.Time) bool {
+	return h.revocations.refuses(Target{User: user}.subject(), issued) ||
+		session != 0 && h.revocations.refuses(Target{Session: sessionName(session)}.subject(), issued)
+}
+
+// close ends the sessions that target names, on this loop.
+func (sh *shard) close(target Target, cause *engine.Cause) {
+	for _, s := range sh.find(target) {
+		s.conn.Close(cause)
+	}
+}
+
+// find returns the sessions that target names, on this loop. A user's sessions follow the user's own topic,
+// or are about to.
+func (sh *shard) find(target Target) []*Session {
+	if id, ok := parseName(target.Session); ok {
+		if s := sh.resumable[id]; s != nil {
+			return []*Session{s}
+		}
+		return nil
+	}
+	var found []*Session
+	own := userPrefix + target.User
+	if t := sh.topics.get(own); t != nil {
+		for i := range t.followers.len() {
+			found = append(found, t.followers.at(i))
+		}
+		if t.ext != nil {
+			for _, sub := range t.ext.waiting {
+				found = append(found, sub.s)
+			}
+		}
+	}
+	for s := range sh.silent {
+		found = append(found, s)
+	}
+	return slices.DeleteFunc(found, func(s *Session) bool { return s.own != own })
+}

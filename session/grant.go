@@ -1,0 +1,162 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"wshub/engine"
+	"wshub/session/token"
+)
+
+// grant is what a session's token says: what the session may do, and until when.
+type grant struct {
+	rights  *token.Rights
+	issued  time.Time
+	expires time.Time     // zero: never
+	timer   *engine.Timer // runs until the token expires, then until the grace is over
+}
+
+func (g *grant) stop(loop *engine.Loop) {
+	if g != nil {
+		loop.Stop(g.timer)
+	}
+}
+
+// errRevoked: the token was revoked after it was issued.
+var errRevoked = errors.New("the token is revoked")
+
+// grant makes a grant of a token's claims.
+func (h *Hub) grant(claims token.Claims) *grant {
+	rights := claims.Rights
+	if rights == nil {
+		rights = h.cfg.Rights
+	}
+	return &grant{rights: rights, issued: claims.IssuedAt, expires: claims.Expires}
+}
+
+// granted is what the session's token says, nil without one.
+func (s *Session) granted() *grant {
+	if s.ext == nil {
+		return nil
+	}
+	return s.ext.grant
+}
+
+// rights are what the session may do.
+func (s *Session) rights() *token.Rights {
+	if g := s.granted(); g != nil {
+		return g.rights
+	}
+	return s.shard.hub.cfg.Rights
+}
+
+// maySubscribe and mayPublish tell whether the session's token, or what holds without one, allows it.
+func (s *Session) maySubscribe(topic string) bool { return s.rights().MaySubscribe(s.user(), topic) }
+func (s *Session) mayPublish(topic string) bool   { return s.rights().MayPublish(s.user(), topic) }
+
+// watchGrant waits for the session's token to expire.
+func (s *Session) watchGrant() {
+	if s.ext == nil || s.ext.grant == nil || s.ext.grant.expires.IsZero() {
+		return
+	}
+	g := s.ext.grant
+	g.timer = s.shard.loop.After(g.expires.Sub(s.shard.hub.now()), s.expired)
+}
+
+// expired gives the client a grace to send another token. A plain client can't, and is closed.
+func (s *Session) expired() {
+	if !s.v1 {
+		s.conn.Close(TokenExpired)
+		return
+	}
+	s.error(nil, ExpiredToken, "the token has expired: send auth with another one")
+	if s.ext != nil && s.ext.grant != nil {
+		s.ext.grant.timer = s.shard.loop.After(s.shard.hub.cfg.AuthGrace, func() { s.conn.Close(TokenExpired) })
+	}
+}
+
+// requestAuth takes another token of the same user in place of the session's.
+func (s *Session) requestAuth(m *clientMessage) {
+	hub := s.shard.hub
+	if hub.cfg.Verifier == nil {
+		s.error(m.ID, BadRequest, "this hub has no keys: it takes no tokens")
+		return
+	}
+	raw, request := m.Token, m.ID
+	claims, err := hub.cfg.Verifier.Verify(raw)
+	if !errors.Is(err, token.ErrNeedsFetch) {
+		s.authenticated(request, claims, err)
+		return
+	}
+	queued := hub.workers.do(s.id, func(ctx context.Context) {
+		claims, err := hub.cfg.Verifier.VerifyBlocking(ctx, raw)
+		s.shard.loop.Post(func() { s.authenticated(request, claims, err) })
+	})
+	if !queued {
+		s.error(request, Busy, "too much to do")
+	}
+}
+
+func (s *Session) authenticated(request []byte, claims token.Claims, err error) {
+	hub := s.shard.hub
+	switch {
+	case s.conn.Peer() == nil:
+		return
+	case err != nil:
+		s.error(request, BadToken, err.Error())
+		return
+	case claims.User != s.user(), hub.revoked(claims.User, 0, claims.IssuedAt):
+		s.error(request, Forbidden, "the token is not for this session")
+		return
+	}
+	s.ext.grant.stop(s.shard.loop)
+	s.ext.grant = hub.grant(claims)
+	s.watchGrant()
+	s.send(append(appendID([]byte(`{"type":"ok"`), request), '}'))
+	s.leaveForbidden()
+}
+
+// leaveForbidden ends what the session follows and may not any more.
+func (s *Session) leaveForbidden() {
+	for i := len(s.subs) - 1; i >= 0 && i < len(s.subs); i-- {
+		if name := s.subs[i].topic.name; name != s.own && !s.maySubscribe(name) {
+			s.unfollow(i)
+			s.error(nil, Forbidden, "the new token does not allow to follow "+name)
+		}
+	}
+}
+
+// causeOf is why a connection ends whose token is not accepted.
+func causeOf(err error) *engine.Cause {
+	if errors.Is(err, token.ErrExpired) {
+		return TokenExpired
+	}
+	return Unidentified
+}
+
+// takeOver makes the session that which an earlier connection was.
+func (s *Session) takeOver(id uint64, generation uint32) {
+	sh := s.shard
+	delete(sh.resumable, s.id)
+	s.id, s.generation, s.resumed = id, generation, true
+	if older := sh.resumable[id]; older != nil {
+		older.conn.Close(Replaced)
+	}
+	sh.resumable[id] = s
+}
+
+// appendToken appends the token member: with it, any node takes the session up again.
+func (s *Session) appendToken(dst []byte) []byte {
+	hub := s.shard.hub
+	sealer := hub.sealer.Load()
+	if sealer == nil {
+		return dst
+	}
+	dst = append(dst, `,"token":"`...)
+	dst = append(dst, sealer.Seal(token.Resume{
+		Session: s.id, User: strings.Clone(s.user()), Node: hub.cfg.Node, Generation: s.generation, IssuedAt: hub.now(),
+	})...)
+	return append(dst, '"')
+}
