@@ -101,6 +101,11 @@ var families = []family{
 	counter("wshub_broker_received_total", "Messages from the broker, probes included.", func(s *snapshot) uint64 { return s.broker.Received }),
 	counter("wshub_broker_delivered_total", "Events handed on to sessions' loops.", func(s *snapshot) uint64 { return s.broker.Delivered }),
 	counter("wshub_broker_gaps_total", "Times that events of a topic may have been lost.", func(s *snapshot) uint64 { return s.broker.Gaps }),
+	counter("wshub_broker_torn_total", "Events that did not link to the one before them.", func(s *snapshot) uint64 { return s.broker.Torn }),
+	counter("wshub_broker_caught_up_total", "Events read from the history for a torn link or after a reconnect.", func(s *snapshot) uint64 { return s.broker.CaughtUp }),
+	counters("wshub_broker_replays_total", "from", "Answers to clients that asked what they missed, by where they came from.", nil, func(s *snapshot) map[string]uint64 {
+		return map[string]uint64{"memory": s.broker.ReplaysFromMemory, "redis": s.broker.ReplaysFromRedis}
+	}),
 	counter("wshub_broker_reconnects_total", "Subscriber connections that ended, and attempts in vain.", func(s *snapshot) uint64 { return s.broker.Reconnects }),
 	counters("wshub_broker_dropped_total", "reason", "Messages and publications thrown away.", nil,
 		func(s *snapshot) map[string]uint64 { return s.broker.Drops }),
