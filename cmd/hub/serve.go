@@ -64,7 +64,9 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 		nested = append([]runner{control.Run}, nested...)
 	}
 	start.announce(c, stderr, log, console)
-	err = nest(ctx, nested...)
-	log.Info().Err(err).Msg("ended")
-	return err
+	if err := nest(ctx, nested...); err != nil {
+		return err
+	}
+	log.Info().Msg("ended")
+	return nil
 }
