@@ -36,7 +36,11 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	server, err := engine.New(engineConfig, hub)
+	var handler engine.Handler = hub
+	if isLoopback(c.Addr) && !c.Open {
+		handler = localOnly{hub}
+	}
+	server, err := engine.New(engineConfig, handler)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
