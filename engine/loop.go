@@ -197,11 +197,13 @@ func (l *Loop) recovered(c *Conn, r any) {
 	l.count.panics.Add(1)
 	l.srv.log.Error().Interface("panic", r).Bytes("stack", debug.Stack()).Int("loop", l.Index).
 		Msg("a panic on a loop; the connection it served is closed")
-	if c != nil {
-		func() {
-			defer func() { _ = recover() }() // the Peer may panic again when told
-			c.Close(Panicked)
-		}()
+	switch {
+	case c == nil:
+	case c.state == deciding:
+		c.refuse(&Refusal{Status: 500, Reason: "internal error"})
+	case c.state == open:
+		c.Close(Panicked)
+	default:
 		c.cut()
 	}
 }

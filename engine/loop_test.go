@@ -97,6 +97,83 @@ func TestTimersFireOnceAndStop(t *testing.T) {
 }
 
 // What a Peer, a Handler or a job does wrong costs its connection, and nobody else's.
+func TestPanicsEndOneConnection(t *testing.T) {
+	closed := make(chan *engine.Cause, 10)
+	s := serve(t, engine.Config{Pollers: 1}, handler(func(h *engine.Handshake) {
+		if h.URL.RawQuery == "handshake" {
+			panic("in the handshake")
+		}
+		p := &peer{
+			message: func(op engine.Opcode, payload []byte) {
+				switch string(payload) {
+				case "message":
+					panic("in a message")
+				case "written":
+					h.Conn().AfterWritten(func() { panic("when written") })
+				case "close":
+					h.Conn().Close(engine.ByPeer)
+				default:
+					h.Conn().Write(engine.AppendFrame(nil, op, payload))
+				}
+			},
+			closed: func(cause *engine.Cause) {
+				closed <- cause
+				panic("when closed")
+			},
+		}
+		if h.URL.RawQuery == "later" {
+			h.Conn().Loop().After(1, func() { h.Accept("", p, nil) })
+		} else {
+			h.Accept("", p, nil)
+		}
+	}))
+	healthy := rawDial(t, s, "")
+	want := uint64(0)
+	check := func(what string, panics uint64) {
+		t.Helper()
+		want += panics
+		healthy.write(t, masked(engine.OpText, what))
+		healthy.wantFrame(t, engine.OpText, what)
+		if st := s.Stats(); st.Panics != want || st.Open != 1 {
+			t.Fatalf("%s: %d panics, want %d; %d open", what, st.Panics, want, st.Open)
+		}
+	}
+	for _, say := range []string{"message", "written"} {
+		c := rawDial(t, s, "")
+		c.write(t, masked(engine.OpText, say))
+		c.wantFrame(t, engine.OpClose, "\x03\xf3internal error")
+		if cause := within(t, "Closed", closed); cause != engine.Panicked {
+			t.Errorf("%s: closed for %s", say, cause.Name)
+		}
+		check(say+" done", 2) // the second in Closed
+	}
+
+	c := rawTCP(t, s, 0)
+	c.write(t, append([]byte(request("?later")), masked(engine.OpText, "message")...))
+	within(t, "Closed", closed)
+	check("behind the head done", 2)
+
+	c = rawDial(t, s, "")
+	c.write(t, masked(engine.OpText, "close"))
+	c.wantFrame(t, engine.OpClose, "\x03\xe8")
+	within(t, "Closed", closed)
+	check("close done", 1)
+
+	c = rawDial(t, s, "")
+	_ = c.SetLinger(0)
+	_ = c.Close()
+	within(t, "Closed", closed)
+	check("gone done", 1)
+
+	if err := rawTCP(t, s, 0).upgrade("?handshake"); err == nil || err.Error() != "answer 500 Internal Server Error" {
+		t.Errorf("a panic in the handshake: %v", err)
+	}
+	check("handshake done", 1)
+
+	s.Loops()[0].Post(func() { panic("in a job") })
+	check("job done", 1)
+}
+
 func TestConnectionsAddNoGoroutine(t *testing.T) {
 	const n = 2000
 	s := serve(t, engine.Config{Pollers: 2}, echo{})
