@@ -15,14 +15,17 @@ func (s *Server) accept() {
 	pause := time.Duration(0)
 	for {
 		conn, err := s.listener.AcceptTCP()
-		switch {
-		case err == nil:
-			pause = 0
-			s.register(conn)
-		case errors.Is(err, net.ErrClosed):
+		if errors.Is(err, net.ErrClosed) {
 			return
-		default: // out of descriptors or memory: give the loops time to close something
+		}
+		if err != nil {
 			s.dropped.add("accept_error")
+		} else {
+			err = s.register(conn)
+		}
+		if err == nil {
+			pause = 0
+		} else { // out of descriptors or memory: give the loops time to close something
 			s.log.Warn().Err(err).Msg("can't accept connections")
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			select {
@@ -33,8 +36,8 @@ func (s *Server) accept() {
 	}
 }
 
-// register hands conn to its loop.
-func (s *Server) register(conn *net.TCPConn) {
+// register hands conn to its loop. An error is a shortage of something; conn is closed then.
+func (s *Server) register(conn *net.TCPConn) error {
 	s.accepted.Add(1)
 	over := s.sockets.Add(1) - int64(s.cfg.MaxConnections)
 	if over > overflowSlots {
@@ -42,7 +45,7 @@ func (s *Server) register(conn *net.TCPConn) {
 		s.dropped.add("overflow")
 		_ = conn.SetLinger(0)
 		_ = conn.Close()
-		return
+		return nil
 	}
 	nb, err := nbio.NBConn(conn)
 	if err == nil && nb.Hash() >= nbio.MaxOpenFiles { // nbio's table has no place for it
@@ -53,9 +56,9 @@ func (s *Server) register(conn *net.TCPConn) {
 		s.sockets.Add(-1)
 		_ = conn.Close()
 		s.dropped.add("file_limit")
-		s.log.Warn().Err(err).Msg("can't take a connection over")
-		return
+		return err
 	}
+	syscall.CloseOnExec(nb.Hash()) // a child process that held it would keep its events coming after our close
 	l := s.loops[nb.Hash()%len(s.loops)]
 	l.mu.Lock()
 	l.opened = append(l.opened, arrival{nb, over > 0})
@@ -66,8 +69,8 @@ func (s *Server) register(conn *net.TCPConn) {
 	s.registering.Unlock()
 	if err != nil { // nbio has closed it, and onClose counts it
 		s.dropped.add("register_error")
-		s.log.Warn().Err(err).Msg("can't register a connection")
 	}
+	return err
 }
 
 // lockSettled takes s.registering at a time when no poller is in a batch of events that could name a

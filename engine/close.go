@@ -47,7 +47,7 @@ func (c *Conn) finish(cause *Cause) {
 		l.count.closed.add(cause.Name)
 		peer := c.peer
 		c.peer = nil
-		peer.Closed(cause)
+		l.guard(nil, func() { peer.Closed(cause) }) // c goes on closing, whatever Closed does
 	}
 }
 

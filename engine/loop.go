@@ -49,7 +49,7 @@ type Loop struct {
 }
 
 func newLoop(s *Server, index int) *Loop {
-	return &Loop{
+	l := &Loop{
 		Index:    index,
 		srv:      s,
 		wakeFD:   -1,
@@ -59,20 +59,21 @@ func newLoop(s *Server, index int) *Loop {
 		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
 	}
+	l.woken.Store(true) // by connectWakeUps
+	return l
 }
 
-// Post runs f on the loop, after everything posted before it. It never blocks. After the server's end f
-// is dropped and Post returns false. A job should do a few hundred writes at most and Post the rest, so
+// Post runs f on the loop, after everything posted before it, and returns true. It never blocks. At the
+// server's end it returns false, and f never runs. A job should do a few hundred writes at most and Post the rest, so
 // that reads are served in between.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.ended {
-		l.mu.Unlock()
 		return false
 	}
 	l.inbox = append(l.inbox, f)
-	l.mu.Unlock()
-	l.wake()
+	l.wake() // under the lock: once ended is set, nobody may write to wakeFD
 	return true
 }
 
@@ -107,6 +108,21 @@ func (l *Loop) Each(f func(*Conn)) {
 
 // Open is the number of open connections. From anywhere.
 func (l *Loop) Open() int { return int(l.count.open.Load()) }
+
+// end closes all connections, runs what was posted so far, and refuses what comes after. On another
+// goroutine.
+func (l *Loop) end() {
+	done := make(chan struct{})
+	l.Post(func() {
+		l.conns.each(func(c *Conn) { c.Close(Shutdown); c.cut() })
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.inbox = append(l.inbox, func() { close(done) })
+		l.ended = true
+		l.wake()
+	})
+	<-done
+}
 
 // wake makes the poller call turn soon. At most one byte is ever outstanding.
 func (l *Loop) wake() {
@@ -181,11 +197,13 @@ func (l *Loop) recovered(c *Conn, r any) {
 	l.count.panics.Add(1)
 	l.srv.log.Error().Interface("panic", r).Bytes("stack", debug.Stack()).Int("loop", l.Index).
 		Msg("a panic on a loop; the connection it served is closed")
-	if c != nil {
-		func() {
-			defer func() { _ = recover() }() // the Peer may panic again when told
-			c.Close(Panicked)
-		}()
+	switch {
+	case c == nil:
+	case c.state == deciding:
+		c.refuse(&Refusal{Status: 500, Reason: "internal error"})
+	case c.state == open:
+		c.Close(Panicked)
+	default:
 		c.cut()
 	}
 }

@@ -1,9 +1,16 @@
 package engine_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if play := roles[os.Getenv(roleVariable)]; play != nil {
+		play()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}

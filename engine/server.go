@@ -122,13 +122,7 @@ func (s *Server) StopAccepting() {
 // stop cuts every connection and ends nbio.
 func (s *Server) stop() {
 	for _, l := range s.loops {
-		l.Post(func() {
-			l.conns.each(func(c *Conn) { c.Close(Shutdown); c.cut() })
-		})
-		l.settle()
-		l.mu.Lock()
-		l.ended = true
-		l.mu.Unlock()
+		l.end()
 	}
 	s.nb.Stop()
 	for _, l := range s.loops {

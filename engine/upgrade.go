@@ -37,7 +37,7 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	l.out = append(l.out, first...)
 	c.send(l.out)
 	if !h.asking {
-		l.Post(c.resume) // not now: the caller may not be done with its peer
+		l.Post(func() { l.guard(c, c.resume) }) // not now: the caller may not be done with its peer
 	}
 	return true
 }

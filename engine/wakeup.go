@@ -40,6 +40,7 @@ func (s *Server) connectWakeUps() error {
 		if _, err := s.nb.AddConn(near); err != nil {
 			return fmt.Errorf("register a wake-up pair: %w", err)
 		}
+		_, _ = syscall.Write(far, []byte{1}) // for what was posted so far: Loop.woken is true from birth
 	}
 	return nil
 }

@@ -34,8 +34,9 @@ type timed[T any] interface {
 // wheel is a hashed timing wheel: adding and removing cost the same whatever it holds, and a tick costs
 // what is due. It belongs to one loop.
 type wheel[T timed[T]] struct {
-	now   uint32
-	slots [wheelSlots + 1]T
+	now    uint32
+	cursor T // what each comes to next
+	slots  [wheelSlots + 1]T
 }
 
 // set makes t due after n ticks, whether it was in the wheel or not.
@@ -52,6 +53,9 @@ func (w *wheel[T]) remove(t T) {
 	l := t.link()
 	if l.slot == 0 {
 		return
+	}
+	if w.cursor == t {
+		w.cursor = l.next
 	}
 	if l.prev == none {
 		w.slots[l.slot-1] = l.next
@@ -107,14 +111,15 @@ func (w *wheel[T]) pop() (T, bool) {
 	return t, true
 }
 
-// each calls f for everything in the wheel; f may remove or set the one that it is called with.
+// each calls f for everything in the wheel. f may remove or set whatever it likes, but not call each; what
+// it sets may come again.
 func (w *wheel[T]) each(f func(T)) {
 	var none T
 	for s := range w.slots {
-		for t := w.slots[s]; t != none; {
-			next := t.link().next
+		for w.cursor = w.slots[s]; w.cursor != none; {
+			t := w.cursor
+			w.cursor = t.link().next
 			f(t)
-			t = next
 		}
 	}
 }

@@ -84,7 +84,7 @@ type Result struct {
 type Replay struct {
 	// Events are the topic's events after the position asked for as far as they are kept, oldest
 	// first, also where Recovered is false: then some are missing, before, between or behind them.
-	// None if the position is of another epoch.
+	// None if the position is of another epoch. Callers may share the slice: nobody changes it.
 	Events []*Event
 	// Head is the position of the topic's last event, or of the place before its first.
 	// Zero if the topic keeps no history.

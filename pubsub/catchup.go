@@ -45,7 +45,7 @@ func (d *doubts) take(n int) []string {
 func (s *subscriber) check(channel string) {
 	s.delivery.mu.Lock()
 	defer s.delivery.mu.Unlock()
-	if _, c := s.follows.followers(channel); c != nil {
+	if _, c, _ := s.follows.followers(channel); c != nil {
 		c.doubt() // it may be in doubt since the connection before
 		s.doubts.put(channel)
 	}
@@ -125,7 +125,7 @@ func (s *subscriber) look(channels []string) (doubtful []string, since []Positio
 	s.delivery.mu.Lock()
 	defer s.delivery.mu.Unlock()
 	for _, channel := range channels {
-		if _, c := s.follows.followers(channel); c != nil && c.held != nil {
+		if _, c, _ := s.follows.followers(channel); c != nil && c.held != nil {
 			c.look()
 			doubtful, since = append(doubtful, channel), append(since, c.last)
 		}
@@ -136,7 +136,7 @@ func (s *subscriber) look(channels []string) (doubtful []string, since []Positio
 // looked is channel's chain if it is still the one that look marked, else nil. The caller holds
 // delivery.mu.
 func (s *subscriber) looked(channel string) (Loops, *chain) {
-	loops, c := s.follows.followers(channel)
+	loops, c, _ := s.follows.followers(channel)
 	if c == nil || c.held == nil || !c.held.looked {
 		return 0, nil
 	}
@@ -154,6 +154,9 @@ func (s *subscriber) settle(channel string, head *excerpt) bool {
 	if !c.settled(head) {
 		s.delivery.mu.Unlock()
 		return false
+	}
+	if c.last.ID.Seq == 0 {
+		s.delivery.recent.drop(c) // the log began anew
 	}
 	s.release(channel, loops, c)
 	return true

@@ -16,7 +16,7 @@ func (s *subscriber) arrive(channel string, ev Event) {
 	d := &s.delivery
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	loops, c := s.follows.followers(channel)
+	loops, c, sure := s.follows.followers(channel)
 	if loops == 0 && c == nil {
 		return
 	}
@@ -28,6 +28,9 @@ func (s *subscriber) arrive(channel string, ev Event) {
 	if c == nil {
 		s.tell(ev.Topic, loops, nil, step{&ev, ev.Position})
 		return
+	}
+	if !sure {
+		c.doubt() // raw, by another channel: it waits until this one is subscribed and the log compared
 	}
 	if c.held == nil {
 		switch c.judge(&ev) {

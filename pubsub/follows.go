@@ -155,19 +155,13 @@ func (t *follows) enqueue(channel string, f *follow) {
 	}
 }
 
-// followers is who follows channel's topic, and its chain, if it has one.
-func (t *follows) followers(channel string) (Loops, *chain) {
+// followers is who follows channel's topic, and its chain, if it has one. sure is true if all that is
+// published to it arrives.
+func (t *follows) followers(channel string) (loops Loops, c *chain, sure bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f := t.topics[channel]
-	return f.loops, f.chain
-}
-
-// arrives tells whether all that is published to channel's topic does.
-func (t *follows) arrives(channel string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.live && t.topics[channel].phase == on
+	return f.loops, f.chain, t.live && f.phase == on
 }
 
 // len is the number of topics in the table.

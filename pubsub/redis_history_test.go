@@ -384,6 +384,16 @@ func TestAReplayIsNeverOlderThanWhatWasDelivered(t *testing.T) {
 	})
 }
 
+func TestATopicThatDoesNotArriveYetIsReplayedFromRedis(t *testing.T) {
+	server := redistest.Start(t)
+	publisher, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	at := number(t, publisher, "h:a", 1, 2)
+	r := newRedis(t, RedisConfig{URL: server.URL(), History: keepAll})
+	r.Follow("h:a", 0, func(error) {})
+	wantReplay(t, "before the first connection", replay(t, r, "h:a", Start, 10), at[2], true, 1, 2)
+	start(t, r)
+}
+
 func TestReplayErrors(t *testing.T) {
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})

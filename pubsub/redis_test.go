@@ -117,15 +117,28 @@ func TestBadPayloadsAreDroppedCountedAndHarmless(t *testing.T) {
 }
 
 func TestTakingAnEventAllocatesItAndItsDataOnly(t *testing.T) {
-	r := newRedis(t, RedisConfig{URL: "redis://localhost"})
+	r := newRedis(t, RedisConfig{URL: "redis://localhost", History: keepAll})
 	r.delivery.sink = ignore{}
 	s := &subscriber{Redis: r}
-	for _, topic := range []string{"news", "channel"} {
+	for _, topic := range []string{"news", "channel", "h:a"} {
 		r.follows.add(topic, 0, func(error) {})
 	}
-	for _, channel := range []string{"hub:t:news", "channel"} {
-		if n := testing.AllocsPerRun(100, func() { s.take(channel, `{"price":1}`) }); n > 2 {
-			t.Errorf("%s: %v allocations", channel, n)
+	r.follows.begin()
+	r.follows.next()
+	r.follows.subscribed("hub:t:h:a")
+	r.follows.confirm("hub:t:h:a")
+	_, c, _ := r.follows.followers("hub:t:h:a")
+	ev := Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 1}, Data: []byte(`{"price":1}`)}
+	for channel, payload := range map[string]string{
+		"hub:t:news": `{"price":1}`, "channel": `{"price":1}`, "hub:t:h:a": string(appendEnvelope(nil, &ev)),
+	} {
+		delivered := r.Stats().Delivered
+		n := testing.AllocsPerRun(100, func() {
+			c.last = Position{1, ev.Before}
+			s.take(channel, payload)
+		})
+		if n > 2 || r.Stats().Delivered != delivered+101 {
+			t.Errorf("%s: %v allocations, %d delivered", channel, n, r.Stats().Delivered-delivered)
 		}
 	}
 }

@@ -65,16 +65,16 @@ func readError(err error) error {
 func (r *Redis) replayRecent(topic string, since Position, limit int) (got Replay, least Position, ok bool) {
 	r.delivery.mu.Lock()
 	defer r.delivery.mu.Unlock()
-	_, c := r.follows.followers(topicPrefix + topic)
+	_, c, sure := r.follows.followers(topicPrefix + topic)
 	if c == nil {
 		return Replay{}, Position{}, false
 	}
-	if c.held != nil || !r.follows.arrives(topicPrefix+topic) {
+	if !sure {
 		return Replay{}, c.last, false
 	}
 	x := c.excerpt(since, r.life(topic))
 	ok = since.Epoch == x.epoch || since.IsZero()
-	ok = ok && x.joined(since) && (len(x.events) > 0 || limit == 0 || x.complete(since))
+	ok = ok && x.joined(since) && (len(x.events) > 0 || limit == 0 && since.IsZero() || x.complete(since))
 	return x.replay(since, limit), c.last, ok
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -45,8 +46,10 @@ func listenControl(ctx context.Context, c *config, log zerolog.Logger, of contro
 	if err != nil {
 		return nil, fmt.Errorf("--control: %w", err)
 	}
+	log = sampled(log.With().Str("part", "control").Logger())
 	return &control{ln, &http.Server{
 		Handler:           controlMux(c, log, of),
+		ErrorLog:          stdlog.New(log, "", 0),
 		ReadHeaderTimeout: controlTime,
 		ReadTimeout:       controlTime,
 		WriteTimeout:      controlTime,
@@ -95,7 +98,6 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	}, []string{"code"})
 	of.registry.MustRegister(answers)
 	g := newGuard(c.APIKey)
-	log = sampled(log.With().Str("part", "control").Logger())
 	protect := func(h http.Handler) http.Handler {
 		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
 	}

@@ -36,6 +36,7 @@ func TestWhoMayUseTheAPI(t *testing.T) {
 		{"the scheme has no case", []string{key}, far, "hub.example", http.Header{"Authorization": {"bearer " + key}}, 0},
 		{"in the other header too", []string{key}, far, "hub.example", http.Header{"X-Api-Key": {key}}, 0},
 		{"any of the keys will do", []string{key, second}, far, "hub.example", http.Header{"X-Api-Key": {second}}, 0},
+		{"the first of them too", []string{key, second}, far, "hub.example", http.Header{"X-Api-Key": {key}}, 0},
 		{"a wrong key will not", []string{key}, far, "hub.example", http.Header{"X-Api-Key": {second}}, 401},
 		{"nor a part of one", []string{key}, far, "hub.example", http.Header{"X-Api-Key": {key[:15]}}, 401},
 		{"nor an empty one", []string{key}, far, "hub.example", http.Header{"X-Api-Key": {""}}, 401},

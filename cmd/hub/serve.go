@@ -36,7 +36,11 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	server, err := engine.New(engineConfig, hub)
+	var handler engine.Handler = hub
+	if isLoopback(c.Addr) && !c.Open {
+		handler = localOnly{hub}
+	}
+	server, err := engine.New(engineConfig, handler)
 	if err != nil {
 		return fmt.Errorf("--addr: %w", err)
 	}
@@ -64,7 +68,9 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 		nested = append([]runner{control.Run}, nested...)
 	}
 	start.announce(c, stderr, log, console)
-	err = nest(ctx, nested...)
-	log.Info().Err(err).Msg("ended")
-	return err
+	if err := nest(ctx, nested...); err != nil {
+		return err
+	}
+	log.Info().Msg("ended")
+	return nil
 }

@@ -107,6 +107,42 @@ func TestOneHubNeedsNothingElse(t *testing.T) {
 	}
 }
 
+func TestAPageThatWasMadeToPointHereIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		args         []string
+		host, origin string
+		want         int
+	}{
+		{"a page of this machine may", nil, "127.0.0.1:3000", "http://127.0.0.1:8080", 101},
+		{"also by name", nil, "localhost:3000", "http://localhost:8080", 101},
+		{"a page of another name may not", nil, "evil.example:3000", "http://evil.example:3000", 403},
+		{"a program is no page", nil, "hub.example:3000", "", 101},
+		{"--open lets in pages that a proxy brings", []string{"--open"}, "hub.example", "http://hub.example", 101},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := startInside(t, append(c.args, "--control=off")...)
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "http"+strings.TrimPrefix(h.public, "ws"), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = c.host
+			r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"dGhlIHNhbXBsZSBub25jZQ=="}}
+			if c.origin != "" {
+				r.Header.Set("Origin", c.origin)
+			}
+			res, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if res.StatusCode != c.want {
+				t.Errorf("answered %d, want %d", res.StatusCode, c.want)
+			}
+		})
+	}
+}
+
 func TestTheEndOfTheContextCutsClients(t *testing.T) {
 	h := startInside(t, "--control=off", "--drain-window=1h")
 	c := dial(t, "plain", h.public, "")
