@@ -83,7 +83,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.AuthGrace, 10*time.Second)
 	def(&cfg.TokenLife, 7*24*time.Hour)
 	if cfg.Rights == nil && cfg.Verifier == nil {
-		cfg.Rights = everything
+		cfg.Rights = token.Everything
 	}
 	if cfg.Rights == nil {
 		cfg.Rights = token.DefaultRights(cfg.Broadcast)
@@ -100,16 +100,6 @@ func (cfg Config) withDefaults() (Config, error) {
 		within("replay limit", cfg.ReplayLimit, 1, 100_000),
 		within("max hold", cfg.MaxHold, 1<<10, 1<<30),
 	)
-}
-
-// everything is what sessions of an open hub may do, less what nobody may.
-var everything = must(token.NewRights([]string{"*"}, []string{"*"}))
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
 }
 
 func def[T comparable](field *T, value T) {

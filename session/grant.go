@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"wshub/engine"
@@ -156,7 +155,7 @@ func (s *Session) appendToken(dst []byte) []byte {
 	}
 	dst = append(dst, `,"token":"`...)
 	dst = append(dst, sealer.Seal(token.Resume{
-		Session: s.id, User: strings.Clone(s.user()), Node: hub.cfg.Node, Generation: s.generation, IssuedAt: hub.now(),
+		Session: s.id, User: s.user(), Node: hub.cfg.Node, Generation: uint64(s.generation),
 	})...)
 	return append(dst, '"')
 }

@@ -48,7 +48,7 @@ func (s *Session) requestResume(m *clientMessage) {
 	case err != nil:
 		s.error(m.ID, BadToken, "the resume token is not valid here, or too old")
 		return
-	case ticket.User != s.user(), hub.revoked(ticket.User, ticket.Session, ticket.IssuedAt):
+	case ticket.User != s.user(), hub.revoked(ticket.User, ticket.Session, ticket.Issued):
 		s.error(m.ID, Forbidden, "the resume token is not for this session")
 		return
 	}
@@ -61,7 +61,7 @@ func (s *Session) requestResume(m *clientMessage) {
 		}
 		since[name] = p
 	}
-	s.takeOver(ticket.Session, ticket.Generation+1)
+	s.takeOver(ticket.Session, uint32(ticket.Generation)+1)
 	s.replaceOlder(ticket.Node)
 	r := &resuming{s: s, request: slices.Clone(m.ID), waiting: 1}
 	for _, name := range slices.Sorted(maps.Keys(since)) {

@@ -48,7 +48,7 @@ func check(ctx context.Context, s *settings, stdout io.Writer) error {
 func checkBroker(ctx context.Context, c *config, stdout io.Writer) error {
 	log, _ := newLogger(c, stdout)
 	pubsub.LogClient(log)
-	broker, err := newBroker(c, log)
+	broker, err := newBroker(c, log, &listener{})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,13 +18,15 @@ import (
 //	range   lowest and highest value that is accepted, in the field's unit
 //	zero    what 0 stands for, where 0 is accepted besides the range
 //	also    a second environment variable
+//	sep     what separates several values; a comma without it
 //	secret  "value" or "password" (of a URL): never printed
 type config struct {
 	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect. Default: 127.0.0.1 and --port."`
 	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port on 127.0.0.1, where --addr is not given; 0 takes a free one."`
 	Path             string        `group:"Public port" default:"/notification" help:"The one path that clients may open."`
-	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys listens on loopback only."`
+	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys for tokens listens on loopback only."`
 	TrustUserParam   bool          `group:"Public port" default:"false" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
+	HandshakeRate    int           `group:"Public port" default:"0" range:"1..1000000" zero:"no limit" help:"Handshakes per second, a quarter of it kept for clients that come back; over it they are answered 503 with Retry-After."`
 	Origins          []string      `group:"Public port" placeholder:"ORIGIN" help:"Web pages that may connect besides those of the hub's own host and of loopback, as in https://example.com or https://*.example.com; * for all."`
 	MaxConnections   int           `group:"Public port" default:"0" range:"1..67108864" zero:"as many as the open-file limit allows" help:"Connections at one time; more are answered 503."`
 	HandshakeTimeout time.Duration `group:"Public port" default:"10s" range:"100ms..1h" help:"Time for the opening handshake."`
@@ -44,6 +47,20 @@ type config struct {
 	MessageRate        int    `group:"Topics" default:"100" range:"1..1000000" zero:"no limit" help:"Messages per second that one client may send."`
 	MessageBurst       int    `group:"Topics" default:"200" range:"1..1048576" help:"Messages that one client may send at once."`
 	Workers            int    `group:"Topics" default:"4" range:"1..1024" help:"Goroutines that talk to the broker on behalf of sessions."`
+
+	History     []string `group:"History" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
+	ReplayLimit int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; who missed more is told recovered:false."`
+	ResumeKey   []string `group:"History" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
+
+	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change."`
+	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
+	JWKSURL          string        `name:"jwks-url" group:"Tokens" placeholder:"URL" help:"Where the issuer publishes its keys, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`
+	JWTAud           []string      `name:"jwt-aud" group:"Tokens" placeholder:"NAME" help:"Names of this hub: a token must be for one of them. Set it if the issuer serves others, too. Default: any token of the issuer."`
+	JWTIss           string        `name:"jwt-iss" group:"Tokens" placeholder:"NAME" help:"The issuer that a token must name. Default: whoever has the key."`
+	JWTSkew          time.Duration `name:"jwt-skew" group:"Tokens" default:"30s" range:"0s..10m" help:"How far the issuer's clock may be off."`
+	AuthGrace        time.Duration `group:"Tokens" default:"10s" range:"100ms..1h" help:"Time to send another token when the session's expires."`
+	DefaultSubscribe []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
+	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 
 	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"password" placeholder:"URL" help:"The Redis that instances share, redis://[user:password@]host:port[/db] or rediss:// for TLS. Default: none, events stay in this process."`
 	RedisPoolSize int    `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
@@ -84,7 +101,12 @@ func (c *config) fill() {
 // controlOff tells whether there is no control port.
 func (c *config) controlOff() bool { return c.Control == "off" }
 
+// isOpen tells whether there are no keys for tokens, so that everybody is let in.
+func (c *config) isOpen() bool {
+	return len(c.JWTSecret)+len(c.JWTKey) == 0 && c.JWKSURL == ""
+}
+
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return append(urlSecrets(c.RedisURL), c.APIKey...)
+	return slices.Concat(urlSecrets(c.RedisURL), c.APIKey, c.JWTSecret, c.ResumeKey)
 }

@@ -10,7 +10,14 @@ import (
 	"github.com/rs/zerolog"
 
 	"wshub/engine"
+	"wshub/pubsub"
 	"wshub/session"
+)
+
+// Two that are right.
+const (
+	secret     = "a-secret-of-32-bytes-for-the-tests"
+	resumeKey1 = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 )
 
 // bad is, for every flag, values that must be refused.
@@ -48,6 +55,19 @@ var bad = map[string][]string{
 	"drain-window":          {"-1s", "25h"},
 	"memory-limit":          {"1MiB", "2TiB"},
 	"gc-headroom":           {"0", "65GiB"},
+	"handshake-rate":        {"-1", "1000001"},
+	"history":               {"news:*", "news:*=", "news:*=-1", "news:*=1000001", "news=10", "a*b*=10", "=10", "n*=10,", "n*=10,999ms", "n*=10,1000h", "n*=10,5m,6m", "n*=10;new*=20"},
+	"replay-limit":          {"0", "100001"},
+	"resume-key":            {"too-short", strings.Repeat("z", 44), resumeKey1 + "," + resumeKey1, resumeKey1 + ",too-short"},
+	"jwt-secret":            {"too-short", secret + ",too-short", "-----BEGIN PUBLIC KEY-----.................."},
+	"jwt-key":               {"/does/not/exist", "config.go"},
+	"jwks-url":              {"example.com", "http://example.com/keys", "https://user:secret-password@example.com", "ftp://example.com"},
+	"jwt-aud":               {"hub"},
+	"jwt-iss":               {"issuer"},
+	"jwt-skew":              {"-1s", "11m", "x"},
+	"auth-grace":            {"0s", "2h"},
+	"default-subscribe":     {"a*b", "a\nb", strings.Repeat("x", 256)},
+	"default-publish":       {"a*b", "a\nb", strings.Repeat("x", 256)},
 	"log-level":             {"loud", ""},
 	"log-format":            {"xml"},
 }
@@ -143,9 +163,9 @@ func TestUserParamIsBelievedOnLoopbackOrWhenTold(t *testing.T) {
 		{nil, true},
 		{[]string{"--addr=0.0.0.0:3000", "--open"}, false},
 		{[]string{"--addr=0.0.0.0:3000", "--open", "--trust-user-param"}, true},
+		{[]string{"--jwt-secret=" + secret}, false},
 	} {
-		cfg := parsed(t, nil, c.args...).cfg
-		if got := cfg.session(zerolog.Nop()).TrustUserParam; got != c.want {
+		if got := sessionOf(t, c.args...).TrustUserParam; got != c.want {
 			t.Errorf("%q: %v, want %v", c.args, got, c.want)
 		}
 	}
@@ -155,7 +175,8 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	c := parsed(t, nil, "--addr=localhost:1234", "--path=/x", "--origins=https://a.example", "--pollers=3", "--max-connections=4", "--read-buffer=5000",
 		"--send-buffer=6000", "--max-message=7", "--max-queued=8KiB", "--max-partial=9KiB", "--max-backlog=10KiB", "--heartbeat=11s",
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
-		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21").cfg
+		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
+		"--handshake-rate=26", "--auth-grace=27s").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -168,17 +189,29 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	}); err != nil || !reflect.DeepEqual(e, want) {
 		t.Errorf("the engine gets %+v, %v; want %+v", e, err, want)
 	}
-	if got, want := c.session(zerolog.Nop()), (session.Config{
+	history := pubsub.History{{Prefix: "a", Count: 22, Age: 23 * time.Minute}, {Count: 24}}
+	got, err := c.session(zerolog.Nop())
+	if want := (session.Config{
 		Node: "n14", Broadcast: "b15", Workers: 16, MaxTopics: 17, MaxNodeTopics: 18, MessageRate: 19, MessageBurst: 20,
-		MaxSessionsPerUser: 21, TrustUserParam: true, Log: zerolog.Nop(),
-	}); !reflect.DeepEqual(got, want) {
-		t.Errorf("the session gets %+v, want %+v", got, want)
+		MaxSessionsPerUser: 21, History: history, ReplayLimit: 25, HandshakeRate: 26, AuthGrace: 27 * time.Second, TrustUserParam: true,
+		Log: zerolog.Nop(),
+	}); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("the session gets %+v, %v; want %+v", got, err, want)
 	}
 }
 
+// sessionOf is what args mean to the session.
+func sessionOf(t *testing.T, args ...string) session.Config {
+	t.Helper()
+	cfg, err := parsed(t, nil, args...).cfg.session(zerolog.Nop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
 func TestNoMessageRateMeansNoLimit(t *testing.T) {
-	cfg := parsed(t, nil, "--message-rate=0").cfg
-	if got := cfg.session(zerolog.Nop()).MessageRate; got >= 0 {
+	if got := sessionOf(t, "--message-rate=0").MessageRate; got >= 0 {
 		t.Errorf("session gets a rate of %d", got)
 	}
 }

@@ -3,13 +3,14 @@
 //
 //	hub            run (the default)
 //	hub check      check the settings and print what they come to
+//	hub token      print a token for development
 //	hub version    print the version
 //
 // # Where to look
 //
 // A setting: config.go; what it may be: validate.go. What happens between start and end: serve.go. The
-// control port: control.go, who may use it: guard.go, its publish call: publish.go, its metrics:
-// metrics.go. What reaches a log: log.go, and what never does: redact.go.
+// control port: control.go, who may use it: guard.go, its calls: publish.go and target.go, its metrics:
+// metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go, and what never does: redact.go.
 package main
 
 import (

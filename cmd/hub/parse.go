@@ -15,7 +15,8 @@ import (
 type settings struct {
 	cfg     *config
 	flags   []*kong.Flag
-	command string            // run, check or version
+	command string            // run, check, token or version
+	mint    mintFlags         // token's
 	connect bool              // check --connect
 	done    bool              // --help was printed: nothing is left to do
 	source  map[string]string // flag name to where its value comes from; absent: its default
@@ -28,7 +29,8 @@ type commandLine struct {
 	Check struct {
 		Connect bool `help:"Also ask Redis whether it can be used."`
 	} `cmd:"" help:"Check the settings and print what they come to, secrets masked."`
-	Version struct{} `cmd:"" help:"Print the version."`
+	Token   mintFlags `cmd:"" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key."`
+	Version struct{}  `cmd:"" help:"Print the version."`
 }
 
 // parse reads args and, for flags that they leave out, the environment. It checks form, not ranges.
@@ -53,7 +55,7 @@ func parse(args []string, stdout, stderr io.Writer, env lookup) (*settings, erro
 		}
 	}
 	s.cfg.fill()
-	s.command, s.connect = ctx.Command(), line.Check.Connect
+	s.command, s.connect, s.mint = ctx.Command(), line.Check.Connect, line.Token
 	return s, nil
 }
 
@@ -139,7 +141,7 @@ func (s *settings) value(f *kong.Flag) string {
 	case secret != "":
 		return strings.Join(slices.Repeat([]string{masked}, len(list)), ",")
 	case isList:
-		return strings.Join(list, ",")
+		return strings.Join(list, string(f.Tag.Sep))
 	}
 	return fmt.Sprint(v.Interface())
 }

@@ -24,6 +24,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 	case "version":
 		_, err = fmt.Fprintln(stdout, readVersion())
 		return err
+	case "token":
+		return printToken(s, stdout)
 	case "check":
 		return check(ctx, s, stdout)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -24,20 +25,26 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 		debug.SetMemoryLimit(int64(c.MemoryLimit))
 	}
 
-	broker, err := newBroker(c, log)
+	listener := &listener{}
+	broker, err := newBroker(c, log, listener)
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
-	hub, err := session.NewHub(c.session(log), broker)
+	sessionConfig, err := c.session(log)
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
+	hub, err := session.NewHub(sessionConfig, broker)
+	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	listener.hub = hub
 	engineConfig, err := c.engine(log)
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
 	var handler engine.Handler = hub
-	if isLoopback(c.Addr) && !c.Open {
+	if isLoopback(c.Addr) && !c.Open && c.isOpen() {
 		handler = localOnly{hub}
 	}
 	server, err := engine.New(engineConfig, handler)
@@ -48,9 +55,16 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 	hub.Attach(server)
 
 	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, grace: c.DrainGrace, window: c.DrainWindow, signals: stop, log: log}
-	ready := func() error { return ending.ready(hub.Ready) }
+	sealing, err := newResumeKey(c, broker, hub, log)
+	if err != nil {
+		return err
+	}
+	ready := func() error { return ending.ready(func() error { return cmp.Or(hub.Ready(), sealing.ready()) }) }
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	nested := []runner{memory.Run, server.Run, hub.Run, ending.Run} // the hub's last words need the server's loops
+	nested := []runner{memory.Run, server.Run, hub.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
+	if v := sessionConfig.Verifier; v != nil {
+		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's workers
+	}
 	start := started{public: server.Addr().String()}
 	if !c.controlOff() {
 		control, err := listenControl(ctx, c, log, controlled{

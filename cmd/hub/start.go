@@ -34,7 +34,29 @@ func (s started) announce(c *config, w io.Writer, log zerolog.Logger, console bo
 
 // notes are what follows from the settings and may surprise.
 func (c *config) notes() []string {
+	var notes []string
+	if c.isOpen() {
+		notes = c.openNotes()
+	}
+	if c.RedisURL == "" {
+		notes = append(notes, "Events stay in this process: no REDIS_URL is set.")
+	}
+	switch {
+	case c.controlOff() || len(c.APIKey) > 0:
+	case !c.isOpen():
+		notes = append(notes, "/api and /debug answer to nobody until there is an --api-key: clients need tokens here, so backends need keys.")
+	case !isLoopback(c.Control):
+		notes = append(notes, "The control port is reachable by others; /api and /debug answer to this machine only until there is an --api-key.")
+	}
+	return notes
+}
+
+// openNotes are those of a hub that lets everybody in.
+func (c *config) openNotes() []string {
 	notes := []string{"Open hub: no keys are configured, so every client may follow and publish everything."}
+	if len(c.DefaultSubscribe)+len(c.DefaultPublish) > 0 {
+		notes[0] = "Open hub: no keys are configured, so everybody is let in, with the rights of --default-subscribe and --default-publish."
+	}
 	if isLoopback(c.Addr) {
 		notes = append(notes, "It listens on loopback only; web pages served from this machine can reach it.")
 	} else {
@@ -42,12 +64,6 @@ func (c *config) notes() []string {
 	}
 	if c.TrustUserParam && !isLoopback(c.Addr) {
 		notes = append(notes, "Anybody can claim to be any user (--trust-user-param).")
-	}
-	if c.RedisURL == "" {
-		notes = append(notes, "Events stay in this process: no REDIS_URL is set.")
-	}
-	if !c.controlOff() && !isLoopback(c.Control) && len(c.APIKey) == 0 {
-		notes = append(notes, "The control port is reachable by others; /api and /debug answer to this machine only until there is an --api-key.")
 	}
 	return notes
 }

@@ -26,7 +26,7 @@ func (s *settings) validate() error {
 		errs = append(errs, checkRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames())
+	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames(), c.checkHistory(), c.checkTokens())
 	for i, err := range errs {
 		if err != nil {
 			errs[i] = s.named(err)
@@ -75,8 +75,8 @@ func (c *config) checkAddr() error {
 	if err := checkHostPort("addr", c.Addr); err != nil {
 		return err
 	}
-	if !isLoopback(c.Addr) && !c.Open {
-		return fmt.Errorf("--addr %s can be reached by others, and without keys this hub lets everybody follow and publish everything: add --open if that is meant, or listen on 127.0.0.1", c.Addr)
+	if !isLoopback(c.Addr) && !c.Open && c.isOpen() {
+		return fmt.Errorf("--addr %s can be reached by others, and without keys for tokens (--jwt-secret, --jwt-key, --jwks-url) this hub lets everybody in: add --open if that is meant, or listen on 127.0.0.1", c.Addr)
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+
 	"github.com/rs/zerolog"
 
 	"wshub/engine"
@@ -31,11 +34,14 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 	}, err
 }
 
-func (c *config) session(log zerolog.Logger) session.Config {
+func (c *config) session(log zerolog.Logger) (session.Config, error) {
 	rate := c.MessageRate
 	if rate == 0 {
 		rate = -1 // no limit
 	}
+	history, err1 := c.history()
+	verifier, err2 := c.verifier(log)
+	rights, err3 := c.rights()
 	return session.Config{
 		Node:               c.Node,
 		Broadcast:          c.Broadcast,
@@ -45,28 +51,64 @@ func (c *config) session(log zerolog.Logger) session.Config {
 		MessageRate:        rate,
 		MessageBurst:       c.MessageBurst,
 		MaxSessionsPerUser: c.MaxSessionsPerUser,
-		TrustUserParam:     c.TrustUserParam || isLoopback(c.Addr),
+		ReplayLimit:        c.ReplayLimit,
+		History:            history,
+		HandshakeRate:      c.HandshakeRate,
+		Verifier:           verifier,
+		Rights:             rights,
+		AuthGrace:          c.AuthGrace,
+		TrustUserParam:     c.isOpen() && (c.TrustUserParam || isLoopback(c.Addr)),
 		Log:                log,
-	}
+	}, errors.Join(err1, err2, err3)
 }
 
-// broker is what the hub needs of a pubsub.Broker, and its counters.
+// broker is what the hub needs of a pubsub.Memory or pubsub.Redis.
 type broker interface {
-	pubsub.Broker
+	session.Broker
+	ResumeKey(ctx context.Context) ([]byte, error)
 	Stats() pubsub.Snapshot
 }
 
+// listener hands on to the hub what nodes tell each other. The broker, which is made before the hub, has it;
+// hub is set before either runs, and nil for hub check.
+type listener struct{ hub *session.Hub }
+
+func (l *listener) control(message []byte) {
+	if l.hub != nil {
+		l.hub.Control(message)
+	}
+}
+
+func (l *listener) revoked(list []pubsub.Revocation) {
+	if l.hub != nil {
+		l.hub.Revoked(list)
+	}
+}
+
 // newBroker makes the broker that c asks for: Redis where there is a URL, else one in this process.
-func newBroker(c *config, log zerolog.Logger) (broker, error) {
+func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
+	history, err := c.history()
+	if err != nil {
+		return nil, err
+	}
 	if c.RedisURL == "" {
-		return pubsub.NewMemory(pubsub.MemoryConfig{MaxMessage: int(c.MaxMessage)}), nil
+		return pubsub.NewMemory(pubsub.MemoryConfig{
+			Node:       c.Node,
+			MaxMessage: int(c.MaxMessage),
+			History:    history,
+			OnControl:  to.control,
+			OnRevoked:  to.revoked,
+		}), nil
 	}
 	return pubsub.NewRedis(pubsub.RedisConfig{
 		URL:        c.RedisURL,
 		Node:       c.Node,
 		Broadcast:  c.Broadcast,
 		MaxMessage: int(c.MaxMessage),
+		History:    history,
 		PoolSize:   c.RedisPoolSize,
+		OnControl:  to.control,
+		OnRevoked:  to.revoked,
 		Log:        log.With().Str("part", "pubsub").Logger(),
 	})
 }

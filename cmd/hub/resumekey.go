@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"wshub/pubsub"
+	"wshub/session"
+	"wshub/session/token"
+)
+
+// sealer seals resume tokens with the keys of --resume-key. nil: the broker has a key.
+func (c *config) sealer() (*token.Sealer, error) {
+	if len(c.ResumeKey) == 0 {
+		return nil, nil
+	}
+	var keys [][]byte
+	for i, text := range c.ResumeKey {
+		key, err := token.ParseResumeKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("--resume-key: key %d: %w", i+1, err)
+		}
+		keys = append(keys, key)
+	}
+	s, err := token.NewSealer(token.SealerConfig{Keys: keys})
+	if err != nil {
+		return nil, fmt.Errorf("--resume-key: %w", err)
+	}
+	return s, nil
+}
+
+// resumeKey gets the hub its sealer: of --resume-key, else of the key that instances share at the broker, for
+// which it asks as long as that takes, as Redis may be away when the hub starts.
+type resumeKey struct {
+	// Fixed at birth.
+	given *token.Sealer // nil: ask
+	ask   func(ctx context.Context) ([]byte, error)
+	use   func(*token.Sealer)
+	log   zerolog.Logger
+
+	answered atomic.Bool
+}
+
+func newResumeKey(c *config, from broker, to *session.Hub, log zerolog.Logger) (*resumeKey, error) {
+	given, err := c.sealer()
+	return &resumeKey{given: given, ask: from.ResumeKey, use: to.UseSealer, log: log}, err
+}
+
+// firstRetry and lastRetry are the shortest and the longest time between two questions, less a random part
+// of up to the half.
+const (
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// Run asks until there is a key, and then waits for ctx's end.
+func (k *resumeKey) Run(ctx context.Context) error {
+	pause := firstRetry
+	for {
+		err := k.try(ctx)
+		if err == nil {
+			<-ctx.Done()
+			return nil
+		}
+		if ctx.Err() == nil && pause == firstRetry {
+			k.log.Warn().Err(err).Msg("no resume key yet: clients get no resume tokens until there is one")
+		}
+		again := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			again.Stop()
+			return nil
+		}
+		pause = min(2*pause, lastRetry)
+	}
+}
+
+func (k *resumeKey) try(ctx context.Context) error {
+	if k.given != nil {
+		k.use(k.given)
+		k.answered.Store(true)
+		return nil
+	}
+	key, err := k.ask(ctx)
+	if err == nil {
+		var sealer *token.Sealer
+		if sealer, err = token.NewSealer(token.SealerConfig{Keys: [][]byte{key}}); err == nil {
+			k.use(sealer)
+		}
+	}
+	if !errors.Is(err, pubsub.ErrUnavailable) {
+		k.answered.Store(true)
+	}
+	return err
+}
+
+// ready is nil once the broker has answered, be it that there will be no key: who connects before gets no
+// resume token.
+func (k *resumeKey) ready() error {
+	if !k.answered.Load() {
+		return errors.New("no resume key yet")
+	}
+	return nil
+}
