@@ -14,6 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
+
+	"wshub/pubsub"
+	"wshub/session"
 )
 
 const (
@@ -35,9 +38,16 @@ type control struct {
 type controlled struct {
 	live     func() error // nil while every loop turns
 	ready    func() error // nil while clients should be sent here
-	hub      publisher
+	hub      backendHub
 	registry *prometheus.Registry
 	try      http.Handler
+}
+
+// backendHub is what backends may have done by the API. session.Hub is one.
+type backendHub interface {
+	Publish(ctx context.Context, p pubsub.Publication) pubsub.Result
+	Disconnect(ctx context.Context, target session.Target) error
+	Revoke(ctx context.Context, target session.Target) error
 }
 
 // listenControl opens the control port. Nothing is answered before Run.
@@ -84,12 +94,14 @@ func (c *control) addr() string { return c.listener.Addr().String() }
 // endpoints is what / shows.
 const endpoints = `wshub control port
 
-GET  /livez          200 while every event loop turns
-GET  /readyz         200 while clients should be sent here, else the reason
-GET  /metrics        for Prometheus
-GET  /try            a page to connect with
-POST /api/publish    {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}
-GET  /debug/pprof/   profiles
+GET  /livez            200 while every event loop turns
+GET  /readyz           200 while clients should be sent here, else the reason
+GET  /metrics          for Prometheus
+GET  /try              a page to connect with
+POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}
+POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node
+POST /api/revoke       the same, and refuse its tokens issued until now
+GET  /debug/pprof/     profiles
 `
 
 func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
@@ -97,7 +109,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 		Name: "wshub_api_answers_total", Help: "Answers to requests for /api and /debug, by HTTP status.",
 	}, []string{"code"})
 	of.registry.MustRegister(answers)
-	g := newGuard(c.APIKey)
+	g := newGuard(c.APIKey, c.isOpen())
 	protect := func(h http.Handler) http.Handler {
 		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
 	}
@@ -107,7 +119,9 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("GET /readyz", probe(of.ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
 	mux.Handle("GET /try", of.try)
-	mux.Handle("POST /api/publish", protect(publishAPI{of.hub, int(c.MaxMessage)}))
+	mux.Handle("POST /api/publish", protect(publishAPI{of.hub.Publish, int(c.MaxMessage)}))
+	mux.Handle("POST /api/disconnect", protect(targetAPI{of.hub.Disconnect}))
+	mux.Handle("POST /api/revoke", protect(targetAPI{of.hub.Revoke}))
 	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))
 	mux.Handle("GET /debug/pprof/profile", protect(http.HandlerFunc(pprof.Profile)))
 	mux.Handle("GET /debug/pprof/trace", protect(http.HandlerFunc(pprof.Trace)))

@@ -21,11 +21,22 @@ type backend struct {
 	live, ready error
 	result      pubsub.Result
 	published   []pubsub.Publication
+	targets     []string // what was done to whom
 }
 
 func (b *backend) Publish(_ context.Context, p pubsub.Publication) pubsub.Result {
 	b.published = append(b.published, p)
 	return b.result
+}
+
+func (b *backend) Disconnect(_ context.Context, target session.Target) error {
+	b.targets = append(b.targets, fmt.Sprintf("disconnect %+v", target))
+	return b.result.Err
+}
+
+func (b *backend) Revoke(_ context.Context, target session.Target) error {
+	b.targets = append(b.targets, fmt.Sprintf("revoke %+v", target))
+	return b.result.Err
 }
 
 // start runs a control port for b and returns its URL.
@@ -104,6 +115,11 @@ func TestTheIndexListsWhatIsThere(t *testing.T) {
 	for _, path := range []string{"/livez", "/readyz", "/metrics", "/try", "/debug/pprof/"} {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 200 || !strings.Contains(index, path) {
 			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
+		}
+	}
+	for _, path := range []string{"/api/publish", "/api/disconnect", "/api/revoke"} {
+		if status, _, _ := ask(t, "GET", url+path, ""); status != 405 || !strings.Contains(index, "POST "+path) {
+			t.Errorf("GET %s is answered %d; the index:\n%s", path, status, index)
 		}
 	}
 	if status, _, _ := ask(t, "GET", url+"/nothing", ""); status != 404 {
@@ -221,12 +237,15 @@ func TestFailuresOfTheBrokerAreToldApart(t *testing.T) {
 		{fmt.Errorf("%w: secret detail", pubsub.ErrUnknownOutcome), 504, "unknown_outcome", true},
 		{fmt.Errorf("%w: secret detail", pubsub.ErrRefused), 502, "refused", false},
 		{fmt.Errorf("%w: the key is too long", session.ErrBadPublication), 400, "bad_request", false},
+		{fmt.Errorf("%w: want either user or session", session.ErrBadTarget), 400, "bad_request", false},
 		{errors.New("secret detail"), 500, "internal", false},
 	} {
 		b.result.Err = c.err
-		status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"news","data":1}`, asJSON...)
-		if code, retry := errorOf(t, body); status != c.status || code != c.code || retry != c.retry || strings.Contains(body, "secret") {
-			t.Errorf("%v is answered %d %s", c.err, status, body)
+		for path, request := range map[string]string{"publish": `{"topic":"news","data":1}`, "disconnect": `{"user":"42"}`, "revoke": `{"user":"42"}`} {
+			status, body, _ := ask(t, "POST", url+"/api/"+path, request, asJSON...)
+			if code, retry := errorOf(t, body); status != c.status || code != c.code || retry != c.retry || strings.Contains(body, "secret") {
+				t.Errorf("%s: %v is answered %d %s", path, c.err, status, body)
+			}
 		}
 	}
 }

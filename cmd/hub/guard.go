@@ -11,11 +11,14 @@ import (
 )
 
 // guard decides who may use /api and /debug: whoever has a key; where no key is configured, a program on
-// this machine. A web page never may, wherever its browser runs.
-type guard struct{ keys [][sha256.Size]byte }
+// this machine, and where clients need tokens, nobody. A web page never may, wherever its browser runs.
+type guard struct {
+	keys [][sha256.Size]byte
+	open bool // clients need no tokens
+}
 
-func newGuard(keys []string) guard {
-	var g guard
+func newGuard(keys []string, open bool) guard {
+	g := guard{open: open}
 	for _, k := range keys {
 		g.keys = append(g.keys, sha256.Sum256([]byte(k)))
 	}
@@ -31,6 +34,8 @@ func (g guard) refusal(r *http.Request) *apiError {
 		return &apiError{http.StatusUnauthorized, "unauthorized", "a valid key is required: Authorization: Bearer <key>"}
 	case len(g.keys) > 0:
 		return nil
+	case !g.open:
+		return &apiError{http.StatusUnauthorized, "unauthorized", "no --api-key is configured: nobody may ask a hub whose clients need tokens"}
 	case !isLoopback(r.RemoteAddr) || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "":
 		return &apiError{http.StatusUnauthorized, "unauthorized", "no --api-key is configured: only this machine may ask"}
 	case !isLoopback(r.Host): // a name that a web page's owner made point to this machine

@@ -61,7 +61,7 @@ var families = []family{
 	gauge("wshub_ready", "1 while clients should be sent here.", func(s *snapshot) float64 { return number(s.ready) }),
 	gauge("wshub_draining", "1 while the hub sends its clients away.", func(s *snapshot) float64 { return number(s.draining) }),
 
-	gauge("wshub_connections", "Open connections.", func(s *snapshot) float64 { return float64(s.engine.Open) }),
+	gauge("wshub_connections", "Open connections; of a hub that drains, those that are left.", func(s *snapshot) float64 { return float64(s.engine.Open) }),
 	gauge("wshub_sockets", "All client sockets, those in handshake or closing included.", func(s *snapshot) float64 { return float64(s.engine.Sockets) }),
 	gauge("wshub_partial_bytes", "Bytes of half-received messages.", func(s *snapshot) float64 { return float64(s.engine.Partial) }),
 	gauge("wshub_backlog_bytes", "Bytes that wait for slow readers.", func(s *snapshot) float64 { return float64(s.engine.Backlog) }),
@@ -90,10 +90,13 @@ var families = []family{
 	counter("wshub_published_total", "Messages from clients that the broker took.", func(s *snapshot) uint64 { return s.session.Published }),
 	counter("wshub_deliveries_total", "Events handed to followers.", func(s *snapshot) uint64 { return s.session.Deliveries }),
 	counter("wshub_batches_total", "Times that what waited in a topic was written out.", func(s *snapshot) uint64 { return s.session.Batches }),
+	counters("wshub_resumes_total", "outcome", "Topics that clients came back to; lost ones were told so.", nil, func(s *snapshot) map[string]uint64 {
+		return map[string]uint64{"recovered": s.session.Recovered, "lost": s.session.Unrecovered}
+	}),
 	counters("wshub_errors_total", "code", "Errors told to clients.", errorCodes(),
 		func(s *snapshot) map[string]uint64 { return s.session.Errors }),
-	counters("wshub_dropped_total", "reason", "What sessions and loops had no room for.",
-		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full"},
+	counters("wshub_dropped_total", "reason", "What was not let in, kept or done, for lack of room.",
+		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "draining", "handshake_rate"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
@@ -119,7 +122,7 @@ func errorCodes() []string {
 		string(session.BadJSON), string(session.BadRequest), string(session.UnknownType), string(session.BadTopic),
 		string(session.Forbidden), string(session.TooManyTopics), string(session.NotSubscribed), string(session.AlreadyFollows),
 		string(session.RateLimited), string(session.Busy), string(session.Unavailable), string(session.UnknownOutcome),
-		string(session.Refused), string(session.TooLarge), string(session.Internal),
+		string(session.Refused), string(session.TooLarge), string(session.BadToken), string(session.ExpiredToken), string(session.Internal),
 	}
 }
 
@@ -129,7 +132,8 @@ func closeCauses() []string {
 	for _, c := range []*engine.Cause{
 		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
 		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown,
-		session.Drained, session.BinaryFrame, session.RateExceeded,
+		session.Drained, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
+		session.Replaced,
 	} {
 		names = append(names, c.Name)
 	}

@@ -31,7 +31,7 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 			Open: 3, Accepted: 9, Dropped: map[string]uint64{"overflow": 4}, Refused: map[int]uint64{403: 5, 599: 1},
 			Closed: map[string]uint64{"slow_consumer": 6, "drain": 7, "new_reason": 1, "newer_reason": 1},
 		},
-		session.Stats{Plain: 2, V1: 1, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
+		session.Stats{Plain: 2, V1: 1, Recovered: 5, Unrecovered: 4, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
 		pubsub.Snapshot{Drops: map[string]uint64{"bad_utf8": 3}, PublishErrors: map[string]uint64{"refused": 2}},
 	))
 	for sample, value := range map[string]float64{
@@ -50,6 +50,11 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_sessions{mode="plain"}`:                       2,
 		`wshub_errors_total{code="bad_json"}`:                8,
 		`wshub_errors_total{code="busy"}`:                    0,
+		`wshub_errors_total{code="token_expired"}`:           0,
+		`wshub_resumes_total{outcome="recovered"}`:           5,
+		`wshub_resumes_total{outcome="lost"}`:                4,
+		`wshub_dropped_total{reason="handshake_rate"}`:       0,
+		`wshub_connections_closed_total{cause="replaced"}`:   0,
 		`wshub_dropped_total{reason="hold_full"}`:            2,
 		`wshub_broker_dropped_total{reason="bad_utf8"}`:      3,
 		`wshub_broker_publish_errors_total{error="refused"}`: 2,
@@ -96,7 +101,7 @@ func TestMetricsKeepPrometheusNames(t *testing.T) {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
 	}
-	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error|from)?$`)
+	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error|from|outcome)?$`)
 	for _, f := range families {
 		if !label.MatchString(f.label) {
 			t.Errorf("%s has the label %q", f.name, f.label)

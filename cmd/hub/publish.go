@@ -21,19 +21,14 @@ const (
 	// publishHead is what a publish request may be longer than its data: the longest topic and a key, each
 	// byte escaped as \u0041, and the JSON around them.
 	publishHead = 4 << 10
-	// publishTime bounds one publish at the broker.
-	publishTime = 5 * time.Second
+	// brokerTime bounds one request at the broker.
+	brokerTime = 5 * time.Second
 )
-
-// publisher is who publishes for the API.
-type publisher interface {
-	Publish(ctx context.Context, p pubsub.Publication) pubsub.Result
-}
 
 // publishAPI is POST /api/publish: {"topic","data","key"?} in, {"position"} out, which a topic without
 // history does not have.
 type publishAPI struct {
-	hub        publisher
+	publish    func(context.Context, pubsub.Publication) pubsub.Result
 	maxMessage int
 }
 
@@ -43,11 +38,11 @@ func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), publishTime)
+	ctx, cancel := context.WithTimeout(r.Context(), brokerTime)
 	defer cancel()
-	res := a.hub.Publish(ctx, p)
+	res := a.publish(ctx, p)
 	if res.Err != nil {
-		publishError(res.Err).write(w)
+		brokerError(res.Err).write(w)
 		return
 	}
 	var answer struct {
@@ -61,23 +56,13 @@ func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // read takes a Publication from r.
 func (a publishAPI) read(w http.ResponseWriter, r *http.Request) (p pubsub.Publication, refusal *apiError) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return p, &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(a.maxMessage+publishHead)))
-	if errors.As(err, new(*http.MaxBytesError)) {
-		return p, a.tooLarge()
-	}
-	if err != nil {
-		return p, badRequest(session.BadRequest, "the body did not come whole")
-	}
 	var in struct {
 		Topic string          `json:"topic"`
 		Data  json.RawMessage `json:"data"`
 		Key   string          `json:"key"`
 	}
-	if err := decodeStrict(body, &in); err != nil {
-		return p, badRequest(session.BadJSON, "want {\"topic\":…,\"data\":…,\"key\":…}: "+err.Error())
+	if refusal := readJSON(w, r, a.maxMessage+publishHead, &in, `{"topic":…,"data":…,"key":…}`); refusal != nil {
+		return p, refusal
 	}
 	switch {
 	case !pubsub.ValidTopic(in.Topic) || strings.HasPrefix(in.Topic, "$"):
@@ -85,9 +70,27 @@ func (a publishAPI) read(w http.ResponseWriter, r *http.Request) (p pubsub.Publi
 	case in.Data == nil:
 		return p, badRequest(session.BadRequest, "data is missing")
 	case len(in.Data) > a.maxMessage:
-		return p, a.tooLarge()
+		return p, tooLarge("data", a.maxMessage)
 	}
 	return pubsub.Publication{Topic: in.Topic, Data: in.Data, Key: in.Key, Caller: "api"}, nil
+}
+
+// readJSON reads r's body, of up to limit bytes, into v; want shows what it should look like.
+func readJSON(w http.ResponseWriter, r *http.Request, limit int, v any, want string) *apiError {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
+	switch {
+	case errors.As(err, new(*http.MaxBytesError)):
+		return tooLarge("the body", limit)
+	case err != nil:
+		return badRequest(session.BadRequest, "the body did not come whole")
+	}
+	if err := decodeStrict(body, v); err != nil {
+		return badRequest(session.BadJSON, "want "+want+": "+err.Error())
+	}
+	return nil
 }
 
 // decodeStrict reads one JSON value in UTF-8 into v, and lets no unknown member pass.
@@ -106,24 +109,24 @@ func decodeStrict(body []byte, v any) error {
 	return nil
 }
 
-func (a publishAPI) tooLarge() *apiError {
-	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("data has more than %d bytes", a.maxMessage)}
+func tooLarge(what string, limit int) *apiError {
+	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("%s has more than %d bytes", what, limit)}
 }
 
 func badRequest(code session.Code, message string) *apiError {
 	return &apiError{http.StatusBadRequest, code, message}
 }
 
-// publishError is what the caller is told of err.
-func publishError(err error) *apiError {
+// brokerError is what the caller is told of err.
+func brokerError(err error) *apiError {
 	switch {
 	case errors.Is(err, pubsub.ErrUnavailable):
-		return &apiError{http.StatusServiceUnavailable, session.Unavailable, "the broker can't be reached now; nothing was published"}
+		return &apiError{http.StatusServiceUnavailable, session.Unavailable, "the broker can't be reached now; nothing was done"}
 	case errors.Is(err, pubsub.ErrUnknownOutcome):
-		return &apiError{http.StatusGatewayTimeout, session.UnknownOutcome, "the broker's answer got lost; it may or may not have been published"}
+		return &apiError{http.StatusGatewayTimeout, session.UnknownOutcome, "the broker's answer got lost; it may or may not have been done"}
 	case errors.Is(err, pubsub.ErrRefused):
-		return &apiError{http.StatusBadGateway, session.Refused, "the broker refused it; nothing was published"}
-	case errors.Is(err, session.ErrBadPublication), errors.Is(err, pubsub.ErrBadEvent):
+		return &apiError{http.StatusBadGateway, session.Refused, "the broker refused it; nothing was done"}
+	case errors.Is(err, session.ErrBadPublication), errors.Is(err, session.ErrBadTarget), errors.Is(err, pubsub.ErrBadEvent):
 		return badRequest(session.BadRequest, err.Error())
 	}
 	return &apiError{http.StatusInternalServerError, session.Internal, "internal error"}
