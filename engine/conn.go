@@ -187,8 +187,8 @@ func (c *Conn) countHeld(anew bool) {
 	default:
 		l.partials[c] = now
 	}
-	if limit := l.srv.cfg.MaxPartial / int64(len(l.srv.loops)); total > limit {
-		relieve(l.partials, func(c *Conn) int32 { return l.partials[c].held }, total-limit*3/4, PartialLimit)
+	if total > l.share(l.srv.cfg.MaxPartial) {
+		l.askRelief()
 	}
 }
 

@@ -45,6 +45,7 @@ type Loop struct {
 	partials map[*Conn]holding // mid-message
 	backlogs map[*Conn]struct{}
 	emptied  map[*Conn]func() // to be called when nothing is queued any more
+	relief   bool             // a job to relieve is posted
 	random   *rand.Rand
 }
 
