@@ -116,8 +116,8 @@ func (c *Conn) receiveFrames(data []byte) {
 		}
 		data = rest
 		l.count.framesIn.Add(1)
-		completed = completed || m.op == OpText || m.op == OpBinary
 		c.handle(m)
+		completed = completed || !c.in.midMessage()
 	}
 	c.countHeld(completed)
 }

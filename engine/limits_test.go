@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"wshub/engine"
 )
@@ -135,4 +136,39 @@ func TestLargestBacklogsAreCut(t *testing.T) {
 }
 
 // Only a message that does not get on is cut, not a client that is always in the middle of its next.
+func TestMessageTimeoutIsPerMessage(t *testing.T) {
+	const timeout = 500 * time.Millisecond
+	r := newRoster()
+	s := serve(t, engine.Config{Pollers: 1, MessageTimeout: timeout}, r)
+	stuck, busy := rawDial(t, s, "?stuck"), rawDial(t, s, "?busy")
+	fragment := masked(engine.OpText, "half")
+	fragment[0] &^= 0x80
+	stuck.write(t, fragment)
+
+	message := masked(engine.OpText, "whole")
+	busy.write(t, message[:5])
+	next := append(message[5:len(message):len(message)], message[:5]...)
+	turn := time.NewTicker(50 * time.Millisecond)
+	defer turn.Stop()
+	for cut := false; !cut; {
+		<-turn.C
+		busy.write(t, next)
+		busy.wantFrame(t, engine.OpText, "whole")
+		stuck.write(t, masked(engine.OpPing, "")) // does not count for the message around it
+		select {
+		case who := <-r.closed:
+			if who != "stuck message_timeout" {
+				t.Errorf("closed: %s", who)
+			}
+			cut = true
+		default:
+		}
+	}
+	for range 2 * timeout / (50 * time.Millisecond) {
+		<-turn.C
+		busy.write(t, next)
+		busy.wantFrame(t, engine.OpText, "whole")
+	}
+}
+
 // Dripping a head byte by byte buys no more time.
