@@ -172,3 +172,27 @@ func TestMessageTimeoutIsPerMessage(t *testing.T) {
 }
 
 // Dripping a head byte by byte buys no more time.
+func TestDrippedHeadIsAnswered408(t *testing.T) {
+	s := serve(t, engine.Config{Pollers: 1, HandshakeTimeout: 300 * time.Millisecond}, echo{})
+	c := rawTCP(t, s, 0)
+	answer := make(chan *http.Response, 1)
+	go func() {
+		res, _ := http.ReadResponse(c.in, nil)
+		answer <- res
+	}()
+	turn := time.NewTicker(10 * time.Millisecond)
+	defer turn.Stop()
+	for _, b := range []byte(request("?" + strings.Repeat("x", 8000))) {
+		select {
+		case <-turn.C:
+			_, _ = c.Write([]byte{b})
+			continue
+		case res := <-answer:
+			if res == nil || res.StatusCode != http.StatusRequestTimeout {
+				t.Errorf("answer %v", res)
+			}
+		}
+		break
+	}
+	eventually(t, "it is counted", func() bool { return s.Stats().Refused[408] == 1 })
+}
