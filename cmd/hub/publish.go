@@ -107,7 +107,7 @@ func decodeStrict(body []byte, v any) error {
 }
 
 func (a publishAPI) tooLarge() *apiError {
-	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("data has more than %d bytes", a.maxMessage)}
+	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("too large: data may have %d bytes", a.maxMessage)}
 }
 
 func badRequest(code session.Code, message string) *apiError {
