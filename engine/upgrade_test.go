@@ -74,6 +74,7 @@ func TestLateRefusalAndLateAcceptOfTheGone(t *testing.T) {
 	if err := within(t, "the answer", answer); err == nil || err.Error() != "answer 401 Unauthorized" {
 		t.Error(err)
 	}
+	_ = c.Close()
 
 	c = rawTCP(t, s, 0)
 	c.write(t, []byte(request("")))
