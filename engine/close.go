@@ -90,6 +90,7 @@ func (c *Conn) cut() {
 	if c.counted {
 		c.finish(PeerGone)
 	}
+	c.release()
 	c.state = ended
 	c.loop.conns.remove(c)
 	if c.alive() {

@@ -116,8 +116,8 @@ func (c *Conn) receiveFrames(data []byte) {
 		}
 		data = rest
 		l.count.framesIn.Add(1)
-		completed = completed || m.op == OpText || m.op == OpBinary
 		c.handle(m)
+		completed = completed || !c.in.midMessage()
 	}
 	c.countHeld(completed)
 }
@@ -187,8 +187,8 @@ func (c *Conn) countHeld(anew bool) {
 	default:
 		l.partials[c] = now
 	}
-	if limit := l.srv.cfg.MaxPartial / int64(len(l.srv.loops)); total > limit {
-		relieve(l.partials, func(c *Conn) int32 { return l.partials[c].held }, total-limit*3/4, PartialLimit)
+	if total > l.share(l.srv.cfg.MaxPartial) {
+		l.askRelief()
 	}
 }
 
@@ -213,7 +213,7 @@ var ping = []byte{0x89, 0x00}
 
 // heartbeat sends a ping; if nothing was heard since the last one, the peer is dead.
 func (c *Conn) heartbeat() {
-	if c.pinged {
+	if c.pinged && !c.unread() {
 		c.Close(HeartbeatMissed)
 		return
 	}
@@ -221,6 +221,17 @@ func (c *Conn) heartbeat() {
 	c.loop.count.pings.Add(1)
 	c.loop.conns.set(c, ticks(c.loop.srv.cfg.Heartbeat))
 	c.send(ping)
+}
+
+// unread tells whether the kernel holds input that the loop has not come to yet: after a time in which
+// nothing ran, it may find heartbeats due and their answers waiting.
+func (c *Conn) unread() bool {
+	if !c.alive() {
+		return false
+	}
+	var b [1]byte
+	n, _, err := syscall.Recvfrom(c.nb.Hash(), b[:], syscall.MSG_PEEK)
+	return err == nil && n > 0
 }
 
 // Peer is what Accept was given, nil before and after.

@@ -45,6 +45,7 @@ type Loop struct {
 	partials map[*Conn]holding // mid-message
 	backlogs map[*Conn]struct{}
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
+	relief   bool               // a job to relieve is posted
 	random   *rand.Rand
 }
 
@@ -60,6 +61,7 @@ func newLoop(s *Server, index int) *Loop {
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
 	}
 	l.woken.Store(true) // by connectWakeUps
+	l.After(sweepTime, l.expirePartials)
 	return l
 }
 
@@ -160,9 +162,7 @@ const timersSlice = 256
 
 func (l *Loop) runTimers() {
 	now := l.now.Load()
-	if l.conns.advance(now) && now%10 == 0 {
-		l.expirePartials()
-	}
+	l.conns.advance(now)
 	l.timers.advance(now)
 	for range timersSlice {
 		c, ok := l.conns.pop()
@@ -237,11 +237,15 @@ func (l *Loop) conn(nb *nbio.Conn) *Conn {
 	return c
 }
 
-// expirePartials ends those whose message takes too long.
+// sweepTime is the time between two looks at all half-received messages.
+const sweepTime = time.Second
+
+// expirePartials ends those whose message takes too long. (Handshakes have their own deadline.)
 func (l *Loop) expirePartials() {
+	l.After(sweepTime, l.expirePartials)
 	limit := ticks(l.srv.cfg.MessageTimeout)
 	for c, p := range l.partials {
-		if l.conns.now-p.since > limit {
+		if c.state == open && l.conns.now-p.since > limit {
 			c.Close(MessageTimeout)
 		}
 	}

@@ -171,6 +171,7 @@ func TestPanicsEndOneConnection(t *testing.T) {
 	check("handshake done", 1)
 
 	s.Loops()[0].Post(func() { panic("in a job") })
+	on(t, s.Loops()[0], func() {}) // it has run
 	check("job done", 1)
 }
 

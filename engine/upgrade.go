@@ -56,20 +56,22 @@ type opening struct {
 }
 
 func (c *Conn) receiveHead(data []byte) {
-	if len(c.hs.buf) > 0 {
+	first := len(c.hs.buf) == 0
+	if !first {
 		c.hs.buf = append(c.hs.buf, data...)
 		data = c.hs.buf
 	}
 	switch n := headEnd(data); {
 	case n > maxHead, n < 0 && len(data) > maxHead:
 		c.refuse(&Refusal{Status: 431, Reason: "request head over 8 KiB"})
-	case n < 0 && len(c.hs.buf) == 0:
-		c.hs.buf = append(c.hs.buf, data...)
 	case n < 0:
+		if first { // data is the loop's read buffer: keep a copy
+			c.hs.buf = append(c.hs.buf, data...)
+		}
+		c.countHeld(false)
 	default:
 		c.decide(data[:n], data[n:])
 	}
-	c.countHeld(false)
 }
 
 // decide judges a whole head. behind is what the client sent after it without waiting for the answer.
@@ -84,14 +86,15 @@ func (c *Conn) decide(head, behind []byte) {
 		return
 	}
 	h := &Handshake{Request: req, conn: c, asking: true}
-	c.state, c.hs.buf = deciding, behind
+	c.state, c.hs.buf = deciding, nil
+	c.countHeld(false)
 	l.srv.handler.Handshake(h)
 	h.asking = false
 	switch c.state {
 	case open:
-		c.resume()
+		c.hs = nil
+		c.receiveFrames(behind)
 	case deciding:
-		c.hs.buf = nil // behind is the loop's read buffer: keep a copy
 		c.holdBehindHead(behind)
 	}
 }
@@ -115,6 +118,7 @@ func (c *Conn) resume() {
 	if c.state == open && c.hs != nil {
 		behind := c.hs.buf
 		c.hs = nil
+		c.countHeld(false)
 		c.receiveFrames(behind)
 	}
 }
@@ -123,6 +127,7 @@ func (c *Conn) resume() {
 func (c *Conn) refuse(r *Refusal) {
 	c.loop.count.refused.add(r.Status)
 	c.state, c.hs = closing, nil
+	c.countHeld(false)
 	c.send(r.append(nil))
 	c.leave()
 }

@@ -23,11 +23,26 @@ func (c *Conn) Write(frames []byte) bool {
 
 // AfterWritten calls f on the loop once nothing is queued for c any more, or never if c ends before.
 func (c *Conn) AfterWritten(f func()) {
-	if c.queued == 0 {
-		c.loop.Post(f)
+	if c.state != open {
 		return
 	}
 	c.loop.emptied[c] = append(c.loop.emptied[c], f)
+	if c.queued == 0 {
+		c.loop.Post(c.runEmptied)
+	}
+}
+
+func (c *Conn) runEmptied() {
+	if c.queued > 0 {
+		return
+	}
+	calls := c.loop.emptied[c]
+	delete(c.loop.emptied, c)
+	for _, f := range calls {
+		if c.state == open {
+			c.loop.guard(c, f)
+		}
+	}
 }
 
 // send writes b in whatever state c is, while nbio holds the socket open.
@@ -78,10 +93,9 @@ func (c *Conn) enqueue(b []byte) {
 	l := c.loop
 	if int(c.queued)+len(b) > l.srv.cfg.MaxQueued {
 		if c.state == open {
-			c.Close(SlowConsumer)
-		} else {
-			c.cut()
+			c.finish(SlowConsumer) // no Close frame: half a frame may be out
 		}
+		c.cut()
 		return
 	}
 	first := c.queued == 0
@@ -99,6 +113,9 @@ func (c *Conn) enqueue(b []byte) {
 		s.stale = append(s.stale, l)
 	}
 	s.registering.Unlock()
+	if err != nil {
+		c.cut()
+	}
 }
 
 func (c *Conn) addQueued(n int) {
@@ -106,8 +123,8 @@ func (c *Conn) addQueued(n int) {
 	c.queued += int32(n)
 	l.backlogs[c] = struct{}{}
 	total := l.count.backlog.Add(int64(n))
-	if limit := l.srv.cfg.MaxBacklog / int64(len(l.srv.loops)); total > limit {
-		relieve(l.backlogs, func(c *Conn) int32 { return c.queued }, total-limit*3/4, BacklogLimit)
+	if total > l.share(l.srv.cfg.MaxBacklog) {
+		l.askRelief()
 	}
 }
 
@@ -118,27 +135,51 @@ func (c *Conn) written(n int) {
 	l.count.backlog.Add(-int64(n))
 	if c.queued == 0 {
 		delete(l.backlogs, c)
-		for _, f := range l.emptied[c] {
-			l.Post(f)
+		if _, ok := l.emptied[c]; ok {
+			l.Post(c.runEmptied)
 		}
-		delete(l.emptied, c)
 	}
 }
 
-// relieve cuts the largest holders of a resource until excess is given back. They go as jobs: the caller
-// may stand in the middle of writing to one of them.
-func relieve[V any](holders map[*Conn]V, size func(*Conn) int32, excess int64, cause *Cause) {
-	byLoad := make([]*Conn, 0, len(holders))
-	for c := range holders {
-		byLoad = append(byLoad, c)
+// share is a loop's part of what all may hold.
+func (l *Loop) share(total int64) int64 { return total / int64(len(l.srv.loops)) }
+
+// askRelief has relieve run, once. As a job: the caller may stand in the middle of writing to one of
+// those that it cuts.
+func (l *Loop) askRelief() {
+	if !l.relief {
+		l.relief = true
+		l.Post(l.relieve)
 	}
-	slices.SortFunc(byLoad, func(a, b *Conn) int { return cmp.Compare(size(b), size(a)) })
-	for _, c := range byLoad {
+}
+
+// relieve cuts the largest holders of what there is too much of, until a quarter is free.
+func (l *Loop) relieve() {
+	l.relief = false
+	if held, limit := l.count.partial.Load(), l.share(l.srv.cfg.MaxPartial); held > limit {
+		cutLargest(l.partials, func(c *Conn) int32 { return l.partials[c].held }, held-limit*3/4, PartialLimit)
+	}
+	if held, limit := l.count.backlog.Load(), l.share(l.srv.cfg.MaxBacklog); held > limit {
+		cutLargest(l.backlogs, func(c *Conn) int32 { return c.queued }, held-limit*3/4, BacklogLimit)
+	}
+}
+
+func cutLargest[V any](holders map[*Conn]V, size func(*Conn) int32, excess int64, cause *Cause) {
+	bySize := make([]*Conn, 0, len(holders))
+	for c := range holders {
+		if c.state > open {
+			excess -= int64(size(c)) // on its way out already
+		} else {
+			bySize = append(bySize, c)
+		}
+	}
+	slices.SortFunc(bySize, func(a, b *Conn) int { return cmp.Compare(size(b), size(a)) })
+	for _, c := range bySize {
 		if excess <= 0 {
 			return
 		}
 		excess -= int64(size(c))
-		c.loop.Post(func() { c.Close(cause) })
+		c.Close(cause)
 	}
 }
 

@@ -75,7 +75,7 @@ func (s *subscriber) catchUp(ctx context.Context) error {
 			failures = 0
 			continue
 		}
-		s.flood.Warn().Err(err).Int("topics", len(unread)).Msg("history can't be read; followers wait")
+		s.trouble.Warn().Err(err).Int("topics", len(unread)).Msg("history can't be read; followers wait")
 		later = append(later, unread...)
 		retry.Reset(s.backoff(failures))
 		failures++

@@ -40,7 +40,7 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
 	defer cancel()
 	if err := s.prober.Publish(ctx, s.nodeChannel, string(probeMark)+round).Err(); err != nil && ctx.Err() == nil {
-		s.flood.Warn().Err(err).Msg("publish a probe to redis")
+		s.trouble.Warn().Err(err).Msg("publish a probe to redis")
 	}
 }
 
@@ -49,7 +49,9 @@ func (s *subscriber) roundTrip() {
 	if back := min(s.pong, s.probe); back > s.returned {
 		s.returned = back
 		s.probed.Store(time.Now().UnixNano())
-		s.connected.Store(true)
+		if !s.connected.Swap(true) {
+			s.trouble.Info().Str("redis", s.opt.Addr).Int("topics", s.follows.len()).Msg("connected to redis")
+		}
 		s.doomed.Reset(s.cfg.ProbeDeadline)
 	}
 }

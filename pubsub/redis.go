@@ -99,6 +99,7 @@ type Redis struct {
 	prober  *redis.Client  // one connection of its own: a full pool is no reason to doubt the server
 	follows *follows
 	flood   zerolog.Logger // sampled, for what a stranger can cause at any rate
+	trouble zerolog.Logger // sampled on its own, for what goes wrong with the server
 	// nodeChannel is this node's own, broadcastChannel the topic channel of the broadcast topic.
 	nodeChannel, broadcastChannel string
 
@@ -121,7 +122,7 @@ var _ Broker = (*Redis)(nil)
 func NewRedis(cfg RedisConfig) (*Redis, error) {
 	cfg.setDefaults()
 	if !ValidTopic(cfg.Broadcast) || strings.HasPrefix(cfg.Broadcast, "hub:") {
-		return nil, fmt.Errorf("broadcast channel %q: want a topic name that does not begin with hub:", clip(cfg.Broadcast))
+		return nil, fmt.Errorf("broadcast channel %q: want a topic name that does not begin with \"hub:\"", clip(cfg.Broadcast))
 	}
 	opt, err := redis.ParseURL(cfg.URL)
 	if err != nil {
@@ -140,6 +141,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		opt:     opt,
 		follows: newFollows(cfg.FollowTimeout, cfg.Linger, cfg.History),
 		flood:   cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
+		trouble: cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
 
 		nodeChannel:      nodePrefix + cfg.Node,
 		broadcastChannel: topicChannel(cfg.Broadcast),

@@ -59,6 +59,48 @@ func TestALostEventIsReadFromTheLog(t *testing.T) {
 	}
 }
 
+// TestALossDuringAReadingIsReadToo plays the subscriber's goroutines by hand: two events are lost after
+// the log was read for the first loss, and before that takes effect.
+func TestALossDuringAReadingIsReadToo(t *testing.T) {
+	const channel = "hub:t:h:a"
+	server := redistest.Start(t)
+	r := newRedis(t, RedisConfig{URL: server.URL(), History: keepAll})
+	sink := newRecorder()
+	r.delivery.sink = sink
+	s := &subscriber{Redis: r, doubts: doubts{work: make(chan struct{}, 1)}}
+	arrive := func(data string, before Position) Position {
+		at := mustPublish(t, r, "h:a", data)
+		s.arrive(channel, Event{Position: at, Before: before.ID, Data: []byte(data)})
+		return at
+	}
+	r.Follow("h:a", 0, func(error) {})
+	r.follows.begin()
+	r.follows.next()
+	r.follows.subscribed(channel)
+	s.check(channel)
+	if _, err := s.compare(t.Context(), s.doubts.take(1)); err != nil {
+		t.Fatal(err)
+	}
+	one := mustPublish(t, r, "h:a", "1")
+	two := arrive("2", one)
+	channels, since := s.look(s.doubts.take(1))
+	x := s.excerpts(t.Context(), topicsOf(channels), since, 10)
+	three := mustPublish(t, r, "h:a", "3")
+	four := arrive("4", three)
+	if s.goOn(channel, &x[0]) {
+		t.Error("the reading reached its end")
+	}
+	wantEvents(t, sink, "h:a", 1, 2)
+	if len(sink) > 0 || four.ID.Compare(two.ID) <= 0 {
+		t.Errorf("%s was not held", <-sink)
+	}
+	if _, err := s.compare(t.Context(), s.doubts.take(1)); err != nil {
+		t.Fatal(err)
+	}
+	wantEvents(t, sink, "h:a", 3, 4)
+	start(t, r) // and ended, for its connections' sake
+}
+
 func TestAReconnectMissesNothing(t *testing.T) {
 	server := redistest.Start(t)
 	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
@@ -245,8 +287,13 @@ func TestARewoundLogIsAGap(t *testing.T) {
 	if rep := replay(t, r, "h:a", two, 10); rep.Recovered || rep.Head != one {
 		t.Errorf("got %+v", rep)
 	}
-	mustPublish(t, r, "h:a", "3")
+	three := mustPublish(t, r, "h:a", "3")
 	wantEvents(t, sink, "h:a", 3, 3)
+	stored := r.Stats().ReplaysFromRedis
+	wantReplay(t, "over the loss", replay(t, r, "h:a", one, 10), three, true, 3, 3)
+	if r.Stats().ReplaysFromRedis != stored {
+		t.Error("recent events of the lost end are still in the way")
+	}
 }
 
 func TestARefusedPublicationWritesNothing(t *testing.T) {
@@ -274,6 +321,31 @@ func TestARefusedPublicationWritesNothing(t *testing.T) {
 			wantEvents(t, sink, "h:a", 2, 2)
 		})
 	}
+}
+
+func TestARetryWithAKeyAfterALostAnswerIsOneEvent(t *testing.T) {
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	publisher, _ := running(t, RedisConfig{URL: proxy.URL(), History: keepAll})
+	follower, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, follower, "h:a", 0)
+	mustPublish(t, publisher, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+	batch := []Publication{{Topic: "h:a", Data: []byte("2"), Key: "k"}}
+	proxy.Freeze(redistest.ToClient)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := publisher.Publish(ctx, batch)[0].Err; !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("got %v", err)
+	}
+	wantEvents(t, sink, "h:a", 2, 2)
+	proxy.Thaw(redistest.ToClient)
+	again := publisher.Publish(t.Context(), batch)[0]
+	if head := replay(t, follower, "h:a", Start, 0).Head; again.Err != nil || again.Position != head {
+		t.Errorf("published at %s, %v; the topic is at %s", again.Position, again.Err, head)
+	}
+	mustPublish(t, publisher, "h:a", "3")
+	wantEvents(t, sink, "h:a", 3, 3)
 }
 
 func TestScriptsThatTheServerForgotAreSentAgainInOrder(t *testing.T) {

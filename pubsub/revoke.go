@@ -53,7 +53,7 @@ func (s *subscriber) loadRevoked(ctx context.Context) error {
 	texts, err := s.prober.ZRange(ctx, revokedKey, 0, -1).Result()
 	switch {
 	case err != nil && classify(err) == ErrRefused:
-		s.flood.Error().Err(err).Msg("revocations can't be read: revoked tokens are accepted")
+		s.trouble.Error().Err(err).Msg("revocations can't be read: revoked tokens are accepted")
 		return nil
 	case err != nil:
 		return fmt.Errorf("read revocations: %w", err)

@@ -49,7 +49,7 @@ func (r *Redis) stayConnected(ctx context.Context) error {
 			attempt = 0
 		}
 		wait := r.backoff(attempt)
-		r.flood.Warn().Err(err).Str("redis", r.opt.Addr).Dur("retry_in", wait).Msg("not connected to redis")
+		r.trouble.Warn().Err(err).Str("redis", r.opt.Addr).Dur("retry_in", wait).Msg("not connected to redis")
 		select {
 		case <-ctx.Done():
 			return nil

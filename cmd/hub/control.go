@@ -50,7 +50,7 @@ type backendHub interface {
 	Revoke(ctx context.Context, target session.Target) error
 }
 
-// listenControl opens the control port. Nothing is answered before Run.
+// listenControl opens the control port. Nothing is answered before Run, which closes it.
 func listenControl(ctx context.Context, c *config, log zerolog.Logger, of controlled) (*control, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Control)
 	if err != nil {
@@ -84,9 +84,6 @@ func (c *control) Run(ctx context.Context) error {
 		return nil
 	})
 }
-
-// Close gives the port back if Run was never called.
-func (c *control) Close() { _ = c.listener.Close() }
 
 // addr is where the port is, without "tcp:".
 func (c *control) addr() string { return c.listener.Addr().String() }

@@ -200,6 +200,7 @@ func TestBadPublicationsAreNamedAndPublishedNowhere(t *testing.T) {
 		{`{"topic":"` + big[:256] + `","data":1}`, asJSON, 400, "bad_topic"},
 		{`{"topic":"news","data":"` + big + `"}`, asJSON, 413, "too_large"},
 		{`{"topic":"news","data":"` + big + big + `"}`, asJSON, 413, "too_large"},
+		{`{"topic":"news","data":1` + strings.Repeat(" ", 72<<10) + `}`, asJSON, 413, "too_large"},
 	} {
 		status, body, _ := ask(t, "POST", url+"/api/publish", c.body, c.header...)
 		if code, retry := errorOf(t, body); status != c.status || code != c.code || retry {

@@ -110,7 +110,7 @@ func decodeStrict(body []byte, v any) error {
 }
 
 func tooLarge(what string, limit int) *apiError {
-	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("%s has more than %d bytes", what, limit)}
+	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("too large: %s may have %d bytes", what, limit)}
 }
 
 func badRequest(code session.Code, message string) *apiError {

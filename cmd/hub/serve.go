@@ -77,7 +77,6 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 		if err != nil {
 			return err
 		}
-		defer control.Close()
 		start.control = control.addr()
 		nested = append([]runner{control.Run}, nested...)
 	}

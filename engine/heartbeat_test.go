@@ -1,0 +1,59 @@
+package engine_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"wshub/engine"
+)
+
+// A client that does not answer hears one ping and is cut; any byte, were it half a header, is life.
+func TestOnlySilentPeersAreCut(t *testing.T) {
+	r := newRoster()
+	s := serve(t, engine.Config{Pollers: 1, Heartbeat: 300 * time.Millisecond}, r)
+	silent, drowsy := rawDial(t, s, "?silent"), rawDial(t, s, "?drowsy")
+
+	silent.wantFrame(t, engine.OpPing, "")
+	alive := masked(engine.OpText, "hi")
+	for i := range alive {
+		drowsy.wantFrame(t, engine.OpPing, "")
+		drowsy.write(t, alive[i:i+1])
+	}
+	drowsy.wantFrame(t, engine.OpText, "hi")
+
+	if who := within(t, "the cut", r.closed); who != "silent heartbeat" || len(r.closed) > 0 {
+		t.Errorf("closed: %s, and %d more", who, len(r.closed))
+	}
+	if rest, err := io.ReadAll(silent.in); len(rest) > 0 {
+		t.Errorf("the silent one got %q, %v", rest, err)
+	}
+	if st := s.Stats(); st.Closed["heartbeat"] != 1 || st.Pings < uint64(len(alive)) || st.Open != 1 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// A loop that could not run, in a process that was stopped for a while, finds heartbeats due and their
+// answers unread.
+func TestStallOfTheLoopKillsNobody(t *testing.T) {
+	const heartbeat = time.Second
+	r := newRoster()
+	s := serve(t, engine.Config{Pollers: 1, Heartbeat: heartbeat}, r)
+	l := s.Loops()[0]
+	c := rawDial(t, s, "?c")
+	c.wantFrame(t, engine.OpPing, "")
+
+	stalled, goOn := make(chan struct{}), make(chan struct{})
+	l.Post(func() { close(stalled); <-goOn })
+	within(t, "the stall", stalled)
+	c.write(t, masked(engine.OpPong, ""))
+	within(t, "a heartbeat's time", time.After(heartbeat+200*time.Millisecond))
+	close(goOn)
+
+	c.wantFrame(t, engine.OpPing, "")
+	c.write(t, masked(engine.OpPong, ""))
+	c.wantFrame(t, engine.OpPing, "")
+	if len(r.closed) > 0 {
+		t.Errorf("closed: %s", <-r.closed)
+	}
+}
