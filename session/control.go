@@ -131,8 +131,9 @@ func (sh *shard) endRevoked(r pubsub.Revocation) {
 
 // revoked tells whether what was issued at that time to user, or to session unless it is 0, is refused.
 func (h *Hub) revoked(user string, session uint64, issued time.Time) bool {
-	return h.revocations.refuses(Target{User: user}.subject(), issued) ||
-		session != 0 && h.revocations.refuses(Target{Session: sessionName(session)}.subject(), issued)
+	now := h.now()
+	return h.revocations.refuses(Target{User: user}.subject(), issued, now) ||
+		session != 0 && h.revocations.refuses(Target{Session: sessionName(session)}.subject(), issued, now)
 }
 
 // close ends the sessions that target names, on this loop.

@@ -3,42 +3,42 @@ package session
 import (
 	"maps"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"wshub/pubsub"
 )
 
-// revocations are those that hold, by subject. Loops read them without a lock.
+// revocations are those that hold, by subject. They are read at handshakes, resumes and auth only, so a lock
+// does for the loops; a copy for each change would make revoking many users quadratic.
 type revocations struct {
-	mu      sync.Mutex // held to change
-	current atomic.Pointer[map[string]pubsub.Revocation]
+	mu      sync.RWMutex
+	held    map[string]pubsub.Revocation
+	sweepAt int // the length at which those that are over are looked for
 }
 
-// add takes list in, and forgets what is over by now.
+// add takes list in; of two for one subject the later holds.
 func (r *revocations) add(list []pubsub.Revocation, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := make(map[string]pubsub.Revocation)
-	if old := r.current.Load(); old != nil {
-		maps.Copy(next, *old)
+	if r.held == nil {
+		r.held = make(map[string]pubsub.Revocation)
 	}
 	for _, v := range list {
-		if had, ok := next[v.Subject]; !ok || had.At.Before(v.At) {
-			next[v.Subject] = v
+		if had, ok := r.held[v.Subject]; !ok || had.At.Before(v.At) {
+			r.held[v.Subject] = v
 		}
 	}
-	maps.DeleteFunc(next, func(_ string, v pubsub.Revocation) bool { return !v.Until.After(now) })
-	r.current.Store(&next)
+	if len(r.held) >= r.sweepAt {
+		maps.DeleteFunc(r.held, func(_ string, v pubsub.Revocation) bool { return !now.Before(v.Until) })
+		r.sweepAt = max(1024, 2*len(r.held)) // when it has doubled: seldom enough to cost little
+	}
 }
 
 // refuses tells whether a token of subject, issued at that time, is refused. One that does not say when it was
-// issued is.
-func (r *revocations) refuses(subject string, issued time.Time) bool {
-	current := r.current.Load()
-	if current == nil {
-		return false
-	}
-	v, ok := (*current)[subject]
-	return ok && !issued.After(v.At)
+// issued is. JWTs say it in whole seconds, so one of the same second is refused, too.
+func (r *revocations) refuses(subject string, issued, now time.Time) bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	v, ok := r.held[subject]
+	return ok && !issued.After(v.At) && now.Before(v.Until)
 }

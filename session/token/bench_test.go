@@ -55,16 +55,3 @@ func BenchmarkMaySubscribe(b *testing.B) {
 		r.MaySubscribe("42", "room:42:a")
 	}
 }
-
-func BenchmarkRevoked(b *testing.B) {
-	r := NewRevocations(0, nil)
-	for i := range 10_000 {
-		_ = r.Apply(Revocation{UserSubject(strconv.Itoa(i)), time.Now(), time.Now().Add(time.Hour)})
-	}
-	issued := time.Now()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			r.Revoked("nobody", "s_3w5e11264sgs", issued)
-		}
-	})
-}

@@ -7,7 +7,6 @@
 //	                               │ ErrNeedsFetch: the key may be one that is not in memory yet
 //	                               └▶ a worker: Verifier.VerifyBlocking ─▶ Verifier.Run fetches the key set
 //	a session's start ─▶ Sealer.Seal ─▶ the client ─▶ any node: Sealer.Open ─▶ Resume
-//	broker ─▶ Revocations.Apply      Revocations.Revoked ◀─ whoever lets a client in
 //
 // # What a token must look like
 //
