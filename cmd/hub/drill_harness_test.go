@@ -1,0 +1,482 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"wshub/pubsub/redistest"
+)
+
+// scale is how large the drills are. WSHUB_DRILL=full makes them as large as the promise.
+type scale struct {
+	full            bool
+	topics          int
+	followers       int           // of each topic
+	each            int           // topics that one client follows
+	every           time.Duration // between two events of one topic
+	crowd           int           // clients that come back at once
+	killing         time.Duration // of subscriber connections
+	freezes, deaths []time.Duration
+}
+
+func drillScale() scale {
+	if os.Getenv("WSHUB_DRILL") == "full" {
+		return scale{
+			full: true, topics: 200, followers: 10, each: 5, every: 100 * time.Millisecond, crowd: 10_000,
+			killing: 30 * time.Second,
+			freezes: []time.Duration{2 * time.Second, 10 * time.Second}, deaths: []time.Duration{time.Second, 10 * time.Second},
+		}
+	}
+	return scale{
+		topics: 20, followers: 5, each: 2, every: 100 * time.Millisecond, crowd: 500,
+		killing: 5 * time.Second,
+		freezes: []time.Duration{2 * time.Second, 6 * time.Second}, deaths: []time.Duration{time.Second},
+	}
+}
+
+// drillPatience is how long the clients may take to catch up when the failure is over. It takes seconds.
+const drillPatience = 90 * time.Second
+
+// drill is some hubs, publishers that number the events of each topic, and clients that check the numbers.
+type drill struct {
+	t     *testing.T
+	scale scale
+	path  string // of the program
+	redis *redistest.Server
+	args  []string
+	began time.Time
+
+	http       *http.Client
+	publishers sync.WaitGroup
+	stop       context.CancelFunc // ends the publishers, each after its last event is acknowledged
+	clients    []*follower
+	running    sync.WaitGroup // clients
+	gate       gate           // clients that are away come back through it
+	topics     []*drillTopic
+
+	mu    sync.Mutex
+	hubs  []*process
+	wrong []string // the first things that clients or publishers saw and must not see
+	count drillCount
+}
+
+// drillTopic is what its publisher knows of a topic.
+type drillTopic struct {
+	name  string
+	acked atomic.Int64 // number of the last acknowledged event: all before it are acknowledged, too
+
+	mu sync.Mutex
+	// unsure are numbers of events whose first outcome the publisher was not told: without its memory
+	// the broker can't know that the retry is one.
+	unsure map[int]bool
+}
+
+func (topic *drillTopic) doubt(n int) {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	topic.unsure[n] = true
+}
+
+func (topic *drillTopic) doubted(n int) bool {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	return topic.unsure[n]
+}
+
+// drillCount is what happened. mu of the drill guards it.
+type drillCount struct {
+	events, acked, deliveries                   int
+	reconnects, resumes, recovered, unrecovered int
+	gaps, told, unsureTwice                     int // losses that clients were told, and events in them
+	lost, repeated, reordered                   int // those that nobody was told of
+	retried, refused                            map[string]int
+	closes                                      map[int]int
+	late                                        []time.Duration // from publishing to delivery
+}
+
+// newDrill starts Redis (with redisArgs) for what follows.
+func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
+	t.Helper()
+	s := drillScale()
+	d := &drill{
+		t: t, scale: s, path: path, redis: redistest.Start(t, redisArgs...), began: time.Now(),
+		args: []string{
+			"--log-level=info", "--history=drill:*=100000,10m", "--replay-limit=100000",
+			"--resume-key=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+			"--drain-grace=100ms", "--drain-window=500ms", "--workers=8",
+		},
+		http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: s.topics}},
+		stop: func() {},
+	}
+	d.gate.open = make(chan struct{})
+	d.gate.let()
+	d.count.retried, d.count.refused, d.count.closes = map[string]int{}, map[string]int{}, map[int]int{}
+	for i := range s.topics {
+		d.topics = append(d.topics, &drillTopic{name: fmt.Sprintf("drill:%d", i), unsure: map[int]bool{}})
+	}
+	return d
+}
+
+// startHubs starts n hubs that find Redis at url.
+func (d *drill) startHubs(n int, url string, args ...string) {
+	d.t.Helper()
+	for range n {
+		h := startHub(d.t, d.path, url, append(slices.Clone(d.args), args...)...)
+		(&fleet{t: d.t}).awaitReady(h)
+		d.mu.Lock()
+		d.hubs = append(d.hubs, h)
+		d.mu.Unlock()
+	}
+}
+
+// leave takes h off the list of hubs: clients and publishers look for others.
+func (d *drill) leave(h *process) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hubs = slices.DeleteFunc(d.hubs, func(other *process) bool { return other == h })
+}
+
+// hub is one of the hubs, the i'th or any.
+func (d *drill) hub(i int) *process {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i < 0 {
+		i = rand.IntN(len(d.hubs))
+	}
+	return d.hubs[i%len(d.hubs)]
+}
+
+// follow connects the clients, spread over the hubs, and returns when each follows its topics.
+func (d *drill) follow() {
+	d.t.Helper()
+	s := d.scale
+	for i := range s.topics * s.followers / s.each {
+		var topics []int
+		for j := range s.each {
+			topics = append(topics, (i*s.each+j)%s.topics)
+		}
+		d.join(i, topics)
+	}
+	d.await("followed", (*follower).follows)
+}
+
+// join connects one client that follows topics, first to hub number i.
+func (d *drill) join(i int, topics []int) {
+	f := newFollower(d, i, topics)
+	d.clients = append(d.clients, f)
+	ctx, cancel := context.WithCancel(context.Background())
+	d.running.Go(func() { f.run(ctx) })
+	d.t.Cleanup(cancel)
+}
+
+// publish begins to publish, every topic at its pace.
+func (d *drill) publish() {
+	ctx, cancel := context.WithCancel(context.Background())
+	d.stop = cancel
+	d.t.Cleanup(func() {
+		cancel()
+		d.publishers.Wait()
+	})
+	for i := range d.topics {
+		d.publishers.Go(func() {
+			tick := time.NewTicker(d.scale.every)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+				}
+				d.publishNext(i)
+			}
+		})
+	}
+}
+
+// publishNext publishes the topic's next event until it is acknowledged, or the test is over.
+func (d *drill) publishNext(i int) {
+	topic := d.topics[i]
+	n := int(topic.acked.Load()) + 1
+	d.counted(func(c *drillCount) { c.events++ })
+	retry := time.NewTicker(50 * time.Millisecond)
+	defer retry.Stop()
+	for d.t.Context().Err() == nil {
+		code, sure := d.post(topic.name, n)
+		if code == "" {
+			topic.acked.Store(int64(n))
+			d.counted(func(c *drillCount) { c.acked++ })
+			return
+		}
+		if !sure {
+			topic.doubt(n)
+		}
+		select {
+		case <-d.t.Context().Done():
+		case <-retry.C:
+		}
+	}
+}
+
+// post asks any hub to publish event n of topic. code is "" if that is acknowledged, else why not; sure
+// is true if it was surely not published then.
+func (d *drill) post(topic string, n int) (code string, sure bool) {
+	body := fmt.Sprintf(`{"topic":%q,"key":"%s/%d","data":{"n":%d,"at":%d}}`, topic, topic, n, n, time.Now().UnixNano())
+	r, _ := http.NewRequestWithContext(d.t.Context(), http.MethodPost, d.hub(-1).control+"/api/publish", strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	res, err := d.http.Do(r)
+	var text bytes.Buffer
+	if err == nil {
+		_, err = text.ReadFrom(res.Body)
+		_ = res.Body.Close()
+	}
+	if err != nil {
+		d.counted(func(c *drillCount) { c.retried["no_answer"]++ })
+		return "no_answer", false
+	}
+	var answer struct {
+		Position string
+		Error    struct {
+			Code  string
+			Retry bool
+		}
+	}
+	if err := json.Unmarshal(text.Bytes(), &answer); err != nil || res.StatusCode == http.StatusOK && answer.Position == "" {
+		d.oddity("a publisher is answered %d %s", res.StatusCode, text.String())
+	}
+	if res.StatusCode == http.StatusOK {
+		return "", true
+	}
+	code = answer.Error.Code
+	d.counted(func(c *drillCount) {
+		if answer.Error.Retry {
+			c.retried[code]++
+		} else {
+			c.refused[code]++
+		}
+	})
+	return code, code != "unknown_outcome"
+}
+
+// pass lets time go by while events flow.
+func (d *drill) pass(while time.Duration) {
+	d.t.Helper()
+	d.until("", while, func() bool { return false })
+}
+
+// until returns when done is true. After limit it fails, if there is a name for what is waited for.
+func (d *drill) until(what string, limit time.Duration, done func() bool) {
+	d.t.Helper()
+	over, again := time.NewTimer(limit), time.NewTicker(20*time.Millisecond)
+	defer over.Stop()
+	defer again.Stop()
+	for !done() {
+		select {
+		case <-again.C:
+		case <-over.C:
+			if what != "" {
+				d.t.Fatalf("%s: not in %s\n%s\n%s", what, limit, d.line(), strings.Join(d.wrongs(), "\n"))
+			}
+			return
+		}
+	}
+}
+
+// await returns when fact is true of all clients.
+func (d *drill) await(what string, fact func(*follower) bool) {
+	d.t.Helper()
+	d.until(what, drillPatience, func() bool {
+		return !slices.ContainsFunc(d.clients, func(f *follower) bool { return !fact(f) })
+	})
+}
+
+// settle ends publishing and waits until each client has all that was acknowledged. Then it judges, and
+// prints what happened.
+func (d *drill) settle() {
+	d.t.Helper()
+	d.quiet()
+	late := time.Now().Add(drillPatience)
+	nudge := time.NewTicker(500 * time.Millisecond)
+	defer nudge.Stop()
+	for d.behind() > 0 && time.Now().Before(late) {
+		<-nudge.C
+		for _, i := range d.told() {
+			d.publishNext(i) // a client was told of a loss, and only the next event shows how much it was
+		}
+	}
+	d.judge()
+}
+
+// quiet ends publishing; what was begun is acknowledged.
+func (d *drill) quiet() {
+	d.stop()
+	d.publishers.Wait()
+}
+
+// behind is how many events clients still miss.
+func (d *drill) behind() (missing int) {
+	for _, f := range d.clients {
+		for _, n := range f.missing() {
+			missing += n
+		}
+	}
+	return missing
+}
+
+// told are the topics in which a client was told of a loss and got no event since.
+func (d *drill) told() []int {
+	topics := map[int]bool{}
+	for _, f := range d.clients {
+		f.mu.Lock()
+		for _, p := range f.places {
+			if p.told && p.live {
+				topics[p.topic] = true
+			}
+		}
+		f.mu.Unlock()
+	}
+	return slices.Sorted(maps.Keys(topics))
+}
+
+// judge fails the test for what must not be, and prints the line of the drill.
+func (d *drill) judge() {
+	d.t.Helper()
+	for _, f := range d.clients {
+		for i, n := range f.missing() {
+			if n > 0 {
+				d.counted(func(c *drillCount) { c.lost += n })
+				d.oddity("client %d waits in vain for %d events of %s behind %d", f.number, n, d.topics[f.places[i].topic].name, f.places[i].last)
+			}
+		}
+	}
+	d.t.Log(d.line())
+	d.mu.Lock()
+	c := d.count
+	d.mu.Unlock()
+	if c.lost+c.repeated+c.reordered > 0 {
+		d.t.Errorf("silently: %d lost, %d repeated, %d reordered", c.lost, c.repeated, c.reordered)
+	}
+	for _, text := range d.wrongs() {
+		d.t.Error(text)
+	}
+	if c.acked == 0 || c.deliveries < c.acked {
+		d.t.Errorf("%d events acknowledged and %d delivered: the drill proves nothing", c.acked, c.deliveries)
+	}
+}
+
+// line is what happened, in one line.
+func (d *drill) line() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := &d.count
+	return fmt.Sprintf("events %d, acknowledged %d, deliveries %d, reconnects %d, resumes %d (recovered %d, not %d), gaps %d, told lost %d, "+
+		"LOST %d, REPEATED %d, REORDERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
+		c.events, c.acked, c.deliveries, c.reconnects, c.resumes, c.recovered, c.unrecovered, c.gaps, c.told,
+		c.lost, c.repeated, c.reordered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
+}
+
+// nothingTold fails the test if a client was told of a loss: the failure is one that must cost nothing.
+func (d *drill) nothingTold() {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := &d.count; c.gaps+c.unrecovered+c.told > 0 {
+		d.t.Errorf("%d gaps, %d recovered:false, %d events told lost; want none", c.gaps, c.unrecovered, c.told)
+	}
+}
+
+// nothingRefused fails the test if a publisher was given an error that does not say retry.
+func (d *drill) nothingRefused() {
+	d.t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.count.refused) > 0 {
+		d.t.Errorf("publishers were refused: %v", d.count.refused)
+	}
+}
+
+func (d *drill) counted(f func(*drillCount)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f(&d.count)
+}
+
+// reading is the count so far.
+func (d *drill) reading() drillCount {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.count
+}
+
+// oddity notes what must not happen. The first few are told.
+func (d *drill) oddity(format string, args ...any) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.wrong) < 10 {
+		d.wrong = append(d.wrong, fmt.Sprintf(format, args...))
+	}
+}
+
+func (d *drill) wrongs() []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.wrong)
+}
+
+// end ends the clients.
+func (d *drill) end() {
+	for _, f := range d.clients {
+		f.end()
+	}
+	d.gate.let()
+	d.running.Wait()
+	d.http.CloseIdleConnections()
+}
+
+// percentile is that of list, which it sorts.
+func percentile(list []time.Duration, percent int) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	slices.Sort(list)
+	return list[(len(list)-1)*percent/100].Round(100 * time.Microsecond)
+}
+
+// gate is where clients wait that must stay away.
+type gate struct {
+	mu   sync.Mutex
+	open chan struct{} // closed while clients may pass
+}
+
+func (g *gate) passing() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open = make(chan struct{})
+}
+
+func (g *gate) let() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	select {
+	case <-g.open:
+	default:
+		close(g.open)
+	}
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"syscall"
+	"testing"
+	"time"
+)
+
+// TestDrills breaks what can break while events flow. Among acknowledged events none may be lost, repeated
+// or reordered unless the client is told. -v prints what happened; WSHUB_DRILL=full takes the real size.
+func TestDrills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute")
+	}
+	path := buildHub(t)
+	for _, one := range []struct {
+		name  string
+		redis []string
+		run   func(d *drill)
+	}{
+		{"a hub is killed", nil, aHubIsKilled},
+		{"rolling restart", nil, rollingRestart},
+		{"redis with AOF is killed", []string{"--appendonly", "yes", "--appendfsync", "always"}, redisWithAOFIsKilled},
+		{"redis forgets", nil, redisForgets},
+		{"subscribers are killed", nil, subscribersAreKilled},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			d := newDrill(t, path, one.redis...)
+			defer d.end()
+			one.run(d)
+		})
+	}
+}
+
+// begin is three hubs on one Redis, clients and events.
+func (d *drill) begin() {
+	d.t.Helper()
+	d.startHubs(3, d.redis.URL())
+	d.follow()
+	d.publish()
+	d.pass(time.Second)
+}
+
+func aHubIsKilled(d *drill) {
+	d.begin()
+	h := d.hub(0)
+	h.signal(syscall.SIGKILL)
+	d.leave(h)
+	d.pass(2 * time.Second)
+	d.settle()
+	d.nothingTold()
+	d.nothingRefused()
+}
+
+// rollingRestart replaces one hub after the other, as a deployment does.
+func rollingRestart(d *drill) {
+	d.begin()
+	for range 3 {
+		old := d.hub(0)
+		d.startHubs(1, d.redis.URL())
+		old.terminate()
+		d.leave(old)
+		if code := old.exitCode(); code != 0 {
+			d.t.Errorf("a drained hub exits with %d", code)
+		}
+	}
+	d.settle()
+	d.nothingTold()
+	d.nothingRefused()
+}
+
+// redisWithAOFIsKilled: what was acknowledged is on disk. A part of the clients comes back meanwhile.
+func redisWithAOFIsKilled(d *drill) {
+	d.begin()
+	for _, dead := range d.scale.deaths {
+		d.redis.Kill()
+		d.pass(dead / 2)
+		for _, f := range d.clients[:len(d.clients)/4] {
+			f.cut()
+		}
+		d.pass(dead / 2)
+		before := d.reading().acked
+		d.redis.Restart()
+		d.until("events are acknowledged again", drillPatience, func() bool { return d.reading().acked > before+d.scale.topics })
+		d.pass(time.Second)
+	}
+	d.settle()
+	d.nothingTold()
+	d.nothingRefused()
+}
+
+// redisForgets: Redis comes back empty. Half of the clients were away meanwhile and each must be told that it
+// can't catch up; the others are told of a gap.
+func redisForgets(d *drill) {
+	d.begin()
+	d.gate.shut()
+	away := d.clients[:len(d.clients)/2]
+	for _, f := range away {
+		f.cut()
+	}
+	d.redis.Kill()
+	d.pass(500 * time.Millisecond)
+	before := d.reading()
+	d.redis.Restart()
+	d.gate.let()
+	d.await("followed", (*follower).follows)
+	d.pass(time.Second)
+	d.settle()
+	d.nothingRefused()
+	after := d.reading()
+	if after.recovered > before.recovered {
+		d.t.Errorf("%d times recovered:true of what nobody has", after.recovered-before.recovered)
+	}
+	if want := len(away) * d.scale.each; after.unrecovered-before.unrecovered != want {
+		d.t.Errorf("%d times recovered:false, want %d", after.unrecovered-before.unrecovered, want)
+	}
+	if want := (len(d.clients) - len(away)) * d.scale.each; after.gaps-before.gaps < want {
+		d.t.Errorf("%d gaps told, want %d", after.gaps-before.gaps, want)
+	}
+}
+
+func subscribersAreKilled(d *drill) {
+	d.begin()
+	kill := time.NewTicker(500 * time.Millisecond)
+	defer kill.Stop()
+	for end := time.Now().Add(d.scale.killing); time.Now().Before(end); <-kill.C {
+		d.redis.CLI("client", "kill", "type", "pubsub")
+	}
+	d.settle()
+	d.nothingTold()
+	d.nothingRefused()
+}
