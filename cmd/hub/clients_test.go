@@ -108,12 +108,17 @@ func (c *client) until(kind, what string, fits func(text string) bool) clientEve
 // dial makes a client of coder/websocket.
 func dial(t *testing.T, name, url, protocol string) *client {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var protocols []string
+	var o websocket.DialOptions
 	if protocol != "" {
-		protocols = []string{protocol}
+		o.Subprotocols = []string{protocol}
 	}
-	ws, _, err := websocket.Dial(ctx, url, &websocket.DialOptions{Subprotocols: protocols})
+	return dialWith(t, name, url, o)
+}
+
+func dialWith(t *testing.T, name, url string, o websocket.DialOptions) *client {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ws, _, err := websocket.Dial(ctx, url, &o)
 	if err != nil {
 		cancel()
 		t.Fatalf("%s: %v", name, err)

@@ -55,8 +55,16 @@ func startInside(t *testing.T, args ...string) *hubInside {
 	ctx, cut := context.WithCancel(t.Context())
 	h := &hubInside{log: &logBuffer{listening: make(chan logLine, 1)}, stop: come, cut: cut, ended: make(chan error, 1)}
 	cfg := parsed(t, nil, append([]string{"--port=0", "--control=127.0.0.1:0", "--drain-grace=0s", "--drain-window=100ms", "--log-format=json"}, args...)...).cfg
-	go func() { h.ended <- serve(ctx, cfg, h.log, signals{come, func() {}}) }()
-	t.Cleanup(func() { cut(); http.DefaultClient.CloseIdleConnections() })
+	go func() {
+		defer close(h.ended)
+		h.ended <- serve(ctx, cfg, h.log, signals{come, func() {}})
+	}()
+	t.Cleanup(func() {
+		cut()
+		http.DefaultClient.CloseIdleConnections()
+		for range h.ended { // the next hub must not overlap: nbio's logger is the process's
+		}
+	})
 	select {
 	case l := <-h.log.listening:
 		h.public, h.control = "ws://"+l.Addr+l.Path, "http://"+l.Control

@@ -1,7 +1,6 @@
 package token
 
 import (
-	"strconv"
 	"testing"
 	"time"
 
