@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsutil"
 )
 
 // follower is a client as one should be: it keeps its position in each topic, comes back to any hub when
@@ -68,8 +66,8 @@ type heard struct {
 // idResume is the resume request's number; those of subscribe are the places'.
 const idResume = 1_000_000
 
-func newFollower(d *drill, number int, topics []int) *follower {
-	f := &follower{d: d, number: number, byResume: number%4 != 3, hub: number}
+func newFollower(d *drill, number, hub int, topics []int) *follower {
+	f := &follower{d: d, number: number, byResume: number%4 != 3, hub: hub}
 	for _, topic := range topics {
 		f.places = append(f.places, &place{topic: topic, position: "0", passed: map[int]bool{}})
 	}
@@ -124,16 +122,8 @@ func (f *follower) connected(ctx context.Context) bool {
 		_ = conn.Close()
 	}
 	f.mu.Unlock()
-	err = f.read(struct {
-		io.Reader
-		io.Writer
-	}{buffered, conn})
+	code := f.read(buffered)
 	_ = conn.Close()
-	var closed wsutil.ClosedError
-	code := 1006
-	if errors.As(err, &closed) {
-		code = int(closed.Code)
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conn = nil
@@ -146,20 +136,29 @@ func (f *follower) connected(ctx context.Context) bool {
 	return true
 }
 
-// read hears what the hub says until the connection ends.
-func (f *follower) read(rw io.ReadWriter) error {
+// read hears what the hub says until the connection ends, and returns the code of that.
+func (f *follower) read(from io.Reader) ws.StatusCode {
 	for {
-		text, err := wsutil.ReadServerText(rw)
+		frame, err := ws.ReadFrame(from) // a hub does not fragment
 		if err != nil {
-			return err
-		}
-		var h heard
-		if err := json.Unmarshal(text, &h); err != nil {
-			f.d.oddity("client %d hears %q", f.number, text)
-			return err
+			return ws.StatusAbnormalClosure
 		}
 		f.mu.Lock()
-		f.hear(&h, text)
+		switch frame.Header.OpCode {
+		case ws.OpText:
+			var h heard
+			if err := json.Unmarshal(frame.Payload, &h); err != nil {
+				f.d.oddity("client %d hears %q", f.number, frame.Payload)
+			}
+			f.hear(&h, frame.Payload)
+		case ws.OpPing:
+			f.write(ws.NewPongFrame(frame.Payload))
+		case ws.OpClose:
+			f.write(ws.NewCloseFrame(nil))
+			f.mu.Unlock()
+			code, _ := ws.ParseCloseFrameData(frame.Payload)
+			return code
+		}
 		f.mu.Unlock()
 	}
 }
@@ -325,11 +324,16 @@ func (f *follower) again(ask func()) {
 	})
 }
 
-// say sends one request, in one write: the reader writes pongs. A write that fails shows in the next read.
+// say sends one request.
 func (f *follower) say(request map[string]any) {
 	b, _ := json.Marshal(request) // plain values can always be written
-	frame, _ := ws.CompileFrame(ws.MaskFrameInPlace(ws.NewTextFrame(b)))
-	_, _ = f.conn.Write(frame)
+	f.write(ws.NewTextFrame(b))
+}
+
+// write writes one frame. If it fails, the next read does.
+func (f *follower) write(frame ws.Frame) {
+	b, _ := ws.CompileFrame(ws.MaskFrameInPlace(frame)) // in memory
+	_, _ = f.conn.Write(b)
 }
 
 func (f *follower) place(topic string) *place {

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"wshub/pubsub/redistest"
 )
 
@@ -102,8 +104,12 @@ type drillCount struct {
 	gaps, told, unsureTwice                     int // losses that clients were told, and events in them
 	lost, repeated, reordered                   int // those that nobody was told of
 	retried, refused                            map[string]int
-	closes                                      map[int]int
+	closes                                      map[ws.StatusCode]int
 	late                                        []time.Duration // from publishing to delivery
+}
+
+func newDrillCount() drillCount {
+	return drillCount{retried: map[string]int{}, refused: map[string]int{}, closes: map[ws.StatusCode]int{}}
 }
 
 // newDrill starts Redis (with redisArgs) for what follows.
@@ -122,7 +128,7 @@ func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 	}
 	d.gate.open = make(chan struct{})
 	d.gate.let()
-	d.count.retried, d.count.refused, d.count.closes = map[string]int{}, map[string]int{}, map[int]int{}
+	d.count = newDrillCount()
 	for i := range s.topics {
 		d.topics = append(d.topics, &drillTopic{name: fmt.Sprintf("drill:%d", i), unsure: map[int]bool{}})
 	}
@@ -167,14 +173,14 @@ func (d *drill) follow() {
 		for j := range s.each {
 			topics = append(topics, (i*s.each+j)%s.topics)
 		}
-		d.join(i, topics)
+		d.join(i, i, topics)
 	}
 	d.await("followed", (*follower).follows)
 }
 
-// join connects one client that follows topics, first to hub number i.
-func (d *drill) join(i int, topics []int) {
-	f := newFollower(d, i, topics)
+// join connects client number i, which follows topics and begins at that hub.
+func (d *drill) join(i, hub int, topics []int) {
+	f := newFollower(d, i, hub, topics)
 	d.clients = append(d.clients, f)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.running.Go(func() { f.run(ctx) })
@@ -301,9 +307,9 @@ func (d *drill) await(what string, fact func(*follower) bool) {
 	})
 }
 
-// settle ends publishing and waits until each client has all that was acknowledged. Then it judges, and
-// prints what happened.
-func (d *drill) settle() {
+// settle ends publishing and waits until each client has all that was acknowledged. Then it judges, prints
+// what happened under that name, and returns it. The count begins anew.
+func (d *drill) settle(name string) drillCount {
 	d.t.Helper()
 	d.quiet()
 	late := time.Now().Add(drillPatience)
@@ -315,7 +321,7 @@ func (d *drill) settle() {
 			d.publishNext(i) // a client was told of a loss, and only the next event shows how much it was
 		}
 	}
-	d.judge()
+	return d.judge(name)
 }
 
 // quiet ends publishing; what was begun is acknowledged.
@@ -350,7 +356,7 @@ func (d *drill) told() []int {
 }
 
 // judge fails the test for what must not be, and prints the line of the drill.
-func (d *drill) judge() {
+func (d *drill) judge(name string) drillCount {
 	d.t.Helper()
 	for _, f := range d.clients {
 		for i, n := range f.missing() {
@@ -360,19 +366,21 @@ func (d *drill) judge() {
 			}
 		}
 	}
-	d.t.Log(d.line())
-	d.mu.Lock()
-	c := d.count
-	d.mu.Unlock()
-	if c.lost+c.repeated+c.reordered > 0 {
-		d.t.Errorf("silently: %d lost, %d repeated, %d reordered", c.lost, c.repeated, c.reordered)
-	}
+	d.t.Logf("%s: %s", name, d.line())
 	for _, text := range d.wrongs() {
 		d.t.Error(text)
 	}
-	if c.acked == 0 || c.deliveries < c.acked {
-		d.t.Errorf("%d events acknowledged and %d delivered: the drill proves nothing", c.acked, c.deliveries)
+	d.mu.Lock()
+	c := d.count
+	d.count, d.wrong, d.began = newDrillCount(), nil, time.Now()
+	d.mu.Unlock()
+	if c.lost+c.repeated+c.reordered > 0 {
+		d.t.Errorf("%s: silently %d lost, %d repeated, %d reordered", name, c.lost, c.repeated, c.reordered)
 	}
+	if c.acked == 0 || c.deliveries+c.told == 0 {
+		d.t.Errorf("%s: %d events acknowledged and %d delivered prove nothing", name, c.acked, c.deliveries)
+	}
+	return c
 }
 
 // line is what happened, in one line.
@@ -386,23 +394,14 @@ func (d *drill) line() string {
 		c.lost, c.repeated, c.reordered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
 }
 
-// nothingTold fails the test if a client was told of a loss: the failure is one that must cost nothing.
-func (d *drill) nothingTold() {
+// costsNothing fails the test if a client was told of a loss, or a publisher that it need not retry.
+func (d *drill) costsNothing(c drillCount) {
 	d.t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := &d.count; c.gaps+c.unrecovered+c.told > 0 {
+	if c.gaps+c.unrecovered+c.told > 0 {
 		d.t.Errorf("%d gaps, %d recovered:false, %d events told lost; want none", c.gaps, c.unrecovered, c.told)
 	}
-}
-
-// nothingRefused fails the test if a publisher was given an error that does not say retry.
-func (d *drill) nothingRefused() {
-	d.t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.count.refused) > 0 {
-		d.t.Errorf("publishers were refused: %v", d.count.refused)
+	if len(c.refused) > 0 {
+		d.t.Errorf("publishers were refused: %v", c.refused)
 	}
 }
 

@@ -23,6 +23,11 @@ func TestDrills(t *testing.T) {
 		{"redis with AOF is killed", []string{"--appendonly", "yes", "--appendfsync", "always"}, redisWithAOFIsKilled},
 		{"redis forgets", nil, redisForgets},
 		{"subscribers are killed", nil, subscribersAreKilled},
+		{"output limit", []string{"--client-output-buffer-limit", "pubsub 64kb 32kb 1"}, subscribersAreTooSlow},
+		{"network", nil, theNetworkFails},
+		{"redis says no", nil, redisSaysNo},
+		{"slow clients", nil, clientsReadSlowly},
+		{"crowd", nil, aCrowdComesBack},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			d := newDrill(t, path, one.redis...)
@@ -47,9 +52,7 @@ func aHubIsKilled(d *drill) {
 	h.signal(syscall.SIGKILL)
 	d.leave(h)
 	d.pass(2 * time.Second)
-	d.settle()
-	d.nothingTold()
-	d.nothingRefused()
+	d.costsNothing(d.settle("a hub is killed"))
 }
 
 // rollingRestart replaces one hub after the other, as a deployment does.
@@ -64,9 +67,7 @@ func rollingRestart(d *drill) {
 			d.t.Errorf("a drained hub exits with %d", code)
 		}
 	}
-	d.settle()
-	d.nothingTold()
-	d.nothingRefused()
+	d.costsNothing(d.settle("rolling restart"))
 }
 
 // redisWithAOFIsKilled: what was acknowledged is on disk. A part of the clients comes back meanwhile.
@@ -84,9 +85,7 @@ func redisWithAOFIsKilled(d *drill) {
 		d.until("events are acknowledged again", drillPatience, func() bool { return d.reading().acked > before+d.scale.topics })
 		d.pass(time.Second)
 	}
-	d.settle()
-	d.nothingTold()
-	d.nothingRefused()
+	d.costsNothing(d.settle("redis with AOF is killed"))
 }
 
 // redisForgets: Redis comes back empty. Half of the clients were away meanwhile and each must be told that it
@@ -105,9 +104,10 @@ func redisForgets(d *drill) {
 	d.gate.let()
 	d.await("followed", (*follower).follows)
 	d.pass(time.Second)
-	d.settle()
-	d.nothingRefused()
-	after := d.reading()
+	after := d.settle("redis forgets")
+	if len(after.refused) > 0 {
+		d.t.Errorf("publishers were refused: %v", after.refused)
+	}
 	if after.recovered > before.recovered {
 		d.t.Errorf("%d times recovered:true of what nobody has", after.recovered-before.recovered)
 	}
@@ -126,7 +126,5 @@ func subscribersAreKilled(d *drill) {
 	for end := time.Now().Add(d.scale.killing); time.Now().Before(end); <-kill.C {
 		d.redis.CLI("client", "kill", "type", "pubsub")
 	}
-	d.settle()
-	d.nothingTold()
-	d.nothingRefused()
+	d.costsNothing(d.settle("subscribers are killed"))
 }

@@ -29,6 +29,7 @@ type Proxy struct {
 	thawed *sync.Cond
 	frozen [2]bool // by Way
 	chunk  int     // most bytes forwarded at once, 0 for any
+	losing int     // pieces from the server yet to be thrown away
 	conns  map[net.Conn]bool
 	closed bool
 }
@@ -76,6 +77,13 @@ func (p *Proxy) Chunk(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.chunk = n
+}
+
+// Lose throws away the next n pieces that the server sends: a reply or an event each, or some of them.
+func (p *Proxy) Lose(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.losing = n
 }
 
 // Reset ends every open connection with an RST, both ways.
@@ -133,6 +141,9 @@ func (p *Proxy) forward(to, from net.Conn, way Way) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
+		if n > 0 && way == ToClient && p.loses() {
+			n = 0
+		}
 		if n > 0 && p.write(to, buf[:n], way) != nil || err != nil {
 			break
 		}
@@ -143,6 +154,17 @@ func (p *Proxy) forward(to, from net.Conn, way Way) {
 		_ = c.Close()
 		delete(p.conns, c)
 	}
+}
+
+// loses tells whether the next piece from the server is to be thrown away.
+func (p *Proxy) loses() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.losing == 0 {
+		return false
+	}
+	p.losing--
+	return true
 }
 
 // write waits for a thaw, then writes data in chunks.
