@@ -319,3 +319,41 @@ func TestRecentEventsAreBoundedInBytesTheOldestOfAllGoFirst(t *testing.T) {
 		t.Errorf("%d bytes of %d", r.bytes, r.limit)
 	}
 }
+
+func TestWhatWasReadIsKeptWithTheRecentEventsIfNothingIsMissingBetween(t *testing.T) {
+	events := make([]*Event, 7) // 1 to 6 are a log
+	for i := range events {
+		events[i] = &Event{Position: Position{1, ID{uint64(i), 1}}}
+		if i > 1 {
+			events[i].Before = events[i-1].Position.ID
+		}
+	}
+	hole := slices.Concat(events[1:3], events[4:6])
+	for _, c := range []struct {
+		name              string
+		room              int
+		last              int
+		recent, read, now []*Event
+	}{
+		{"up to the recent ones", 6, 6, events[5:], events[1:5], events[1:]},
+		{"and on", 6, 6, events[5:], events[1:], events[1:]},
+		{"not up to them", 6, 6, events[5:], events[1:4], events[5:]},
+		{"no recent ones", 6, 6, nil, events[4:], events[4:]},
+		{"further than the followers are", 6, 4, nil, events[1:], events[1:5]},
+		{"behind a hole", 6, 6, events[6:], hole, events[4:]},
+		{"nothing", 6, 6, events[5:], nil, events[5:]},
+		{"all there", 6, 6, events[1:], events[1:4], events[1:]},
+		{"no room for all", 4, 6, events[5:], events[1:5], events[3:]},
+		{"no room", 2, 6, events[5:], events[1:5], events[5:]},
+		{"another epoch", 6, 6, nil, []*Event{{Position: Position{2, ID{6, 1}}}}, nil},
+	} {
+		r, chain := recents{limit: c.room * eventOverhead}, &chain{last: events[c.last].Position}
+		for _, ev := range c.recent {
+			r.push(chain, ev)
+		}
+		r.recall(chain, c.read)
+		if !slices.Equal(chain.recent, c.now) || r.bytes != len(c.now)*eventOverhead || len(r.order) != len(c.now) {
+			t.Errorf("%s: %d events, %d bytes, %d in order; want %d events", c.name, len(chain.recent), r.bytes, len(r.order), len(c.now))
+		}
+	}
+}

@@ -430,6 +430,12 @@ func TestManyReplaysAreReadFromRedisOnce(t *testing.T) {
 	if n > clients/2 {
 		t.Error("the readings are not shared")
 	}
+	for since := 2; since < 6; since++ {
+		wantReplay(t, "read before", replay(t, r, "h:a", at[since], 10), at[6], true, since+1, 6)
+	}
+	if again := r.Stats().ReplaysFromRedis; again != n {
+		t.Errorf("%d readings of what was read before", again-n)
+	}
 }
 
 // TestAReplayIsNeverOlderThanWhatWasDelivered joins a reading that began before the last event was

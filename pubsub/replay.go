@@ -9,7 +9,8 @@ import (
 )
 
 // Replay implements Broker: from the recent events in memory if the topic is followed here and they
-// reach back that far, else from Redis, where callers who want the same share one reading.
+// reach back that far, else from Redis, where callers who want the same share one reading. What was read is
+// kept with the recent events.
 func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit int) (Replay, error) {
 	if _, keeps := r.cfg.History.For(topic); !keeps {
 		return Replay{}, nil
@@ -38,6 +39,7 @@ func (r *Redis) replayStored(ctx context.Context, topic string, since Position, 
 		if x.err != nil {
 			return Replay{}, x.err
 		}
+		r.recall(topic, x.events)
 		return x.replay(since, limit), nil
 	})
 	select {
@@ -48,6 +50,15 @@ func (r *Redis) replayStored(ctx context.Context, topic string, since Position, 
 			return Replay{}, fmt.Errorf("replay %q: %w: %s", topic, readError(err), err)
 		}
 		return landed.Val.(Replay), nil
+	}
+}
+
+// recall keeps events of topic, read from its log, for those who ask next, if the topic is followed here.
+func (r *Redis) recall(topic string, events []*Event) {
+	r.delivery.mu.Lock()
+	defer r.delivery.mu.Unlock()
+	if _, c, _ := r.follows.followers(topicPrefix + topic); c != nil {
+		r.delivery.recent.recall(c, events)
 	}
 }
 
