@@ -19,7 +19,11 @@ func keeping(t testing.TB, cfg Config, ecfg engine.Config) *node {
 // heard is what a server's message says, as far as these tests look.
 type heard struct {
 	Type      string
+	Code      Code
+	Session   string
+	Token     string
 	Topic     string
+	Topics    map[string]heardTopic
 	Position  string
 	Recovered *bool
 	Data      json.RawMessage
@@ -28,6 +32,13 @@ type heard struct {
 		Position string
 		Data     json.RawMessage
 	}
+}
+
+// heardTopic is what resumed says of one topic.
+type heardTopic struct {
+	Recovered *bool
+	Position  string
+	Error     Code
 }
 
 func (c *client) hear() heard {

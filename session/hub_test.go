@@ -29,6 +29,12 @@ func start(t testing.TB, cfg Config, ecfg engine.Config, broker Broker) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, hub, ecfg)
+}
+
+// run runs hub on a server of its own.
+func run(t testing.TB, hub *Hub, ecfg engine.Config) *node {
+	t.Helper()
 	ecfg.Addr = "127.0.0.1:0"
 	server, err := engine.New(ecfg, hub)
 	if err != nil {
@@ -56,8 +62,8 @@ func start(t testing.TB, cfg Config, ecfg engine.Config, broker Broker) *node {
 			t.Errorf("left behind: %+v", st)
 		}
 	})
-	n := &node{t: t, hub: hub, server: server, broker: broker}
-	n.eventually("the broker is ready", func() bool { return broker.Ready() == nil })
+	n := &node{t: t, hub: hub, server: server, broker: hub.broker}
+	n.eventually("the broker is ready", func() bool { return n.broker.Ready() == nil })
 	return n
 }
 

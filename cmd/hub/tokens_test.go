@@ -204,8 +204,9 @@ func TestWhoHasNoValidTokenIsTold(t *testing.T) {
 
 func TestATokenExpiresAndAuthRenewsIt(t *testing.T) {
 	h := startClosed(t, "--jwt-skew=0s", "--auth-grace=500ms")
-	if code := h.v1(h.issued(time.Now().Add(-time.Hour - time.Second))).wantEnd(); code != 4002 {
-		t.Errorf("with an expired token: closed with %d", code)
+	late := h.v1(h.issued(time.Now().Add(-time.Hour - time.Second)))
+	if code := late.wantEnd(); code != 4002 || len(late.seen) > 0 {
+		t.Errorf("with an expired token: closed with %d, told %q", code, late.seen)
 	}
 	short := h.mint("--sub=42", "--ttl=2s", "--subscribe=news,old")
 	renewed, ended, plain := h.v1(short), h.v1(short), dial(t, "plain", h.public+"?topic=news&token="+short, "")
