@@ -1,0 +1,132 @@
+package bench
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
+	t.Parallel()
+	for line, check := range map[string]func(*testing.T, *Run){
+		"idle --steps=10,20,40 --rest=100ms --watch=300ms": func(t *testing.T, r *Run) {
+			if len(r.Idle.Steps) != 3 || r.Idle.Steps[2].Connections != 40 || r.Idle.Steps[2].RSS == 0 || r.Idle.Watched == 0 {
+				t.Errorf("%+v", r.Idle)
+			}
+		},
+		"idle --users --private --steps=10 --rest=0s --watch=0s": func(t *testing.T, r *Run) {
+			if len(r.Idle.Steps) != 1 {
+				t.Errorf("%+v", r.Idle)
+			}
+		},
+		"connect --clients=50": func(t *testing.T, r *Run) {
+			if r.Connect.Ready != 50 || r.Connect.Handshake.Count != 50 || r.Connect.Rate <= 0 {
+				t.Errorf("%+v", r.Connect)
+			}
+		},
+		"connect --clients=50 --shards=2 --connect-rate=200": func(t *testing.T, r *Run) {
+			if r.Connect.Ready != 50 || r.Connect.Handshake.Count != 50 || r.Connect.Rate > 300 {
+				t.Errorf("%+v", r.Connect)
+			}
+		},
+		"rooms --topics=10 --followers=3 --rate=200 --duration=1s": func(t *testing.T, r *Run) {
+			if r.Counts.Delivered != 600 || r.Load.Wanted != 600 {
+				t.Errorf("%+v, %+v", r.Counts, r.Load)
+			}
+		},
+		"unicast --clients=20 --rate=200 --duration=1s": func(t *testing.T, r *Run) {
+			if r.Counts.Delivered != 200 {
+				t.Errorf("%+v", r.Counts)
+			}
+		},
+		"inbound --clients=20 --rate=200 --duration=1s": func(t *testing.T, r *Run) {
+			if r.Counts.Sent < 200 || r.Counts.Delivered != r.Counts.Sent {
+				t.Errorf("%+v", r.Counts)
+			}
+		},
+		"inbound --clients=20 --rate=200 --duration=1s --protocol=hub.v1": func(t *testing.T, r *Run) {
+			if r.Counts.Delivered != r.Counts.Sent || r.Counts.Acked != r.Counts.Sent {
+				t.Errorf("%+v", r.Counts)
+			}
+		},
+		"fanout --publish=ws --shards=2 --clients=20 --rate=100 --duration=1s": func(t *testing.T, r *Run) {
+			if r.Counts.Sent < 100 || r.Counts.Delivered != 20*r.Counts.Sent || r.Load.Latency.Count < 2000 {
+				t.Errorf("%+v", r.Counts)
+			}
+		},
+		"churn --clients=40 --churn=50 --rate=50 --duration=2s": func(t *testing.T, r *Run) {
+			if r.Churn.Handshake.Count < 80 || r.Counts.Left < 80 || r.Counts.Closed != 0 {
+				t.Errorf("%+v, %+v", r.Churn, r.Counts)
+			}
+		},
+		"storm --clients=40 --rate=100 --duration=3s --window=300ms": func(t *testing.T, r *Run) {
+			if r.Storm.Away != 20 || r.Storm.Back == 0 || r.Storm.CaughtUp < r.Storm.Back || r.Counts.Missed == 0 {
+				t.Errorf("%+v, %+v", r.Storm, r.Counts)
+			}
+		},
+		"storm --protocol=hub.v1 --clients=40 --rate=100 --duration=3s --window=300ms": func(t *testing.T, r *Run) {
+			if r.Storm.Away != 20 || r.Counts.Missed != 0 || r.Counts.Gaps != 0 || r.Counts.Delivered != 40*300 {
+				t.Errorf("%+v, %+v", r.Storm, r.Counts)
+			}
+		},
+		"max --clients=5 --from=20 --to=40 --trial=500ms --p99=5s": func(t *testing.T, r *Run) {
+			if len(r.Max.Trials) != 2 || r.Max.Best == nil || r.Max.Best.Rate != 40 {
+				t.Errorf("%+v", r.Max)
+			}
+		},
+		"soak --clients=5 --rate=50 --duration=2s --interval=100ms": func(t *testing.T, r *Run) {
+			if r.Drift == nil || r.Drift.P99First <= 0 || r.Drift.P99Last <= 0 || len(r.Series) < 15 {
+				t.Errorf("%+v, %d points", r.Drift, len(r.Series))
+			}
+		},
+	} {
+		t.Run(line, func(t *testing.T) {
+			t.Parallel()
+			s := newFaulty(t, faults{})
+			args := append([]string{"run"}, strings.Fields(line)...)
+			for _, flag := range s.flags() {
+				if _, has := scenarioFlags[args[1]]; has || !publishingFlag(flag) {
+					if args[1] == "idle" || args[1] == "connect" || args[1] == "max" {
+						flag = strings.Replace(flag, "--warmup", "--settle", 1)
+					}
+					if !strings.Contains(line, strings.SplitN(flag, "=", 2)[0]+"=") {
+						args = append(args, flag)
+					}
+				}
+			}
+			o := hubbench(t, t.Context(), args...)
+			if o.status != exitOK {
+				t.Errorf("status %d", o.status)
+			}
+			check(t, o.run(t))
+		})
+	}
+}
+
+// scenarioFlags are the scenarios that take the flags of publishing.
+var scenarioFlags = map[string]bool{"fanout": true, "rooms": true, "unicast": true, "churn": true, "storm": true, "max": true, "soak": true}
+
+func publishingFlag(flag string) bool {
+	return strings.HasPrefix(flag, "--control") || strings.HasPrefix(flag, "--publish")
+}
+
+// A server that keeps no history says so, and then what was sent meanwhile is missed and not lost.
+func TestAGapThatTheServerTellsIsNoLoss(t *testing.T) {
+	t.Parallel()
+	s := newFaulty(t, faults{forgetful: true})
+	args := append([]string{"run", "storm", "--protocol=hub.v1", "--clients=10", "--rate=100", "--duration=3s", "--window=300ms"}, s.flags()...)
+	o := hubbench(t, t.Context(), args...)
+	if c := o.run(t).Counts; o.status != exitOK || c.Gaps != 5 || c.Missed == 0 || c.Lost != 0 {
+		t.Errorf("status %d, %+v", o.status, c)
+	}
+}
+
+// Clients see the drop even though they were away: the server promised that all would follow.
+func TestALossInWhatWasPromisedIsALoss(t *testing.T) {
+	t.Parallel()
+	s := newFaulty(t, faults{dropEvery: 100})
+	args := append([]string{"run", "storm", "--protocol=hub.v1", "--clients=10", "--rate=100", "--duration=3s", "--window=300ms"}, s.flags()...)
+	o := hubbench(t, t.Context(), args...)
+	if c := o.run(t).Counts; o.status != exitFound || c.Lost == 0 || c.Missed != 0 {
+		t.Errorf("status %d, %+v", o.status, c)
+	}
+}
