@@ -63,13 +63,15 @@ func (a *app) run(ctx context.Context) (int, error) {
 	if parsed == nil {
 		return status, err
 	}
-	if s, ok := parsed.Target().(scenario); ok {
-		return a.measure(ctx, []scenario{s})
+	if c, ok := parsed.Target().(command); ok {
+		return c.run(ctx, a)
 	}
-	command := parsed.Target().(interface {
-		run(context.Context, *app) (int, error)
-	})
-	return command.run(ctx, a)
+	return a.measure(ctx, []scenario{parsed.Target().(scenario)})
+}
+
+// command is what is no scenario.
+type command interface {
+	run(context.Context, *app) (int, error)
 }
 
 // selected is the command that a command line names.

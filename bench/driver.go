@@ -40,7 +40,8 @@ func newDriver(p publisher, topology fleet.Topology, clients int, run string, si
 	}
 }
 
-// drive publishes rate events a second from start on, until the schedule passes end or ctx ends.
+// drive publishes rate events a second from start on: all that are due before end, be it later than that,
+// unless ctx ends. A batch that is on its way then is waited for.
 func (d *driver) drive(ctx context.Context, rate float64, start, end int64) error {
 	pace := fleet.NewPace(start, rate)
 	seqs := make([]uint64, d.topics)
@@ -87,7 +88,7 @@ func (d *driver) drive(ctx context.Context, rate float64, start, end int64) erro
 // hand publishes a batch. A patient driver waits for a server that is away and sends the rest again.
 func (d *driver) hand(ctx context.Context, batch []outgoing) error {
 	for {
-		err := d.publisher.publish(ctx, batch)
+		err := d.publisher.publish(context.WithoutCancel(ctx), batch)
 		if err == nil || ctx.Err() != nil || !d.patient || !away(err) {
 			return err
 		}

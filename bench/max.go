@@ -113,12 +113,22 @@ func (s *maxScenario) whyNot(one *Run, err error) string {
 		return fmt.Sprintf("%d connections closed: %s", one.Counts.Closed, reasons(one.Counts))
 	case one.Counts.Lost > 0:
 		return fmt.Sprintf("%d deliveries lost", one.Counts.Lost)
-	case l.Delivered < keepUp*l.Wanted:
+	case !l.kept():
 		return fmt.Sprintf("%.0f%% of the rate delivered", 100*l.Delivered/l.Wanted)
 	case l.Latency.P99 > bound:
 		return fmt.Sprintf("p99 over %s ms", short(bound))
 	}
 	return ""
+}
+
+// kept reports whether the offered rate was kept up with. Two events are given for the edges of the
+// measured time, which matter where they are few.
+func (l *LoadPart) kept() bool {
+	edges := 2.0
+	if l.Offered > 0 {
+		edges *= l.Wanted / l.Offered
+	}
+	return l.Delivered*l.Seconds+edges >= keepUp*l.Wanted*l.Seconds
 }
 
 // mergeTrial adds to the whole run what one trial found. What a server does under too much load, closing

@@ -68,8 +68,8 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 				t.Errorf("%+v, %+v", r.Storm, r.Counts)
 			}
 		},
-		"max --clients=5 --from=20 --to=40 --trial=500ms --p99=5s": func(t *testing.T, r *Run) {
-			if len(r.Max.Trials) != 2 || r.Max.Best == nil || r.Max.Best.Rate != 40 {
+		"max --clients=5 --from=100 --to=200 --trial=1s --p99=5s": func(t *testing.T, r *Run) {
+			if len(r.Max.Trials) != 2 || r.Max.Best == nil || r.Max.Best.Rate != 200 {
 				t.Errorf("%+v", r.Max)
 			}
 		},

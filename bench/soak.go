@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -26,10 +27,9 @@ func (s *soakScenario) measure(ctx context.Context, run *Run, p progress) error 
 	return err
 }
 
-// driftOf compares the first and the last quarter of a series, without its very beginning: a tenth, in
-// which clients come in.
+// driftOf compares the first and the last quarter of the time in which events came.
 func driftOf(series []Point) Drift {
-	series = series[len(series)/10:]
+	series = slices.DeleteFunc(slices.Clone(series), func(p Point) bool { return p.Latency.Count == 0 })
 	quarter := len(series) / 4
 	if quarter == 0 {
 		return Drift{}

@@ -232,7 +232,7 @@ func (t *trial) watch(ctx context.Context, d time.Duration, done func(fleet.Coun
 		}
 		select {
 		case <-ctx.Done():
-			return errInterrupted
+			return errors.Join(errInterrupted, t.sample(context.WithoutCancel(ctx)))
 		case <-poll.C:
 		}
 		if now := time.Now(); !now.Before(next) {
@@ -359,13 +359,32 @@ func (t *trial) drive(ctx context.Context, driver *driver, warmup time.Duration,
 	group, gctx := errgroup.WithContext(ctx)
 	dctx, stop := context.WithCancel(gctx)
 	defer stop()
-	group.Go(func() error { return driver.drive(dctx, rate, start, end) })
+	done := make(chan struct{})
+	group.Go(func() error {
+		defer close(done)
+		return driver.drive(dctx, rate, start, end)
+	})
 	err := t.measure(gctx, warmup, rate, d, from, part, meanwhile)
+	if err == nil { // what is due but not sent is late, not left out
+		err = t.await(gctx, done)
+	}
 	stop()
 	if failed := group.Wait(); failed != nil {
 		return failed // it is why the measuring ended
 	}
 	return err
+}
+
+// await waits for a driver that has fallen behind, within reason.
+func (t *trial) await(ctx context.Context, done <-chan struct{}) error {
+	return t.watch(ctx, drainMax, func(fleet.Counts) bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // measure samples while something publishes: warmup first, which is not timed, then d.
