@@ -45,6 +45,7 @@ type faults struct {
 type faultyConn struct {
 	nth       int
 	v1        bool
+	user      string
 	topics    map[string]bool
 	queue     chan delivery
 	delivered int
@@ -98,7 +99,7 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	c := &faultyConn{nth: nth, v1: offered != "", topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
+	c := &faultyConn{nth: nth, v1: offered != "", user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
 	if !c.v1 {
 		topic := r.URL.Query().Get("topic")
 		if user := r.URL.Query().Get("user"); topic == "" && user != "" {
@@ -198,6 +199,10 @@ func (s *faulty) subscribe(c *faultyConn, id int, topic, since string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.topics[topic] = true
+	if c.user != "" && topic != "user:"+c.user {
+		c.topics["user:"+c.user] = true
+		defer c.say(fmt.Sprintf(`{"type":"subscribed","topic":"user:%s","position":"e:0"}`, c.user))
+	}
 	head := len(s.history[topic])
 	from, err := strconv.Atoi(strings.TrimPrefix(since, "e:"))
 	recovered := err == nil && !s.forgetful

@@ -18,6 +18,11 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 				t.Errorf("%+v", r.Idle)
 			}
 		},
+		"idle --protocol=hub.v1 --users --steps=10 --rest=0s --watch=0s": func(t *testing.T, r *Run) {
+			if len(r.Idle.Steps) != 1 || r.Idle.Steps[0].Connections != 10 {
+				t.Errorf("%+v", r.Idle)
+			}
+		},
 		"connect --clients=50": func(t *testing.T, r *Run) {
 			if r.Connect.Ready != 50 || r.Connect.Handshake.Count != 50 || r.Connect.Rate <= 0 {
 				t.Errorf("%+v", r.Connect)

@@ -24,7 +24,7 @@ type serverProcess struct {
 
 const (
 	startLimit = 60 * time.Second // a command may compile first
-	stopLimit  = 15 * time.Second
+	stopLimit  = 90 * time.Second // a hub that drains takes its time
 )
 
 // startServer runs command and returns when somebody listens on addr.

@@ -46,45 +46,53 @@ func headline(r *Result) string {
 }
 
 func writeRun(w io.Writer, run *Run, i int, several bool) error {
-	var b strings.Builder
-	mark := ""
+	mark := "  "
 	if several {
-		mark = fmt.Sprintf("run %d: ", i+1)
+		mark = fmt.Sprintf("  run %d: ", i+1)
 	}
-	say := func(format string, args ...any) { fmt.Fprintf(&b, "  "+mark+format+"\n", args...) }
+	lines := run.remarks()
+	if run.Error != "" {
+		lines = append(lines, "ended early: "+run.Error)
+	}
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(w, mark+line); err != nil {
+			return err
+		}
+	}
+	return writeParts(w, run)
+}
+
+// remarks says in words what was found, and what one should know before believing the figures.
+func (r *Run) remarks() []string {
+	var out []string
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	var found []string
 	for _, name := range findings {
-		if n := run.finding(name); n > 0 {
+		if n := r.finding(name); n > 0 {
 			found = append(found, fmt.Sprintf("%d %s", n, name))
 		}
 	}
 	if len(found) > 0 {
 		say("found: %s", strings.Join(found, ", "))
-		if why := reasons(run.Counts); why != "" {
+		if why := reasons(r.Counts); why != "" {
 			say("why: %s", why)
 		}
-	} else if run.Counts.Delivered > 0 {
-		say("every one of %d deliveries came once, in order and whole", run.Counts.Delivered)
+	} else if r.Counts.Delivered > 0 {
+		say("every one of %d deliveries came once, in order and whole", r.Counts.Delivered)
 	}
-	if run.Counts.Gaps > 0 {
-		say("%d gaps told by the server", run.Counts.Gaps)
+	if r.Counts.Gaps > 0 {
+		say("%d times the server told of a gap", r.Counts.Gaps)
 	}
-	for _, example := range run.Counts.Examples {
+	for _, example := range r.Counts.Examples {
 		say("  %s", example)
 	}
-	if run.Client.Limit != "" {
-		say("note: %s", run.Client.Limit)
+	if r.Client.Limit != "" {
+		say("note: %s", r.Client.Limit)
 	}
-	for _, note := range run.Notes {
+	for _, note := range r.Notes {
 		say("note: %s", note)
 	}
-	if run.Error != "" {
-		say("ended early: %s", run.Error)
-	}
-	if _, err := io.WriteString(w, b.String()); err != nil {
-		return err
-	}
-	return writeParts(w, run)
+	return out
 }
 
 // writeParts writes the tables that some scenarios have of their own.

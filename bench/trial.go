@@ -341,7 +341,6 @@ func (t *trial) load(ctx context.Context, l *Load, rate float64, d time.Duration
 	driver := newDriver(p, t.topology, t.clients, t.id, l.Size)
 	t.sentBy = func() uint64 { _, n := driver.sentSoFar(); return n }
 	err = t.drive(ctx, driver, l.Warmup, rate, d, part, nil)
-	part.Lag = ms(driver.lagSoFar(99))
 	t.sentBy = nil
 	sent, _ := driver.sentSoFar()
 	if err == nil {
@@ -369,6 +368,7 @@ func (t *trial) drive(ctx context.Context, driver *driver, warmup time.Duration,
 		err = t.await(gctx, done)
 	}
 	stop()
+	part.Lag = ms(driver.lagSoFar(99))
 	if failed := group.Wait(); failed != nil {
 		return failed // it is why the measuring ended
 	}

@@ -32,21 +32,22 @@ func Goroutines(ctx context.Context, cfg Config) error {
 	c := &crowd{cfg: cfg, redis: redis.NewClient(cfg.Redis), topics: map[string]map[*member]struct{}{}}
 	defer func() { _ = c.redis.Close() }() // everything was answered, or nobody waits for it
 	subscription := c.redis.PSubscribe(ctx, topicChannel+"*")
-	defer func() { _ = subscription.Close() }() // as above
 	if err := subscription.Subscribe(ctx, cfg.Broadcast, userChannel); err != nil {
-		return err
+		return errors.Join(err, subscription.Close())
 	}
 	server := &http.Server{Handler: http.HandlerFunc(c.serve), ReadHeaderTimeout: 10 * time.Second}
 	listener, err := net.Listen("tcp", cfg.Addr.String())
 	if err != nil {
-		return err
+		return errors.Join(err, subscription.Close())
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	server.BaseContext = func(net.Listener) context.Context { return ctx }
 	group.Go(func() error {
 		for {
 			received, err := subscription.ReceiveMessage(ctx)
-			if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			} else if err != nil {
 				return err
 			}
 			topic, event := cfg.addressed(received.Channel, received.Payload)
@@ -55,7 +56,7 @@ func Goroutines(ctx context.Context, cfg Config) error {
 	})
 	group.Go(func() error {
 		<-ctx.Done()
-		return server.Close()
+		return errors.Join(server.Close(), subscription.Close()) // a blocked receive ends with its connection
 	})
 	group.Go(func() error {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

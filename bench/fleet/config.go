@@ -120,18 +120,19 @@ func (t *target) pathOf(topology Topology, client int) string {
 	return t.path + "?" + query
 }
 
-// subscriptions returns the topics that a client has to ask for after the handshake, its measured one
-// first.
-func (t *target) subscriptions(topology Topology, client int) []string {
-	var topics []string
-	if topology.Topic != "" {
-		topics = append(topics, topology.Name(topology.Of(client)))
+// subscription returns what a client has to send after the handshake to follow its measured topic, and how
+// many subscriptions are then confirmed: a user's own topic is followed unasked.
+func (t *target) subscription(topology Topology, client int, since *string) (text []byte, confirmed uint8) {
+	position := ""
+	if since != nil {
+		position = *since
 	}
-	if topology.Users {
-		topics = append(topics, ownTopic(client))
+	text = t.protocol.Subscribe(nil, 1, topology.Name(topology.Of(client)), position)
+	switch {
+	case len(text) == 0:
+		return nil, 0
+	case topology.Topic != "" && topology.Users:
+		return text, 2
 	}
-	if len(topics) > 0 && len(t.protocol.Subscribe(nil, 1, topics[0], "")) == 0 {
-		return nil
-	}
-	return topics
+	return text, 1
 }

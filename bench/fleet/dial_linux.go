@@ -135,19 +135,12 @@ func (l *loop) answered(c *client, data []byte) int {
 	l.counts.Open++
 	l.counts.Opened++
 	l.handshake.Record(probe.Now() - c.began)
-	topics := l.target.subscriptions(l.cfg.Topology, int(c.number))
-	c.awaited = uint8(len(topics))
-	if len(topics) == 0 {
+	var text []byte
+	if text, c.awaited = l.target.subscription(l.cfg.Topology, int(c.number), c.position); c.awaited == 0 {
 		l.nowReady(c)
 		return n
 	}
-	for i, topic := range topics {
-		since := ""
-		if i == 0 && c.position != nil {
-			since = *c.position
-		}
-		l.sendText(c, l.protocol.Subscribe(nil, i+1, topic, since))
-	}
+	l.sendText(c, text)
 	return n
 }
 
