@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"image/color"
+	"strings"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -64,7 +65,7 @@ func charts(r *Run) ([]chart, error) {
 		if !somewhere(r.Series, c.lines) {
 			continue
 		}
-		svg, err := draw(r.Series, c.unit, c.lines)
+		svg, err := draw(r.Series, c.lines)
 		if err != nil {
 			return nil, fmt.Errorf("chart %q: %w", c.title, err)
 		}
@@ -80,6 +81,19 @@ func charts(r *Run) ([]chart, error) {
 	return all, nil
 }
 
+// ticks are the usual ones with short labels.
+type ticks struct{}
+
+func (ticks) Ticks(low, high float64) []plot.Tick {
+	all := plot.DefaultTicks{}.Ticks(low, high)
+	for i := range all {
+		if all[i].Label != "" {
+			all[i].Label = strings.Replace(strings.TrimSuffix(strings.TrimSuffix(si(all[i].Value), "0"), ".0"), ".0k", "k", 1)
+		}
+	}
+	return all
+}
+
 func somewhere(series []Point, lines []line) bool {
 	for _, p := range series {
 		for _, l := range lines {
@@ -91,10 +105,11 @@ func somewhere(series []Point, lines []line) bool {
 	return false
 }
 
-func draw(series []Point, unit string, lines []line) (template.HTML, error) {
+func draw(series []Point, lines []line) (template.HTML, error) {
 	p := plot.New()
-	p.X.Label.Text, p.Y.Label.Text = "seconds", unit
-	p.Y.Min = 0
+	p.X.Label.Text = "seconds"
+	p.X.Tick.Marker, p.Y.Tick.Marker = ticks{}, ticks{}
+	p.X.Padding, p.Y.Padding = 0, 0
 	grid := plotter.NewGrid()
 	grid.Vertical.Color, grid.Horizontal.Color = color.Gray{0xe6}, color.Gray{0xe6}
 	p.Add(grid)
@@ -110,7 +125,7 @@ func draw(series []Point, unit string, lines []line) (template.HTML, error) {
 		drawn.Color, drawn.Width = palette[i], vg.Points(1.4)
 		p.Add(drawn)
 	}
-	p.Y.Min = 0
+	p.Y.Min, p.Y.Max = 0, p.Y.Max*1.05
 	canvas, err := p.WriterTo(6.4*vg.Inch, 2.4*vg.Inch, "svg")
 	if err != nil {
 		return "", err

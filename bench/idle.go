@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"wshub/bench/fleet"
@@ -77,16 +78,29 @@ func (t *trial) weighStep() error {
 		return err
 	}
 	idle := t.run.Idle
-	idle.Steps = append(idle.Steps, Step{Connections: t.run.Counts.Open, RSS: rss, PSS: pss, Kernel: kernel()})
-	var n, rssLine, pssLine, slabLine []float64
+	idle.Steps = append(idle.Steps, Step{Connections: t.run.Counts.Open, RSS: rss, PSS: pss, Kernel: kernel(), Client: t.ownRSS()})
+	var n, rssLine, pssLine, slabLine, clientLine []float64
 	for _, s := range idle.Steps {
 		n = append(n, float64(s.Connections))
 		rssLine = append(rssLine, float64(s.RSS))
 		pssLine = append(pssLine, float64(s.PSS))
 		slabLine = append(slabLine, float64(s.Kernel.Slab))
+		clientLine = append(clientLine, float64(s.Client))
 	}
+	idle.Client = slope(n, clientLine)
 	idle.RSSSlope, idle.PSSSlope, idle.SlabSlope = slope(n, rssLine), slope(n, pssLine), slope(n, slabLine)
 	return nil
+}
+
+// ownRSS is the memory of hubbench with its shards.
+func (t *trial) ownRSS() int64 {
+	var sum int64
+	for _, pid := range append([]int{os.Getpid()}, t.shards...) {
+		if u, err := use(pid); err == nil {
+			sum += u.RSS
+		}
+	}
+	return sum
 }
 
 // watchIdle measures what heartbeats cost.

@@ -53,6 +53,7 @@ func (r *Run) figures() []figure {
 		add("RSS per connection", "B", "less", i.RSSSlope)
 		add("PSS per connection", "B", "less", i.PSSSlope)
 		add("kernel slab per connection", "B", "", i.SlabSlope)
+		add("client RSS per connection", "B", "", i.Client)
 		if i.Watched > 0 {
 			add("idle CPU", "% of a core", "less", 100*i.CPU)
 			add("pings", "1/s", "", i.Pings)

@@ -131,15 +131,17 @@ type Idle struct {
 	Steps     []Step  `json:"steps"`
 	RSSSlope  float64 `json:"rss_per_connection"` // bytes
 	PSSSlope  float64 `json:"pss_per_connection"`
-	SlabSlope float64 `json:"slab_per_connection"` // of both ends where both are on this machine
-	CPU       float64 `json:"cpu"`                 // share of a core over Watched
-	Pings     float64 `json:"pings"`               // a second
-	Watched   float64 `json:"watched"`             // seconds
+	SlabSlope float64 `json:"slab_per_connection"`   // of both ends where both are on this machine
+	Client    float64 `json:"client_per_connection"` // RSS of hubbench
+	CPU       float64 `json:"cpu"`                   // share of a core over Watched
+	Pings     float64 `json:"pings"`                 // a second
+	Watched   float64 `json:"watched"`               // seconds
 }
 
 // Step is one weighing.
 type Step struct {
 	Connections int64     `json:"connections"`
+	Client      int64     `json:"client"` // RSS of hubbench
 	RSS         int64     `json:"rss"`
 	PSS         int64     `json:"pss"`
 	Kernel      kernelUse `json:"kernel"`

@@ -193,8 +193,14 @@ func (f *floor) readPeer(p *peer) {
 }
 
 func (f *floor) upgrade(p *peer, request string) {
-	_, key, _ := strings.Cut(request, "Sec-WebSocket-Key: ")
-	key, _, _ = strings.Cut(key, "\r\n")
+	const name = "sec-websocket-key:"
+	at := strings.Index(strings.ToLower(request), name)
+	if at < 0 {
+		f.drop(p)
+		return
+	}
+	key, _, _ := strings.Cut(request[at+len(name):], "\r\n")
+	key = strings.TrimSpace(key)
 	_, uri, _ := strings.Cut(request, " ")
 	uri, _, _ = strings.Cut(uri, " ")
 	_, query, _ := strings.Cut(uri, "?")
@@ -318,10 +324,12 @@ func redisLine(b []byte, at int) ([]byte, int) {
 	return b[at : at+i], at + i + 2
 }
 
+// number reads what follows the first byte of a line; 0 for what Redis never sends.
 func number(line []byte) int {
+	const most = 512 << 20 // the longest string of Redis
 	n := 0
 	for _, c := range line[1:] {
-		if c < '0' || c > '9' {
+		if c < '0' || c > '9' || n > most {
 			return 0
 		}
 		n = n*10 + int(c-'0')

@@ -1,5 +1,7 @@
 package fleet
 
+import "math"
+
 // Pace is a schedule of evenly spaced moments: it says when things should happen and is indifferent to
 // when they did.
 type Pace struct {
@@ -13,7 +15,7 @@ func NewPace(start int64, rate float64) Pace { return Pace{start: start, rate: r
 
 // Next returns the earliest moment that Take has not returned.
 func (p *Pace) Next() int64 {
-	return p.start + int64(float64(p.n)/p.rate*1e9)
+	return p.start + int64(math.Round(float64(p.n)/p.rate*1e9))
 }
 
 // Take returns the earliest moment and moves on, if it has come by now.

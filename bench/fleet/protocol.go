@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -89,9 +90,11 @@ func (plain) Parse(text []byte) (Message, error) {
 	if !json.Valid(text) {
 		return Message{}, errNotJSON
 	}
-	var failure struct{ Type, Code string }
-	if json.Unmarshal(text, &failure) == nil && failure.Type == "error" {
-		return Message{Kind: Failure, Code: failure.Code}, nil
+	if bytes.Contains(text, []byte(`"error"`)) { // seldom: so most are read once only
+		var failure struct{ Type, Code string }
+		if json.Unmarshal(text, &failure) == nil && failure.Type == "error" {
+			return Message{Kind: Failure, Code: failure.Code}, nil
+		}
 	}
 	return Message{Kind: Event, Data: text}, nil
 }
