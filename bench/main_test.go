@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 		os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	flag.Parse()
-	_ = flag.Set("test.parallel", "8") // these tests mostly wait
+	_ = flag.Set("test.parallel", "4") // these tests mostly wait
 	goleak.VerifyTestMain(m)
 }
 

