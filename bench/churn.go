@@ -11,7 +11,7 @@ import (
 // churnScenario: half of the clients come and go, the other half must not notice.
 type churnScenario struct {
 	Common  `embed:"" json:"common"`
-	Load    `embed:"" set:"rate=20" set:"duration=20s" json:"load"`
+	Load    `kong:"embed,set='rate=20',set='duration=20s'" json:"load"`
 	Clients int     `help:"Clients; the second half of them stays." default:"2000" json:"clients"`
 	Churn   float64 `help:"Clients a second that leave and come back." default:"200" json:"churn"`
 }

@@ -5,6 +5,7 @@
 //	measure.go              runs it, writes the report, tells the exit status
 //	idle.go … soak.go       the scenarios, one a file
 //	trial.go                one run under way: clients, points in time, the server's processes
+//	phases.go, load.go      what a scenario is made of
 //	driver.go, publisher.go what should happen when, and how it gets into the server
 //	servers.go              memory and CPU, from /proc
 //	result.go, metrics.go   what a report holds (REPORT.md), and the one list of its figures

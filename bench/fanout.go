@@ -11,7 +11,7 @@ import (
 // fanoutScenario: one topic, many followers.
 type fanoutScenario struct {
 	Common  `embed:"" json:"common"`
-	Load    `embed:"" set:"rate=100" set:"duration=10s" json:"load"`
+	Load    `kong:"embed,set='rate=100',set='duration=10s'" json:"load"`
 	Clients int    `help:"Followers." default:"1000" json:"clients"`
 	Topic   string `help:"Topic to publish to. Default: the broadcast topic." json:"topic,omitempty"`
 }
@@ -39,7 +39,7 @@ func (s *fanoutScenario) measure(ctx context.Context, run *Run, p progress) erro
 // roomsScenario: many topics.
 type roomsScenario struct {
 	Common    `embed:"" json:"common"`
-	Load      `embed:"" set:"rate=2000" set:"duration=10s" json:"load"`
+	Load      `kong:"embed,set='rate=2000',set='duration=10s'" json:"load"`
 	Topics    int `help:"Topics." default:"1000" json:"topics"`
 	Followers int `help:"Followers of each." default:"10" json:"followers"`
 }
@@ -61,7 +61,7 @@ func (s *roomsScenario) measure(ctx context.Context, run *Run, p progress) error
 // unicastScenario: every client is a user.
 type unicastScenario struct {
 	Common  `embed:"" json:"common"`
-	Load    `embed:"" set:"rate=2000" set:"duration=10s" json:"load"`
+	Load    `kong:"embed,set='rate=2000',set='duration=10s'" json:"load"`
 	Clients int `help:"Users, one connection each." default:"1000" json:"clients"`
 }
 

@@ -5,6 +5,9 @@ import (
 	"runtime"
 )
 
+// muchElse is the share of all cores that others may take without a word.
+const muchElse = 0.3
+
 func cores() int { return runtime.NumCPU() }
 
 // limitOf says why a figure may tell more of hubbench, or of a shared machine, than of the server. It is

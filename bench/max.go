@@ -25,6 +25,7 @@ type maxScenario struct {
 	Start      float64       `help:"First rate, events a second; doubled until it is too much." name:"from" default:"50" json:"from"`
 	Most       float64       `help:"Rate at which to stop. 0: none." name:"to" default:"0" json:"to"`
 	Precision  float64       `help:"How near to the limit to go, as a share of the rate." default:"0.05" json:"precision"`
+	Tries      int           `help:"Trials that a rate may fail before it is too much: one may have met a busy machine." default:"2" json:"tries"`
 	Trial      time.Duration `help:"How long each rate is measured." default:"4s" json:"trial_ns"`
 	Warmup     time.Duration `help:"Published before that, checked but not timed." default:"1s" json:"warmup_ns"`
 }
@@ -33,6 +34,8 @@ func (s *maxScenario) common() *Common { return &s.Common }
 
 func (s *maxScenario) check() error {
 	switch {
+	case s.Tries < 1:
+		return usagef("--tries=%d: want at least 1", s.Tries)
 	case s.P99 <= 0 || s.Trial <= 0 || s.Warmup < 0:
 		return usagef("--p99, --trial and --warmup: want more than 0")
 	case s.Start <= 0 || s.Most != 0 && s.Most < s.Start:
@@ -58,7 +61,7 @@ func (s *maxScenario) measure(ctx context.Context, run *Run, p progress) error {
 	defer func() { run.Seconds = time.Since(begin).Seconds() }()
 	run.Max = &Maximum{}
 	search := newSearch(s.Start, s.Most, s.Precision)
-	for {
+	for failed := 0; ; {
 		rate, ok := search.next()
 		if !ok {
 			return nil
@@ -73,6 +76,10 @@ func (s *maxScenario) measure(ctx context.Context, run *Run, p progress) error {
 			verdict = trial.Why
 		}
 		p.line(fmt.Sprintf("%s/s: %s deliveries/s, p99 %s ms: %s", si(rate), si(trial.Load.Delivered), short(trial.Load.Latency.P99), verdict))
+		if failed++; !trial.Kept && failed < s.Tries {
+			continue
+		}
+		failed = 0
 		if search.tell(trial.Kept); trial.Kept && (run.Max.Best == nil || rate > run.Max.Best.Rate) {
 			run.Max.Best = &trial
 			run.Load = &trial.Load

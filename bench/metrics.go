@@ -96,6 +96,9 @@ func (r *Run) figures() []figure {
 		add("server RSS peak", "B", "less", float64(r.Server.RSSPeak))
 	}
 	add("client loops busy", "%", "", 100*r.Client.Busy)
+	if r.Client.Machine > 0 {
+		add("rest of the machine", "% of a core", "", 100*r.Client.Other)
+	}
 	for _, name := range findings {
 		add(name, "", "less", float64(r.finding(name)))
 	}

@@ -107,6 +107,7 @@ type ServerPart struct {
 type ClientPart struct {
 	CPU     float64 `json:"cpu"`             // seconds, of all shards
 	Busy    float64 `json:"busy"`            // share of its time that the busiest loop was busy, while measuring
+	Other   float64 `json:"other"`           // cores that everything else on the machine took, while measuring
 	Machine float64 `json:"machine"`         // share of all cores that was busy, while measuring
 	Limit   string  `json:"limit,omitempty"` // why the client, or the machine, was the limit
 }

@@ -73,8 +73,8 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 				t.Errorf("%+v, %+v", r.Storm, r.Counts)
 			}
 		},
-		"max --clients=5 --from=100 --to=200 --trial=1s --p99=5s": func(t *testing.T, r *Run) {
-			if len(r.Max.Trials) != 2 || r.Max.Best == nil || r.Max.Best.Rate != 200 {
+		"max --clients=5 --from=30 --to=60 --trial=1s --p99=5s --tries=5": func(t *testing.T, r *Run) {
+			if len(r.Max.Trials) < 2 || r.Max.Best == nil || r.Max.Best.Rate != 60 {
 				t.Errorf("%+v", r.Max)
 			}
 		},

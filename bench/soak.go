@@ -10,7 +10,7 @@ import (
 // soakScenario: a load for long.
 type soakScenario struct {
 	Common  `embed:"" json:"common"`
-	Load    `embed:"" set:"rate=20" set:"duration=1h" json:"load"`
+	Load    `kong:"embed,set='rate=20',set='duration=1h'" json:"load"`
 	Clients int `help:"Followers of one topic." default:"1000" json:"clients"`
 }
 

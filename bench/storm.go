@@ -13,7 +13,7 @@ import (
 // stormScenario: a crowd loses its connections and comes back, while events go on.
 type stormScenario struct {
 	Common  `embed:"" json:"common"`
-	Load    `embed:"" set:"rate=20" set:"duration=30s" json:"load"`
+	Load    `kong:"embed,set='rate=20',set='duration=30s'" json:"load"`
 	Clients int           `help:"Clients." default:"1000" json:"clients"`
 	Kind    string        `help:"cut: half of the clients reset their connections; restart: the server is stopped and started; kill: the same with SIGKILL." enum:"cut,restart,kill" default:"cut" json:"kind"`
 	Restart string        `help:"Command that restarts a server which --server has not started, for --kind=restart." placeholder:"COMMAND" json:"restart,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -34,6 +35,9 @@ func startRedis(t *testing.T) string {
 	t.Helper()
 	program, err := exec.LookPath("redis-server")
 	if err != nil {
+		if os.Getenv("WSHUB_REQUIRE_REDIS") != "" {
+			t.Fatal(err)
+		}
 		t.Skip("no redis-server here")
 	}
 	addr := freePort(t)

@@ -102,9 +102,9 @@ func (r Request) checkHeader(lines []string, key string) error {
 	}
 	switch sum := sha1.Sum([]byte(key + acceptGUID)); {
 	case !strings.EqualFold(seen["upgrade"], "websocket"):
-		return fmt.Errorf("Upgrade is %q", seen["upgrade"])
+		return fmt.Errorf("header Upgrade is %q", seen["upgrade"])
 	case !hasToken(seen["connection"], "upgrade"):
-		return fmt.Errorf("Connection is %q", seen["connection"])
+		return fmt.Errorf("header Connection is %q", seen["connection"])
 	case seen["sec-websocket-accept"] != base64.StdEncoding.EncodeToString(sum[:]):
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	case seen["sec-websocket-protocol"] != r.Subprotocol:
