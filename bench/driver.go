@@ -67,10 +67,11 @@ func (d *driver) drive(ctx context.Context, rate float64, start, end int64) erro
 			seqs[topic]++
 			name := d.topology.Name(topic)
 			event := probe.Event{Topic: name, Seq: seqs[topic], At: at}
-			batch = append(batch, outgoing{
-				topic: topic, name: name, data: probe.Append(nil, d.run, event, d.size),
-				key: fmt.Sprintf("%s-%s-%d", d.run, name, seqs[topic]),
-			})
+			one := outgoing{topic: topic, name: name, data: probe.Append(nil, d.run, event, d.size)}
+			if d.patient {
+				one.key = fmt.Sprintf("%s-%s-%d", d.run, name, seqs[topic])
+			}
+			batch = append(batch, one)
 			if len(batch) == 1 {
 				d.late(now - at)
 			}

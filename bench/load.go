@@ -109,6 +109,9 @@ func (t *trial) fillLoad(part *LoadPart, before reading) {
 	if cpu := now.server.CPU - before.server.CPU; cpu > 0 && delivered > 0 { // it falls with a restart
 		part.ServerCPU = cpu.Seconds() / delivered * 1e6
 	}
+	if delivered > 0 {
+		part.ClientCPU = (now.own - before.own).Seconds() / delivered * 1e6
+	}
 	client := &t.run.Client
 	busy := now.machine - before.machine
 	client.Machine = busy.Seconds() / part.Seconds / float64(cores())

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,10 +14,15 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain also plays the shard that --shards starts: the test's own program, run with that word.
+// TestMain also plays the shard that --shards starts, and a server that --server starts: the test's own
+// program, run with these words.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "shard" {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == "shard":
 		os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	case len(os.Args) > 2 && os.Args[1] == "serve":
+		fmt.Println(http.ListenAndServe(os.Args[2], &faulty{history: map[string][]string{}, conns: map[*faultyConn]bool{}}))
+		os.Exit(1)
 	}
 	flag.Parse()
 	_ = flag.Set("test.parallel", "4") // these tests mostly wait

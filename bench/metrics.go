@@ -74,6 +74,7 @@ func (r *Run) figures() []figure {
 		if weighed && l.ServerCPU > 0 {
 			add("server CPU per million", "s", "less", l.ServerCPU)
 		}
+		add("client CPU per million", "s", "", l.ClientCPU)
 	}
 	if c := r.Churn; c != nil {
 		add("churn", "clients/s", "", c.Rate)

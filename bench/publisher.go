@@ -22,7 +22,7 @@ type outgoing struct {
 	topic int
 	name  string
 	data  []byte
-	key   string // names the event to the server
+	key   string // makes it safe to send again; empty where it is sent once only
 	done  bool   // accepted
 }
 
@@ -146,13 +146,16 @@ func (p *poster) publish(ctx context.Context, batch []outgoing) error {
 }
 
 func (p *poster) post(ctx context.Context, o *outgoing) error {
-	body := fmt.Appendf(nil, `{"topic":%s,"data":%s}`, strconv.Quote(o.name), o.data)
+	body := fmt.Appendf(nil, `{"topic":%s,"data":%s`, strconv.Quote(o.name), o.data)
+	if o.key != "" {
+		body = fmt.Appendf(body, `,"key":%q`, o.key)
+	}
+	body = append(body, '}')
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", o.key)
 	if p.key != "" {
 		req.Header.Set("X-API-Key", p.key)
 	}

@@ -90,6 +90,7 @@ type LoadPart struct {
 	Latency   Latency `json:"latency"`    // from the intended send time
 	Lag       float64 `json:"lag"`        // p99 in ms of how late events left for the publisher
 	ServerCPU float64 `json:"server_cpu"` // CPU seconds per million deliveries
+	ClientCPU float64 `json:"client_cpu"` // the same of hubbench, publishing included
 }
 
 // ServerPart is what the server's processes used.

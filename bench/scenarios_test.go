@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -133,5 +135,69 @@ func TestALossInWhatWasPromisedIsALoss(t *testing.T) {
 	o := hubbench(t, t.Context(), args...)
 	if c := o.run(t).Counts; o.status != exitFound || c.Lost == 0 || c.Missed != 0 {
 		t.Errorf("status %d, %+v", o.status, c)
+	}
+}
+
+// ownServer are the flags for a server that hubbench starts and stops itself.
+func ownServer(t *testing.T) []string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := freeAddr(t)
+	return []string{
+		"--server=" + self + " serve " + addr, "--url=ws://" + addr + "/notification",
+		"--control=http://" + addr, "--publish=http", "--settle=0s",
+	}
+}
+
+func TestACrowdComesBackAfterARestart(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"restart", "kill"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"run", "storm", "--kind=" + kind, "--clients=20", "--rate=50", "--duration=5s", "--warmup=0s"}, ownServer(t)...)
+			o := hubbench(t, t.Context(), args...)
+			run := o.run(t)
+			if o.status != exitOK || run.Storm.Away != 20 || run.Counts.Ready != 20 || run.Storm.Attempts < 20 {
+				t.Errorf("status %d, %+v", o.status, run.Storm)
+			}
+			for _, pid := range run.Server.PIDs {
+				if _, err := use(pid); err == nil {
+					t.Errorf("process %d was left behind", pid)
+				}
+			}
+		})
+	}
+}
+
+func TestTuneTriesEachCombination(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "tune.json")
+	args := append([]string{"tune", "--pollers=1,2", "--workers=3", "--clients=4", "--from=30", "--to=30", "--trial=500ms", "--warmup=0s", "--p99=9s", "--tries=5", "--json=" + path}, ownServer(t)...)
+	o := hubbench(t, t.Context(), args...)
+	report, err := readReport(path)
+	if err != nil || o.status != exitOK || len(report.Results) != 2 {
+		t.Fatalf("status %d, %v", o.status, err)
+	}
+	for _, want := range []string{"--pollers=1 --workers=3", "--pollers=2 --workers=3"} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("no row %s", want)
+		}
+	}
+}
+
+func TestAServerThatDoesNotStartIsToldWithItsWords(t *testing.T) {
+	t.Parallel()
+	addr := freeAddr(t)
+	o := hubbench(t, t.Context(), "run", "connect", "--server=ls /no/such/thing", "--url=ws://"+addr+"/")
+	if o.status != exitFailed || !strings.Contains(o.stderr, "ended before it listened") || !strings.Contains(o.stderr, "/no/such/thing") {
+		t.Errorf("status %d", o.status)
+	}
+	s := newFaulty(t, faults{})
+	o = hubbench(t, t.Context(), "run", "connect", "--server=ls", s.flags()[0])
+	if o.status != exitFailed || !strings.Contains(o.stderr, "is taken") {
+		t.Errorf("status %d", o.status)
 	}
 }
