@@ -66,12 +66,18 @@ func newFaulty(t *testing.T, f faults) *faulty {
 	return s
 }
 
-// flags are what hubbench needs to find it.
-func (s *faulty) flags() []string {
-	return []string{
-		"--url=ws" + strings.TrimPrefix(s.URL, "http") + "/notification", "--control=" + s.URL,
-		"--publish=http", "--settle=0s", "--warmup=0s",
+// flags are what hubbench needs to find it, with a load.
+func (s *faulty) flags() []string { return s.flagsOf("fanout") }
+
+func (s *faulty) flagsOf(scenario string) []string {
+	flags := []string{"--url=ws" + strings.TrimPrefix(s.URL, "http") + "/notification", "--settle=0s"}
+	switch scenario {
+	case "idle", "connect":
+		return flags
+	case "inbound":
+		return append(flags, "--warmup=0s")
 	}
+	return append(flags, "--warmup=0s", "--control="+s.URL, "--publish=http")
 }
 
 func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {

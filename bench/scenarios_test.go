@@ -88,18 +88,9 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
-			s := newFaulty(t, faults{})
-			args := append([]string{"run"}, strings.Fields(line)...)
-			for _, flag := range s.flags() {
-				if _, has := scenarioFlags[args[1]]; has || !publishingFlag(flag) {
-					if args[1] == "idle" || args[1] == "connect" || args[1] == "max" {
-						flag = strings.Replace(flag, "--warmup", "--settle", 1)
-					}
-					if !strings.Contains(line, strings.SplitN(flag, "=", 2)[0]+"=") {
-						args = append(args, flag)
-					}
-				}
-			}
+			words := strings.Fields(line)
+			args := append([]string{"run", words[0]}, newFaulty(t, faults{}).flagsOf(words[0])...)
+			args = append(args, words[1:]...)
 			o := hubbench(t, t.Context(), args...)
 			if o.status != exitOK {
 				t.Errorf("status %d", o.status)
@@ -107,13 +98,6 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 			check(t, o.run(t))
 		})
 	}
-}
-
-// scenarioFlags are the scenarios that take the flags of publishing.
-var scenarioFlags = map[string]bool{"fanout": true, "rooms": true, "unicast": true, "churn": true, "storm": true, "max": true, "soak": true}
-
-func publishingFlag(flag string) bool {
-	return strings.HasPrefix(flag, "--control") || strings.HasPrefix(flag, "--publish")
 }
 
 // A server that keeps no history says so, and then what was sent meanwhile is missed and not lost.

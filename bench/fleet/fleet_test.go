@@ -19,16 +19,9 @@ func TestNamesAndTheirIndexesFit(t *testing.T) {
 		{Topic: "news"}, {Topic: "channel", Default: true, Users: true},
 		{Topic: "room", Topics: 10}, {Topic: "room", Topics: 1}, {Users: true},
 	} {
-		followers := map[int]int{}
-		for c := range clients {
-			followers[topology.Of(c)]++
-		}
 		for i := range topology.Number(clients) {
 			if got := topology.index(topology.Name(i)); got != i {
 				t.Errorf("%+v: topic %d %q has index %d", topology, i, topology.Name(i), got)
-			}
-			if got := topology.Followers(i, clients); got != followers[i] {
-				t.Errorf("%+v: %d followers of topic %d, want %d", topology, got, i, followers[i])
 			}
 			if topology.Of(i) != i {
 				t.Errorf("%+v: client %d does not follow topic %d", topology, i, i)

@@ -66,15 +66,25 @@ func (j *judge) slot(topic int32, seq uint64) *seen {
 	return &j.seen[(uint64(topic)*0x9e3779b97f4a7c15>>40+seq)%seenSize]
 }
 
-// text judges one text message that c received at now. What is no event is returned to be acted on.
+// known reports whether text is the event that c should see next, because another client got and passed
+// the very same bytes; then it is delivered.
+func (j *judge) known(c *client, text []byte, now int64) bool {
+	topic := int32(j.topology.Of(int(c.number)))
+	s := j.slot(topic, c.next)
+	if s.seq != c.next || s.seq == 0 || s.topic != topic || c.away || !bytes.Equal(s.text, text) {
+		return false
+	}
+	j.counts.Messages++
+	c.next++
+	j.deliver(c, s, now)
+	return true
+}
+
+// text judges one text message that c received at now and that is not known. What is no event is returned
+// to be acted on.
 func (j *judge) text(c *client, text []byte, now int64) Message {
 	j.counts.Messages++
 	topic := int32(j.topology.Of(int(c.number)))
-	if s := j.slot(topic, c.next); s.seq == c.next && s.topic == topic && !c.away && bytes.Equal(s.text, text) && s.seq != 0 {
-		c.next++
-		j.deliver(c, s, now)
-		return Message{Kind: Event}
-	}
 	if !utf8.Valid(text) {
 		j.corrupt(c, "invalid UTF-8", text)
 		return Message{}

@@ -15,6 +15,13 @@ func event(topic string, seq uint64, at int64) []byte {
 
 func plainJudge() *judge { return newJudge(testRun, plain{}, Topology{Topic: "news"}) }
 
+// receive judges a message as the loop does.
+func receive(j *judge, c *client, text []byte, now int64) {
+	if !j.known(c, text, now) {
+		j.text(c, text, now)
+	}
+}
+
 func TestSequencesAreJudged(t *testing.T) {
 	type counts struct{ delivered, lost, repeated, reordered, missed uint64 }
 	for name, c := range map[string]struct {
@@ -41,7 +48,7 @@ func TestSequencesAreJudged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			j, follower := plainJudge(), client{next: c.first}
 			for _, seq := range c.seqs {
-				j.text(&follower, event("news", seq, 1), 1000)
+				receive(j, &follower, event("news", seq, 1), 1000)
 			}
 			j.settle(&follower, []uint64{c.sent})
 			n := j.counts
@@ -54,10 +61,10 @@ func TestSequencesAreJudged(t *testing.T) {
 
 func TestWhatWasSentWhileAwayIsMissedAndNotLost(t *testing.T) {
 	j, c := plainJudge(), client{next: 1}
-	j.text(&c, event("news", 1, 1), 1000)
+	receive(j, &c, event("news", 1, 1), 1000)
 	c.away = true
-	j.text(&c, event("news", 5, 1), 1000)
-	j.text(&c, event("news", 7, 1), 1000)
+	receive(j, &c, event("news", 5, 1), 1000)
+	receive(j, &c, event("news", 7, 1), 1000)
 	if j.counts.Missed != 3 || j.counts.Lost != 1 || j.counts.Delivered != 3 {
 		t.Errorf("missed %d, lost %d, delivered %d; want 3, 1, 3", j.counts.Missed, j.counts.Lost, j.counts.Delivered)
 	}
@@ -78,7 +85,7 @@ func TestOthersAndChangedMessagesAreToldApart(t *testing.T) {
 		"a changed byte": {changed, 0, 1},
 	} {
 		j, follower := plainJudge(), client{next: 1}
-		j.text(&follower, c.text, 1000)
+		receive(j, &follower, c.text, 1000)
 		if j.counts.Foreign != c.foreign || j.counts.Corrupt != c.corrupt || j.counts.Delivered != 0 {
 			t.Errorf("%s: foreign %d, corrupt %d, delivered %d", name, j.counts.Foreign, j.counts.Corrupt, j.counts.Delivered)
 		}
@@ -93,12 +100,12 @@ func TestTheShortCutAcceptsNothingElse(t *testing.T) {
 	j := plainJudge()
 	a, b := client{next: 1}, client{number: 1, next: 1}
 	good := event("news", 1, 1)
-	j.text(&a, good, 1000)
+	receive(j, &a, good, 1000)
 	bad := append([]byte(nil), good...)
 	bad[len(bad)-40] = 'y'
-	j.text(&b, bad, 1000)
-	j.text(&b, good, 1000)
-	j.text(&b, good, 1000)
+	receive(j, &b, bad, 1000)
+	receive(j, &b, good, 1000)
+	receive(j, &b, good, 1000)
 	if j.counts.Corrupt != 1 || j.counts.Delivered != 2 || j.counts.Repeated != 1 {
 		t.Errorf("corrupt %d, delivered %d, repeated %d; want 1, 2, 1", j.counts.Corrupt, j.counts.Delivered, j.counts.Repeated)
 	}
@@ -107,8 +114,8 @@ func TestTheShortCutAcceptsNothingElse(t *testing.T) {
 func TestLatencyCountsFromTheIntendedTime(t *testing.T) {
 	j, c := plainJudge(), client{next: 1}
 	j.from = 1e9
-	j.text(&c, event("news", 1, 1e9-1), 5e9) // before the measured time
-	j.text(&c, event("news", 2, 1e9), 1.25e9)
+	receive(j, &c, event("news", 1, 1e9-1), 5e9) // before the measured time
+	receive(j, &c, event("news", 2, 1e9), 1.25e9)
 	if n := j.latency.Count(); n != 1 {
 		t.Fatalf("%d latencies, want 1", n)
 	}
@@ -121,12 +128,12 @@ func TestPositionsAreKeptForResuming(t *testing.T) {
 	j := newJudge(testRun, hubV1{}, Topology{Topic: "news"})
 	c := client{next: 1}
 	text := fmt.Sprintf(`{"type":"event","topic":"news","position":"e:5-0","data":%s}`, event("news", 1, 1))
-	j.text(&c, []byte(text), 1000)
+	receive(j, &c, []byte(text), 1000)
 	if j.counts.Delivered != 1 || c.position == nil || *c.position != "e:5-0" {
 		t.Errorf("delivered %d, position %v", j.counts.Delivered, c.position)
 	}
 	wrong := fmt.Sprintf(`{"type":"event","topic":"sport","position":"e:6-0","data":%s}`, event("news", 2, 1))
-	j.text(&c, []byte(wrong), 1000)
+	receive(j, &c, []byte(wrong), 1000)
 	if j.counts.Foreign != 1 {
 		t.Error("an event under another topic's name was taken")
 	}
@@ -138,10 +145,10 @@ func TestADeliveryCostsNoAllocation(t *testing.T) {
 	var events [][]byte
 	for seq := uint64(1); seq <= 2000; seq++ {
 		events = append(events, event("news", seq, 1))
-		j.text(&first, events[seq-1], 1000)
+		receive(j, &first, events[seq-1], 1000)
 	}
 	i := 0
-	if n := testing.AllocsPerRun(1000, func() { j.text(&c, events[i], 1000); i++ }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { receive(j, &c, events[i], 1000); i++ }); n != 0 {
 		t.Errorf("%v allocations per delivery", n)
 	}
 	if j.counts.Delivered != 2000+1001 {
@@ -152,9 +159,9 @@ func TestADeliveryCostsNoAllocation(t *testing.T) {
 func BenchmarkDelivery(b *testing.B) {
 	j := plainJudge()
 	text := event("news", 1, 1)
-	j.text(&client{next: 1}, text, 1000)
+	receive(j, &client{next: 1}, text, 1000)
 	for b.Loop() {
 		c := client{next: 1}
-		j.text(&c, text, 1000)
+		receive(j, &c, text, 1000)
 	}
 }

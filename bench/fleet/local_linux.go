@@ -78,14 +78,10 @@ func (l *loop) do(o Order, loops int) Report {
 			}
 			l.enqueue(c)
 		})
-	case Leave:
-		l.each(o.From, o.To, l.leave)
 	case Cut:
 		l.each(o.From, o.To, l.cut)
 	case Return:
 		l.returning, l.window = true, o.Window
-	case Stay:
-		l.returning, l.churning, l.returns = false, false, nil
 	case Churn:
 		l.startChurning(o)
 	case Send:

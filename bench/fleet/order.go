@@ -21,15 +21,11 @@ const (
 	// Connect: clients From to To-1 that have no connection begin to dial, Rate a second together
 	// (0: as fast as Inflight allows), at most Inflight at a time.
 	Connect Op = "connect"
-	// Leave: clients From to To-1 close their connections with a close frame.
-	Leave Op = "leave"
 	// Cut: clients From to To-1 reset their connections.
 	Cut Op = "cut"
 	// Return: from now on clients that lose a connection dial again, after a random part of Window.
 	Return Op = "return"
-	// Stay ends Return.
-	Stay Op = "stay"
-	// Churn: clients From to To-1 in turn leave, Rate a second together, until Stay.
+	// Churn: from now on clients From to To-1 leave in turn, Rate a second together.
 	Churn Op = "churn"
 	// Send: for each topic its first follower publishes in turn, Rate a second together, events of Size
 	// bytes, until Hush.

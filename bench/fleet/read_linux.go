@@ -136,6 +136,9 @@ func (l *loop) rare(c *client, f wire.Frame, now int64) {
 
 // message judges one text message and acts on what is no event.
 func (l *loop) message(c *client, text []byte, now int64) {
+	if l.known(c, text, now) {
+		return
+	}
 	m := l.text(c, text, now)
 	switch m.Kind {
 	case Subscribed:

@@ -51,17 +51,6 @@ func (t Topology) Of(client int) int {
 	return 0
 }
 
-// Followers returns how many of clients 0 to clients-1 follow topic i.
-func (t Topology) Followers(i, clients int) int {
-	switch {
-	case t.Topic == "":
-		return 1
-	case t.Topics > 0:
-		return (clients - i + t.Topics - 1) / t.Topics
-	}
-	return clients
-}
-
 // index is the inverse of Name; -1 for names that it never gives.
 func (t Topology) index(name string) int {
 	prefix := t.Topic + "-"
