@@ -117,7 +117,7 @@ func (t *trial) fillLoad(part *LoadPart, before reading) {
 	client.Machine = busy.Seconds() / part.Seconds / float64(cores())
 	client.Other = max(0, (busy-(now.server.CPU-before.server.CPU)-(now.own-before.own)).Seconds()/part.Seconds)
 	if client.Other > muchElse*float64(cores()) {
-		t.note("others on this machine took %.0f%% of a core, the broker among them: mind that in the latencies", 100*client.Other)
+		t.note("others on this machine took over %.0f%% of it, the broker among them: mind that in the latencies", 100*muchElse)
 	}
 	client.Busy = busiest(now.report.Use, before.report.Use)
 }

@@ -127,7 +127,8 @@ func (j *judge) event(c *client, topic int32, m Message, text []byte, now int64)
 func (j *judge) inOrder(c *client, seq uint64) bool {
 	switch {
 	case c.next == 0:
-		c.next = seq + 1
+	case seq < c.next && c.away && !c.resumes():
+		// A new connection, to a server that was told nothing of the one before.
 	case seq < c.next:
 		if j.found(c.number, seq) {
 			j.counts.Reordered++
@@ -145,6 +146,9 @@ func (j *judge) inOrder(c *client, seq uint64) bool {
 	c.next, c.away = seq+1, false
 	return true
 }
+
+// resumes reports whether c can tell a server what it has.
+func (c *client) resumes() bool { return c.position != nil && *c.position != "" }
 
 // found takes seq out of what client number is missing.
 func (j *judge) found(number int32, seq uint64) bool {

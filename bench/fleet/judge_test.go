@@ -70,6 +70,26 @@ func TestWhatWasSentWhileAwayIsMissedAndNotLost(t *testing.T) {
 	}
 }
 
+// A connection that resumes nothing may hear once more what the one before it heard; one that does may not.
+func TestAnEventIsRepeatedOnlyToWhomItWasKnownToHave(t *testing.T) {
+	position := "e:2"
+	for _, c := range []struct {
+		position *string
+		repeated uint64
+	}{{nil, 0}, {&position, 1}} {
+		j, follower := plainJudge(), client{next: 1, position: c.position}
+		receive(j, &follower, event("news", 1, 1), 1000)
+		receive(j, &follower, event("news", 2, 1), 1000)
+		follower.away = true
+		receive(j, &follower, event("news", 2, 1), 1000)
+		receive(j, &follower, event("news", 3, 1), 1000)
+		receive(j, &follower, event("news", 3, 1), 1000)
+		if got := j.counts.Repeated; got != c.repeated+1 || j.counts.Lost != 0 || j.counts.Missed != 0 {
+			t.Errorf("resuming %t: %d repeated, %d lost, %d missed", c.position != nil, got, j.counts.Lost, j.counts.Missed)
+		}
+	}
+}
+
 func TestOthersAndChangedMessagesAreToldApart(t *testing.T) {
 	changed := event("news", 1, 1)
 	changed[len(changed)-40] = 'y'
