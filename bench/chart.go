@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"image/color"
-	"strings"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -38,6 +38,9 @@ var palette = []color.RGBA{
 // charts draws what the series of a run has. Charts without a value other than 0 are left out.
 func charts(r *Run) ([]chart, error) {
 	var all []chart
+	if len(r.Series) < 2 {
+		return nil, nil // a point is no line
+	}
 	for _, c := range []struct {
 		title, unit string
 		lines       []line
@@ -88,10 +91,21 @@ func (ticks) Ticks(low, high float64) []plot.Tick {
 	all := plot.DefaultTicks{}.Ticks(low, high)
 	for i := range all {
 		if all[i].Label != "" {
-			all[i].Label = strings.Replace(strings.TrimSuffix(strings.TrimSuffix(si(all[i].Value), "0"), ".0"), ".0k", "k", 1)
+			all[i].Label = tickLabel(all[i].Value)
 		}
 	}
 	return all
+}
+
+func tickLabel(v float64) string {
+	unit := ""
+	switch {
+	case v >= 1e6:
+		v, unit = v/1e6, "M"
+	case v >= 1e4:
+		v, unit = v/1e3, "k"
+	}
+	return strconv.FormatFloat(v, 'g', 4, 64) + unit
 }
 
 func somewhere(series []Point, lines []line) bool {

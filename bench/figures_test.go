@@ -143,6 +143,14 @@ func TestFindingsAllHaveACount(t *testing.T) {
 	}
 }
 
+func TestTicksKeepTheirDigits(t *testing.T) {
+	for want, v := range map[string]float64{"0": 0, "0.25": 0.25, "100": 100, "5000": 5000, "10k": 10_000, "12.5k": 12_500, "2M": 2e6} {
+		if got := tickLabel(v); got != want {
+			t.Errorf("%g is %q, want %q", v, got, want)
+		}
+	}
+}
+
 func TestThePageShowsEverythingAndLoadsNothing(t *testing.T) {
 	result := &Result{Scenario: "max", Settings: map[string]any{"clients": 3}}
 	run := &Run{

@@ -13,7 +13,7 @@ import (
 type idleScenario struct {
 	Common  `embed:"" json:"common"`
 	Steps   []int         `help:"Numbers of connections to weigh at." default:"1000,5000,10000" json:"steps"`
-	Rest    time.Duration `help:"Rest at each step before weighing." default:"5s" json:"rest_ns"`
+	Rest    time.Duration `help:"Rest at each step before weighing: a server may give memory back later." default:"10s" json:"rest_ns"`
 	Watch   time.Duration `help:"How long CPU is watched at the last step: more than one heartbeat." default:"30s" json:"watch_ns"`
 	Users   bool          `help:"Each client is a user and has a topic of its own beside the shared one." json:"users,omitempty"`
 	Private bool          `help:"Each client follows a topic that no other follows, in place of the shared one." json:"private,omitempty"`

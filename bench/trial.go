@@ -49,7 +49,7 @@ type reading struct {
 const pollEvery = 50 * time.Millisecond
 
 // openTrial starts the clients' loops, and finds the server's processes. long is how long the run will
-// take, about: it sets how far apart points are.
+// take, about, 0 for a few seconds: it sets how far apart points are.
 func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients int, long time.Duration, run *Run, p progress) (*trial, error) {
 	t := &trial{
 		c: c, clients: clients, topology: topology, id: run.ID, run: run, progress: p,
@@ -58,7 +58,9 @@ func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients 
 	}
 	if t.interval == 0 {
 		const points = 600 // more than a chart can show
-		t.interval = max(time.Second, (long / points).Round(time.Second))
+		if t.interval = 100 * time.Millisecond; long > 0 {
+			t.interval = max(time.Second, (long / points).Round(time.Second))
+		}
 	}
 	if need := uint64(clients/c.Shards + 64); need > openFiles() {
 		return nil, fmt.Errorf("%d clients need %d open files per process and %d are allowed: raise the limit (ulimit -Hn) or use --shards=%d",
