@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Sizes of what is read from Redis at once. A batch of heads is about a millisecond of the server's
-// time, and so is a batch of logs with a few events each.
+// Sizes of what is read from Redis at once. A batch of heads is less than a millisecond of the server's
+// time. A batch of logs is 2,048 events at most: 128 MiB if each is as long as the default allows.
 const (
 	headBatch    = 512
-	logBatch     = 64
-	logBatchSize = 256 // events of each log
+	logBatch     = 32
+	logBatchSize = 64 // events of each log
 )
 
 // doubts are the topics whose log must be looked at, each once.

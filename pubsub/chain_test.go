@@ -309,7 +309,11 @@ func TestRecentEventsAreBoundedInBytesTheOldestOfAllGoFirst(t *testing.T) {
 	if !slices.Equal(a.recent, []*Event{events[2], events[3]}) || len(b.recent) != 1 {
 		t.Errorf("a has %d, b has %d", len(a.recent), len(b.recent))
 	}
+	x := a.excerpt(Position{1, ID{2, 1}}, time.Hour)
 	r.drop(a)
+	if !slices.Equal(x.events, events[2:4]) {
+		t.Error("what was forgotten is torn from an answer")
+	}
 	if r.bytes != eventOverhead || a.recent != nil {
 		t.Errorf("%d bytes after a drop", r.bytes)
 	}

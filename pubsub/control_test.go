@@ -63,7 +63,7 @@ func TestARevocationReachesAllWhoAreThereAndAllWhoCome(t *testing.T) {
 	if n := server.CLI("zcard", revokedKey); n != "1" {
 		t.Errorf("%s are kept, one of which is over", n)
 	}
-	server.CLI("zadd", revokedKey, "9e9", "nonsense")
+	server.CLI("zadd", revokedKey, "9e9", "nonsense", "9e9", `{"subject":"user:44","at":"2020-01-01T00:00:00Z","until":"2020-01-02T00:00:00Z"}`)
 	running(t, cfg)
 	if got := <-heard; len(got) != 1 || got[0].Subject != "user:42" {
 		t.Errorf("who came later heard %v", got)

@@ -1,0 +1,280 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// faulty is a small server of both protocols that does on purpose what no server should. Events come in by
+// POST /api/publish, or from clients.
+type faulty struct {
+	faults
+	*httptest.Server
+
+	mu      sync.Mutex
+	history map[string][]string
+	conns   map[*faultyConn]bool
+	nth     int // connections so far
+	events  int
+}
+
+// faults say what goes wrong. Zero values: nothing. Every counts the deliveries of one connection.
+type faults struct {
+	dropEvery, repeatEvery, swapEvery, corruptEvery int
+	spoil                                           func(event string) []byte // what a corrupted delivery becomes
+	stallAt                                         int                       // event after which everyone's deliveries rest for stall
+	stall                                           time.Duration
+	closeEvery                                      int // connections: every nth is closed after 20 deliveries
+	refuseAfter                                     int // connections: later ones get 503
+	dieAt                                           int // event at which every connection is cut
+	subprotocol                                     string
+	forgetful                                       bool // hub.v1: keeps no history, and says so
+}
+
+type faultyConn struct {
+	nth       int
+	v1        bool
+	user      string
+	topics    map[string]bool
+	queue     chan delivery
+	delivered int
+	held      *delivery // for a swap
+}
+
+type delivery struct {
+	text  string
+	after time.Duration
+	event bool
+}
+
+func newFaulty(t *testing.T, f faults) *faulty {
+	t.Helper()
+	s := &faulty{faults: f, history: map[string][]string{}, conns: map[*faultyConn]bool{}}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// flags are what hubbench needs to find it, with a load.
+func (s *faulty) flags() []string { return s.flagsOf("fanout") }
+
+func (s *faulty) flagsOf(scenario string) []string {
+	flags := []string{"--url=ws" + strings.TrimPrefix(s.URL, "http") + "/notification", "--settle=0s"}
+	switch scenario {
+	case "idle", "connect":
+		return flags
+	case "inbound":
+		return append(flags, "--warmup=0s")
+	}
+	return append(flags, "--warmup=0s", "--control="+s.URL, "--publish=http")
+}
+
+func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/api/publish" {
+		s.post(w, r)
+		return
+	}
+	s.mu.Lock()
+	s.nth++
+	nth := s.nth
+	s.mu.Unlock()
+	if s.refuseAfter > 0 && nth > s.refuseAfter {
+		http.Error(w, "full", http.StatusServiceUnavailable)
+		return
+	}
+	offered := r.Header.Get("Sec-WebSocket-Protocol")
+	opts := &websocket.AcceptOptions{}
+	if offered != "" {
+		opts.Subprotocols = []string{offered}
+	}
+	if s.subprotocol != "" {
+		opts.Subprotocols = []string{s.subprotocol}
+	}
+	conn, err := websocket.Accept(w, r, opts)
+	if err != nil {
+		return
+	}
+	c := &faultyConn{nth: nth, v1: offered != "", user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
+	if !c.v1 {
+		topic := r.URL.Query().Get("topic")
+		if user := r.URL.Query().Get("user"); topic == "" && user != "" {
+			topic = "user:" + user
+		} else if topic == "" {
+			topic = "channel"
+		}
+		c.topics[topic] = true
+	}
+	s.mu.Lock()
+	s.conns[c] = true
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancel(r.Context())
+	var writer sync.WaitGroup
+	writer.Go(func() { s.write(ctx, cancel, conn, c) })
+	if c.v1 {
+		c.say(`{"type":"welcome","session":"s_1"}`)
+	}
+	s.read(ctx, conn, c)
+	cancel()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	writer.Wait()
+	_ = conn.CloseNow()
+}
+
+func (c *faultyConn) say(text string) { c.queue <- delivery{text: text} }
+
+func (s *faulty) post(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Topic string
+		Data  json.RawMessage
+	}
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Header.Get("Content-Type") != "application/json" {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	s.publish(body.Topic, string(body.Data))
+	_, _ = io.WriteString(w, `{"position":"e:1"}`)
+}
+
+func (s *faulty) publish(topic, data string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history[topic] = append(s.history[topic], data)
+	s.events++
+	var after time.Duration
+	if s.stall > 0 && s.events == s.stallAt {
+		after = s.stall
+	}
+	for c := range s.conns {
+		if c.topics[topic] {
+			s.queueEvent(c, topic, len(s.history[topic]), data, after)
+		}
+	}
+}
+
+func (s *faulty) queueEvent(c *faultyConn, topic string, n int, data string, after time.Duration) {
+	if c.v1 {
+		data = fmt.Sprintf(`{"type":"event","topic":%q,"position":"e:%d","data":%s}`, topic, n, data)
+	}
+	c.queue <- delivery{data, after, true}
+}
+
+func (s *faulty) read(ctx context.Context, conn *websocket.Conn, c *faultyConn) {
+	for {
+		_, b, err := conn.Read(ctx)
+		if err != nil {
+			return
+		}
+		if !c.v1 {
+			for topic := range c.topics {
+				s.publish(topic, string(b))
+			}
+			continue
+		}
+		var m struct {
+			Type, Topic, Since string
+			ID                 int
+			Data               json.RawMessage
+		}
+		if json.Unmarshal(b, &m) != nil {
+			return
+		}
+		switch m.Type {
+		case "subscribe":
+			s.subscribe(c, m.ID, m.Topic, m.Since)
+		case "publish":
+			s.publish(m.Topic, string(m.Data))
+			c.say(fmt.Sprintf(`{"type":"ok","id":%d}`, m.ID))
+		}
+	}
+}
+
+func (s *faulty) subscribe(c *faultyConn, id int, topic, since string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.topics[topic] = true
+	if c.user != "" && topic != "user:"+c.user {
+		c.topics["user:"+c.user] = true
+		defer c.say(fmt.Sprintf(`{"type":"subscribed","topic":"user:%s","position":"e:0"}`, c.user))
+	}
+	head := len(s.history[topic])
+	from, err := strconv.Atoi(strings.TrimPrefix(since, "e:"))
+	recovered := err == nil && !s.forgetful
+	c.say(fmt.Sprintf(`{"type":"subscribed","id":%d,"topic":%q,"position":"e:%d","recovered":%t}`, id, topic, head, recovered))
+	if recovered {
+		for n := from; n < head; n++ {
+			s.queueEvent(c, topic, n+1, s.history[topic][n], 0)
+		}
+	}
+}
+
+func (s *faulty) write(ctx context.Context, cancel func(), conn *websocket.Conn, c *faultyConn) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case d := <-c.queue:
+			if d.after > 0 {
+				select {
+				case <-time.After(d.after):
+				case <-ctx.Done():
+				}
+			}
+			for _, b := range s.spoiled(c, d) {
+				if conn.Write(ctx, websocket.MessageText, b) != nil {
+					cancel()
+					return
+				}
+			}
+			if s.closes(c) {
+				_ = conn.Close(websocket.StatusGoingAway, "")
+				cancel()
+				return
+			}
+		}
+	}
+}
+
+func (s *faulty) closes(c *faultyConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closeEvery > 0 && c.nth%s.closeEvery == 0 && c.delivered >= 20 || s.dieAt > 0 && s.events >= s.dieAt
+}
+
+// spoiled returns what is written in place of a delivery.
+func (s *faulty) spoiled(c *faultyConn, d delivery) [][]byte {
+	b := []byte(d.text)
+	if !d.event {
+		return [][]byte{b}
+	}
+	c.delivered++
+	every := func(n int) bool { return n > 0 && c.delivered%n == 0 }
+	switch {
+	case every(s.dropEvery):
+		return nil
+	case every(s.repeatEvery):
+		return [][]byte{b, b}
+	case every(s.swapEvery):
+		c.held = &d
+		return nil
+	case every(s.corruptEvery):
+		return [][]byte{s.spoil(d.text)}
+	case c.held != nil:
+		late := []byte(c.held.text)
+		c.held = nil
+		return [][]byte{b, late}
+	}
+	return [][]byte{b}
+}

@@ -1,0 +1,138 @@
+package fleet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"wshub/bench/wire"
+)
+
+// Config says what a fleet connects to and who its clients are. It goes to shards as JSON.
+type Config struct {
+	URL      string       `json:"url"` // ws://host:port/path
+	Protocol string       `json:"protocol"`
+	Topology Topology     `json:"topology"`
+	Header   []string     `json:"header,omitempty"` // "Name: value" lines for the handshake
+	Sources  []netip.Addr `json:"sources,omitempty"`
+	// Run marks the events of this run: letters and digits.
+	Run string `json:"run"`
+	// Clients is how many there are in all shards together.
+	Clients int `json:"clients"`
+	// Loops is the number of event loops of one process.
+	Loops int `json:"loops"`
+	// Timeout bounds a dial with its handshake and subscriptions.
+	Timeout time.Duration `json:"timeout"`
+	// MaxMessage bounds what a server may send in one message, in bytes.
+	MaxMessage int `json:"max_message"`
+	// Shard of Shards: this process holds the clients whose number mod Shards is Shard.
+	Shard  int `json:"shard,omitempty"`
+	Shards int `json:"shards,omitempty"`
+}
+
+// target is a Config made ready for dialing.
+type target struct {
+	addr     netip.AddrPort
+	sources  []netip.Addr // empty: the kernel's choice
+	request  wire.Request
+	path     string
+	protocol Protocol
+}
+
+// Resolve checks the configuration and looks up the address of its URL.
+func (c Config) Resolve() (netip.AddrPort, error) {
+	t, err := c.target()
+	return t.addr, err
+}
+
+func (c Config) target() (target, error) {
+	var t target
+	u, err := url.Parse(c.URL)
+	switch {
+	case err != nil:
+		return t, fmt.Errorf("url: %w", err)
+	case u.Scheme == "wss":
+		return t, errors.New("url: wss is not supported: the hub leaves TLS to what stands in front of it; test it over ws://")
+	case u.Scheme != "ws" || u.Hostname() == "":
+		return t, fmt.Errorf("url %q: want ws://host:port/path", c.URL)
+	}
+	p, ok := Protocols[c.Protocol]
+	if !ok {
+		return t, fmt.Errorf("protocol %q: want one of %s", c.Protocol, strings.Join(ProtocolNames(), ", "))
+	}
+	port := u.Port()
+	if port == "" {
+		port = "80"
+	}
+	resolved, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		return t, fmt.Errorf("url %q: %w", c.URL, err)
+	}
+	t.addr = netip.AddrPortFrom(resolved.AddrPort().Addr().Unmap(), resolved.AddrPort().Port())
+	t.protocol = p
+	t.path = u.RequestURI()
+	t.request = wire.Request{Host: u.Host, Subprotocol: p.Subprotocol(), Header: c.Header}
+	t.sources = c.Sources
+	if len(t.sources) == 0 && t.addr.Addr().Is4() && t.addr.Addr().IsLoopback() {
+		t.sources = loopbackSources(c.Clients)
+	}
+	for _, a := range t.sources {
+		if a.Is4() != t.addr.Addr().Is4() {
+			return t, fmt.Errorf("source %s cannot reach %s: another address family", a, t.addr.Addr())
+		}
+	}
+	return t, nil
+}
+
+// portsPerSource is well below the 28,232 ports that Linux gives to one source address by default, since
+// ports of closed connections rest for a minute.
+const portsPerSource = 8000
+
+// loopbackSources spreads clients over 127.0.0.0/8, from 127.1.0.1 on.
+func loopbackSources(clients int) []netip.Addr {
+	addrs := make([]netip.Addr, clients/portsPerSource+8)
+	for i := range addrs {
+		addrs[i] = netip.AddrFrom4([4]byte{127, byte(1 + i/(250*250)), byte(i / 250 % 250), byte(1 + i%250)})
+	}
+	return addrs
+}
+
+// pathOf returns the request path of one client.
+func (t *target) pathOf(topology Topology, client int) string {
+	var topic, user string
+	if topology.Topic != "" && !topology.Default {
+		topic = topology.Name(topology.Of(client))
+	}
+	if topology.Users {
+		user = userName(client)
+	}
+	query := t.protocol.Query(topic, user).Encode()
+	switch {
+	case query == "":
+		return t.path
+	case strings.Contains(t.path, "?"):
+		return t.path + "&" + query
+	}
+	return t.path + "?" + query
+}
+
+// subscription returns what a client has to send after the handshake to follow its measured topic, and how
+// many subscriptions are then confirmed: a user's own topic is followed unasked.
+func (t *target) subscription(topology Topology, client int, since *string) (text []byte, confirmed uint8) {
+	position := ""
+	if since != nil {
+		position = *since
+	}
+	text = t.protocol.Subscribe(nil, 1, topology.Name(topology.Of(client)), position)
+	switch {
+	case len(text) == 0:
+		return nil, 0
+	case topology.Topic != "" && topology.Users:
+		return text, 2
+	}
+	return text, 1
+}

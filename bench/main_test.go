@@ -1,0 +1,65 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// TestMain also plays the shard that --shards starts, and a server that --server starts: the test's own
+// program, run with these words.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == "shard":
+		os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	case len(os.Args) > 2 && os.Args[1] == "serve":
+		fmt.Println(http.ListenAndServe(os.Args[2], &faulty{history: map[string][]string{}, conns: map[*faultyConn]bool{}}))
+		os.Exit(1)
+	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "4") // these tests mostly wait
+	goleak.VerifyTestMain(m)
+}
+
+// outcome is what a command line led to.
+type outcome struct {
+	status         int
+	stdout, stderr string
+	report         *Report // nil where none was written
+}
+
+// hubbench runs a command line that writes a report, and reads it.
+func hubbench(t *testing.T, ctx context.Context, args ...string) outcome {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "report.json")
+	if args[0] == "run" {
+		args = append(args, "--json="+path)
+	}
+	var stdout, stderr bytes.Buffer
+	o := outcome{status: Main(ctx, args, strings.NewReader(""), &stdout, &stderr)}
+	o.stdout, o.stderr = stdout.String(), stderr.String()
+	if _, err := os.Stat(path); err == nil {
+		if o.report, err = readReport(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("hubbench %s: %d\n%s%s", strings.Join(args, " "), o.status, o.stderr, o.stdout)
+	return o
+}
+
+// run is the only run of the report.
+func (o outcome) run(t *testing.T) *Run {
+	t.Helper()
+	if o.report == nil || len(o.report.Results) != 1 || len(o.report.Results[0].Runs) != 1 {
+		t.Fatalf("no single run was reported: %s", o.stderr)
+	}
+	return o.report.Results[0].Runs[0]
+}

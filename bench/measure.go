@@ -1,0 +1,153 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"reflect"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// measure runs scenarios as often as each asks, and writes what came of it.
+func (a *app) measure(ctx context.Context, all []scenario) (int, error) {
+	for _, s := range all {
+		if err := errors.Join(s.common().check(), s.check()); err != nil {
+			return exitUsage, fmt.Errorf("%s: %w", nameOf(s), err)
+		}
+	}
+	out := all[0].common()
+	makeRoom(out.Loops)
+	table := a.stdout
+	if out.JSON == "-" {
+		table = a.stderr
+	}
+	report := newReport(a.args)
+	var failed error
+	for _, s := range all {
+		result, err := a.repeat(ctx, s)
+		report.Results = append(report.Results, result)
+		if err := writeTable(table, result); err != nil {
+			return exitFailed, err
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", result.Scenario, err))
+		}
+		if report.Interrupted = ctx.Err() != nil; report.Interrupted {
+			break
+		}
+	}
+	report.Seconds = time.Since(report.Started).Seconds()
+	if err := a.write(report, out); err != nil {
+		return exitFailed, err
+	}
+	return statusOf(report, all, failed), failed
+}
+
+func newReport(args []string) *Report {
+	return &Report{Schema: Schema, Started: time.Now().UTC(), Environment: readEnvironment(args)}
+}
+
+// repeat runs s and stops at the first run that fails.
+func (a *app) repeat(ctx context.Context, s scenario) (*Result, error) {
+	result := &Result{Scenario: nameOf(s), Settings: s}
+	p := newProgress(a.stderr)
+	var err error
+	for range s.common().Repeat {
+		run := &Run{ID: newRunID(), Started: time.Now()}
+		result.Runs = append(result.Runs, run)
+		if err = s.measure(ctx, run, p); ctx.Err() != nil {
+			err = errInterrupted
+		}
+		if err != nil {
+			run.Error = err.Error()
+			break
+		}
+	}
+	result.Summary = summarize(result.Runs)
+	return result, err
+}
+
+// newRunID marks the events of one run: those of another are foreign to it.
+func newRunID() string { return "r" + strconv.FormatUint(rand.Uint64()%(36*36*36*36*36), 36) }
+
+// nameOf is the name under which a scenario is run.
+func nameOf(s scenario) string {
+	return strings.ToLower(strings.TrimSuffix(reflect.TypeOf(s).Elem().Name(), "Scenario"))
+}
+
+func statusOf(report *Report, all []scenario, failed error) int {
+	var usage usageError
+	switch {
+	case report.Interrupted:
+		return exitInterrupted
+	case errors.As(failed, &usage):
+		return exitUsage
+	case failed != nil:
+		return exitFailed
+	}
+	for i, result := range report.Results {
+		for _, run := range result.Runs {
+			if !run.clean(all[i].common().Allow) {
+				return exitFound
+			}
+		}
+	}
+	return exitOK
+}
+
+// clean reports whether nothing was found but what is allowed.
+func (r *Run) clean(allowed []string) bool {
+	for _, name := range findings {
+		if r.finding(name) > 0 && !slices.Contains(allowed, name) {
+			return false
+		}
+	}
+	return true
+}
+
+// write leaves the report where the settings ask for it.
+func (a *app) write(report *Report, out *Common) error {
+	if out.JSON != "" {
+		if err := writeTo(out.JSON, a.stdout, report.writeJSON); err != nil {
+			return err
+		}
+	}
+	if out.HTML != "" {
+		return writeTo(out.HTML, a.stdout, report.writeHTML)
+	}
+	return nil
+}
+
+func writeTo(path string, stdout io.Writer, write func(io.Writer) error) error {
+	if path == "-" {
+		return write(stdout)
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+func (r *Report) writeJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", " ")
+	return encoder.Encode(r)
+}
+
+// makeRoom gives the runtime a processor for each loop, which sits in the kernel most of its time, and some
+// for the rest: else a loop's processor would have to be taken from it for each batch to publish.
+func makeRoom(loops int) {
+	const rest = 3
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(runtime.NumCPU(), loops) + rest)
+	}
+}

@@ -1,0 +1,135 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// serverProcess is a server that hubbench started.
+type serverProcess struct {
+	command string
+	addr    netip.AddrPort
+	cmd     *exec.Cmd
+	output  *tail
+	ended   chan struct{} // closed when it has
+}
+
+const (
+	startLimit = 60 * time.Second // a command may compile first
+	stopLimit  = 90 * time.Second // a hub that drains takes its time
+)
+
+// startServer runs command and returns when somebody listens on addr.
+func startServer(ctx context.Context, command string, addr netip.AddrPort) (*serverProcess, error) {
+	if reach(ctx, addr) == nil {
+		return nil, fmt.Errorf("%s is taken: somebody listens there already, and --server is to start one", addr)
+	}
+	s := &serverProcess{command: command, addr: addr}
+	return s, s.start(ctx)
+}
+
+func (s *serverProcess) start(ctx context.Context) error {
+	words, err := splitWords(s.command)
+	if err != nil || len(words) == 0 {
+		return usagef("--server=%q: not a command", s.command)
+	}
+	s.output, s.ended = &tail{}, make(chan struct{})
+	s.cmd = exec.Command(words[0], words[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it
+	if err := s.cmd.Start(); err != nil {
+		return fmt.Errorf("start the server: %w", err)
+	}
+	go func() {
+		_ = s.cmd.Wait() // how it ended is told by its output
+		close(s.ended)
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for reach(ctx, s.addr) != nil {
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the server ended before it listened on %s:\n%s", s.addr, s.output)
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("the server does not listen on %s:\n%s", s.addr, s.output), s.stop())
+		case <-poll.C:
+		}
+	}
+	return nil
+}
+
+// stop ends the server and everything it started.
+func (s *serverProcess) stop() error {
+	if !s.signal(syscall.SIGTERM) {
+		return nil
+	}
+	select {
+	case <-s.ended:
+		return nil
+	case <-time.After(stopLimit):
+	}
+	s.signal(syscall.SIGKILL)
+	<-s.ended
+	return fmt.Errorf("the server did not end within %s of SIGTERM and was killed", stopLimit)
+}
+
+// kill ends the server as a crash would.
+func (s *serverProcess) kill() {
+	if s.signal(syscall.SIGKILL) {
+		<-s.ended
+	}
+}
+
+// signal reports whether the server was there to be signalled.
+func (s *serverProcess) signal(sig syscall.Signal) bool {
+	select {
+	case <-s.ended:
+		return false
+	default:
+		return syscall.Kill(-s.cmd.Process.Pid, sig) == nil
+	}
+}
+
+// reach sees whether somebody accepts connections on addr.
+func reach(ctx context.Context, addr netip.AddrPort) error {
+	dialer := net.Dialer{Timeout: 3 * time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return fmt.Errorf("cannot reach the server: %w", err)
+	}
+	return conn.Close()
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+const tailSize = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	if over := len(t.b) - tailSize; over > 0 {
+		t.b = append(t.b[:0], t.b[over:]...)
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}

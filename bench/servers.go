@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// processUse is what a process has used: memory now, CPU since it began.
+type processUse struct {
+	RSS int64
+	CPU time.Duration
+}
+
+// kernelUse is memory of the kernel.
+type kernelUse struct {
+	Sockets int64 `json:"sockets"`
+	Buffers int64 `json:"buffers"` // bytes in socket buffers (sockstat)
+	Slab    int64 `json:"slab"`    // bytes in kernel objects of every kind, sockets of both ends among them
+}
+
+// servers are the processes of the server, as far as they can be seen.
+type servers struct{ pids []int }
+
+// use sums up over the processes. An error means that one of them has ended.
+func (s servers) use() (processUse, error) {
+	var sum processUse
+	for _, pid := range s.pids {
+		u, err := use(pid)
+		if err != nil {
+			return sum, fmt.Errorf("server process %d: %w", pid, err)
+		}
+		sum.RSS += u.RSS
+		sum.CPU += u.CPU
+	}
+	return sum, nil
+}
+
+// weigh returns resident and proportional memory, exactly.
+func (s servers) weigh() (rss, pss int64, err error) {
+	for _, pid := range s.pids {
+		r, p, err := weigh(pid)
+		if err != nil {
+			return rss, pss, fmt.Errorf("server process %d: %w", pid, err)
+		}
+		rss += r
+		pss += p
+	}
+	return rss, pss, nil
+}
+
+// ownCPU is the CPU time of this process.
+func ownCPU() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package bench
+
+import (
+	"net/netip"
+	"time"
+
+	"wshub/bench/fleet"
+)
+
+func listeners(netip.AddrPort) []int        { return nil }
+func use(int) (processUse, error)           { return processUse{}, fleet.ErrNeedsLinux }
+func weigh(int) (rss, pss int64, err error) { return 0, 0, fleet.ErrNeedsLinux }
+func kernel() kernelUse                     { return kernelUse{} }
+func machine() time.Duration                { return 0 }
