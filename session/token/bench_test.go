@@ -2,7 +2,6 @@ package token
 
 import (
 	"testing"
-	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
