@@ -18,8 +18,8 @@ var ErrBadTarget = errors.New("bad target")
 
 // control is what nodes tell each other. One of its fields is set.
 type control struct {
-	Replace    *replacement `json:"replace,omitempty"`
-	Disconnect *Target      `json:"disconnect,omitempty"`
+	Replace    []replacement `json:"replace,omitempty"`
+	Disconnect *Target       `json:"disconnect,omitempty"`
 }
 
 // Target names sessions: all of a user, or one by its public name.
@@ -67,7 +67,7 @@ func (h *Hub) Control(message []byte) {
 }
 
 func (sh *shard) obey(order control) {
-	if r := order.Replace; r != nil {
+	for _, r := range order.Replace {
 		if s := sh.resumable[r.Session]; s != nil && s.generation < r.Generation {
 			s.conn.Close(Replaced)
 		}

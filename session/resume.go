@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"wshub/pubsub"
 )
@@ -148,13 +149,36 @@ type replacement struct {
 	Generation uint32 `json:"generation"`
 }
 
+// replacements are what a loop has yet to tell other nodes, by node.
+type replacements map[string][]replacement
+
+const (
+	// replaceDelay is how long orders for one node are gathered: a crowd that comes back after a crash must
+	// not cost the broker a command per client.
+	replaceDelay = 100 * time.Millisecond
+	// replaceBatch bounds the orders in one message, about 25 KiB.
+	replaceBatch = 512
+)
+
 // replaceOlder has older connections of the session closed, on the node that it came from.
 func (s *Session) replaceOlder(node string) {
-	hub := s.shard.hub
-	order := control{Replace: &replacement{s.id, s.generation}}
-	hub.workers.do(s.id, func(ctx context.Context) {
-		if err := hub.tell(ctx, node, order); err != nil {
-			hub.log.Debug().Err(err).Msg("the node that a session came from could not be told")
+	sh := s.shard
+	if len(sh.replacing) == 0 {
+		sh.loop.After(replaceDelay, sh.tellReplacements)
+	}
+	sh.replacing[node] = append(sh.replacing[node], replacement{s.id, s.generation})
+}
+
+func (sh *shard) tellReplacements() {
+	hub := sh.hub
+	for node, list := range sh.replacing {
+		for batch := range slices.Chunk(list, replaceBatch) {
+			hub.workers.do(batch[0].Session, func(ctx context.Context) {
+				if err := hub.tell(ctx, node, control{Replace: batch}); err != nil {
+					hub.log.Debug().Err(err).Msg("the node that sessions came from could not be told")
+				}
+			})
 		}
-	})
+	}
+	clear(sh.replacing)
 }

@@ -35,6 +35,7 @@ type shard struct {
 	spare     []*message // the inbox's other half: the two are swapped
 	topics    *index
 	resumable map[uint64]*Session // hub.v1 sessions, by id
+	replacing replacements
 	arrivals  bucket
 	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
 	active    []*topic              // topics with messages to write, next first
@@ -53,7 +54,7 @@ type counters struct {
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
-	sh := &shard{hub: h, loop: loop, topics: newIndex(), resumable: make(map[uint64]*Session), silent: make(map[*Session]struct{})}
+	sh := &shard{hub: h, loop: loop, topics: newIndex(), resumable: make(map[uint64]*Session), replacing: make(replacements), silent: make(map[*Session]struct{})}
 	sh.flushed = sh.flush
 	return sh
 }
