@@ -113,10 +113,10 @@ func (s *Session) Closed(*engine.Cause) {
 	for len(s.subs) > 0 {
 		s.unfollow(len(s.subs) - 1)
 	}
+	for s.ext != nil && len(s.ext.pending) > 0 { // the last one may let go of ext
+		s.ext.pending[0].abandon()
+	}
 	if s.ext != nil {
-		for len(s.ext.pending) > 0 {
-			s.ext.pending[0].abandon()
-		}
 		s.stopSilence()
 		s.ext.grant.stop(sh.loop)
 	}

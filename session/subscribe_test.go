@@ -100,3 +100,28 @@ func TestAHoldThatIsTooLargeBecomesAGap(t *testing.T) {
 		t.Error("not counted")
 	}
 }
+
+func TestAPlainClientThatGoesWhileItsSubscriptionIsOnTheWay(t *testing.T) {
+	n, b := slow(t, Config{MaxSessionsPerUser: 1})
+	for range 3 { // each time the place must be free again
+		c := n.dial("?user=1")
+		first, second := <-b.answers, <-b.answers
+		_ = c.conn.CloseNow()
+		n.eventually("it is gone", func() bool { return n.hub.Stats().Plain == 0 })
+		first(nil)
+		second(nil)
+		n.eventually("the topics are left", func() bool { return n.hub.Stats().Topics == 0 })
+	}
+	if p := n.server.Stats().Panics; p != 0 {
+		t.Errorf("%d panics", p)
+	}
+}
+
+func TestARefusedRequestIsAnsweredWithItsID(t *testing.T) {
+	n, _ := slow(t, Config{})
+	c := n.v1("")
+	c.send(`{"type":"subscribe","topic":5,"id":1}`)
+	c.want(`{"type":"error","id":1,"code":"bad_request","message":"topic: a number can't stand here","retry":false}`)
+	c.send(`{"type":"subscribe","topic":5,"id":{}}`)
+	c.wantError(BadRequest)
+}

@@ -3,6 +3,7 @@ package session
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -40,11 +41,7 @@ type clientMessage struct {
 func (s *Session) request(payload []byte) {
 	var m clientMessage
 	if err := json.Unmarshal(payload, &m); err != nil {
-		if !json.Valid(payload) {
-			s.error(nil, BadJSON, "the message is not JSON")
-		} else {
-			s.error(nil, BadRequest, "the message is not an object with fields of the right types")
-		}
+		s.refuseRequest(payload, err)
 		return
 	}
 	if !validID(m.ID) {
@@ -70,6 +67,30 @@ func (s *Session) request(payload []byte) {
 		s.error(m.ID, UnknownType, "type: want subscribe, unsubscribe, publish, history, resume, auth or ping")
 	}
 	s.followOwn()
+}
+
+// refuseRequest answers a message that could not be read, with its id where that could.
+func (s *Session) refuseRequest(payload []byte, err error) {
+	if !json.Valid(payload) {
+		s.error(nil, BadJSON, "the message is not JSON")
+		return
+	}
+	var of struct {
+		ID json.RawMessage `json:"id"`
+	}
+	if json.Unmarshal(payload, &of) != nil {
+		s.error(nil, BadRequest, "the message is not an object")
+		return
+	}
+	if !validID(of.ID) {
+		of.ID = nil
+	}
+	var field *json.UnmarshalTypeError
+	if errors.As(err, &field) {
+		s.error(of.ID, BadRequest, field.Field+": a "+field.Value+" can't stand here")
+		return
+	}
+	s.error(of.ID, BadRequest, "a field has the wrong type")
 }
 
 // validID tells whether id is absent, a number or a string, and short.
