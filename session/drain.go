@@ -34,15 +34,6 @@ func (h *Hub) Drain(ctx context.Context, window time.Duration) error {
 	return nil
 }
 
-// Left is how many connections are open.
-func (h *Hub) Left() int {
-	n := 0
-	for _, sh := range h.shards {
-		n += sh.loop.Open()
-	}
-	return n
-}
-
 // drain is one loop's drain. It lives on the loop.
 type drain struct {
 	sh     *shard

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -149,6 +150,29 @@ func TestAPageThatWasMadeToPointHereIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAMetricTellsHowManyAreLeft(t *testing.T) {
+	h := startInside(t, "--drain-window=1h") // one client at each step
+	for range 20 {
+		dial(t, "v1", h.public, "hub.v1.json").want(`{"type":"welcome"`)
+	}
+	left := func(low, high int) {
+		t.Helper()
+		eventually(t, func() error {
+			_, metrics, _ := ask(t, "GET", h.control+"/metrics", "")
+			_, rest, _ := strings.Cut(metrics, "\nwshub_connections ")
+			text, _, _ := strings.Cut(rest, "\n")
+			if n, err := strconv.Atoi(text); err != nil || n < low || n > high {
+				return fmt.Errorf("wshub_connections is %q", text)
+			}
+			return nil
+		})
+	}
+	left(20, 20)
+	h.stop <- syscall.SIGTERM
+	left(1, 19)
+	left(1, 17)
 }
 
 func TestTheEndOfTheContextCutsClients(t *testing.T) {
