@@ -260,6 +260,11 @@ func (sub *subscribing) batch(batch []*message) {
 		return
 	}
 	var out []byte
+	for _, m := range batch {
+		if m.event == nil {
+			sub.head = m.position // the topic goes on from there, perhaps from before the replay's end
+		}
+	}
 	for _, m := range splice(batch, sub.head) {
 		out = append(out, m.frame(s.format)...)
 	}

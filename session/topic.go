@@ -54,10 +54,13 @@ func (t *topic) remove(i int, moved func(s *Session, to int)) {
 func (t *topic) fresh(batch []*message) []*message {
 	kept := batch[:0]
 	for _, m := range batch {
-		if m.event != nil && !m.position.IsZero() {
-			if m.position.ID.Compare(t.last) <= 0 {
-				continue
-			}
+		switch {
+		case m.position.IsZero():
+		case m.event == nil: // a log that lost its end goes on from before what was seen
+			t.last = m.position.ID
+		case m.position.ID.Compare(t.last) <= 0:
+			continue
+		default:
 			t.last = m.position.ID
 		}
 		kept = append(kept, m)
