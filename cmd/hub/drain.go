@@ -52,25 +52,37 @@ func (d *drainer) ready(hub func() error) error {
 
 // Run returns when a signal has come and the clients are gone, at a second signal, or when ctx ends.
 func (d *drainer) Run(ctx context.Context) error {
+	var first os.Signal
 	select {
 	case sig := <-d.signals.come:
+		first = sig
 		d.log.Info().Stringer("signal", sig).Stringer("grace", d.grace).Stringer("window", d.window).
 			Msg("draining; a second signal ends at once")
 	case <-ctx.Done():
 		return nil
 	}
 	d.draining.Store(true)
-	return around(ctx, d.awaitSecond, d.leave)
+	come := time.Now()
+	return around(ctx, func(ctx context.Context) error { return d.awaitSecond(ctx, first, come) }, d.leave)
 }
 
+// echoTime is how long the first signal may come once more and still be the same wish: those who signal a
+// process and its group, as timeout(1) does, send it twice.
+const echoTime = 100 * time.Millisecond
+
 // awaitSecond returns errCut at a second signal. From then on a third one kills the process.
-func (d *drainer) awaitSecond(ctx context.Context) error {
-	select {
-	case <-d.signals.come:
-		d.signals.release()
-		return errCut
-	case <-ctx.Done():
-		return nil
+func (d *drainer) awaitSecond(ctx context.Context, first os.Signal, come time.Time) error {
+	for {
+		select {
+		case sig := <-d.signals.come:
+			if sig == first && time.Since(come) < echoTime {
+				continue
+			}
+			d.signals.release()
+			return errCut
+		case <-ctx.Done():
+			return nil
+		}
 	}
 }
 

@@ -77,12 +77,13 @@ func TestClientsThatDoNotLeaveAreNotWaitedForLongerThanTheWindow(t *testing.T) {
 }
 
 func TestASecondSignalEndsAtOnce(t *testing.T) {
-	for _, wait := range []time.Duration{0, time.Second, 5 * time.Second} { // in the grace and behind it
+	for _, wait := range []time.Duration{echoTime, time.Second, 5 * time.Second} { // in the grace and behind it
 		synctest.Test(t, func(t *testing.T) {
 			d, signals := newDrainer(&clients{leave: time.Hour}, func() {})
 			begin := time.Now()
 			go func() {
 				signals <- os.Interrupt
+				signals <- os.Interrupt // its echo
 				time.Sleep(wait)
 				signals <- os.Interrupt
 			}()
