@@ -50,7 +50,7 @@ func (s *subscriber) roundTrip() {
 		s.returned = back
 		s.probed.Store(time.Now().UnixNano())
 		if !s.connected.Swap(true) {
-			s.trouble.Info().Str("redis", s.opt.Addr).Int("topics", s.follows.len()).Msg("connected to redis")
+			s.cfg.Log.Info().Str("redis", s.opt.Addr).Int("topics", s.follows.len()).Msg("connected to redis")
 		}
 		s.doomed.Reset(s.cfg.ProbeDeadline)
 	}
