@@ -168,12 +168,15 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 	for _, step := range steps {
 		s.tell(topicOf(channel), loops, c, step)
 	}
-	s.delivery.mu.Unlock()
 	if again {
 		s.doubts.put(channel)
-	} else {
-		s.confirm(channel, c)
+		s.delivery.mu.Unlock()
+		return
 	}
+	// In one step with the end of the doubt: an event in between would be held, and for ever.
+	done := s.confirm(channel, c)
+	s.delivery.mu.Unlock()
+	answer(done)
 }
 
 // readOn reads one batch of logs behind what the followers have. more are those that go on, failed

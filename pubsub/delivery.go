@@ -70,10 +70,9 @@ func (r *Redis) tell(topic string, loops Loops, c *chain, step step) {
 	}
 }
 
-// confirm tells those who wait for channel's topic that it arrives, and a gap if they were told
-// otherwise before.
-func (r *Redis) confirm(channel string, c *chain) {
-	r.delivery.mu.Lock()
+// confirm says that all that is published to channel's topic arrives from now on, and tells a gap to
+// followers who were told otherwise before. The caller holds delivery.mu, and answers done without it.
+func (r *Redis) confirm(channel string, c *chain) (done []waiter) {
 	loops, torn, done := r.follows.confirm(channel)
 	if torn {
 		var at Position
@@ -82,7 +81,11 @@ func (r *Redis) confirm(channel string, c *chain) {
 		}
 		r.tell(topicOf(channel), loops, nil, step{at: at})
 	}
-	r.delivery.mu.Unlock()
+	return done
+}
+
+// answer tells those who wait for a topic that it arrives.
+func answer(done []waiter) {
 	for _, w := range done {
 		w.done(nil)
 	}

@@ -154,6 +154,40 @@ func TestAReadingBeforeASubscriptionProvesNothing(t *testing.T) {
 	}
 }
 
+// TestAnEventThatArrivesAsTheDoubtEndsIsNotHeldForEver races the two.
+func TestAnEventThatArrivesAsTheDoubtEndsIsNotHeldForEver(t *testing.T) {
+	s, sink := byHand(t)
+	sent := 0
+	for i := range 200 {
+		channel := topicChannel(fmt.Sprintf("h:%d", i))
+		s.subscribe(channel)
+		compared := make(chan error)
+		go func() {
+			_, err := s.compare(context.Background(), s.doubts.take(1))
+			compared <- err
+		}()
+		for over := false; !over; {
+			select {
+			case err := <-compared:
+				if over = true; err != nil {
+					t.Fatal(err)
+				}
+			default:
+				if sent < cap(sink) {
+					s.arrive(channel, Event{Data: []byte("1")})
+					sent++
+				}
+			}
+		}
+		for len(s.doubts.channels) > 0 { // too much had to be held
+			s.compareAll(t)
+		}
+	}
+	if n := len(sink); n+int(s.Stats().Drops["overrun"]) != sent {
+		t.Errorf("%d of %d events were delivered, %d were too many to be held", n, sent, s.Stats().Drops["overrun"])
+	}
+}
+
 func TestAReconnectMissesNothing(t *testing.T) {
 	server := redistest.Start(t)
 	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})

@@ -164,7 +164,10 @@ func (s *subscriber) acknowledge(m *redis.Subscription) {
 	case s.follows.subscribed(m.Channel):
 		s.check(m.Channel)
 	default:
-		s.confirm(m.Channel, nil)
+		s.delivery.mu.Lock()
+		done := s.confirm(m.Channel, nil)
+		s.delivery.mu.Unlock()
+		answer(done)
 	}
 }
 
