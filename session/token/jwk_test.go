@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"errors"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -129,9 +130,13 @@ func TestKeysOfASet(t *testing.T) {
 			t.Errorf("%q: accepted", text)
 		}
 	}
-	mixed := `{"keys":[1,` + toJSON(t, with("RSA", "kty", "new")) + `,` + toJSON(t, with("P-256")) + `,{"kty":"RSA","key_ops":["encrypt"]}]}`
+	mixed := `{"keys":[1,` + toJSON(t, with("RSA", "kty", "new")) + `,` + toJSON(t, with("P-256")) + `,` +
+		strings.Replace(toJSON(t, with("RSA")), "{", `{"key_ops":["encrypt"],`, 1) + `]}`
 	if keys, err := parseSet([]byte(mixed)); err != nil || len(keys) != 1 {
 		t.Errorf("a good key among others: %v, %v", keys, err)
+	}
+	if keys, err := parseSet([]byte(asSet(t, slices.Repeat([]map[string]string{with("Ed25519")}, maxSetKeys+1)...))); err != nil || len(keys) != maxSetKeys {
+		t.Errorf("%d keys were taken: %v", len(keys), err)
 	}
 }
 

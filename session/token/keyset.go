@@ -210,7 +210,7 @@ func (s *keySet) knows(kid string) bool {
 func (s *keySet) absent() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight != nil || !time.Now().Before(s.next) {
+	if !time.Now().Before(s.next) {
 		return ErrNeedsFetch
 	}
 	return s.unknown()

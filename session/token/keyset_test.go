@@ -151,6 +151,10 @@ func TestAnUnknownKeyIsFetchedOnceForAll(t *testing.T) {
 			t.Errorf("50 callers made %d fetches in %s", n-1, time.Since(begun))
 		}
 
+		if v.set.board() != nil {
+			t.Error("one who asks right after a fetch gets another")
+		}
+
 		// Made-up kids, for ten minutes: a fetch per 30 s, and everybody is answered.
 		for range 600 {
 			if _, err := v.VerifyBlocking(t.Context(), signedBy(t, "ES384", "P-384", "made up")); !errors.Is(err, ErrUnknownKey) {
@@ -209,7 +213,8 @@ func TestASlowSetKeepsNobodyLongerThanTheTimeout(t *testing.T) {
 	good := signedBy(t, "ES256", "P-256", "1")
 	synctest.Test(t, func(t *testing.T) {
 		is := &issuer{text: asSet(t, asJWK(t, "P-256", "1")), delay: time.Hour}
-		v := verifier(t, Config{JWKS: setURL, Transport: is})
+		var told int
+		v := verifier(t, Config{JWKS: setURL, Transport: is, OnFetch: func(int, error) { told++ }})
 		stop := run(t, v)
 		begun := time.Now()
 		if _, err := v.VerifyBlocking(t.Context(), good); !errors.Is(err, ErrUnavailable) || time.Since(begun) != 5*time.Second {
@@ -222,7 +227,10 @@ func TestASlowSetKeepsNobodyLongerThanTheTimeout(t *testing.T) {
 		if _, err := v.VerifyBlocking(ctx, good); !errors.Is(err, ErrUnavailable) || time.Since(begun) > time.Millisecond {
 			t.Errorf("with a deadline: %v after %s", err, time.Since(begun))
 		}
-		stop()
+		before := told
+		if stop(); told != before {
+			t.Error("the fetch that Run's end cut short counts as failed")
+		}
 	})
 }
 
@@ -232,7 +240,12 @@ func TestARealServer(t *testing.T) {
 	set := asSet(t, asJWK(t, "RSA", "1"))
 	released := make(chan struct{})
 	mux := http.NewServeMux()
-	mux.HandleFunc("/good", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, set) })
+	mux.HandleFunc("/good", func(w http.ResponseWriter, r *http.Request) {
+		if !r.Close {
+			t.Error("the connection is kept between fetches")
+		}
+		io.WriteString(w, set)
+	})
 	mux.HandleFunc("/error", func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
 		io.WriteString(w, set)
@@ -281,6 +294,15 @@ func TestARealServer(t *testing.T) {
 			t.Errorf("%s: VerifyBlocking: %v", path, err)
 		}
 		stop()
+	}
+}
+
+func TestAWorkerIsNeverSentToAWorker(t *testing.T) {
+	// Another fetch may always be due by the time that the first is done.
+	v := verifier(t, Config{JWKS: setURL, Transport: &issuer{text: asSet(t, asJWK(t, "P-256", "1"))}, JWKSRefetch: 1})
+	run(t, v)
+	if _, err := v.VerifyBlocking(t.Context(), signedBy(t, "ES256", "P-256", "2")); !errors.Is(err, ErrUnknownKey) {
+		t.Error(err)
 	}
 }
 

@@ -110,7 +110,8 @@ func ParseResumeKey(text string) ([]byte, error) {
 	return key, nil
 }
 
-// Seal makes a token that is good from now on, for the sealer's TTL.
+// Seal makes a token that is good from now on, for the sealer's TTL, and up to 1,024 characters long if User and
+// Node are topic names: Open refuses longer ones.
 func (s *Sealer) Seal(r Resume) string {
 	k := &s.keys[0]
 	token := make([]byte, resumeHead, 160)

@@ -101,6 +101,14 @@ func TestAnyChangeIsRefused(t *testing.T) {
 	} {
 		refused("text", i, text)
 	}
+	// The bits behind the last byte, of which some lengths have 2 or 4, say nothing.
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	for i := range 3 {
+		text := s.Seal(Resume{User: strings.Repeat("x", i)})
+		last := strings.IndexByte(alphabet, text[len(text)-1])
+		refused("last bit", i, text[:len(text)-1]+alphabet[last^1:last^1+1])
+	}
+	refused("over-long", 0, s.Seal(Resume{User: strings.Repeat("x", maxResume)}))
 	// What another version under the same key sealed: the payload is not ours.
 	k := &s.keys[0]
 	for i, payload := range []string{"", "short", strings.Repeat("\xff", 40), strings.Repeat("\x00", 15)} {

@@ -2,7 +2,11 @@ package token
 
 import (
 	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +47,11 @@ func TestNoCharacterOfATokenCanBeChanged(t *testing.T) {
 	} {
 		if _, err := v.Verify(good); err != nil {
 			t.Fatal(err)
+		}
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+		last := strings.IndexByte(alphabet, good[len(good)-1])
+		if _, err := v.Verify(good[:len(good)-1] + alphabet[last^1:last^1+1]); !errors.Is(err, ErrBadToken) {
+			t.Errorf("with a bit at its end that says nothing: %v", err)
 		}
 		for i := range good {
 			if _, err := v.Verify(flip(good, i)); err == nil {
@@ -230,6 +239,7 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 		"too many keys":   {Secrets: strings.Split(strings.Repeat(secret+" ", maxTries)+secret, " ")},
 		"no file":         {KeyFiles: []string{file(t, "") + "x"}},
 		"empty file":      {KeyFiles: []string{file(t, "")}},
+		"long RSA key":    {KeyFiles: []string{file(t, longRSA(t))}},
 		"private key":     {KeyFiles: []string{file(t, string(privatePEM(t, "P-256")))}},
 		"broken key":      {KeyFiles: []string{file(t, "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")}},
 		"plain http":      {JWKS: "http://login.example/keys"},
@@ -250,6 +260,16 @@ func TestBadConfigurationsAreRefused(t *testing.T) {
 			}
 		}
 	}
+}
+
+func longRSA(t *testing.T) string {
+	t.Helper()
+	n := new(big.Int).Lsh(big.NewInt(1), maxRSA)
+	der, err := x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: n.Add(n, big.NewInt(1)), E: 65537})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 }
 
 // FuzzVerify: no text but our own is accepted, and no error quotes it.
