@@ -108,7 +108,7 @@ func (f *follower) connected(ctx context.Context) bool {
 	hub := f.d.hub(f.hub)
 	f.hub = -1
 	dialer := ws.Dialer{Protocols: []string{"hub.v1.json"}, Timeout: 10 * time.Second}
-	conn, buffered, _, err := dialer.Dial(ctx, hub.public)
+	conn, buffered, _, err := dialer.Dial(ctx, hub.public+f.d.query)
 	if err != nil {
 		return false
 	}
@@ -180,15 +180,17 @@ func (f *follower) hear(h *heard, text []byte) {
 			f.event(p, h)
 		}
 	case "gap":
-		p := f.place(h.Topic)
-		f.d.counted(func(c *drillCount) { c.gaps++ })
-		f.told(p, h.Position)
-	case "subscribed":
-		p := f.place(h.Topic)
-		p.live = true
-		f.count(*h.Recovered)
-		if !*h.Recovered {
+		if p := f.place(h.Topic); p != nil {
+			f.d.counted(func(c *drillCount) { c.gaps++ })
 			f.told(p, h.Position)
+		}
+	case "subscribed":
+		if p := f.place(h.Topic); p != nil {
+			p.live = true
+			f.count(*h.Recovered)
+			if !*h.Recovered {
+				f.told(p, h.Position)
+			}
 		}
 	case "resumed":
 		f.resumed(h)
@@ -342,7 +344,7 @@ func (f *follower) place(topic string) *place {
 			return p
 		}
 	}
-	return nil // not one of the drill's
+	return nil // its user's own
 }
 
 // follows tells whether all topics are followed.
