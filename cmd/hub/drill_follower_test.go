@@ -139,24 +139,28 @@ func (f *follower) connected(ctx context.Context) bool {
 // read hears what the hub says until the connection ends, and returns the code of that.
 func (f *follower) read(from io.Reader) ws.StatusCode {
 	for {
-		frame, err := ws.ReadFrame(from) // a hub does not fragment
-		if err != nil {
+		head, err := ws.ReadHeader(from) // a hub does not fragment
+		if err != nil || head.Length > 1<<24 {
+			return ws.StatusAbnormalClosure
+		}
+		payload := make([]byte, head.Length)
+		if _, err := io.ReadFull(from, payload); err != nil {
 			return ws.StatusAbnormalClosure
 		}
 		f.mu.Lock()
-		switch frame.Header.OpCode {
+		switch head.OpCode {
 		case ws.OpText:
 			var h heard
-			if err := json.Unmarshal(frame.Payload, &h); err != nil {
-				f.d.oddity("client %d hears %q", f.number, frame.Payload)
+			if err := json.Unmarshal(payload, &h); err != nil {
+				f.d.oddity("client %d hears %q", f.number, payload)
 			}
-			f.hear(&h, frame.Payload)
+			f.hear(&h, payload)
 		case ws.OpPing:
-			f.write(ws.NewPongFrame(frame.Payload))
+			f.write(ws.NewPongFrame(payload))
 		case ws.OpClose:
 			f.write(ws.NewCloseFrame(nil))
 			f.mu.Unlock()
-			code, _ := ws.ParseCloseFrameData(frame.Payload)
+			code, _ := ws.ParseCloseFrameData(payload)
 			return code
 		}
 		f.mu.Unlock()
