@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"wshub/engine"
 	"wshub/pubsub"
 )
 
@@ -206,9 +205,4 @@ func (s *Session) welcome() []byte {
 	b = append(b, `,"ping":`...)
 	b = strconv.AppendInt(b, int64(s.shard.hub.heartbeat/time.Second), 10)
 	return append(s.appendToken(b), '}')
-}
-
-// appendTextFrame appends a text frame to frames.
-func appendTextFrame(frames, payload []byte) []byte {
-	return engine.AppendFrame(frames, engine.OpText, payload)
 }

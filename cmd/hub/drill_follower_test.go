@@ -108,7 +108,7 @@ func (f *follower) connected(ctx context.Context) bool {
 	hub := f.d.hub(f.hub)
 	f.hub = -1
 	dialer := ws.Dialer{Protocols: []string{"hub.v1.json"}, Timeout: 10 * time.Second}
-	conn, buffered, _, err := dialer.Dial(ctx, hub.public)
+	conn, buffered, _, err := dialer.Dial(ctx, hub.public+f.d.query)
 	if err != nil {
 		return false
 	}
@@ -139,24 +139,28 @@ func (f *follower) connected(ctx context.Context) bool {
 // read hears what the hub says until the connection ends, and returns the code of that.
 func (f *follower) read(from io.Reader) ws.StatusCode {
 	for {
-		frame, err := ws.ReadFrame(from) // a hub does not fragment
-		if err != nil {
+		head, err := ws.ReadHeader(from) // a hub does not fragment
+		if err != nil || head.Length > 1<<24 {
+			return ws.StatusAbnormalClosure
+		}
+		payload := make([]byte, head.Length)
+		if _, err := io.ReadFull(from, payload); err != nil {
 			return ws.StatusAbnormalClosure
 		}
 		f.mu.Lock()
-		switch frame.Header.OpCode {
+		switch head.OpCode {
 		case ws.OpText:
 			var h heard
-			if err := json.Unmarshal(frame.Payload, &h); err != nil {
-				f.d.oddity("client %d hears %q", f.number, frame.Payload)
+			if err := json.Unmarshal(payload, &h); err != nil {
+				f.d.oddity("client %d hears %q", f.number, payload)
 			}
-			f.hear(&h, frame.Payload)
+			f.hear(&h, payload)
 		case ws.OpPing:
-			f.write(ws.NewPongFrame(frame.Payload))
+			f.write(ws.NewPongFrame(payload))
 		case ws.OpClose:
 			f.write(ws.NewCloseFrame(nil))
 			f.mu.Unlock()
-			code, _ := ws.ParseCloseFrameData(frame.Payload)
+			code, _ := ws.ParseCloseFrameData(payload)
 			return code
 		}
 		f.mu.Unlock()
@@ -180,15 +184,17 @@ func (f *follower) hear(h *heard, text []byte) {
 			f.event(p, h)
 		}
 	case "gap":
-		p := f.place(h.Topic)
-		f.d.counted(func(c *drillCount) { c.gaps++ })
-		f.told(p, h.Position)
-	case "subscribed":
-		p := f.place(h.Topic)
-		p.live = true
-		f.count(*h.Recovered)
-		if !*h.Recovered {
+		if p := f.place(h.Topic); p != nil {
+			f.d.counted(func(c *drillCount) { c.gaps++ })
 			f.told(p, h.Position)
+		}
+	case "subscribed":
+		if p := f.place(h.Topic); p != nil {
+			p.live = true
+			f.count(*h.Recovered)
+			if !*h.Recovered {
+				f.told(p, h.Position)
+			}
 		}
 	case "resumed":
 		f.resumed(h)
@@ -342,7 +348,7 @@ func (f *follower) place(topic string) *place {
 			return p
 		}
 	}
-	return nil // not one of the drill's
+	return nil // its user's own
 }
 
 // follows tells whether all topics are followed.

@@ -58,6 +58,7 @@ type drill struct {
 	path  string // of the program
 	redis *redistest.Server
 	args  []string
+	query string // of the clients' URLs
 	began time.Time
 
 	http       *http.Client
@@ -112,6 +113,9 @@ func newDrillCount() drillCount {
 	return drillCount{retried: map[string]int{}, refused: map[string]int{}, closes: map[ws.StatusCode]int{}}
 }
 
+// resumeKeyText is the key that all hubs of a drill share.
+const resumeKeyText = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+
 // newDrill starts Redis (with redisArgs) for what follows.
 func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 	t.Helper()
@@ -120,7 +124,7 @@ func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 		t: t, scale: s, path: path, redis: redistest.Start(t, redisArgs...), began: time.Now(),
 		args: []string{
 			"--log-level=info", "--history=drill:*=100000,10m", "--replay-limit=100000",
-			"--resume-key=MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+			"--resume-key=" + resumeKeyText,
 			"--drain-grace=100ms", "--drain-window=500ms", "--workers=8",
 		},
 		http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: s.topics}},
@@ -241,6 +245,7 @@ func (d *drill) post(topic string, n int) (code string, sure bool) {
 	body := fmt.Sprintf(`{"topic":%q,"key":"%s/%d","data":{"n":%d,"at":%d}}`, topic, topic, n, n, time.Now().UnixNano())
 	r, _ := http.NewRequestWithContext(d.t.Context(), http.MethodPost, d.hub(-1).control+"/api/publish", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("X-API-Key", apiKey)
 	res, err := d.http.Do(r)
 	var text bytes.Buffer
 	if err == nil {

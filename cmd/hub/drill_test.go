@@ -28,6 +28,7 @@ func TestDrills(t *testing.T) {
 		{"redis says no", nil, redisSaysNo},
 		{"slow clients", nil, clientsReadSlowly},
 		{"crowd", nil, aCrowdComesBack},
+		{"tokens", nil, tokensAreJudged},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			d := newDrill(t, path, one.redis...)

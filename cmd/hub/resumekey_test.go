@@ -18,7 +18,7 @@ import (
 
 // asked runs a resumeKey whose n-th question is answered by answers[n], the last one for ever, until it has
 // asked that often, and tells what came of it.
-func asked(t *testing.T, given *token.Sealer, answers ...error) (used *token.Sealer, ready error, took time.Duration) {
+func asked(t *testing.T, given *token.Sealer, answers ...error) (used *token.Sealer, took time.Duration, ready error) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
@@ -39,7 +39,7 @@ func asked(t *testing.T, given *token.Sealer, answers ...error) (used *token.Sea
 		}
 		ready, took = k.ready(), time.Since(start)
 	})
-	return used, ready, took
+	return used, took, ready
 }
 
 func TestTheResumeKeyIsAskedForUntilItComes(t *testing.T) {
@@ -48,15 +48,15 @@ func TestTheResumeKeyIsAskedForUntilItComes(t *testing.T) {
 	for i := range 19 {
 		answers[i] = away
 	}
-	used, ready, took := asked(t, nil, answers...)
+	used, took, ready := asked(t, nil, answers...)
 	if used == nil || ready != nil || took < 10*time.Second || took > 100*time.Second {
 		t.Errorf("used %v after %s; ready: %v", used, took, ready)
 	}
-	if used, ready, _ := asked(t, nil, away, away, away); used != nil || ready == nil {
+	if used, _, ready := asked(t, nil, away, away, away); used != nil || ready == nil {
 		t.Errorf("without an answer: used %v; ready: %v", used, ready)
 	}
 	// Without the right to write there will be no key, but the hub is of use.
-	if used, ready, _ := asked(t, nil, pubsub.ErrRefused); used != nil || ready != nil {
+	if used, _, ready := asked(t, nil, pubsub.ErrRefused); used != nil || ready != nil {
 		t.Errorf("refused: used %v; ready: %v", used, ready)
 	}
 }
@@ -66,7 +66,7 @@ func TestTheGivenResumeKeyNeedsNoBroker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used, ready, _ := asked(t, given, errors.New("not to be asked")); used != given || ready != nil {
+	if used, _, ready := asked(t, given, errors.New("not to be asked")); used != given || ready != nil {
 		t.Errorf("used %v; ready: %v", used, ready)
 	}
 }
