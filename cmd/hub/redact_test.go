@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/rs/zerolog"
 )
@@ -57,7 +58,7 @@ func TestNoSecretReachesALog(t *testing.T) {
 func FuzzRedactedTextHoldsNoSecret(f *testing.F) {
 	f.Add("secret", "a secret here", "secre")
 	f.Fuzz(func(t *testing.T, secret, before, after string) {
-		if len(secret) < leastSecret || strings.Contains(masked, secret) {
+		if len(secret) < leastSecret || strings.Contains(masked, secret) || !utf8.ValidString(secret) {
 			return
 		}
 		var out bytes.Buffer
@@ -71,4 +72,11 @@ func FuzzRedactedTextHoldsNoSecret(f *testing.F) {
 			t.Fatalf("%q is in %q", secret, line.F)
 		}
 	})
+}
+
+func TestASecretThatIsNotUTF8IsRefused(t *testing.T) {
+	code, _, stderr := call(t, nil, "check", "--redis-url=redis://:%A3%A3secret@127.0.0.1:1")
+	if code != 2 || !strings.Contains(stderr, "not UTF-8") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
 }

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9"
@@ -26,13 +28,22 @@ func (s *settings) validate() error {
 		errs = append(errs, checkRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames(), c.checkHistory(), c.checkTokens())
+	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames(), c.checkHistory(), c.checkTokens(), c.checkSecrets())
 	for i, err := range errs {
 		if err != nil {
 			errs[i] = s.named(err)
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// checkSecrets refuses what could not be found again in a log: bytes that are no UTF-8 melt into the text
+// beside them.
+func (c *config) checkSecrets() error {
+	if slices.ContainsFunc(c.secrets(), func(s string) bool { return !utf8.ValidString(s) }) { // flags are UTF-8 by the time they come here
+		return errors.New("--redis-url: the password is not UTF-8, so it could not be kept out of logs")
+	}
+	return nil
 }
 
 // checkRange holds a flag to its range and zero tags.
