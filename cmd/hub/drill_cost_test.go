@@ -82,9 +82,9 @@ func (d *drill) publishByClient(topic, data string) {
 		from = bufio.NewReader(conn)
 	}
 	answer := func(want string) bool {
-		f, err := ws.ReadFrame(from)
-		if err != nil || !strings.HasPrefix(string(f.Payload), want) {
-			d.oddity("publisher: %v %s, want %s", err, f.Payload, want)
+		_, payload, err := readFrame(from)
+		if err != nil || !strings.HasPrefix(string(payload), want) {
+			d.oddity("publisher: %v %s, want %s", err, payload, want)
 		}
 		return err == nil
 	}

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -136,19 +138,26 @@ func (f *follower) connected(ctx context.Context) bool {
 	return true
 }
 
+// readFrame reads one frame of at most 16 MiB.
+func readFrame(from io.Reader) (ws.OpCode, []byte, error) {
+	head, err := ws.ReadHeader(from)
+	if err != nil || head.Length > 16<<20 {
+		return 0, nil, errors.Join(err, fmt.Errorf("a frame of %d bytes", head.Length))
+	}
+	payload := make([]byte, head.Length)
+	_, err = io.ReadFull(from, payload)
+	return head.OpCode, payload, err
+}
+
 // read hears what the hub says until the connection ends, and returns the code of that.
 func (f *follower) read(from io.Reader) ws.StatusCode {
 	for {
-		head, err := ws.ReadHeader(from) // a hub does not fragment
-		if err != nil || head.Length > 1<<24 {
-			return ws.StatusAbnormalClosure
-		}
-		payload := make([]byte, head.Length)
-		if _, err := io.ReadFull(from, payload); err != nil {
+		op, payload, err := readFrame(from) // a hub does not fragment
+		if err != nil {
 			return ws.StatusAbnormalClosure
 		}
 		f.mu.Lock()
-		switch head.OpCode {
+		switch op {
 		case ws.OpText:
 			var h heard
 			if err := json.Unmarshal(payload, &h); err != nil {
