@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"testing"
 
 	"wshub/pubsub"
@@ -64,5 +65,30 @@ func TestSplicePassesWhatHasNoPosition(t *testing.T) {
 	other := &message{topic: "t", position: pubsub.Position{Epoch: 8, ID: pubsub.ID{Ms: 1, Seq: 1}}}
 	if got := splice([]*message{raw, event(3), other}, at(5)); len(got) != 2 || got[0] != raw || got[1] != other {
 		t.Errorf("got %v", got)
+	}
+}
+
+// A gap behind events does not make them old: what came before it has to go out, and the gap too.
+func TestAGapBehindAReplayIsToldInItsPlace(t *testing.T) {
+	gap := func(n uint64) *message { return &message{topic: "t", position: at(n)} }
+	raw := &message{topic: "t", event: &pubsub.Event{Topic: "t"}}
+	none := &message{topic: "t"} // of a topic without history
+	for _, c := range []struct {
+		batch, want []*message
+		head        uint64
+	}{
+		{[]*message{event(4), event(5), event(6), event(7), gap(7)}, []*message{event(6), event(7), gap(7)}, 7},
+		{[]*message{event(4), gap(8), event(9)}, []*message{gap(8), event(9)}, 8},
+		{[]*message{gap(3), event(4), event(5)}, []*message{gap(3), event(4), event(5)}, 3}, // the log lost its end
+		{[]*message{event(5), raw, event(6)}, []*message{raw, event(6)}, 5},
+		{[]*message{event(4), none, event(6)}, []*message{none, event(6)}, 5},
+		{[]*message{event(4), event(5)}, nil, 5},
+	} {
+		sub := &subscribing{head: at(5)}
+		got := sub.trail(c.batch)
+		same := slices.EqualFunc(got, c.want, func(a, b *message) bool { return a.position == b.position && (a.event == nil) == (b.event == nil) })
+		if !same || sub.head != at(c.head) {
+			t.Errorf("got %d messages up to %v, want %d up to %d", len(got), sub.head, len(c.want), c.head)
+		}
 	}
 }

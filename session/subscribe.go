@@ -260,12 +260,7 @@ func (sub *subscribing) batch(batch []*message) {
 		return
 	}
 	var out []byte
-	for _, m := range batch {
-		if m.event == nil {
-			sub.head = m.position // the topic goes on from there, perhaps from before the replay's end
-		}
-	}
-	for _, m := range splice(batch, sub.head) {
+	for _, m := range sub.trail(batch) {
 		out = append(out, m.frame(s.format)...)
 	}
 	if len(out) > 0 && !s.conn.Write(out) {
@@ -289,6 +284,20 @@ func (sub *subscribing) hold(batch []*message) {
 		return
 	}
 	sub.held = append(sub.held, batch...)
+}
+
+// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap is
+// told: from there on the topic goes on, perhaps from before the replay's end, if the log lost that.
+func (sub *subscribing) trail(batch []*message) (kept []*message) {
+	for i, m := range batch {
+		if m.event == nil && !m.position.IsZero() {
+			sub.head = m.position
+			kept = append(kept, m)
+			continue
+		}
+		kept = append(kept, splice(batch[i:i+1], sub.head)...)
+	}
+	return kept
 }
 
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
