@@ -56,12 +56,12 @@ func (d *drainer) Run(ctx context.Context) error {
 	select {
 	case sig := <-d.signals.come:
 		first = sig
+		d.draining.Store(true) // before the log says so
 		d.log.Info().Stringer("signal", sig).Stringer("grace", d.grace).Stringer("window", d.window).
 			Msg("draining; a second signal ends at once")
 	case <-ctx.Done():
 		return nil
 	}
-	d.draining.Store(true)
 	come := time.Now()
 	return around(ctx, func(ctx context.Context) error { return d.awaitSecond(ctx, first, come) }, d.leave)
 }
