@@ -32,8 +32,11 @@ type follow struct {
 	phase phase
 	// queued is true while the topic stands in the queue.
 	queued bool
+	// known is true once the topic arrived: from then on its chain shows what is missing.
+	known bool
 	// torn is true when a loop was told less than the truth: events may have been lost, or a Follow
-	// was answered ErrUnavailable. The next acknowledgement makes it a Gap.
+	// was answered ErrUnavailable. The next acknowledgement makes it a Gap. A topic with a known chain
+	// is never torn.
 	torn bool
 }
 
@@ -182,7 +185,7 @@ func (t *follows) begin() {
 			delete(t.topics, channel)
 			continue
 		}
-		f.torn = f.torn || f.phase == on && f.chain == nil // a chain shows by itself what is missing
+		f.torn = f.torn || f.phase == on && f.chain == nil
 		f.phase, f.queued = off, true
 		t.topics[channel] = f
 		t.queue = append(t.queue, channel)
@@ -259,7 +262,7 @@ func (t *follows) confirm(channel string) (loops Loops, torn bool, done []waiter
 	}
 	loops, torn, done = f.loops, f.torn, t.waiting[channel]
 	delete(t.waiting, channel)
-	f.phase, f.torn = on, false
+	f.phase, f.torn, f.known = on, false, true
 	t.topics[channel] = f
 	return loops, torn, done
 }
@@ -346,7 +349,7 @@ func (t *follows) overdue(channel string, now int64) (late []func(error)) {
 		delete(t.waiting, channel)
 	}
 	if f, ok := t.topics[channel]; ok && len(late) > 0 {
-		f.torn = true
+		f.torn = f.torn || f.chain == nil || !f.known
 		t.topics[channel] = f
 	}
 	return late

@@ -225,6 +225,32 @@ func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
 	}
 }
 
+// A Follow that was answered too late is told as a gap, unless the topic arrived before: then its chain tells
+// what is missing, and who follows it since before is not to be alarmed.
+func TestOnlyAFirstFollowThatWaitedInVainIsTorn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		table, redis := timed(t, 5*time.Second, time.Minute)
+		table.history = keepAll
+		table.add("h:known", 0, func(error) {})
+		redis.take(table)
+		redis.answer(table)
+		table.end()
+		for _, topic := range []string{"h:known", "h:new"} {
+			table.add(topic, 1, func(error) {})
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		table.begin()
+		table.next()
+		for topic, want := range map[string]bool{"h:known": false, "h:new": true} {
+			table.subscribed(topicChannel(topic))
+			if loops, torn, _ := table.confirm(topicChannel(topic)); torn != want || !loops.Has(1) {
+				t.Errorf("%s: torn is %t, loops %b", topic, torn, loops)
+			}
+		}
+	})
+}
+
 func TestClosingAnswersEveryFollow(t *testing.T) {
 	table := newFollows(time.Minute, time.Minute, nil)
 	var got []error

@@ -44,7 +44,7 @@ func drillScale() scale {
 	return scale{
 		topics: 20, followers: 5, each: 2, every: 100 * time.Millisecond, crowd: 500,
 		killing: 5 * time.Second,
-		freezes: []time.Duration{2 * time.Second, 6 * time.Second}, deaths: []time.Duration{time.Second},
+		freezes: []time.Duration{2 * time.Second, 6 * time.Second}, deaths: []time.Duration{time.Second, 6 * time.Second}, // a Follow waits for 5 s
 	}
 }
 

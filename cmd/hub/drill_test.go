@@ -76,11 +76,11 @@ func redisWithAOFIsKilled(d *drill) {
 	d.begin()
 	for _, dead := range d.scale.deaths {
 		d.redis.Kill()
-		d.pass(dead / 2)
+		d.pass(300 * time.Millisecond)
 		for _, f := range d.clients[:len(d.clients)/4] {
 			f.cut()
 		}
-		d.pass(dead / 2)
+		d.pass(dead - 300*time.Millisecond)
 		before := d.reading().acked
 		d.redis.Restart()
 		d.until("events are acknowledged again", drillPatience, func() bool { return d.reading().acked > before+d.scale.topics })
