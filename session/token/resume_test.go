@@ -185,7 +185,11 @@ func TestResumeKeysAreThirtyTwoBytes(t *testing.T) {
 // FuzzOpen: no text but our own is opened.
 func FuzzOpen(f *testing.F) {
 	s := sealer(f, atEpoch, resumeKey(1), resumeKey(2))
-	good := s.Seal(sample)
+	// Not sealed here: each of the fuzzer's processes would take the others' for forged.
+	const good = ""
+	if r, err := s.Open(good); err != nil || !same(r, sample) {
+		f.Fatalf("%+v, %v", r, err)
+	}
 	f.Add(good)
 	f.Add(good[:40])
 	f.Add(resumePrefix + strings.Repeat("A", 60))
