@@ -16,7 +16,7 @@ type revocations struct {
 	sweepAt int // the length at which those that are over are looked for
 }
 
-// add takes list in; of two for one subject the later holds.
+// add takes list in; two for one subject hold as one that reaches as far as both.
 func (r *revocations) add(list []pubsub.Revocation, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -24,9 +24,11 @@ func (r *revocations) add(list []pubsub.Revocation, now time.Time) {
 		r.held = make(map[string]pubsub.Revocation)
 	}
 	for _, v := range list {
-		if had, ok := r.held[v.Subject]; !ok || had.At.Before(v.At) {
-			r.held[v.Subject] = v
+		if had, ok := r.held[v.Subject]; ok { // each as far as it reaches
+			v.At = latest(had.At, v.At)
+			v.Until = latest(had.Until, v.Until)
 		}
+		r.held[v.Subject] = v
 	}
 	if len(r.held) >= r.sweepAt {
 		maps.DeleteFunc(r.held, func(_ string, v pubsub.Revocation) bool { return !now.Before(v.Until) })
@@ -41,4 +43,11 @@ func (r *revocations) refuses(subject string, issued, now time.Time) bool {
 	defer r.mu.RUnlock()
 	v, ok := r.held[subject]
 	return ok && !issued.After(v.At) && now.Before(v.Until)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }

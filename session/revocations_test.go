@@ -31,6 +31,7 @@ func TestRevocationsRefuseWhatWasIssuedBefore(t *testing.T) {
 		{"another user's", func() {}, "user:4", at.Add(-time.Second), at, false},
 		{"a session of that name", func() {}, "session:42", at.Add(-time.Second), at, false},
 		{"an earlier one comes later", func() { revoke(time.Hour, time.Minute) }, "user:42", at.Add(-time.Second), at, true},
+		{"a later one ends sooner", func() { revoke(-time.Second, time.Minute) }, "user:42", at, until.Add(-1), true},
 		{"it still holds", func() {}, "user:42", at, until.Add(-1), true},
 		{"it is over", func() {}, "user:42", at, until, false},
 		{"over, without a time", func() {}, "user:42", time.Time{}, until, false},
