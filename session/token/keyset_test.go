@@ -91,8 +91,10 @@ func TestAKeySetIsFetchedRefreshedAndKept(t *testing.T) {
 		}
 
 		is.publish("", errors.New("down"))
-		time.Sleep(17 * time.Minute) // 15 ±10 %, so that at least one has failed
-		synctest.Wait()
+		for begin := time.Now(); is.fetches.Load() == 1 && time.Since(begin) < 17*time.Minute; { // it is due after 15 ±10 %
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
 		if n := len(failures); n == 0 || strings.Contains(failures[0], "hunter2") {
 			t.Errorf("failures: %q", failures)
 		}
