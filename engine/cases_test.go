@@ -270,6 +270,7 @@ func handshakeCases() []handshakeCase {
 		{"values with more space", head("Sec-WebSocket-Version:  \t 13 \t"), 101, ""},
 		{"query", head("GET /notification?user=42&topic=%C3%A9 HTTP/1.1"), 101, ""},
 		{"absolute target", head("GET http://hub.example.com/notification HTTP/1.1"), 101, ""},
+		{"absolute target, its scheme in other letters (RFC 3986, 3.1)", head("GET hTtp://hub.example.com/notification HTTP/1.1"), 101, ""},
 		{"HTTP/1.2", head("GET /notification HTTP/1.2"), 101, ""},
 		{"Host with a port", head("Host: hub.example.com:3000"), 101, ""},
 		{"Host an IPv4 address", head("Host: 192.0.2.1:3000"), 101, ""},

@@ -157,7 +157,7 @@ func FuzzHandshake(f *testing.F) {
 }
 
 var (
-	grammar  = regexp.MustCompile("^GET ((?:https?://[^/?@]+)?)/notification(?:\\?[!-\"$-~]*)? HTTP/1\\.[1-9]\r\n((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*)\r\n$")
+	grammar  = regexp.MustCompile("^GET ((?:(?i:https?)://[^/?@]+)?)/notification(?:\\?[!-\"$-~]*)? HTTP/1\\.[1-9]\r\n((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:[^\x00-\x08\x0a-\x1f\x7f]*\r\n)*)\r\n$")
 	hostRule = regexp.MustCompile(`^([-._~0-9A-Za-z]+|\[[0-9A-Fa-f:.]+\])(:[0-9]+)?$`)
 	keyRule  = regexp.MustCompile(`^[0-9A-Za-z+/]{22}==$`)
 )
