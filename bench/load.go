@@ -158,7 +158,9 @@ func (t *trial) drain(ctx context.Context, sent []uint64) error {
 		if n := r.report.Counts.Delivered; n != delivered {
 			delivered, idleSince = n, now
 		}
-		if r.report.Behind == 0 || now.Sub(idleSince) > drainIdle || now.After(end) {
+		// An event that a later one has overtaken counts as lost until it comes.
+		complete := r.report.Behind == 0 && r.report.Counts.Lost == 0
+		if complete || now.Sub(idleSince) > drainIdle || now.After(end) {
 			break
 		}
 		if err := t.watch(ctx, pollEvery, nil); err != nil {
