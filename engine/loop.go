@@ -5,7 +5,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/lesismal/nbio"
@@ -70,12 +69,13 @@ func newLoop(s *Server, index int) *Loop {
 // that reads are served in between.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.ended {
+		l.mu.Unlock()
 		return false
 	}
 	l.inbox = append(l.inbox, f)
-	l.wake() // under the lock: once ended is set, nobody may write to wakeFD
+	l.mu.Unlock()
+	l.wake() // not under the lock, which the poller takes as soon as it is awake
 	return true
 }
 
@@ -124,14 +124,20 @@ func (l *Loop) end() {
 		l.wake()
 	})
 	<-done
+	// The right to wake the poller is never given back: from here on nobody writes to wakeFD.
+	for !l.woken.CompareAndSwap(false, true) {
+		time.Sleep(time.Millisecond) // whoever has it will write, and the turn that follows gives it back
+	}
 }
 
 // wake makes the poller call turn soon. At most one byte is ever outstanding.
 func (l *Loop) wake() {
 	if l.woken.CompareAndSwap(false, true) {
-		_, _ = syscall.Write(l.wakeFD, []byte{1})
+		_, _ = write(l.wakeFD, wakeUp)
 	}
 }
+
+var wakeUp = []byte{1}
 
 // turn does everything that waits for the loop.
 func (l *Loop) turn() {

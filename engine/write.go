@@ -79,15 +79,6 @@ func (c *Conn) alive() bool {
 	return err == nil
 }
 
-func write(fd int, b []byte) (int, error) {
-	for {
-		n, err := syscall.Write(fd, b)
-		if err != syscall.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
-
 // enqueue hands b to nbio, which copies it and writes it when the socket takes more.
 func (c *Conn) enqueue(b []byte) {
 	l := c.loop

@@ -1,0 +1,15 @@
+//go:build !linux
+
+package engine
+
+import "syscall"
+
+// write sends b on a non-blocking socket.
+func write(fd int, b []byte) (int, error) {
+	for {
+		n, err := syscall.Write(fd, b)
+		if err != syscall.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
