@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"time"
@@ -84,7 +83,7 @@ func (c *config) fill() {
 		c.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
 	}
 	if c.Pollers == 0 {
-		c.Pollers = min(runtime.GOMAXPROCS(0), engine.MaxPollers)
+		c.Pollers = min(cores, engine.MaxPollers)
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = engine.ConnectionLimit()

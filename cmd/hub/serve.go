@@ -60,6 +60,7 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 		return err
 	}
 	ready := func() error { return ending.ready(func() error { return cmp.Or(hub.Ready(), sealing.ready()) }) }
+	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
 	nested := []runner{memory.Run, server.Run, hub.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
