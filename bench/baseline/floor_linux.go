@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -215,7 +216,7 @@ func (f *floor) upgrade(p *peer, request string) {
 }
 
 func (f *floor) write(p *peer, b []byte) {
-	if n, err := unix.Write(int(p.fd), b); err != nil || n < len(b) {
+	if n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(p.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b))); errno != 0 || int(n) < len(b) {
 		_ = unix.Shutdown(int(p.fd), unix.SHUT_RDWR) // readPeer drops it: lists may be in use here
 	}
 }
