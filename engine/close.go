@@ -71,14 +71,14 @@ func (c *Conn) leave() {
 			c.cut()
 			return
 		}
-		l.conns.set(c, 1)
+		l.conns.set(c, l.due(1))
 		return
 	}
 	if c.alive() {
 		_ = syscall.Shutdown(c.nb.Hash(), syscall.SHUT_WR)
 	}
 	c.state = lingering
-	l.conns.set(c, ticks(lingerTime))
+	l.conns.set(c, l.due(ticks(lingerTime)))
 }
 
 // cut ends the connection at once: what the kernel still holds is thrown away. nbio closes the descriptor

@@ -177,7 +177,7 @@ func (c *Conn) countHeld(anew bool) {
 		return // by far the most
 	}
 	was, counted := l.partials[c]
-	now := holding{held: c.held(), since: l.conns.now}
+	now := holding{held: c.held(), since: l.now.Load()}
 	total := l.count.partial.Add(int64(now.held - was.held))
 	switch {
 	case now.held == 0:
@@ -219,7 +219,7 @@ func (c *Conn) heartbeat() {
 	}
 	c.pinged = true
 	c.loop.count.pings.Add(1)
-	c.loop.conns.set(c, ticks(c.loop.srv.cfg.Heartbeat))
+	c.loop.conns.set(c, c.loop.due(c.loop.heartbeat(c.loop.srv.cfg.Heartbeat, false)))
 	c.send(ping)
 }
 

@@ -32,6 +32,7 @@ type Loop struct {
 	woken    atomic.Bool // a wake-up byte is on its way
 	lastTurn atomic.Int64
 	now      atomic.Uint32 // ticks since the server began; written by the ticker
+	next     atomic.Uint32 // the tick at which the loop must turn for its timers; written by the loop
 	count    counters
 
 	// Owned by the loop.
@@ -60,7 +61,7 @@ func newLoop(s *Server, index int) *Loop {
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
 	}
 	l.woken.Store(true) // by connectWakeUps
-	l.After(sweepTime, l.expirePartials)
+	l.expirePartials()
 	return l
 }
 
@@ -88,7 +89,7 @@ type Timer struct {
 // After runs f on the loop in d, to within 100 ms. On the loop.
 func (l *Loop) After(d time.Duration, f func()) *Timer {
 	t := &Timer{f: f}
-	l.timers.set(t, ticks(d))
+	l.timers.set(t, l.due(ticks(d)))
 	return t
 }
 
@@ -166,8 +167,29 @@ func (l *Loop) turn() {
 // timersSlice bounds the timers of one turn: heartbeats of as many connections, about 2 ms of writes.
 const timersSlice = 256
 
+// due is the tick n ticks from now, at least one: the loop will turn then.
+func (l *Loop) due(n uint32) uint32 {
+	at := l.now.Load() + max(n, 1)
+	if int32(at-l.next.Load()) < 0 {
+		l.next.Store(at)
+	}
+	return at
+}
+
+// beatTicks is the distance of the ticks at which all loops turn, and much that is to happen some time
+// soon happens together: waking up costs an idle process more than what it wakes up for.
+const beatTicks = 5
+
+// onBeat is n or a few ticks more, so that n ticks from now is a beat.
+func (l *Loop) onBeat(n uint32) uint32 {
+	return n + (beatTicks-(l.now.Load()+n)%beatTicks)%beatTicks
+}
+
 func (l *Loop) runTimers() {
 	now := l.now.Load()
+	if int32(now-l.next.Load()) < 0 {
+		return
+	}
 	l.conns.advance(now)
 	l.timers.advance(now)
 	for range timersSlice {
@@ -186,7 +208,13 @@ func (l *Loop) runTimers() {
 	}
 	if l.conns.slots[firingSlot] != nil || l.timers.slots[firingSlot] != nil {
 		l.wake()
+		return
 	}
+	next, other := l.conns.next(), l.timers.next()
+	if int32(other-next) < 0 {
+		next = other
+	}
+	l.next.Store(next)
 }
 
 // guard runs f; a panic ends c, if there is one, and is counted, and the loop goes on.
@@ -226,7 +254,7 @@ func (l *Loop) admit() {
 	for _, a := range l.opened {
 		c := &Conn{nb: a.nb, loop: l, hs: &opening{overload: a.overload}}
 		a.nb.SetSession(c)
-		l.conns.set(c, ticks(l.srv.cfg.HandshakeTimeout))
+		l.conns.set(c, l.due(ticks(l.srv.cfg.HandshakeTimeout)))
 	}
 	clear(l.opened)
 	l.opened = l.opened[:0]
@@ -248,17 +276,24 @@ const sweepTime = time.Second
 
 // expirePartials ends those whose message takes too long. (Handshakes have their own deadline.)
 func (l *Loop) expirePartials() {
-	l.After(sweepTime, l.expirePartials)
+	l.timers.set(&Timer{f: l.expirePartials}, l.due(l.onBeat(ticks(sweepTime))))
 	limit := ticks(l.srv.cfg.MessageTimeout)
 	for c, p := range l.partials {
-		if c.state == open && l.conns.now-p.since > limit {
+		if c.state == open && l.now.Load()-p.since > limit {
 			c.Close(MessageTimeout)
 		}
 	}
 }
 
-// spread is a random time between half of d and d, in ticks: what began together does not stay together.
-func (l *Loop) spread(d time.Duration) uint32 {
+// heartbeat is the time to a ping, in ticks: d, or with spread a random time between half of d and d, because
+// what began together should not stay together. Long ones end on a beat.
+func (l *Loop) heartbeat(d time.Duration, spread bool) uint32 {
 	n := ticks(d)
-	return n - l.random.Uint32N(n/2+1)
+	if spread {
+		n -= l.random.Uint32N(n/2 + 1)
+	}
+	if n < 20*beatTicks {
+		return n
+	}
+	return l.onBeat(n - beatTicks + 1)
 }

@@ -140,7 +140,9 @@ func (s *Server) ticks(end <-chan struct{}) {
 			now := uint32(time.Since(s.born) / tick)
 			for _, l := range s.loops {
 				l.now.Store(now)
-				l.wake()
+				if now%beatTicks == 0 || int32(now-l.next.Load()) >= 0 {
+					l.wake()
+				}
 			}
 		case <-end:
 			return

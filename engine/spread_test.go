@@ -12,18 +12,18 @@ func TestFirstPingsAreSpread(t *testing.T) {
 	full := ticks(25 * time.Second)
 	at := make(map[uint32]int)
 	for range n {
-		d := l.spread(25 * time.Second)
-		if d < full/2 || d > full {
+		d := l.heartbeat(25*time.Second, true)
+		if d < full/2-beatTicks || d > full || d%beatTicks != 0 {
 			t.Fatalf("%d ticks, the heartbeat being %d", d, full)
 		}
 		at[d]++
 	}
 	for d, count := range at {
-		if count > 3*n/int(full/2) {
+		if count > 2*n/int(full/2/beatTicks) {
 			t.Errorf("%d of %d are pinged after %d ticks", count, n, d)
 		}
 	}
-	if d := l.spread(time.Millisecond); d != 1 {
+	if d := l.heartbeat(time.Millisecond, true); d != 1 {
 		t.Errorf("the shortest heartbeat is %d ticks", d)
 	}
 }

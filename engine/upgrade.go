@@ -32,7 +32,7 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	c.state, c.peer, c.counted = open, peer, true
 	l.count.open.Add(1)
 	l.count.upgraded.Add(1)
-	l.conns.set(c, l.spread(l.srv.cfg.Heartbeat))
+	l.conns.set(c, l.due(l.heartbeat(l.srv.cfg.Heartbeat, true)))
 	l.out = appendSwitch(l.out[:0], h.key, subprotocol)
 	l.out = append(l.out, first...)
 	c.send(l.out)

@@ -39,12 +39,11 @@ type wheel[T timed[T]] struct {
 	slots  [wheelSlots + 1]T
 }
 
-// set makes t due after n ticks, whether it was in the wheel or not.
-func (w *wheel[T]) set(t T, n uint32) {
+// set makes t due at a tick after now, whether it was in the wheel or not.
+func (w *wheel[T]) set(t T, due uint32) {
 	w.remove(t)
-	l := t.link()
-	l.due = w.now + max(n, 1)
-	w.push(t, uint16(l.due%wheelSlots))
+	t.link().due = due
+	w.push(t, uint16(due%wheelSlots))
 }
 
 // remove takes t out of the wheel, if it is in.
@@ -98,6 +97,17 @@ func (w *wheel[T]) advance(now uint32) bool {
 		}
 	}
 	return true
+}
+
+// next is a tick before which nothing is due, at most a round away.
+func (w *wheel[T]) next() uint32 {
+	var none T
+	for n := range uint32(wheelSlots) {
+		if w.slots[(w.now+n+1)%wheelSlots] != none {
+			return w.now + n + 1
+		}
+	}
+	return w.now + wheelSlots
 }
 
 // pop takes one due timer out, or returns false when none is left.

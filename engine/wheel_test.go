@@ -37,7 +37,7 @@ func TestWheelFiresWhatIsDue(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
 				id, n := which.Draw(t, "id"), delay.Draw(t, "ticks")
-				w.set(&all[id], n)
+				w.set(&all[id], uint32(now)+max(n, 1))
 				delete(firing, id)
 				due[id] = now + uint64(max(n, 1))
 			},
@@ -80,6 +80,15 @@ func TestWheelFiresWhatIsDue(t *testing.T) {
 				delete(firing, e.id)
 			},
 			"": func(t *rapid.T) {
+				next := uint64(int64(now) + int64(int32(w.next()-uint32(now))))
+				for id, at := range due {
+					if at < next {
+						t.Fatalf("%d is due at %d, and the next look would be at %d", id, at, next)
+					}
+				}
+				if next <= now || next > now+wheelSlots {
+					t.Fatalf("the next look is at %d, now it is %d", next, now)
+				}
 				var got []int
 				w.each(func(e *entry) { got = append(got, e.id) })
 				want := slices.AppendSeq(slices.Collect(maps.Keys(due)), maps.Keys(firing))
