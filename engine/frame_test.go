@@ -2,7 +2,6 @@ package engine
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -57,15 +56,25 @@ func TestCloseWithoutACodeIsEmpty(t *testing.T) {
 	}
 }
 
+// BenchmarkAppendFrame is what a write costs before the kernel has it: one frame, or several in one buffer.
 func BenchmarkAppendFrame(b *testing.B) {
-	for _, n := range []int{128, 4096} {
-		b.Run(fmt.Sprintf("%dB", n), func(b *testing.B) {
-			b.SetBytes(int64(n))
+	for _, c := range []struct {
+		name         string
+		size, frames int
+	}{
+		{"128B", 128, 1}, {"4096B", 4096, 1}, {"64x128B", 128, 64},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(c.size * c.frames))
 			b.ReportAllocs()
-			payload, dst := make([]byte, n), make([]byte, 0, n+maxHeader)
+			payload, dst := make([]byte, c.size), make([]byte, 0, c.frames*(c.size+maxHeader))
 			for b.Loop() {
-				dst = AppendFrame(dst[:0], OpText, payload)
+				dst = dst[:0]
+				for range c.frames {
+					dst = AppendFrame(dst, OpText, payload)
+				}
 			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.frames), "ns/frame")
 		})
 	}
 }

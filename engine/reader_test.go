@@ -317,24 +317,34 @@ func show(o outcome) string {
 	return fmt.Sprintf("[%serror %d]", b.String(), o.err)
 }
 
+// BenchmarkDecode is what a read costs: one message, or several that came together.
 func BenchmarkDecode(b *testing.B) {
-	for _, c := range []struct{ name, payload string }{
-		{"128B", strings.Repeat("a", 128)},
-		{"4KiB", strings.Repeat("a", 4096)},
-		{"4KiB-beyond-ASCII", strings.Repeat("κόσμος ", 4096/13)},
+	for _, c := range []struct {
+		name, payload string
+		frames        int
+	}{
+		{"128B", strings.Repeat("a", 128), 1},
+		{"4KiB", strings.Repeat("a", 4096), 1},
+		{"4KiB-beyond-ASCII", strings.Repeat("κόσμος ", 4096/13), 1},
+		{"32x128B", strings.Repeat("a", 128), 32},
 	} {
-		frame := clientFrame(finText, c.payload)
-		buf := make([]byte, len(frame))
+		stream := bytes.Repeat(clientFrame(finText, c.payload), c.frames)
+		buf := make([]byte, len(stream))
 		b.Run(c.name, func(b *testing.B) {
-			b.SetBytes(int64(len(frame)))
+			b.SetBytes(int64(len(stream)))
 			b.ReportAllocs()
 			var r reader
 			for b.Loop() {
-				copy(buf, frame)
-				if _, _, more, _ := r.next(buf, tableLimit); !more {
-					b.Fatal("not read")
+				copy(buf, stream)
+				rest := buf
+				for range c.frames {
+					var more bool
+					if _, rest, more, _ = r.next(rest, tableLimit); !more {
+						b.Fatal("not read")
+					}
 				}
 			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*c.frames), "ns/frame")
 		})
 	}
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -52,17 +53,32 @@ func TestIndexGivesMemoryBack(t *testing.T) {
 	}
 }
 
-func BenchmarkIndexGet(b *testing.B) {
-	x := newIndex()
-	names := make([]string, 10_000)
-	for i := range names {
-		names[i] = fmt.Sprint("user:", i)
-		x.add(&topic{name: names[i]})
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if x.get(names[i%len(names)]) == nil {
-			b.Fatal("lost")
+// BenchmarkIndex: how many topics there are must not matter, but for the processor's caches.
+func BenchmarkIndex(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 1_000_000} {
+		x := newIndex()
+		all := make([]*topic, n)
+		for i := range all {
+			all[i] = &topic{name: fmt.Sprint("user:", i)}
+			x.add(all[i])
 		}
+		rand.Shuffle(n, func(i, j int) { all[i], all[j] = all[j], all[i] })
+		run := func(name string, op func(*topic)) {
+			b.Run(fmt.Sprintf("%s/%d", name, n), func(b *testing.B) {
+				b.ReportAllocs()
+				for i := 0; b.Loop(); i++ {
+					op(all[i%n])
+				}
+			})
+		}
+		run("get", func(t *topic) {
+			if x.get(t.name) != t {
+				b.Fatal("lost")
+			}
+		})
+		run("remove and add", func(t *topic) {
+			x.remove(t)
+			x.add(t)
+		})
 	}
 }
