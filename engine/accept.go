@@ -58,6 +58,7 @@ func (s *Server) register(conn *net.TCPConn) error {
 		s.dropped.add("file_limit")
 		return err
 	}
+	forgetAddresses(nb)
 	syscall.CloseOnExec(nb.Hash()) // a child process that held it would keep its events coming after our close
 	l := s.loops[nb.Hash()%len(s.loops)]
 	l.mu.Lock()

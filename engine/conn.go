@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"net/netip"
 	"syscall"
 
 	"github.com/lesismal/nbio"
@@ -48,15 +47,6 @@ func (c *Conn) Loop() *Loop { return c.loop }
 
 // Queued is how many bytes wait for the kernel to take them.
 func (c *Conn) Queued() int { return int(c.queued) }
-
-// RemoteAddr is the peer's address as the socket knows it.
-func (c *Conn) RemoteAddr() netip.Addr {
-	addr, err := netip.ParseAddrPort(c.nb.RemoteAddr().String())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return addr.Addr().Unmap()
-}
 
 // readsPerEvent bounds one connection's turn. More than two, because after a FIN nbio closes as soon as
 // we return: what is not read then is lost.
