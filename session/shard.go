@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -13,6 +14,9 @@ const (
 	sliceWrites = 256
 	// joinBytes bounds what is joined into one write.
 	joinBytes = 64 << 10
+	// What a loop keeps for the next message at most: 1 MiB of joined frames, and lists of so many topics of
+	// so many messages.
+	spareBuffers, spareExts, spareQueue = 16, 64, 1024
 )
 
 // shard is the hub on one loop.
@@ -40,7 +44,8 @@ type shard struct {
 	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
 	active    []*topic              // topics with messages to write, next first
 	subs      int                   // subscriptions on this loop
-	buffers   []*[]byte
+	buffers   []*[]byte   // spare, as are exts
+	exts      []*topicExt
 	draining  bool
 }
 
@@ -96,10 +101,9 @@ func (sh *shard) flush() {
 		sh.tear(name, at)
 	}
 
-	for writes := sliceWrites; writes > 0 && len(sh.active) > 0; {
-		t := sh.active[0]
-		sh.active[0] = nil
-		sh.active = sh.active[1:]
+	done := 0
+	for writes := sliceWrites; writes > 0 && done < len(sh.active); done++ {
+		t := sh.active[done]
 		writes -= sh.advance(t, writes)
 		if t.ext == nil || t.ext.rereading || len(t.ext.batch)+len(t.ext.queue) == 0 {
 			t.listed = false
@@ -108,6 +112,7 @@ func (sh *shard) flush() {
 			sh.active = append(sh.active, t)
 		}
 	}
+	sh.active = slices.Delete(sh.active, 0, done)
 	if len(sh.active) > 0 {
 		sh.schedule()
 	}
@@ -129,7 +134,7 @@ func (sh *shard) enqueue(m *message) {
 	if t == nil {
 		return // the last follower has left meanwhile
 	}
-	ext := t.extra()
+	ext := sh.extra(t)
 	ext.queue = append(ext.queue, m)
 	sh.list(t)
 }
@@ -191,18 +196,43 @@ func (sh *shard) finish(t *topic) {
 	for f := range ext.chunks {
 		ext.chunks[f] = nil
 	}
-	sh.buffers = append(sh.buffers, ext.joined...)
-	ext.joined = nil
-	if cap(ext.queue) > 1024 {
+	for _, buf := range ext.joined {
+		if len(sh.buffers) < spareBuffers {
+			sh.buffers = append(sh.buffers, buf)
+		}
+	}
+	clear(ext.joined)
+	ext.joined = ext.joined[:0]
+	if cap(ext.queue) > spareQueue {
 		ext.queue = append([]*message(nil), ext.queue...)
 	}
 }
 
 // settle lets go of what a topic needs only while something is on its way.
 func (sh *shard) settle(t *topic) {
-	if t.ext != nil && !t.listed && !t.ext.rereading && len(t.ext.waiting) == 0 {
-		t.ext = nil
+	ext := t.ext
+	if ext == nil || t.listed || ext.rereading || len(ext.waiting) > 0 {
+		return
 	}
+	t.ext = nil
+	if len(sh.exts) < spareExts && max(cap(ext.queue), cap(ext.batch), cap(ext.waiting), cap(ext.joined)) <= spareQueue {
+		*ext = topicExt{queue: ext.queue[:0], batch: ext.batch[:0], joined: ext.joined[:0]}
+		sh.exts = append(sh.exts, ext)
+	}
+}
+
+// extra returns what t has only for a moment.
+func (sh *shard) extra(t *topic) *topicExt {
+	if t.ext != nil {
+		return t.ext
+	}
+	if n := len(sh.exts); n > 0 {
+		t.ext = sh.exts[n-1]
+		sh.exts = sh.exts[:n-1]
+	} else {
+		t.ext = &topicExt{}
+	}
+	return t.ext
 }
 
 // chunks returns the batch in format f: frames joined up to joinBytes, each chunk for one write.

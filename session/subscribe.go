@@ -60,7 +60,7 @@ func (s *Session) subscribe(name string, request json.RawMessage, answer bool, s
 func (sub *subscribing) begin() {
 	s, t := sub.s, sub.t
 	sh := s.shard
-	ext := t.extra()
+	ext := sh.extra(t)
 	ext.waiting = append(ext.waiting, sub)
 	s.extra().pending = append(s.ext.pending, sub)
 	switch {

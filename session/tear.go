@@ -18,7 +18,7 @@ func (sh *shard) tear(name string, at pubsub.Position) {
 		sh.enqueue(&message{topic: name, position: at})
 		return
 	}
-	ext := t.extra()
+	ext := sh.extra(t)
 	if ext.rereading {
 		ext.tornAgain = true
 		return

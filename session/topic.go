@@ -27,13 +27,6 @@ type topicExt struct {
 	waiting   []*subscribing    // they hold, or trail behind a replay
 }
 
-func (t *topic) extra() *topicExt {
-	if t.ext == nil {
-		t.ext = &topicExt{}
-	}
-	return t.ext
-}
-
 // idle tells whether nobody follows or waits.
 func (t *topic) idle() bool {
 	return t.followers.len() == 0 && (t.ext == nil || len(t.ext.waiting) == 0)
