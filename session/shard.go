@@ -44,7 +44,7 @@ type shard struct {
 	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
 	active    []*topic              // topics with messages to write, next first
 	subs      int                   // subscriptions on this loop
-	buffers   []*[]byte   // spare, as are exts
+	buffers   []*[]byte             // spare, as are exts
 	exts      []*topicExt
 	draining  bool
 }
