@@ -10,7 +10,8 @@ import (
 // nbLog brings nbio's own words into our log, at most ten in ten seconds: a peer can cause some of them.
 type nbLog struct{ log zerolog.Logger }
 
-// quietNbio replaces nbio's logger, which is one for the process and writes to standard output.
+// quietNbio replaces nbio's logger, which is one for the process and writes to standard output. log names no part
+// yet.
 func quietNbio(log zerolog.Logger) {
 	logging.SetLogger(nbLog{log.With().Str("part", "nbio").Logger().
 		Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second})})

@@ -56,7 +56,7 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		born:     time.Now(),
 		ending:   make(chan struct{}),
 	}
-	quietNbio(s.log)
+	quietNbio(cfg.Log)
 	for i := range cfg.Pollers {
 		s.loops = append(s.loops, newLoop(s, i))
 	}
