@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -19,138 +18,6 @@ import (
 
 	"github.com/coder/websocket"
 )
-
-// echoing lets everybody in and sends messages back. A text that begins with "close " has it close.
-type echoing struct {
-	decide func(h *Handshake, p Peer) // nil: accept at once
-	gone   chan *Cause                // what the peers were told, if not nil
-}
-
-func (e *echoing) Handshake(h *Handshake) {
-	p := &echoingPeer{e, h.Conn()}
-	if e.decide != nil {
-		e.decide(h, p)
-		return
-	}
-	h.Accept("", p, nil)
-}
-
-type echoingPeer struct {
-	*echoing
-	conn *Conn
-}
-
-func (p *echoingPeer) Message(op Opcode, payload []byte) {
-	if reason, ok := bytes.CutPrefix(payload, []byte("close ")); ok {
-		p.conn.Close(&Cause{"test", 4000, string(reason)})
-		return
-	}
-	p.conn.Write(AppendFrame(nil, op, payload))
-}
-
-func (p *echoingPeer) Closed(cause *Cause) {
-	if p.gone != nil {
-		p.gone <- cause
-	}
-}
-
-// running is a server that ends with the test.
-func running(t testing.TB, cfg Config, h Handler) *Server {
-	t.Helper()
-	cfg.Addr = "127.0.0.1:0"
-	cfg.Pollers = 2
-	s, err := New(cfg, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	return s
-}
-
-// connect opens a socket to s that fails the test rather than hang.
-func connect(t testing.TB, s *Server) *net.TCPConn {
-	t.Helper()
-	c, err := net.Dial("tcp", s.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	return c.(*net.TCPConn)
-}
-
-// opened is a connection past its handshake.
-func opened(t testing.TB, s *Server) *net.TCPConn {
-	t.Helper()
-	c := connect(t, s)
-	send(c, []byte(head()), whole)
-	readSwitch(t, c)
-	return c
-}
-
-func readSwitch(t testing.TB, c net.Conn) {
-	t.Helper()
-	expect(t, c, appendSwitch(nil, "dGhlIHNhbXBsZSBub25jZQ==", ""))
-}
-
-// send writes b in pieces. The server may close meanwhile: what it answers decides, not this.
-func send(c net.Conn, b []byte, next func() int) {
-	for len(b) > 0 {
-		n := min(next(), len(b))
-		if _, err := c.Write(b[:n]); err != nil {
-			return
-		}
-		b = b[n:]
-	}
-}
-
-// expect reads exactly what is wanted.
-func expect(t testing.TB, c io.Reader, want []byte) {
-	t.Helper()
-	got := make([]byte, len(want))
-	n, err := io.ReadFull(c, got)
-	if err != nil || !bytes.Equal(got, want) {
-		t.Fatalf("got %.200q, %v; want %.200q", got[:n], err, want)
-	}
-}
-
-// expectClose reads a Close frame with code and then the end of the stream.
-func expectClose(t testing.TB, c io.Reader, code uint16) {
-	t.Helper()
-	got, err := io.ReadAll(c)
-	if err != nil || len(got) < 4 || got[0] != finClose || int(got[1]) != len(got)-2 || binary.BigEndian.Uint16(got[2:]) != code {
-		t.Fatalf("got %.200q, %v; want a close with %d", got, err, code)
-	}
-}
-
-// expectOpen shows by a ping that the connection is open and nothing else was sent.
-func expectOpen(t testing.TB, c net.Conn) {
-	t.Helper()
-	send(c, clientFrame(finPing, "still there?"), whole)
-	expect(t, c, AppendFrame(nil, OpPong, []byte("still there?")))
-}
-
-func until(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	late := time.After(20 * time.Second)
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
-	for !ok() {
-		select {
-		case <-look.C:
-		case <-late:
-			t.Fatal("never: " + what)
-		}
-	}
-}
 
 func TestFramesThroughASocketAreReadAsTheRFCSays(t *testing.T) {
 	s := running(t, Config{}, &echoing{})
@@ -190,13 +57,6 @@ func TestFramesThroughASocketAreReadAsTheRFCSays(t *testing.T) {
 	until(t, "all sockets closed", func() bool { return s.Stats().Sockets == 0 })
 	if st := s.Stats(); st.Open != 0 || st.Partial != 0 || st.Panics != 0 {
 		t.Errorf("%+v", st)
-	}
-}
-
-func expectEnd(t testing.TB, c io.Reader) {
-	t.Helper()
-	if rest, err := io.ReadAll(c); err != nil || len(rest) > 0 {
-		t.Fatalf("got %.200q, %v; want the end", rest, err)
 	}
 }
 
@@ -354,118 +214,6 @@ func TestAcceptFindsThatTheClientHasGone(t *testing.T) {
 	}
 	if st := s.Stats(); st.Open != 0 || st.Upgraded != 0 {
 		t.Errorf("%+v", st)
-	}
-}
-
-func TestServerClosesByHandshake(t *testing.T) {
-	gone := make(chan *Cause, 1)
-	s := running(t, Config{}, &echoing{gone: gone})
-	for _, answers := range []bool{true, false} {
-		c := opened(t, s)
-		send(c, join(clientFrame(finText, "before"), clientFrame(finText, "close why"), clientFrame(finText, "after")), whole)
-		expect(t, c, AppendFrame(nil, OpText, []byte("before")))
-		expect(t, c, AppendClose(nil, 4000, "why"))
-		if cause := <-gone; cause.Name != "test" {
-			t.Errorf("the peer was told %v", cause)
-		}
-		expectEnd(t, c)
-		began := time.Now()
-		if answers {
-			for _, late := range [][]byte{clientFrame(finText, "too late"), clientFrame(finClose, closePayload(4000, ""))} {
-				before := s.Stats().BytesIn
-				send(c, late, whole)
-				until(t, "late bytes read", func() bool { return s.Stats().BytesIn == before+uint64(len(late)) })
-			}
-			_ = c.Close()
-		}
-		until(t, "socket closed", func() bool { return s.Stats().Sockets == 0 })
-		switch took := time.Since(began); {
-		case answers && took > lingerTime-2*tick:
-			t.Errorf("the socket outlived its peer's by %v", took)
-		case !answers && (took < lingerTime-2*tick || took > 3*lingerTime):
-			t.Errorf("the socket was kept for a silent peer for %v", took)
-		}
-	}
-	if n := s.Stats().Closed["test"]; n != 2 {
-		t.Errorf("%d counted", n)
-	}
-}
-
-func TestClientClosesByHandshake(t *testing.T) {
-	gone := make(chan *Cause, 1)
-	s := running(t, Config{}, &echoing{gone: gone})
-	c := opened(t, s)
-	send(c, clientFrame(finClose, closePayload(1001, "leaving")), whole)
-	expectClose(t, c, 1001)
-	if cause := <-gone; cause != ByPeer {
-		t.Errorf("the peer was told %v", cause)
-	}
-	_ = c.Close()
-	until(t, "socket closed", func() bool { return s.Stats().Sockets == 0 })
-}
-
-func TestVanishedClientsLeaveNothingBehind(t *testing.T) {
-	gone := make(chan *Cause, 100)
-	s := running(t, Config{}, &echoing{gone: gone})
-	begun := map[string][]byte{
-		"idle":           nil,
-		"in a header":    clientFrame(finText, "x")[:1],
-		"in a message":   clientFrame(finText, strings.Repeat("x", 5000))[:3000],
-		"in fragments":   clientFrame(text, strings.Repeat("x", 5000)),
-		"within a pong":  clientFrame(finPong, "pong")[:8],
-		"after messages": join(clientFrame(finText, "a"), clientFrame(finPing, "b")),
-	}
-	told, sent := 0, 0
-	for _, b := range begun {
-		for _, linger := range []int{-1, 0} { // a FIN, a RST
-			c := opened(t, s)
-			send(c, b, whole)
-			sent += len(head()) + len(b)
-			until(t, "all read", func() bool { return s.Stats().BytesIn == uint64(sent) })
-			_ = c.SetLinger(linger)
-			_ = c.Close()
-			told++
-		}
-	}
-	for range told {
-		if cause := <-gone; cause != PeerGone {
-			t.Errorf("a peer was told %v", cause)
-		}
-	}
-	for _, b := range []string{"", "GET", head()[:70]} {
-		c := connect(t, s)
-		send(c, []byte(b), whole)
-		_ = c.Close()
-	}
-	until(t, "all closed", func() bool { st := s.Stats(); return st.Sockets == 0 && st.Accepted == uint64(told+3) })
-	if st := s.Stats(); st.Open != 0 || st.Partial != 0 || st.Backlog != 0 || st.Closed["gone"] != uint64(told) {
-		t.Errorf("%+v", st)
-	}
-	if len(gone) > 0 {
-		t.Error("a peer was told twice")
-	}
-}
-
-// counting counts messages and answers none.
-type counting struct{ messages atomic.Int64 }
-
-func (p *counting) Handshake(h *Handshake) { h.Accept("", p, nil) }
-func (p *counting) Message(Opcode, []byte) { p.messages.Add(1) }
-func (p *counting) Closed(*Cause)          {}
-
-func TestWhatWasSentBeforeAFinIsRead(t *testing.T) {
-	p := new(counting)
-	s := running(t, Config{}, p)
-	const clients, each = 20, 40
-	burst := bytes.Repeat(clientFrame(finBinary, strings.Repeat("x", 15_000)), each)
-	for range clients {
-		c := opened(t, s)
-		send(c, burst, whole)
-		_ = c.Close()
-	}
-	until(t, "all closed", func() bool { return s.Stats().Sockets == 0 })
-	if n := p.messages.Load(); n != clients*each {
-		t.Errorf("%d messages of %d", n, clients*each)
 	}
 }
 

@@ -173,3 +173,29 @@ func TestComingAndGoingDuringABroadcast(t *testing.T) {
 	_ = stayer.conn.CloseNow()
 	n.eventually("all is left", func() bool { return n.hub.Stats().Subscriptions == 0 })
 }
+
+func TestALoopKeepsFewSpareBuffers(t *testing.T) {
+	sh := &shard{topics: newIndex()}
+	topics := make([]*topic, 2*spareExts)
+	for i := range topics {
+		topics[i] = &topic{}
+		ext := sh.extra(topics[i])
+		for range spareBuffers {
+			buf := make([]byte, 0, 8)
+			ext.joined = append(ext.joined, &buf)
+		}
+		ext.batch = append(ext.batch, &message{})
+	}
+	for _, topic := range topics {
+		sh.finish(topic)
+		sh.settle(topic)
+	}
+	if len(sh.buffers) != spareBuffers || len(sh.exts) != spareExts {
+		t.Errorf("keeps %d buffers and %d lists, want %d and %d", len(sh.buffers), len(sh.exts), spareBuffers, spareExts)
+	}
+	for _, ext := range sh.exts {
+		if m := ext.batch[:1][0]; m != nil || len(ext.joined)+len(ext.queue) > 0 {
+			t.Fatal("a message is kept alive")
+		}
+	}
+}

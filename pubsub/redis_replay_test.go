@@ -1,0 +1,93 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+
+	"wshub/pubsub/redistest"
+)
+
+func TestManyReplaysAreReadFromRedisOnce(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	at := number(t, r, "h:a", 1, 5) // before anybody here follows
+	mustFollow(t, r, "h:a", 0)
+	at[6] = mustPublish(t, r, "h:a", "6")
+	wantEvents(t, sink, "h:a", 6, 6)
+	const clients = 500
+	var waiting sync.WaitGroup
+	for range clients {
+		waiting.Go(func() { wantReplay(t, "in memory", replay(t, r, "h:a", at[5], 10), at[6], true, 6, 6) })
+	}
+	waiting.Wait()
+	if s := r.Stats(); s.ReplaysFromMemory != clients || s.ReplaysFromRedis != 0 {
+		t.Errorf("%d from memory, %d from redis", s.ReplaysFromMemory, s.ReplaysFromRedis)
+	}
+	for range clients {
+		waiting.Go(func() { wantReplay(t, "stored", replay(t, r, "h:a", at[2], 10), at[6], true, 3, 6) })
+	}
+	waiting.Wait()
+	n := r.Stats().ReplaysFromRedis
+	t.Logf("%d clients made %d readings", clients, n)
+	if n > clients/2 {
+		t.Error("the readings are not shared")
+	}
+	for since := 2; since < 6; since++ {
+		wantReplay(t, "read before", replay(t, r, "h:a", at[since], 10), at[6], true, since+1, 6)
+	}
+	if again := r.Stats().ReplaysFromRedis; again != n {
+		t.Errorf("%d readings of what was read before", again-n)
+	}
+}
+
+// TestAReplayIsNeverOlderThanWhatWasDelivered joins a reading that began before the last event was
+// delivered: its answer would be a hole.
+func TestAReplayIsNeverOlderThanWhatWasDelivered(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll, RecentBytes: 1})
+	mustFollow(t, r, "h:a", 0)
+	one := mustPublish(t, r, "h:a", "1")
+	two := mustPublish(t, r, "h:a", "2")
+	wantEvents(t, sink, "h:a", 1, 2)
+	eventually(t, "the reading is shared", func() bool {
+		landed := make(chan struct{})
+		flight := r.reads.DoChan(fmt.Sprintf("%s 10 h:a", one), func() (any, error) {
+			<-landed
+			return Replay{Head: one, Recovered: true}, nil
+		})
+		answers := make(chan Replay, 1)
+		go func() { answers <- replay(t, r, "h:a", one, 10) }()
+		runtime.Gosched()
+		close(landed)
+		wantReplay(t, "after the shared reading", <-answers, two, true, 2, 2)
+		return (<-flight).Shared
+	})
+}
+
+func TestATopicThatDoesNotArriveYetIsReplayedFromRedis(t *testing.T) {
+	server := redistest.Start(t)
+	publisher, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	at := number(t, publisher, "h:a", 1, 2)
+	r := newRedis(t, RedisConfig{URL: server.URL(), History: keepAll})
+	r.Follow("h:a", 0, func(error) {})
+	wantReplay(t, "before the first connection", replay(t, r, "h:a", Start, 10), at[2], true, 1, 2)
+	start(t, r)
+}
+
+func TestReplayErrors(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Replay(ctx, "h:a", Start, 10); err == nil || errors.Is(err, ErrRefused) {
+		t.Errorf("cancelled: %v", err)
+	}
+	server.Kill()
+	if _, err := r.Replay(t.Context(), "h:a", Start, 10); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("server down: %v", err)
+	}
+}
