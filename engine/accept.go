@@ -19,7 +19,7 @@ func (s *Server) accept() {
 			return
 		}
 		if err != nil {
-			s.dropped.add("accept_error")
+			s.dropped.Add("accept_error")
 		} else {
 			err = s.register(conn)
 		}
@@ -42,7 +42,7 @@ func (s *Server) register(conn *net.TCPConn) error {
 	over := s.sockets.Add(1) - int64(s.cfg.MaxConnections)
 	if over > overflowSlots {
 		s.sockets.Add(-1)
-		s.dropped.add("overflow")
+		s.dropped.Add("overflow")
 		_ = conn.SetLinger(0)
 		_ = conn.Close()
 		return nil
@@ -55,7 +55,7 @@ func (s *Server) register(conn *net.TCPConn) error {
 	if err != nil {
 		s.sockets.Add(-1)
 		_ = conn.Close()
-		s.dropped.add("file_limit")
+		s.dropped.Add("file_limit")
 		return err
 	}
 	forgetAddresses(nb)
@@ -69,7 +69,7 @@ func (s *Server) register(conn *net.TCPConn) error {
 	_, err = s.nb.AddConn(nb)
 	s.registering.Unlock()
 	if err != nil { // nbio has closed it, and onClose counts it
-		s.dropped.add("register_error")
+		s.dropped.Add("register_error")
 	}
 	return err
 }

@@ -15,7 +15,7 @@ const lingerTime = 2 * time.Second
 func (c *Conn) Close(cause *Cause) {
 	switch {
 	case c.state < open:
-		c.loop.count.closed.add(cause.Name)
+		c.loop.count.closed.Add(cause.Name)
 		c.cut()
 	case c.state > open:
 	case cause.Code == 1006, c.queued > 0 && (cause == SlowConsumer || cause == BacklogLimit):
@@ -44,7 +44,7 @@ func (c *Conn) finish(cause *Cause) {
 	if c.counted {
 		c.counted = false
 		l.count.open.Add(-1)
-		l.count.closed.add(cause.Name)
+		l.count.closed.Add(cause.Name)
 		peer := c.peer
 		c.peer = nil
 		l.guard(nil, func() { peer.Closed(cause) }) // c goes on closing, whatever Closed does

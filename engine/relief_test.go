@@ -21,7 +21,7 @@ func TestReliefCountsWhoIsOnTheWayOut(t *testing.T) {
 		}
 		for range 2 {
 			l.relieve()
-			cut <- l.count.closed.snapshot()[BacklogLimit.Name]
+			cut <- l.count.closed.Snapshot()[BacklogLimit.Name]
 		}
 	})
 	first, second := <-cut, <-cut

@@ -35,7 +35,7 @@ type Server struct {
 	// Shared.
 	sockets  atomic.Int64
 	accepted atomic.Uint64
-	dropped  tally[string]
+	dropped  Tally[string]
 }
 
 // New checks cfg and opens the listener. Nobody is let in before Run.

@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"maps"
-	"sync"
-	"sync/atomic"
-)
+import "sync/atomic"
 
 // Cause says why a connection ended: a name for metrics and logs, and what the peer is told.
 type Cause struct {
@@ -57,37 +53,8 @@ type counters struct {
 	open, partial, backlog                               atomic.Int64
 	upgraded, bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 
-	refused tally[int]
-	closed  tally[string]
-}
-
-// tally counts rare things by name.
-type tally[K comparable] struct {
-	mu sync.Mutex
-	n  map[K]uint64
-}
-
-func (t *tally[K]) add(k K) {
-	t.mu.Lock()
-	if t.n == nil {
-		t.n = make(map[K]uint64)
-	}
-	t.n[k]++
-	t.mu.Unlock()
-}
-
-func (t *tally[K]) addTo(sum map[K]uint64) {
-	t.mu.Lock()
-	for k, n := range t.n {
-		sum[k] += n
-	}
-	t.mu.Unlock()
-}
-
-func (t *tally[K]) snapshot() map[K]uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.n)
+	refused Tally[int]
+	closed  Tally[string]
 }
 
 // Stats reads all counters. It takes no lock that a loop holds for long.
@@ -95,7 +62,7 @@ func (s *Server) Stats() Stats {
 	st := Stats{
 		Sockets:  s.sockets.Load(),
 		Accepted: s.accepted.Load(),
-		Dropped:  s.dropped.snapshot(),
+		Dropped:  s.dropped.Snapshot(),
 		Refused:  make(map[int]uint64),
 		Closed:   make(map[string]uint64),
 	}
@@ -110,8 +77,8 @@ func (s *Server) Stats() Stats {
 		st.FramesIn += c.framesIn.Load()
 		st.Pings += c.pings.Load()
 		st.Panics += c.panics.Load()
-		c.refused.addTo(st.Refused)
-		c.closed.addTo(st.Closed)
+		c.refused.AddTo(st.Refused)
+		c.closed.AddTo(st.Closed)
 	}
 	return st
 }

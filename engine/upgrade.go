@@ -125,7 +125,7 @@ func (c *Conn) resume() {
 
 // refuse answers with an HTTP error and ends c.
 func (c *Conn) refuse(r *Refusal) {
-	c.loop.count.refused.add(r.Status)
+	c.loop.count.refused.Add(r.Status)
 	c.state, c.hs = closing, nil
 	c.countHeld(false)
 	c.send(r.append(nil))

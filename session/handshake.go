@@ -62,7 +62,7 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 func (sh *shard) pace(returning bool) *engine.Refusal {
 	cfg := &sh.hub.cfg
 	if sh.draining {
-		sh.count.drops.add("draining")
+		sh.count.drops.Add("draining")
 		return later("node drains, connect again")
 	}
 	if cfg.HandshakeRate <= 0 {
@@ -74,7 +74,7 @@ func (sh *shard) pace(returning bool) *engine.Refusal {
 		reserve = 0
 	}
 	if !sh.arrivals.takeAbove(sh.hub.clock(), rate, rate, reserve) {
-		sh.count.drops.add("handshake_rate")
+		sh.count.drops.Add("handshake_rate")
 		return later("too many connect at once, try again")
 	}
 	return nil
@@ -235,7 +235,7 @@ func (sh *shard) identified(hs *engine.Handshake, a admission, claims token.Clai
 // turnAway lets the client in to tell it why it can't stay: a browser does not show a page the status of a
 // refused handshake.
 func (sh *shard) turnAway(hs *engine.Handshake, a admission, err error) {
-	sh.count.errors.add(string(BadToken))
+	sh.count.errors.Add(string(BadToken))
 	if hs.Accept(a.protocol, stranger{}, nil) {
 		hs.Conn().Close(causeOf(err))
 	}

@@ -49,7 +49,7 @@ func (s *Session) publish(id json.RawMessage, p pubsub.Publication, ok bool) {
 		}
 	}})
 	if !queued {
-		sh.count.drops.add("worker_queue_full")
+		sh.count.drops.Add("worker_queue_full")
 		s.error(id, Busy, "too much to do; the message was dropped")
 	}
 }

@@ -99,7 +99,7 @@ func (s *Session) admit() bool {
 	case granted:
 		return true
 	case denied:
-		s.shard.count.drops.add("rate_limit")
+		s.shard.count.drops.Add("rate_limit")
 		s.error(nil, RateLimited, "too many messages; this one was dropped")
 	case abused:
 		s.conn.Close(RateExceeded)
@@ -198,6 +198,6 @@ func (s *Session) send(payload []byte) bool {
 
 // error tells the client that something did not work, in either mode.
 func (s *Session) error(id json.RawMessage, code Code, text string) {
-	s.shard.count.errors.add(string(code))
+	s.shard.count.errors.Add(string(code))
 	s.send(appendError(nil, id, code, text))
 }

@@ -55,7 +55,7 @@ type counters struct {
 	messages, deliveries, batches, published atomic.Uint64
 	recovered, unrecovered                   atomic.Uint64
 
-	errors, drops tally
+	errors, drops engine.Tally[string]
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
@@ -72,7 +72,7 @@ func (sh *shard) push(m *message) {
 			sh.torn = make(map[string]pubsub.Position)
 		}
 		sh.torn[m.topic] = m.position
-		sh.count.drops.add("inbox_full")
+		sh.count.drops.Add("inbox_full")
 	} else {
 		sh.inbox = append(sh.inbox, m)
 		sh.bytes += m.size()

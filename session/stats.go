@@ -1,10 +1,5 @@
 package session
 
-import (
-	"maps"
-	"sync"
-)
-
 // Stats is what a Hub counted since it began; the first four are as of now.
 type Stats struct {
 	Plain, V1     int64 // sessions by mode
@@ -18,29 +13,6 @@ type Stats struct {
 	Unrecovered   uint64            // topics whose client was told that it did not
 	Errors        map[string]uint64 // told to clients, by Code
 	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full, draining, handshake_rate
-}
-
-// tally counts rare things by name.
-type tally struct {
-	mu sync.Mutex
-	n  map[string]uint64
-}
-
-func (t *tally) add(name string) {
-	t.mu.Lock()
-	if t.n == nil {
-		t.n = make(map[string]uint64)
-	}
-	t.n[name]++
-	t.mu.Unlock()
-}
-
-func (t *tally) addTo(sum map[string]uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for name, n := range maps.All(t.n) {
-		sum[name] += n
-	}
 }
 
 // Stats reads all counters.
@@ -58,8 +30,8 @@ func (h *Hub) Stats() Stats {
 		st.Batches += c.batches.Load()
 		st.Recovered += c.recovered.Load()
 		st.Unrecovered += c.unrecovered.Load()
-		c.errors.addTo(st.Errors)
-		c.drops.addTo(st.Dropped)
+		c.errors.AddTo(st.Errors)
+		c.drops.AddTo(st.Dropped)
 	}
 	return st
 }

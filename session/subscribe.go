@@ -240,7 +240,7 @@ func (sub *subscribing) caughtUp() {
 
 // lose tells of a gap and lets the session follow from here on.
 func (sub *subscribing) lose() {
-	sub.s.shard.count.drops.add("hold_full")
+	sub.s.shard.count.drops.Add("hold_full")
 	sub.overflow, sub.held, sub.bytes = false, nil, 0
 	gap := message{topic: sub.t.name, position: sub.head}
 	if f := gap.frame(sub.s.format); len(f) > 0 {
