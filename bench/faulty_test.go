@@ -101,10 +101,6 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.subprotocol != "" {
 		opts.Subprotocols = []string{s.subprotocol}
 	}
-	conn, err := websocket.Accept(w, r, opts)
-	if err != nil {
-		return
-	}
 	c := &faultyConn{nth: nth, v1: offered != "", user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
 	if !c.v1 {
 		topic := r.URL.Query().Get("topic")
@@ -115,9 +111,19 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		c.topics[topic] = true
 	}
+	// It follows before it is told so: what is published as soon as the client is let in reaches it.
 	s.mu.Lock()
 	s.conns[c] = true
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.conns, c)
+		s.mu.Unlock()
+	}()
+	conn, err := websocket.Accept(w, r, opts)
+	if err != nil {
+		return
+	}
 	ctx, cancel := context.WithCancel(r.Context())
 	var writer sync.WaitGroup
 	writer.Go(func() { s.write(ctx, cancel, conn, c) })
@@ -126,9 +132,6 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.read(ctx, conn, c)
 	cancel()
-	s.mu.Lock()
-	delete(s.conns, c)
-	s.mu.Unlock()
 	writer.Wait()
 	_ = conn.CloseNow()
 }
