@@ -48,7 +48,7 @@ type Loop struct {
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
 	relief   bool               // a job to relieve is posted
 	random   *rand.Rand
-	yielded  int64 // ns: when the scheduler last had a look
+	yielded  time.Duration // since the server began: when the scheduler last had a look
 }
 
 func newLoop(s *Server, index int) *Loop {
@@ -145,8 +145,7 @@ var wakeUp = []byte{1}
 // turn does everything that waits for the loop.
 func (l *Loop) turn() {
 	l.woken.Store(false) // before the swap: what is posted after it wakes us again
-	now := time.Now().UnixNano()
-	l.lastTurn.Store(now)
+	l.lastTurn.Store(time.Now().UnixNano())
 
 	l.mu.Lock()
 	jobs, closed := l.inbox, l.closed
@@ -165,16 +164,20 @@ func (l *Loop) turn() {
 	}
 	l.jobs = jobs[:0]
 	l.runTimers()
-	if now-l.yielded > int64(yieldEvery) {
-		l.yielded = now
-		runtime.Gosched()
-	}
 }
 
 // yieldEvery is how often a loop lets the Go scheduler have a look. For the runtime's monitor a goroutine that was
 // not scheduled anew for 10 ms hogs its processor: it would take that away, although the loop only waits for events,
 // and for having found something to do it would look again every 20 µs. That took a tenth of the hub's time.
 const yieldEvery = 8 * time.Millisecond
+
+// yield follows everything that the poller calls for.
+func (l *Loop) yield() {
+	if age := time.Since(l.srv.born); age-l.yielded > yieldEvery {
+		l.yielded = age
+		runtime.Gosched()
+	}
+}
 
 // timersSlice bounds the timers of one turn: heartbeats of as many connections, about 2 ms of writes.
 const timersSlice = 256

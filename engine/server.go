@@ -166,10 +166,12 @@ func (s *Server) onRead(nb *nbio.Conn) {
 		var b [8]byte
 		_, _ = nb.Read(b[:])
 		l.turn()
+		l.yield()
 		return
 	}
 	l := s.loops[nb.Hash()%len(s.loops)]
 	if c := l.conn(nb); c != nil {
 		c.readable()
 	}
+	l.yield()
 }
