@@ -14,14 +14,14 @@ import (
 func (s *Server) accept() {
 	pause := time.Duration(0)
 	for {
-		conn, err := s.listener.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
+		nb, err := s.acceptor.next()
+		switch {
+		case err == nil:
+			err = s.register(nb)
+		case s.hasStopped():
 			return
-		}
-		if err != nil {
+		default:
 			s.dropped.Add("accept_error")
-		} else {
-			err = s.register(conn)
 		}
 		if err == nil {
 			pause = 0
@@ -36,37 +36,40 @@ func (s *Server) accept() {
 	}
 }
 
-// register hands conn to its loop. An error is a shortage of something; conn is closed then.
-func (s *Server) register(conn *net.TCPConn) error {
+// hasStopped reports whether StopAccepting was called.
+func (s *Server) hasStopped() bool {
+	select {
+	case <-s.ending:
+		return true
+	default:
+		return false
+	}
+}
+
+// register hands nb to its loop. An error is a shortage of something; nb is closed then.
+func (s *Server) register(nb *nbio.Conn) error {
 	s.accepted.Add(1)
 	over := s.sockets.Add(1) - int64(s.cfg.MaxConnections)
 	if over > overflowSlots {
 		s.sockets.Add(-1)
 		s.dropped.Add("overflow")
-		_ = conn.SetLinger(0)
-		_ = conn.Close()
+		_ = nb.SetLinger(1, 0)
+		_ = nb.Close()
 		return nil
 	}
-	nb, err := nbio.NBConn(conn)
-	if err == nil && nb.Hash() >= nbio.MaxOpenFiles { // nbio's table has no place for it
-		_ = nb.Close()
-		err = syscall.EMFILE
-	}
-	if err != nil {
+	if nb.Hash() >= nbio.MaxOpenFiles { // nbio's table has no place for it
 		s.sockets.Add(-1)
-		_ = conn.Close()
 		s.dropped.Add("file_limit")
-		return err
+		_ = nb.Close()
+		return syscall.EMFILE
 	}
-	forgetAddresses(nb)
-	syscall.CloseOnExec(nb.Hash()) // a child process that held it would keep its events coming after our close
 	l := s.loops[nb.Hash()%len(s.loops)]
 	l.mu.Lock()
 	l.opened = append(l.opened, arrival{nb, over > 0})
 	l.mu.Unlock()
 
 	s.lockSettled()
-	_, err = s.nb.AddConn(nb)
+	_, err := s.nb.AddConn(nb)
 	s.registering.Unlock()
 	if err != nil { // nbio has closed it, and onClose counts it
 		s.dropped.Add("register_error")
@@ -114,13 +117,16 @@ func (s *Server) onClose(nb *nbio.Conn, _ error) {
 	l.wake()
 }
 
-// listen opens the public address. Keepalive is off: the heartbeat does its work.
+// listen opens the public address. Connections inherit what is set here. Keepalive is off: the heartbeat does its work.
 func listen(ctx context.Context, addr string, sendBuffer int) (*net.TCPListener, error) {
 	lc := net.ListenConfig{
 		KeepAlive: -1,
 		Control: func(_, _ string, rc syscall.RawConn) (err error) {
 			ctl := rc.Control(func(fd uintptr) {
-				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, sendBuffer)
+				err = errors.Join(
+					syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUF, sendBuffer),
+					syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1),
+				)
 			})
 			return errors.Join(ctl, err)
 		},

@@ -50,10 +50,7 @@ func TestAcceptRecoversFromTheFileLimit(t *testing.T) {
 			served++
 		}
 	}
-	// One is lost each time that the last descriptor lets it in but not into a loop. The pauses between
-	// make it few.
-	st := stats()
-	if n := int(st.Dropped["file_limit"]); served != clients-n || n > 8 || short(st) > 50 {
+	if st := stats(); served != clients || short(st) > 50 {
 		t.Errorf("%d of %d were served; %+v", served, clients, st)
 	}
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -20,7 +19,8 @@ type Server struct {
 	cfg      Config
 	handler  Handler
 	log      zerolog.Logger
-	listener *net.TCPListener
+	addr     net.Addr
+	acceptor *acceptor
 	nb       *nbio.Engine
 	loops    []*Loop
 	born     time.Time
@@ -48,11 +48,16 @@ func New(cfg Config, handler Handler) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	acceptor, err := newAcceptor(ln)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg:      cfg,
 		handler:  handler,
 		log:      cfg.Log.With().Str("part", "engine").Logger(),
-		listener: ln,
+		addr:     ln.Addr(),
+		acceptor: acceptor,
 		born:     time.Now(),
 		ending:   make(chan struct{}),
 	}
@@ -75,7 +80,7 @@ func New(cfg Config, handler Handler) (*Server, error) {
 }
 
 // Addr is the address that the server listens on.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+func (s *Server) Addr() net.Addr { return s.addr }
 
 // Loops are the server's loops, fixed from New on. Jobs posted before Run wait for it.
 func (s *Server) Loops() []*Loop { return s.loops }
@@ -87,11 +92,13 @@ func (s *Server) Config() Config { return s.cfg }
 // have. Call it once.
 func (s *Server) Run(ctx context.Context) error {
 	if err := s.nb.Start(); err != nil {
-		return errors.Join(fmt.Errorf("start the pollers: %w", err), s.listener.Close())
+		s.acceptor.close()
+		return fmt.Errorf("start the pollers: %w", err)
 	}
 	if err := s.connectWakeUps(); err != nil {
+		s.acceptor.close()
 		s.nb.Stop()
-		return errors.Join(fmt.Errorf("connect the loops: %w", err), s.listener.Close())
+		return fmt.Errorf("connect the loops: %w", err)
 	}
 	for _, l := range s.loops {
 		l.settle() // nbio can't be stopped before its pollers have begun
@@ -115,7 +122,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) StopAccepting() {
 	s.endOnce.Do(func() {
 		close(s.ending)
-		_ = s.listener.Close()
+		s.acceptor.close()
 	})
 }
 

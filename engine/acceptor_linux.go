@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"errors"
+	"net"
+	"os"
+	"reflect"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lesismal/nbio"
+)
+
+// acceptor takes connections from a listener as bare descriptors. By way of a net.Conn each would be registered with
+// Go's own poller and taken out again, duplicated for nbio, closed and asked for its addresses: eight system calls
+// and 176 bytes that stay, and nobody here wants any of it.
+type acceptor struct {
+	listener *os.File
+	raw      syscall.RawConn
+	take     func(fd uintptr) bool
+	fd       int
+	err      error
+}
+
+// newAcceptor takes listener's place.
+func newAcceptor(listener *net.TCPListener) (*acceptor, error) {
+	file, err := listener.File() // another descriptor; a net.Listener's own may not be read from
+	if err = errors.Join(err, listener.Close()); err != nil {
+		return nil, err
+	}
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	a := &acceptor{listener: file, raw: raw}
+	a.take = a.accept
+	return a, nil
+}
+
+func (a *acceptor) close() { _ = a.listener.Close() }
+
+// next waits for a connection. An error is a shortage of something, or the end, after close.
+func (a *acceptor) next() (*nbio.Conn, error) {
+	if err := a.raw.Read(a.take); err != nil {
+		return nil, err
+	}
+	if a.err != nil {
+		return nil, a.err
+	}
+	return adopt(a.fd), nil
+}
+
+// accept is false if there is none to be taken.
+func (a *acceptor) accept(listener uintptr) bool {
+	for {
+		fd, _, errno := syscall.RawSyscall6(unix.SYS_ACCEPT4, listener, 0, 0, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+		switch errno {
+		case 0:
+			a.fd, a.err = int(fd), nil
+			return true
+		case unix.EINTR, unix.ECONNABORTED:
+		case unix.EAGAIN:
+			return false
+		default:
+			a.err = os.NewSyscallError("accept4", errno)
+			return true
+		}
+	}
+}
+
+// Where an nbio.Conn has its descriptor and its type. There is no call that sets them.
+var (
+	fdField   = field[int]("fd")
+	typeField = field[nbio.ConnType]("typ")
+)
+
+func field[T any](name string) uintptr {
+	f, ok := reflect.TypeFor[nbio.Conn]().FieldByName(name)
+	if !ok || f.Type != reflect.TypeFor[T]() {
+		panic("this version of nbio has no such " + name)
+	}
+	return f.Offset
+}
+
+// adopt makes what nbio.NBConn would make of the connection fd, but for its addresses.
+func adopt(fd int) *nbio.Conn {
+	nb := new(nbio.Conn)
+	*(*int)(unsafe.Add(unsafe.Pointer(nb), fdField)) = fd
+	*(*nbio.ConnType)(unsafe.Add(unsafe.Pointer(nb), typeField)) = nbio.ConnTypeTCP
+	return nb
+}
