@@ -167,7 +167,7 @@ func (c *Conn) countHeld(anew bool) {
 		return // by far the most
 	}
 	was, counted := l.partials[c]
-	now := holding{held: c.held(), since: l.now.Load()}
+	now := holding{held: c.held(), since: l.now}
 	total := l.count.partial.Add(int64(now.held - was.held))
 	switch {
 	case now.held == 0:

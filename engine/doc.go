@@ -9,7 +9,7 @@
 // loop through [Loop.Post].
 //
 //	accept goroutine ──AddConn──▶ nbio poller ──OnRead──▶ Loop ──▶ reader ──▶ Peer.Message
-//	ticker goroutine ──Post────▶ inbox + wake-up ──────▶ Loop ──▶ wheels (heartbeat, deadlines)
+//	clock goroutine ───Post────▶ inbox + wake-up ──────▶ Loop ──▶ wheels (heartbeat, deadlines)
 //	any goroutine ─────Post────▶ inbox + wake-up ──────▶ Loop ──▶ the posted func
 //
 // # The life of a connection

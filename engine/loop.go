@@ -2,7 +2,6 @@ package engine
 
 import (
 	"math/rand/v2"
-	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -30,9 +29,8 @@ type Loop struct {
 	ended  bool
 
 	// Shared, atomic.
-	woken    atomic.Bool // a wake-up byte is on its way
-	lastTurn atomic.Int64
-	now      atomic.Uint32 // ticks since the server began; written by the ticker
+	woken    atomic.Bool   // a wake-up byte is on its way
+	lastTurn atomic.Int64  // age, ns
 	next     atomic.Uint32 // the tick at which the loop must turn for its timers; written by the loop
 	count    counters
 
@@ -48,7 +46,9 @@ type Loop struct {
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
 	relief   bool               // a job to relieve is posted
 	random   *rand.Rand
-	yielded  time.Duration // since the server began: when the scheduler last had a look
+	age      time.Duration // of the clock, at the poller's last call
+	now      uint32        // age in ticks
+	yielded  time.Duration // age when the scheduler last had a look
 }
 
 func newLoop(s *Server, index int) *Loop {
@@ -145,7 +145,7 @@ var wakeUp = []byte{1}
 // turn does everything that waits for the loop.
 func (l *Loop) turn() {
 	l.woken.Store(false) // before the swap: what is posted after it wakes us again
-	l.lastTurn.Store(time.Now().UnixNano())
+	l.lastTurn.Store(int64(l.age))
 
 	l.mu.Lock()
 	jobs, closed := l.inbox, l.closed
@@ -166,47 +166,15 @@ func (l *Loop) turn() {
 	l.runTimers()
 }
 
-// yieldEvery is how often a loop lets the Go scheduler have a look. For the runtime's monitor a goroutine that was
-// not scheduled anew for 10 ms hogs its processor: it would take that away, although the loop only waits for events,
-// and for having found something to do it would look again every 20 µs. That took a tenth of the hub's time.
-const yieldEvery = 8 * time.Millisecond
-
-// yield follows everything that the poller calls for.
-func (l *Loop) yield() {
-	if age := time.Since(l.srv.born); age-l.yielded > yieldEvery {
-		l.yielded = age
-		runtime.Gosched()
-	}
-}
-
 // timersSlice bounds the timers of one turn: heartbeats of as many connections, about 2 ms of writes.
 const timersSlice = 256
 
-// due is the tick n ticks from now, at least one: the loop will turn then.
-func (l *Loop) due(n uint32) uint32 {
-	at := l.now.Load() + max(n, 1)
-	if int32(at-l.next.Load()) < 0 {
-		l.next.Store(at)
-	}
-	return at
-}
-
-// beatTicks is the distance of the ticks at which all loops turn, and much that is to happen some time
-// soon happens together: waking up costs an idle process more than what it wakes up for.
-const beatTicks = 5
-
-// onBeat is n or a few ticks more, so that n ticks from now is a beat.
-func (l *Loop) onBeat(n uint32) uint32 {
-	return n + (beatTicks-(l.now.Load()+n)%beatTicks)%beatTicks
-}
-
 func (l *Loop) runTimers() {
-	now := l.now.Load()
-	if int32(now-l.next.Load()) < 0 {
+	if !reached(l.now, l.next.Load()) {
 		return
 	}
-	l.conns.advance(now)
-	l.timers.advance(now)
+	l.conns.advance(l.now)
+	l.timers.advance(l.now)
 	for range timersSlice {
 		c, ok := l.conns.pop()
 		if !ok {
@@ -226,7 +194,7 @@ func (l *Loop) runTimers() {
 		return
 	}
 	next, other := l.conns.next(), l.timers.next()
-	if int32(other-next) < 0 {
+	if !reached(other, next) {
 		next = other
 	}
 	l.next.Store(next)
@@ -294,7 +262,7 @@ func (l *Loop) expirePartials() {
 	l.timers.set(&Timer{f: l.expirePartials}, l.due(l.onBeat(ticks(sweepTime))))
 	limit := ticks(l.srv.cfg.MessageTimeout)
 	for c, p := range l.partials {
-		if c.state == open && l.now.Load()-p.since > limit {
+		if c.state == open && l.now-p.since > limit {
 			c.Close(MessageTimeout)
 		}
 	}
@@ -307,7 +275,7 @@ func (l *Loop) heartbeat(d time.Duration, spread bool) uint32 {
 	if spread {
 		n -= l.random.Uint32N(n/2 + 1)
 	}
-	if n < 20*beatTicks {
+	if n < 10*beatTicks {
 		return n
 	}
 	return l.onBeat(n - beatTicks + 1)

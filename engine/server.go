@@ -23,7 +23,7 @@ type Server struct {
 	acceptor *acceptor
 	nb       *nbio.Engine
 	loops    []*Loop
-	born     time.Time
+	clock    *clock
 	ending   chan struct{} // closed when no more connections are accepted
 	endOnce  sync.Once
 
@@ -58,7 +58,7 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		log:      cfg.Log.With().Str("part", "engine").Logger(),
 		addr:     ln.Addr(),
 		acceptor: acceptor,
-		born:     time.Now(),
+		clock:    newClock(),
 		ending:   make(chan struct{}),
 	}
 	quietNbio(cfg.Log)
@@ -104,15 +104,15 @@ func (s *Server) Run(ctx context.Context) error {
 		l.settle() // nbio can't be stopped before its pollers have begun
 	}
 	var children sync.WaitGroup
-	tickerEnd := make(chan struct{})
-	children.Go(func() { s.ticks(tickerEnd) })
+	clockEnd := make(chan struct{})
+	children.Go(func() { s.clock.run(s.loops, clockEnd) })
 	acceptorEnd := make(chan struct{})
 	go func() { defer close(acceptorEnd); s.accept() }()
 
 	<-ctx.Done()
 	s.StopAccepting()
 	<-acceptorEnd
-	close(tickerEnd)
+	close(clockEnd)
 	children.Wait()
 	s.stop()
 	return nil
@@ -137,30 +137,10 @@ func (s *Server) stop() {
 	}
 }
 
-// ticks keeps the loops' time.
-func (s *Server) ticks(end <-chan struct{}) {
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	for {
-		select {
-		case <-t.C:
-			now := uint32(time.Since(s.born) / tick)
-			for _, l := range s.loops {
-				l.now.Store(now)
-				if now%beatTicks == 0 || int32(now-l.next.Load()) >= 0 {
-					l.wake()
-				}
-			}
-		case <-end:
-			return
-		}
-	}
-}
-
 // Live is nil if every loop has turned within the last limit, else it names one that has not.
 func (s *Server) Live(limit time.Duration) error {
 	for _, l := range s.loops {
-		if age := time.Since(time.Unix(0, l.lastTurn.Load())); age > limit {
+		if age := s.clock.age() - time.Duration(l.lastTurn.Load()); age > limit {
 			return fmt.Errorf("loop %d has not turned for %v", l.Index, age.Round(time.Millisecond))
 		}
 	}
@@ -172,11 +152,13 @@ func (s *Server) onRead(nb *nbio.Conn) {
 	if l, ok := nb.Session().(*Loop); ok {
 		var b [8]byte
 		_, _ = nb.Read(b[:])
+		l.look()
 		l.turn()
 		l.yield()
 		return
 	}
 	l := s.loops[nb.Hash()%len(s.loops)]
+	l.look()
 	if c := l.conn(nb); c != nil {
 		c.readable()
 	}
