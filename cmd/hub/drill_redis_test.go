@@ -43,18 +43,8 @@ func subscribersAreTooSlow(d *drill) {
 
 // metric is the sum of a counter over all hubs.
 func (d *drill) metric(name string) (sum float64) {
-	d.t.Helper()
 	for _, h := range d.hubs {
-		_, text, _ := ask(d.t, "GET", h.control+"/metrics", "")
-		for line := range strings.Lines(text) {
-			var v float64
-			if rest, ok := strings.CutPrefix(line, name+" "); ok {
-				if _, err := fmt.Sscan(rest, &v); err != nil {
-					d.t.Fatalf("metric %q: %v", line, err)
-				}
-				sum += v
-			}
-		}
+		sum += h.metric(name)
 	}
 	return sum
 }

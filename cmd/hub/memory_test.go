@@ -62,6 +62,30 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 	}
 }
 
+// A wave of reconnecting clients is not to become a wave of garbage.
+func TestAHandshakeLeavesLittleGarbage(t *testing.T) {
+	const warm, clients, limit = 200, 1000, 4 << 10
+	h := startHub(t, buildHub(t), "", "--log-level=info")
+	u, err := url.Parse(h.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var idle idlers
+	defer idle.close()
+	shared := func(int) string { return "" }
+	idle.connect(t, u, warm, shared)
+	allocated := func() float64 { return h.metric("go_memstats_alloc_bytes_total") }
+	allocated()
+	before := allocated()
+	looking := allocated() - before // costs something too
+	idle.connect(t, u, warm+clients, shared)
+	each := (allocated() - before - 2*looking) / clients
+	t.Logf("%.0f B for a handshake", each)
+	if each > limit || each < 200 {
+		t.Errorf("%.0f B for a handshake; want less than %d, and some", each, limit)
+	}
+}
+
 // idlers are clients that connect and listen.
 type idlers struct{ conns []net.Conn }
 
@@ -73,6 +97,13 @@ func (c *idlers) close() {
 
 // grow connects until there are n, waits until process pid's memory is at rest, and returns its RSS in bytes.
 func (c *idlers) grow(t *testing.T, u *url.URL, n int, query func(int) string, pid int) int {
+	t.Helper()
+	c.connect(t, u, n, query)
+	return atRest(t, pid)
+}
+
+// connect connects until there are n.
+func (c *idlers) connect(t *testing.T, u *url.URL, n int, query func(int) string) {
 	t.Helper()
 	for i := len(c.conns); i < n; i++ {
 		// Many source addresses, so that ports do not run out.
@@ -92,7 +123,6 @@ func (c *idlers) grow(t *testing.T, u *url.URL, n int, query func(int) string, p
 			t.Fatal(resp, err)
 		}
 	}
-	return atRest(t, pid)
 }
 
 // atRest waits until the RSS of process pid has not moved by 1 % for twice the time after which the hub

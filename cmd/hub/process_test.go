@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"errors"
 	"os"
 	"os/exec"
@@ -78,6 +79,21 @@ func startHub(t *testing.T, path, redisURL string, args ...string) *process {
 	l := p.await("listening")
 	p.public, p.control = "ws://"+l.Addr+l.Path, "http://"+l.Control
 	return p
+}
+
+// metric is what /metrics shows under that very name; 0 where it shows nothing.
+func (p *process) metric(name string) (sum float64) {
+	_, text, _ := ask(p.t, "GET", p.control+"/metrics", "")
+	for line := range strings.Lines(text) {
+		var v float64
+		if rest, ok := strings.CutPrefix(line, name+" "); ok {
+			if _, err := fmt.Sscan(rest, &v); err != nil {
+				p.t.Fatalf("metric %q: %v", line, err)
+			}
+			sum += v
+		}
+	}
+	return sum
 }
 
 func (p *process) note(line []byte) {
