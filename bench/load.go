@@ -113,11 +113,15 @@ func (t *trial) fillLoad(part *LoadPart, before reading) {
 		part.ClientCPU = (now.own - before.own).Seconds() / delivered * 1e6
 	}
 	client := &t.run.Client
-	busy := now.machine - before.machine
-	client.Machine = busy.Seconds() / part.Seconds / float64(cores())
+	busy, stolen := now.machine.Busy-before.machine.Busy, now.machine.Stolen-before.machine.Stolen
+	client.Machine = (busy + stolen).Seconds() / part.Seconds / float64(cores())
+	client.Stolen = stolen.Seconds() / part.Seconds / float64(cores())
 	client.Other = max(0, (busy-(now.server.CPU-before.server.CPU)-(now.own-before.own)).Seconds()/part.Seconds)
 	if client.Other > muchElse*float64(cores()) {
 		t.note("others on this machine took over %.0f%% of it, the broker among them: mind that in the latencies", 100*muchElse)
+	}
+	if client.Stolen > muchStolen {
+		t.note("the hypervisor gave %.0f%% of this machine to other guests: the latencies tell more of that than of the server", 100*client.Stolen)
 	}
 	client.Busy = busiest(now.report.Use, before.report.Use)
 }

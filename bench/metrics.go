@@ -99,6 +99,7 @@ func (r *Run) figures() []figure {
 	add("client loops busy", "%", "", 100*r.Client.Busy)
 	if r.Client.Machine > 0 {
 		add("rest of the machine", "% of a core", "", 100*r.Client.Other)
+		add("stolen by the host", "%", "", 100*r.Client.Stolen)
 	}
 	for _, name := range findings {
 		add(name, "", "less", float64(r.finding(name)))

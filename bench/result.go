@@ -109,7 +109,8 @@ type ClientPart struct {
 	CPU     float64 `json:"cpu"`             // seconds, of all shards
 	Busy    float64 `json:"busy"`            // share of its time that the busiest loop was busy, while measuring
 	Other   float64 `json:"other"`           // cores that everything else on the machine took, while measuring
-	Machine float64 `json:"machine"`         // share of all cores that was busy, while measuring
+	Machine float64 `json:"machine"`         // share of all cores that was busy or stolen, while measuring
+	Stolen  float64 `json:"stolen"`          // share of all cores that the hypervisor gave to other guests meanwhile
 	Limit   string  `json:"limit,omitempty"` // why the client, or the machine, was the limit
 }
 

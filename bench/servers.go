@@ -20,6 +20,12 @@ type kernelUse struct {
 	Slab    int64 `json:"slab"`    // bytes in kernel objects of every kind, sockets of both ends among them
 }
 
+// machineUse is the time of all CPUs together since the machine began.
+type machineUse struct {
+	Busy   time.Duration
+	Stolen time.Duration // wanted, but given to other guests by the hypervisor
+}
+
 // servers are the processes of the server, as far as they can be seen.
 type servers struct{ pids []int }
 

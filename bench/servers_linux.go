@@ -114,19 +114,28 @@ func kernel() kernelUse {
 	return k
 }
 
-// machine reads the time that all CPUs together have been busy.
-func machine() time.Duration {
-	b, err := os.ReadFile("/proc/stat")
+// machine reads what all CPUs together have done.
+func machine() machineUse {
+	stat, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0
+		return machineUse{}
 	}
-	line, _, _ := strings.Cut(string(b), "\n")
-	var busy int64
+	return parseMachine(string(stat))
+}
+
+// parseMachine reads the first line of /proc/stat: "cpu", user, nice, system, idle, iowait, irq, softirq, steal
+// (proc_stat(5)).
+func parseMachine(stat string) (m machineUse) {
+	line, _, _ := strings.Cut(stat, "\n")
 	for i, field := range strings.Fields(line) {
-		n, _ := strconv.ParseInt(field, 10, 64)            // the first field is the name
-		if i >= 1 && i <= 8 && i != 4 && i != 5 && n > 0 { // without idle and iowait
-			busy += n
+		n, err := strconv.ParseInt(field, 10, 64)
+		switch {
+		case err != nil, n < 0:
+		case i == 8:
+			m.Stolen = time.Duration(n) * tick
+		case i >= 1 && i <= 7 && i != 4 && i != 5:
+			m.Busy += time.Duration(n) * tick
 		}
 	}
-	return time.Duration(busy) * tick
+	return m
 }

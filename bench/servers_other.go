@@ -4,7 +4,6 @@ package bench
 
 import (
 	"net/netip"
-	"time"
 
 	"wshub/bench/fleet"
 )
@@ -13,4 +12,4 @@ func listeners(netip.AddrPort) []int        { return nil }
 func use(int) (processUse, error)           { return processUse{}, fleet.ErrNeedsLinux }
 func weigh(int) (rss, pss int64, err error) { return 0, 0, fleet.ErrNeedsLinux }
 func kernel() kernelUse                     { return kernelUse{} }
-func machine() time.Duration                { return 0 }
+func machine() machineUse                   { return machineUse{} }

@@ -41,7 +41,7 @@ type reading struct {
 	report  fleet.Report
 	server  processUse
 	own     time.Duration
-	machine time.Duration
+	machine machineUse
 	sent    uint64
 }
 
@@ -200,7 +200,7 @@ func (t *trial) sample(ctx context.Context) error {
 		RSS:       r.server.RSS, Buffers: kernel().Buffers,
 		ServerCPU: cores(r.server.CPU, was.server.CPU), ClientCPU: cores(r.own, was.own),
 	}
-	p.OtherCPU = max(0, cores(r.machine, was.machine)-p.ServerCPU-p.ClientCPU)
+	p.OtherCPU = max(0, cores(r.machine.Busy, was.machine.Busy)-p.ServerCPU-p.ClientCPU)
 	t.run.Series = append(t.run.Series, p)
 	return nil
 }
