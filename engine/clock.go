@@ -30,7 +30,8 @@ func (c *clock) run(loops []*Loop, end <-chan struct{}) {
 		case <-end:
 			return
 		}
-		now := uint32(c.age() / tick)
+		age := c.age()
+		now := uint32(age / tick)
 		all := reached(now, beat)
 		if all {
 			beat = now + toBeat(now+1) + 1
@@ -51,7 +52,7 @@ func (c *clock) run(loops []*Loop, end <-chan struct{}) {
 			}
 		}
 		c.alarm.Store(next)
-		timer.Reset(time.Duration(next)*tick - c.age())
+		timer.Reset(time.Duration(next-now)*tick - age%tick)
 	}
 }
 

@@ -63,3 +63,33 @@ func TestTheClockWakesForWhatIsDueAndOnTheBeat(t *testing.T) {
 		}
 	})
 }
+
+// Ticks are counted in 32 bits, which is enough for 13 years, and then go on at 0.
+func TestTheClockGoesOnWhenTicksWrap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const before = 5 // ticks
+		s := &Server{clock: newClock()}
+		s.clock.born = time.Now().Add(-(1<<32 - before) * tick)
+		l := &Loop{srv: s, wakeFD: -1}
+		l.next.Store(1 << 30)
+		end := make(chan struct{})
+		go s.clock.run([]*Loop{l}, end)
+		defer close(end)
+		for beat := range 3 {
+			if beat == 0 {
+				time.Sleep(before*tick - time.Nanosecond)
+			} else {
+				time.Sleep(beatTicks*tick - time.Nanosecond)
+			}
+			synctest.Wait()
+			if l.woken.Swap(false) {
+				t.Errorf("woken before beat %d", beat)
+			}
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			if !l.woken.Swap(false) {
+				t.Errorf("not woken on beat %d", beat)
+			}
+		}
+	})
+}
