@@ -26,6 +26,9 @@ type acceptor struct {
 
 // newAcceptor takes listener's place.
 func newAcceptor(listener *net.TCPListener) (*acceptor, error) {
+	if !fdKnown || !typeKnown {
+		return nil, errors.Join(errors.New("this version of nbio has a connection's descriptor elsewhere"), listener.Close())
+	}
 	file, err := listener.File() // another descriptor; a net.Listener's own may not be read from
 	if err = errors.Join(err, listener.Close()); err != nil {
 		return nil, err
@@ -72,16 +75,13 @@ func (a *acceptor) accept(listener uintptr) bool {
 
 // Where an nbio.Conn has its descriptor and its type. There is no call that sets them.
 var (
-	fdField   = field[int]("fd")
-	typeField = field[nbio.ConnType]("typ")
+	fdField, fdKnown     = field[int]("fd")
+	typeField, typeKnown = field[nbio.ConnType]("typ")
 )
 
-func field[T any](name string) uintptr {
+func field[T any](name string) (offset uintptr, ok bool) {
 	f, ok := reflect.TypeFor[nbio.Conn]().FieldByName(name)
-	if !ok || f.Type != reflect.TypeFor[T]() {
-		panic("this version of nbio has no such " + name)
-	}
-	return f.Offset
+	return f.Offset, ok && f.Type == reflect.TypeFor[T]()
 }
 
 // adopt makes what nbio.NBConn would make of the connection fd, but for its addresses.
