@@ -41,8 +41,9 @@ type Config struct {
 	// output in bytes; over them the largest holders are cut. Default 256 MiB and 1 GiB.
 	MaxPartial, MaxBacklog int64
 
-	// Heartbeat is the time between two pings to one connection. Nothing heard in one such time
-	// after a ping means that the peer is dead. At least 100 ms. Default 25 s.
+	// Heartbeat is the time between two pings to one connection; one of 10 s or more may be up to 1 s less, so
+	// that pings go out together. Nothing heard in one such time after a ping means that the peer is dead. At
+	// least 100 ms. Default 25 s.
 	Heartbeat time.Duration
 	// HandshakeTimeout bounds the opening handshake. Default 10 s.
 	HandshakeTimeout time.Duration

@@ -40,7 +40,8 @@ type Stats struct {
 	FramesIn uint64 // complete messages and control frames
 	Pings    uint64
 	Panics   uint64
-	// Dropped counts sockets that never became connections, by name: overflow, file_limit, accept_error.
+	// Dropped counts sockets that never became connections, by name: overflow, file_limit,
+	// accept_error, register_error.
 	Dropped map[string]uint64
 	// Refused counts handshakes answered with an HTTP error, by status.
 	Refused map[int]uint64
