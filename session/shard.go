@@ -12,6 +12,9 @@ import (
 const (
 	// sliceWrites bounds the writes of one turn: some 3 ms at 10 µs each, then the loop reads again.
 	sliceWrites = 256
+	// touchAhead is how many followers are touched in a row before they are written to. They must stay in the
+	// processor's first cache beside what 16 system calls need.
+	touchAhead = 16
 	// joinBytes bounds what is joined into one write.
 	joinBytes = 64 << 10
 	// What a loop keeps for the next message at most: 1 MiB of joined frames, and lists of so many topics of
@@ -47,6 +50,7 @@ type shard struct {
 	buffers   []*[]byte             // spare, as are exts
 	exts      []*topicExt
 	draining  bool
+	touched   int // of no meaning; see Conn.Touch
 }
 
 // counters are one shard's share of Stats. The loop adds; anybody reads.
@@ -159,6 +163,9 @@ func (sh *shard) advance(t *topic, limit int) int {
 	}
 	n := 0
 	for len(ext.batch) > 0 && ext.next < ext.limit && n < limit {
+		if n%touchAhead == 0 {
+			sh.touch(t, min(ext.next+touchAhead, ext.limit))
+		}
 		s := t.followers.at(ext.next)
 		ext.next++ // before the write: a session that ends in it removes itself
 		n++
@@ -173,6 +180,14 @@ func (sh *shard) advance(t *topic, limit int) int {
 		sh.finish(t)
 	}
 	return max(n, 1)
+}
+
+// touch fetches the batch's next followers, up to limit, from memory: their misses overlap, as those between
+// system calls never do.
+func (sh *shard) touch(t *topic, limit int) {
+	for i := t.ext.next; i < limit; i++ {
+		sh.touched += t.followers.at(i).conn.Touch()
+	}
 }
 
 // begin makes the queue the next batch: for those who follow now, and for the holds of those who wait.
