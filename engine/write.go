@@ -23,7 +23,12 @@ func (c *Conn) Write(frames []byte) bool {
 
 // Touch reads what Write will read of c, to have it in the processor's caches. What it returns means nothing,
 // but must be used: a compiler may leave out reads that nobody wants.
-func (c *Conn) Touch() int { return int(c.state) + c.nb.Hash() + int(c.nb.Type()) }
+func (c *Conn) Touch() int {
+	if c.state != open {
+		return 0
+	}
+	return c.nb.Hash() + int(c.nb.Type())
+}
 
 // AfterWritten calls f on the loop once nothing is queued for c any more, or never if c ends before.
 func (c *Conn) AfterWritten(f func()) {

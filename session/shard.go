@@ -45,9 +45,10 @@ type shard struct {
 	replacing replacements
 	arrivals  bucket
 	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
-	active    []*topic              // topics with messages to write, next first
-	subs      int                   // subscriptions on this loop
-	buffers   []*[]byte             // spare, as are exts
+	active    []*topic              // topics with messages to write, from head on
+	head      int
+	subs      int       // subscriptions on this loop
+	buffers   []*[]byte // spare, as are exts
 	exts      []*topicExt
 	draining  bool
 	touched   int // of no meaning; see Conn.Touch
@@ -105,9 +106,8 @@ func (sh *shard) flush() {
 		sh.tear(name, at)
 	}
 
-	done := 0
-	for writes := sliceWrites; writes > 0 && done < len(sh.active); done++ {
-		t := sh.active[done]
+	for writes := sliceWrites; writes > 0 && sh.head < len(sh.active); sh.head++ {
+		t := sh.active[sh.head]
 		writes -= sh.advance(t, writes)
 		if t.ext == nil || t.ext.rereading || len(t.ext.batch)+len(t.ext.queue) == 0 {
 			t.listed = false
@@ -116,7 +116,10 @@ func (sh *shard) flush() {
 			sh.active = append(sh.active, t)
 		}
 	}
-	sh.active = slices.Delete(sh.active, 0, done)
+	if sh.head >= len(sh.active)/2 { // so that each is moved once at most
+		sh.active = slices.Delete(sh.active, 0, sh.head)
+		sh.head = 0
+	}
 	if len(sh.active) > 0 {
 		sh.schedule()
 	}
