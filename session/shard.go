@@ -200,7 +200,7 @@ func (sh *shard) begin(t *topic) {
 	ext.batch = t.fresh(ext.batch)
 	ext.next, ext.limit = 0, t.followers.len()
 	sh.count.batches.Add(1)
-	for _, sub := range append([]*subscribing(nil), ext.waiting...) {
+	for _, sub := range slices.Clone(ext.waiting) {
 		sub.batch(ext.batch)
 	}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"slices"
 
 	"wshub/pubsub"
 )
@@ -24,6 +25,8 @@ type subscribing struct {
 	// since is where the client left off; nil: it asks for nothing missed.
 	since *pubsub.Position
 
+	// at is its place in the topic's waiting list.
+	at int
 	// group is the resume that the subscription is part of, if it is.
 	group *resuming
 
@@ -61,6 +64,7 @@ func (sub *subscribing) begin() {
 	s, t := sub.s, sub.t
 	sh := s.shard
 	ext := sh.extra(t)
+	sub.at = len(ext.waiting)
 	ext.waiting = append(ext.waiting, sub)
 	s.extra().pending = append(s.ext.pending, sub)
 	switch {
@@ -81,7 +85,13 @@ func (sh *shard) followed(t *topic, err error) {
 	if t.dead || t.ext == nil {
 		return
 	}
-	for _, sub := range append([]*subscribing(nil), t.ext.waiting...) {
+	sh.answer(slices.Clone(t.ext.waiting), err)
+}
+
+// answer goes on with those who waited for the broker's answer, a slice at a time.
+func (sh *shard) answer(waiting []*subscribing, err error) {
+	n := min(len(waiting), sliceWrites)
+	for _, sub := range waiting[:n] {
 		switch {
 		case sub.over || sub.trailing || sub.rounds > 0: // past this
 		case err == nil:
@@ -92,6 +102,9 @@ func (sh *shard) followed(t *topic, err error) {
 			// Nobody could be told: the topic stays wanted, and its events come when the broker is back.
 			sub.ready(pubsub.Replay{})
 		}
+	}
+	if rest := waiting[n:]; len(rest) > 0 {
+		sh.loop.Post(func() { sh.answer(rest, err) })
 	}
 }
 
@@ -326,26 +339,22 @@ func (sub *subscribing) fail(code Code, text string) {
 
 // unlist takes sub off its topic's and its session's lists.
 func (sub *subscribing) unlist() {
+	if sub.over {
+		return
+	}
 	sub.over = true
 	if ext := sub.t.ext; ext != nil {
-		ext.waiting = without(ext.waiting, sub)
+		last := len(ext.waiting) - 1
+		ext.waiting[sub.at] = ext.waiting[last]
+		ext.waiting[sub.at].at = sub.at
+		ext.waiting[last] = nil
+		ext.waiting = ext.waiting[:last]
 		sub.s.shard.settle(sub.t)
 	}
 	if ext := sub.s.ext; ext != nil {
-		ext.pending = without(ext.pending, sub)
+		ext.pending = slices.DeleteFunc(ext.pending, func(other *subscribing) bool { return other == sub })
 		sub.s.trim()
 	}
-}
-
-func without(list []*subscribing, sub *subscribing) []*subscribing {
-	kept := list[:0]
-	for _, other := range list {
-		if other != sub {
-			kept = append(kept, other)
-		}
-	}
-	clear(list[len(kept):])
-	return kept
 }
 
 func appendSubscribed(dst []byte, id json.RawMessage, topic string, recovered *bool, at pubsub.Position) []byte {

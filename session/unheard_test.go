@@ -61,9 +61,9 @@ func (u unheard) drain() (bytes int) {
 	}
 }
 
-// oneLoop is a node whose loop runs what the benchmark gives it.
-func oneLoop(b *testing.B) *node {
-	return start(b, Config{MessageRate: -1}, engine.Config{Pollers: 1}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+// oneLoop is a node whose loop runs what the test or benchmark gives it.
+func oneLoop(tb testing.TB) *node {
+	return start(tb, Config{MessageRate: -1}, engine.Config{Pollers: 1}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 }
 
 // onLoop runs f on the first loop and returns when it has run.
