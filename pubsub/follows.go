@@ -29,7 +29,9 @@ type follow struct {
 	// chain is nil if the topic keeps no history. The pointer is the table's, what it points to is
 	// not: see delivery.
 	chain *chain
-	phase phase
+	// connection is the one that phase and queued are about. On a later one nothing is subscribed yet.
+	connection uint32
+	phase      phase
 	// queued is true while the topic stands in the queue.
 	queued bool
 	// known is true once the topic arrived: from then on its chain shows what is missing.
@@ -58,8 +60,10 @@ type follows struct {
 	waiting map[string][]waiter
 	queue   []string // channels that may need a command
 	asked   int      // commands under way
-	live    bool     // a connection is there
-	closed  bool
+	// connection is the number of the newest.
+	connection uint32
+	live       bool // a connection is there
+	closed     bool
 	// Both in order of time, because each has one duration for all.
 	patiences, lingers []deadline
 }
@@ -96,6 +100,16 @@ func wake(c chan struct{}) {
 	}
 }
 
+// get returns channel's line as it stands on the connection of now. Nothing is stored.
+func (t *follows) get(channel string) (f follow, known bool) {
+	f, known = t.topics[channel]
+	if f.connection != t.connection {
+		f.torn = f.torn || f.phase == on && f.chain == nil
+		f.phase, f.queued, f.connection = off, false, t.connection
+	}
+	return f, known
+}
+
 // add makes loop a follower of topic. done is called as Broker.Follow says.
 func (t *follows) add(topic string, loop int, done func(error)) {
 	t.mu.Lock()
@@ -105,7 +119,7 @@ func (t *follows) add(topic string, loop int, done func(error)) {
 		return
 	}
 	channel := topicChannel(topic)
-	f, known := t.topics[channel]
+	f, known := t.get(channel)
 	if _, keeps := t.history.For(topic); keeps && !known {
 		f.chain = &chain{}
 	}
@@ -130,7 +144,7 @@ func (t *follows) remove(topic string, loop int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	channel := topicChannel(topic)
-	f, ok := t.topics[channel]
+	f, ok := t.get(channel)
 	if !ok || !f.loops.Has(loop) {
 		return
 	}
@@ -163,7 +177,7 @@ func (t *follows) enqueue(channel string, f *follow) {
 func (t *follows) followers(channel string) (loops Loops, c *chain, sure bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f := t.topics[channel]
+	f, _ := t.get(channel)
 	return f.loops, f.chain, t.live && f.phase == on
 }
 
@@ -174,21 +188,28 @@ func (t *follows) len() int {
 	return len(t.topics)
 }
 
-// begin starts anew on a fresh connection, on which nothing is subscribed yet.
+// begin starts anew on a fresh connection, on which nothing is subscribed yet. The table is looked through
+// in parts, because loops wait for it.
 func (t *follows) begin() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.live, t.asked = true, 0
-	t.queue = make([]string, 0, len(t.topics))
-	for channel, f := range t.topics {
-		if !f.wanted() {
-			delete(t.topics, channel)
-			continue
+	t.connection++
+	seen := 0
+	for channel := range t.topics {
+		if seen++; seen%followBatch == 0 {
+			t.mu.Unlock()
+			t.mu.Lock()
 		}
-		f.torn = f.torn || f.phase == on && f.chain == nil
-		f.phase, f.queued = off, true
-		t.topics[channel] = f
-		t.queue = append(t.queue, channel)
+		f, known := t.get(channel)
+		switch {
+		case !known: // left meanwhile
+		case f.wanted():
+			t.enqueue(channel, &f)
+			t.topics[channel] = f
+		case f.phase == off:
+			delete(t.topics, channel)
+		}
 	}
 	wake(t.work)
 }
@@ -211,7 +232,7 @@ func (t *follows) next() (subscribe, unsubscribe []string) {
 	for len(t.queue) > 0 && len(subscribe)+len(unsubscribe) < followBatch {
 		channel := t.queue[0]
 		t.queue = t.queue[1:]
-		f, ok := t.topics[channel]
+		f, ok := t.get(channel)
 		if !ok {
 			continue
 		}
@@ -241,7 +262,7 @@ func (t *follows) next() (subscribe, unsubscribe []string) {
 func (t *follows) subscribed(channel string) (check bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, ok := t.topics[channel]
+	f, ok := t.get(channel)
 	if !ok || f.phase != asking {
 		return false
 	}
@@ -256,7 +277,7 @@ func (t *follows) subscribed(channel string) (check bool) {
 func (t *follows) confirm(channel string) (loops Loops, torn bool, done []waiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, ok := t.topics[channel]
+	f, ok := t.get(channel)
 	if !ok || f.phase != checking {
 		return 0, false, nil
 	}
@@ -271,7 +292,7 @@ func (t *follows) confirm(channel string) (loops Loops, torn bool, done []waiter
 func (t *follows) unsubscribed(channel string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, ok := t.topics[channel]
+	f, ok := t.get(channel)
 	if !ok || f.phase != leaving {
 		return
 	}
@@ -312,11 +333,11 @@ func (t *follows) keepTime(ctx context.Context) error {
 	}
 }
 
-// expire takes what is due at now. late are the Follows to answer, next is when to come again, or 0.
+// expire takes what is due at now, in parts: late are the Follows to answer, next is when to come again, or 0.
 func (t *follows) expire(now int64) (late []func(error), next int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.patiences) > 0 && t.patiences[0].at <= now {
+	for n := 0; n < followBatch && len(t.patiences) > 0 && t.patiences[0].at <= now; n++ {
 		late = append(late, t.overdue(t.patiences[0].channel, now)...)
 		t.patiences = t.patiences[1:]
 	}
@@ -324,7 +345,7 @@ func (t *follows) expire(now int64) (late []func(error), next int64) {
 		// Nobody waits. Let go of what a storm of Follows made grow: maps never shrink.
 		t.patiences, t.waiting = nil, map[string][]waiter{}
 	}
-	for len(t.lingers) > 0 && t.lingers[0].at <= now {
+	for n := 0; n < followBatch && len(t.lingers) > 0 && t.lingers[0].at <= now; n++ {
 		t.forget(t.lingers[0])
 		t.lingers = t.lingers[1:]
 	}
@@ -348,7 +369,7 @@ func (t *follows) overdue(channel string, now int64) (late []func(error)) {
 	} else {
 		delete(t.waiting, channel)
 	}
-	if f, ok := t.topics[channel]; ok && len(late) > 0 {
+	if f, ok := t.get(channel); ok && len(late) > 0 {
 		f.torn = f.torn || f.chain == nil || !f.known
 		t.topics[channel] = f
 	}
@@ -357,7 +378,7 @@ func (t *follows) overdue(channel string, now int64) (late []func(error)) {
 
 // forget ends the lingering that d tells of, if nobody came back to the topic since.
 func (t *follows) forget(d deadline) {
-	f, ok := t.topics[d.channel]
+	f, ok := t.get(d.channel)
 	if !ok || f.left != d.at {
 		return
 	}
