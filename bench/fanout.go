@@ -89,7 +89,7 @@ func (s *inboundScenario) common() *Common { return &s.Common }
 
 func (s *inboundScenario) load() *Load {
 	return &Load{
-		Publishing: Publishing{Publish: "ws", Size: s.Size, Posters: 1},
+		Publishing: Publishing{Publish: "ws", Size: s.Size},
 		Rate:       s.Rate, Duration: s.Span, Warmup: s.Warmup,
 	}
 }

@@ -139,16 +139,18 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (c *faultyConn) say(text string) { c.queue <- delivery{text: text} }
 
 func (s *faulty) post(w http.ResponseWriter, r *http.Request) {
-	var body struct {
+	var events []struct {
 		Topic string
 		Data  json.RawMessage
 	}
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || r.Header.Get("Content-Type") != "application/json" {
+	if err := json.NewDecoder(r.Body).Decode(&events); err != nil || r.Header.Get("Content-Type") != "application/json" {
 		http.Error(w, "bad request", http.StatusBadRequest)
 		return
 	}
-	s.publish(body.Topic, string(body.Data))
-	_, _ = io.WriteString(w, `{"position":"e:1"}`)
+	for _, ev := range events {
+		s.publish(ev.Topic, string(ev.Data))
+	}
+	_, _ = io.WriteString(w, "[{}"+strings.Repeat(",{}", len(events)-1)+"]")
 }
 
 func (s *faulty) publish(topic, data string) {

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
-
 	"wshub/bench/fleet"
 )
 
@@ -110,48 +109,59 @@ func (r *redisPublisher) address(o outgoing) (channel string, message []byte) {
 
 func (r *redisPublisher) Close() error { return r.client.Close() }
 
-// poster publishes with POST /api/publish.
+// poster publishes with POST /api/publish, one request after the other.
 type poster struct {
 	url    string
 	key    string
-	lanes  int // each posts one event after the other
 	client *http.Client
 }
 
+// postEvents and postBytes bound one request; the hub takes twice as much.
+const postEvents, postBytes = 500, 512 << 10
+
 func newPoster(p *Publishing) *poster {
 	return &poster{
-		url: strings.TrimSuffix(p.Control, "/") + "/api/publish", key: p.APIKey, lanes: p.Posters,
-		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: p.Posters}},
+		url: strings.TrimSuffix(p.Control, "/") + "/api/publish", key: p.APIKey,
+		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}},
 	}
 }
 
 func (p *poster) publish(ctx context.Context, batch []outgoing) error {
-	var group errgroup.Group
-	for lane := range p.lanes {
-		group.Go(func() error {
-			for i := range batch {
-				o := &batch[i]
-				if o.topic%p.lanes != lane || o.done {
-					continue
-				}
-				if err := p.post(ctx, o); err != nil {
-					return err
-				}
-				o.done = true
+	var part []*outgoing
+	size := 0
+	for i := range batch {
+		o := &batch[i]
+		if o.done {
+			continue
+		}
+		if len(part) == postEvents || len(part) > 0 && size+len(o.data) > postBytes {
+			if err := p.post(ctx, part); err != nil {
+				return err
 			}
-			return nil
-		})
+			part, size = part[:0], 0
+		}
+		part, size = append(part, o), size+len(o.data)
 	}
-	return group.Wait()
+	if len(part) == 0 {
+		return nil
+	}
+	return p.post(ctx, part)
 }
 
-func (p *poster) post(ctx context.Context, o *outgoing) error {
-	body := fmt.Appendf(nil, `{"topic":%s,"data":%s`, strconv.Quote(o.name), o.data)
-	if o.key != "" {
-		body = fmt.Appendf(body, `,"key":%q`, o.key)
+// post sends part as one request, and marks what of it was accepted.
+func (p *poster) post(ctx context.Context, part []*outgoing) error {
+	body := []byte("[")
+	for _, o := range part {
+		if len(body) > 1 {
+			body = append(body, ',')
+		}
+		body = fmt.Appendf(body, `{"topic":%s,"data":%s`, strconv.Quote(o.name), o.data)
+		if o.key != "" {
+			body = fmt.Appendf(body, `,"key":%q`, o.key)
+		}
+		body = append(body, '}')
 	}
-	body = append(body, '}')
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url, bytes.NewReader(append(body, ']')))
 	if err != nil {
 		return err
 	}
@@ -164,12 +174,22 @@ func (p *poster) post(ctx context.Context, o *outgoing) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end below
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode/100 != 2 {
-		return answerError{resp.StatusCode, fmt.Sprintf("POST %s: %s: %.200s", p.url, resp.Status, answer)}
+	ok := resp.StatusCode/100 == 2
+	var answers []struct{ Error json.RawMessage }
+	if err := json.Unmarshal(text, &answers); ok && (err != nil || len(answers) != len(part)) {
+		return answerError{resp.StatusCode, fmt.Sprintf("POST %s: want %d answers: %.200s", p.url, len(part), text)}
+	}
+	if len(answers) == len(part) {
+		for i, o := range part {
+			o.done = answers[i].Error == nil
+		}
+	}
+	if !ok {
+		return answerError{resp.StatusCode, fmt.Sprintf("POST %s: %s: %.200s", p.url, resp.Status, text)}
 	}
 	return nil
 }

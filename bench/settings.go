@@ -46,7 +46,6 @@ type Publishing struct {
 	Redis   string `help:"Redis of the server." default:"redis://127.0.0.1:6379" env:"REDIS_URL" group:"Publishing" json:"-"`
 	Control string `help:"Control port of the server." default:"http://127.0.0.1:3001" group:"Publishing" json:"-"`
 	APIKey  string `help:"Sent as X-API-Key." name:"api-key" env:"HUBBENCH_API_KEY" group:"Publishing" json:"-"`
-	Posters int    `help:"Concurrent POSTs; those of one topic stay in order." default:"4" group:"Publishing" json:"posters"`
 	Size    int    `help:"Bytes per event; the smallest one has about 110." default:"128" group:"Publishing" json:"size"`
 }
 
@@ -135,9 +134,6 @@ func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.
 func (p *Publishing) check(c *Common, users bool) error {
 	if p.Size < 0 || p.Size > c.MaxMessage/2 {
 		return usagef("--size=%d: want 0 to half of --max-message", p.Size)
-	}
-	if p.Posters < 1 {
-		return usagef("--posters=%d: want at least 1", p.Posters)
 	}
 	if p.Publish == "ws" && users {
 		return usagef("--publish=ws: clients may not publish to a user's topic; use redis or http")

@@ -107,13 +107,16 @@ func (h *Hub) push(m *message, loops pubsub.Loops) {
 // ErrBadPublication: a Publication is not fit to be published; the error's text says why.
 var ErrBadPublication = errors.New("bad publication")
 
-// Publish publishes on behalf of a backend, which may use every topic but the hub's own ("$…"). The error,
-// if any, is an ErrBadPublication or one of the broker's.
-func (h *Hub) Publish(ctx context.Context, p pubsub.Publication) pubsub.Result {
-	if err := h.check(p); err != nil {
-		return pubsub.Result{Err: fmt.Errorf("%w: %w", ErrBadPublication, err)}
+// Publish publishes a batch, in its order, on behalf of a backend, which may use every topic but the hub's own
+// ("$…"). Each result tells of one, its error being one of the broker's. With an ErrBadPublication, for whichever
+// of them, none was published.
+func (h *Hub) Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
+	for i, p := range batch {
+		if err := h.check(p); err != nil {
+			return nil, fmt.Errorf("%w: event %d: %w", ErrBadPublication, i+1, err)
+		}
 	}
-	return h.broker.Publish(ctx, []pubsub.Publication{p})[0]
+	return h.broker.Publish(ctx, batch), nil
 }
 
 func (h *Hub) check(p pubsub.Publication) error {

@@ -91,8 +91,8 @@ func (n *node) publish(topic, data string) {
 	n.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	if r := n.hub.Publish(ctx, pubsub.Publication{Topic: topic, Data: []byte(data)}); r.Err != nil {
-		n.t.Fatal(r.Err)
+	if r, err := n.hub.Publish(ctx, []pubsub.Publication{{Topic: topic, Data: []byte(data)}}); err != nil || r[0].Err != nil {
+		n.t.Fatal(r, err)
 	}
 }
 

@@ -45,7 +45,7 @@ type controlled struct {
 
 // backendHub is what backends may have done by the API. session.Hub is one.
 type backendHub interface {
-	Publish(ctx context.Context, p pubsub.Publication) pubsub.Result
+	Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error)
 	Disconnect(ctx context.Context, target session.Target) error
 	Revoke(ctx context.Context, target session.Target) error
 }
@@ -95,7 +95,7 @@ GET  /livez            200 while every event loop turns
 GET  /readyz           200 while clients should be sent here, else the reason
 GET  /metrics          for Prometheus
 GET  /try              a page to connect with
-POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}
+POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}, or an array of these
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node
 POST /api/revoke       the same, and refuse its tokens issued until now
 GET  /debug/pprof/     profiles

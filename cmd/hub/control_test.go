@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,14 +20,25 @@ import (
 // backend is a hub that the control port talks to.
 type backend struct {
 	live, ready error
-	result      pubsub.Result
+	refusal     error         // of a whole batch
+	result      pubsub.Result // of each event but those that odd names
+	odd         map[string]error
 	published   []pubsub.Publication
 	targets     []string // what was done to whom
 }
 
-func (b *backend) Publish(_ context.Context, p pubsub.Publication) pubsub.Result {
-	b.published = append(b.published, p)
-	return b.result
+func (b *backend) Publish(_ context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
+	if b.refusal != nil {
+		return nil, b.refusal
+	}
+	results := make([]pubsub.Result, len(batch))
+	for i, p := range batch {
+		b.published = append(b.published, p)
+		if results[i] = b.result; b.odd[p.Topic] != nil {
+			results[i] = pubsub.Result{Err: b.odd[p.Topic]}
+		}
+	}
+	return results, nil
 }
 
 func (b *backend) Disconnect(_ context.Context, target session.Target) error {
@@ -172,6 +184,48 @@ func TestPublishHandsOnWhatItGot(t *testing.T) {
 	}
 }
 
+func TestABatchIsAnsweredEventByEvent(t *testing.T) {
+	at := pubsub.Position{Epoch: 7, ID: pubsub.ID{Ms: 1732361000123, Seq: 1}}
+	b := &backend{result: pubsub.Result{Position: at}}
+	url := b.start(t)
+	events := `[{"topic":"a","data":1},{"topic":"b","data":2,"key":"k"},{"topic":"a","data":3}]`
+	ok := fmt.Sprintf(`{"position":%q}`, at)
+	status, body, _ := ask(t, "POST", url+"/api/publish", events, asJSON...)
+	if want := "[" + ok + "," + ok + "," + ok + "]"; status != 200 || strings.TrimSpace(body) != want {
+		t.Errorf("answered %d %s, want %s", status, body, want)
+	}
+	var got []string
+	for _, p := range b.published {
+		got = append(got, p.Topic+string(p.Data)+p.Key+p.Caller)
+	}
+	if want := []string{"a1api", "b2kapi", "a3api"}; !slices.Equal(got, want) {
+		t.Errorf("published %v, want %v", got, want)
+	}
+
+	b.odd = map[string]error{"b": pubsub.ErrUnavailable}
+	status, body, header := ask(t, "POST", url+"/api/publish", events, asJSON...)
+	var answers []struct {
+		Position string
+		Error    struct {
+			Code  string
+			Retry bool
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &answers); err != nil || len(answers) != 3 {
+		t.Fatalf("%s: %v", body, err)
+	}
+	if status != 503 || header.Get("Retry-After") == "" || answers[0].Position != at.String() || answers[2].Position != at.String() ||
+		answers[1].Error.Code != "unavailable" || !answers[1].Error.Retry {
+		t.Errorf("one of three failed: answered %d %s", status, body)
+	}
+
+	b.refusal = fmt.Errorf("%w: event 2: the key is too long", session.ErrBadPublication)
+	status, body, _ = ask(t, "POST", url+"/api/publish", events, asJSON...)
+	if code, _ := errorOf(t, body); status != 400 || code != "bad_request" || !strings.Contains(body, "event 2") {
+		t.Errorf("a refused batch is answered %d %s", status, body)
+	}
+}
+
 func TestBadPublicationsAreNamedAndPublishedNowhere(t *testing.T) {
 	big := strings.Repeat("x", 64<<10)
 	b := &backend{}
@@ -200,7 +254,15 @@ func TestBadPublicationsAreNamedAndPublishedNowhere(t *testing.T) {
 		{`{"topic":"` + big[:256] + `","data":1}`, asJSON, 400, "bad_topic"},
 		{`{"topic":"news","data":"` + big + `"}`, asJSON, 413, "too_large"},
 		{`{"topic":"news","data":"` + big + big + `"}`, asJSON, 413, "too_large"},
-		{`{"topic":"news","data":1` + strings.Repeat(" ", 72<<10) + `}`, asJSON, 413, "too_large"},
+		{`{"topic":"news","data":1` + strings.Repeat(" ", 1200<<10) + `}`, asJSON, 413, "too_large"},
+		{`[]`, asJSON, 400, "bad_request"},
+		{`[null]`, asJSON, 400, "bad_topic"},
+		{`[{"topic":"news","data":1}`, asJSON, 400, "bad_json"},
+		{`[{"topic":"news","data":1},{"topic":"$hub","data":1}]`, asJSON, 400, "bad_topic"},
+		{`[{"topic":"news","data":1},{"topic":"news"}]`, asJSON, 400, "bad_request"},
+		{`[{"topic":"news","data":1},{"topic":"news","data":1,"to":"all"}]`, asJSON, 400, "bad_json"},
+		{`[{"topic":"news","data":1},{"topic":"news","data":"` + big + `"}]`, asJSON, 413, "too_large"},
+		{`[{"topic":"news","data":1}` + strings.Repeat(`,{"topic":"news","data":1}`, 1000) + `]`, asJSON, 400, "bad_request"},
 	} {
 		status, body, _ := ask(t, "POST", url+"/api/publish", c.body, c.header...)
 		if code, retry := errorOf(t, body); status != c.status || code != c.code || retry {

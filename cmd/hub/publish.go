@@ -21,72 +21,126 @@ const (
 	// publishHead is what a publish request may be longer than its data: the longest topic and a key, each
 	// byte escaped as \u0041, and the JSON around them.
 	publishHead = 4 << 10
+	// batchEvents bounds the events of one request, batchBytes what it may be longer for having several.
+	batchEvents, batchBytes = 1000, 1 << 20
 	// brokerTime bounds one request at the broker.
 	brokerTime = 5 * time.Second
 )
 
-// publishAPI is POST /api/publish: {"topic","data","key"?} in, {"position"} out, which a topic without
-// history does not have.
+// publishAPI is POST /api/publish. One event in, {"topic","data","key"?}, gives one answer, {"position"}, which
+// a topic without history does not have. An array of events is published in its order and gives an array of
+// answers; one that is not valid refuses them all. The status is that of the first event that failed.
 type publishAPI struct {
-	publish    func(context.Context, pubsub.Publication) pubsub.Result
+	publish    func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)
 	maxMessage int
 }
 
 func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p, refusal := a.read(w, r)
+	batch, several, refusal := a.read(w, r)
 	if refusal != nil {
 		refusal.write(w)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), brokerTime)
 	defer cancel()
-	res := a.publish(ctx, p)
-	if res.Err != nil {
-		brokerError(res.Err).write(w)
+	results, err := a.publish(ctx, batch)
+	if err != nil {
+		brokerError(err).write(w)
 		return
 	}
-	var answer struct {
-		Position string `json:"position,omitempty"`
+	status, answers := http.StatusOK, make([]answer, len(results))
+	for i, res := range results {
+		if res.Err != nil {
+			failed := brokerError(res.Err)
+			answers[i].Error = failed.detail()
+			if status == http.StatusOK {
+				status = failed.status
+			}
+		} else if !res.Position.IsZero() {
+			answers[i].Position = res.Position.String()
+		}
 	}
-	if !res.Position.IsZero() {
-		answer.Position = res.Position.String()
+	if several {
+		respond(w, status, answers)
+	} else {
+		respond(w, status, answers[0])
 	}
-	writeJSON(w, http.StatusOK, answer)
 }
 
-// read takes a Publication from r.
-func (a publishAPI) read(w http.ResponseWriter, r *http.Request) (p pubsub.Publication, refusal *apiError) {
-	var in struct {
-		Topic string          `json:"topic"`
-		Data  json.RawMessage `json:"data"`
-		Key   string          `json:"key"`
+// answer is what the API tells of one event, or of a whole request that failed.
+type answer struct {
+	Position string       `json:"position,omitempty"`
+	Error    *errorDetail `json:"error,omitempty"`
+}
+
+// published is one event as a request names it.
+type published struct {
+	Topic string          `json:"topic"`
+	Data  json.RawMessage `json:"data"`
+	Key   string          `json:"key"`
+}
+
+// read takes the events from r. several tells that they came as an array.
+func (a publishAPI) read(w http.ResponseWriter, r *http.Request) (batch []pubsub.Publication, several bool, refusal *apiError) {
+	body, refusal := readBody(w, r, a.maxMessage+publishHead+batchBytes)
+	if refusal != nil {
+		return nil, false, refusal
 	}
-	if refusal := readJSON(w, r, a.maxMessage+publishHead, &in, `{"topic":…,"data":…,"key":…}`); refusal != nil {
-		return p, refusal
+	several = bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))
+	var events []published
+	if several {
+		refusal = decode(body, &events, `[{"topic":…,"data":…,"key":…},…]`)
+	} else {
+		events = make([]published, 1)
+		refusal = decode(body, &events[0], `{"topic":…,"data":…,"key":…} or an array of them`)
 	}
 	switch {
-	case !pubsub.ValidTopic(in.Topic) || strings.HasPrefix(in.Topic, "$"):
-		return p, badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes, no control characters, and not begin with $", pubsub.MaxTopic))
-	case in.Data == nil:
-		return p, badRequest(session.BadRequest, "data is missing")
-	case len(in.Data) > a.maxMessage:
-		return p, tooLarge("data", a.maxMessage)
+	case refusal != nil:
+		return nil, several, refusal
+	case len(events) == 0 || len(events) > batchEvents:
+		return nil, several, badRequest(session.BadRequest, fmt.Sprintf("want 1 to %d events, not %d", batchEvents, len(events)))
 	}
-	return pubsub.Publication{Topic: in.Topic, Data: in.Data, Key: in.Key, Caller: "api"}, nil
+	for i, ev := range events {
+		if refusal := a.check(ev); refusal != nil {
+			if several {
+				refusal.message = fmt.Sprintf("event %d of %d: %s; nothing was published", i+1, len(events), refusal.message)
+			}
+			return nil, several, refusal
+		}
+		batch = append(batch, pubsub.Publication{Topic: ev.Topic, Data: ev.Data, Key: ev.Key, Caller: "api"})
+	}
+	return batch, several, nil
 }
 
-// readJSON reads r's body, of up to limit bytes, into v; want shows what it should look like.
-func readJSON(w http.ResponseWriter, r *http.Request, limit int, v any, want string) *apiError {
+func (a publishAPI) check(ev published) *apiError {
+	switch {
+	case !pubsub.ValidTopic(ev.Topic) || strings.HasPrefix(ev.Topic, "$"):
+		return badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes, no control characters, and not begin with $", pubsub.MaxTopic))
+	case ev.Data == nil:
+		return badRequest(session.BadRequest, "data is missing")
+	case len(ev.Data) > a.maxMessage:
+		return tooLarge("data", a.maxMessage)
+	}
+	return nil
+}
+
+// readBody reads r's body, JSON of up to limit bytes.
+func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *apiError) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
+		return nil, &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
-		return tooLarge("the body", limit)
+		return nil, tooLarge("the body", limit)
 	case err != nil:
-		return badRequest(session.BadRequest, "the body did not come whole")
+		return nil, badRequest(session.BadRequest, "the body did not come whole")
 	}
+	return body, nil
+}
+
+// decode reads body into v; want shows what it should look like.
+func decode(body []byte, v any, want string) *apiError {
 	if err := decodeStrict(body, v); err != nil {
 		return badRequest(session.BadJSON, "want "+want+": "+err.Error())
 	}
@@ -139,19 +193,26 @@ type apiError struct {
 	message string
 }
 
-func (e *apiError) write(w http.ResponseWriter) {
-	type detail struct {
-		Code    session.Code `json:"code"`
-		Message string       `json:"message"`
-		Retry   bool         `json:"retry"`
-	}
-	switch e.status {
+// errorDetail is an error as the API tells it.
+type errorDetail struct {
+	Code    session.Code `json:"code"`
+	Message string       `json:"message"`
+	Retry   bool         `json:"retry"`
+}
+
+func (e *apiError) detail() *errorDetail { return &errorDetail{e.code, e.message, e.code.Retry()} }
+
+func (e *apiError) write(w http.ResponseWriter) { respond(w, e.status, answer{Error: e.detail()}) }
+
+// respond writes v with what the API says beside each status.
+func respond(w http.ResponseWriter, status int, v any) {
+	switch status {
 	case http.StatusServiceUnavailable:
 		w.Header().Set("Retry-After", "1")
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	writeJSON(w, e.status, map[string]detail{"error": {e.code, e.message, e.code.Retry()}})
+	writeJSON(w, status, v)
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -18,7 +18,11 @@ type targetAPI struct {
 
 func (a targetAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in session.Target
-	if refusal := readJSON(w, r, maxTarget, &in, `{"user":…} or {"session":…}`); refusal != nil {
+	body, refusal := readBody(w, r, maxTarget)
+	if refusal == nil {
+		refusal = decode(body, &in, `{"user":…} or {"session":…}`)
+	}
+	if refusal != nil {
 		refusal.write(w)
 		return
 	}
