@@ -112,8 +112,11 @@ var ErrBadPublication = errors.New("bad publication")
 // of them, none was published.
 func (h *Hub) Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
 	for i, p := range batch {
-		if err := h.check(p); err != nil {
-			return nil, fmt.Errorf("%w: event %d: %w", ErrBadPublication, i+1, err)
+		switch err := h.check(p); {
+		case err != nil && len(batch) == 1:
+			return nil, fmt.Errorf("%w: %w", ErrBadPublication, err)
+		case err != nil:
+			return nil, fmt.Errorf("%w: event %d of %d: %w", ErrBadPublication, i+1, len(batch), err)
 		}
 	}
 	return h.broker.Publish(ctx, batch), nil

@@ -18,8 +18,11 @@ func TestABatchIsPublishedInOrderOrNotAtAll(t *testing.T) {
 		}
 		return list
 	}
-	if _, err := n.hub.Publish(context.Background(), batch(`1`, `2`, `{"bad":`)); !errors.Is(err, ErrBadPublication) || !strings.Contains(err.Error(), "event 3") {
+	if _, err := n.hub.Publish(context.Background(), batch(`1`, `2`, `{"bad":`)); !errors.Is(err, ErrBadPublication) || !strings.Contains(err.Error(), "event 3 of 3: ") {
 		t.Errorf("with bad JSON in the third: %v", err)
+	}
+	if _, err := n.hub.Publish(context.Background(), batch(`{"bad":`)); !errors.Is(err, ErrBadPublication) || strings.Contains(err.Error(), "event") {
+		t.Errorf("bad JSON alone: %v", err)
 	}
 	results, err := n.hub.Publish(context.Background(), batch(`"a"`, `"b"`, `"c"`))
 	if err != nil || len(results) != 3 {
