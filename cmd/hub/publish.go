@@ -45,7 +45,11 @@ func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	results, err := a.publish(ctx, batch)
 	if err != nil {
-		brokerError(err).write(w)
+		refusal := brokerError(err)
+		if several {
+			refusal.message += "; nothing was published"
+		}
+		refusal.write(w)
 		return
 	}
 	status, answers := http.StatusOK, make([]answer, len(results))
@@ -141,10 +145,15 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *apiEr
 
 // decode reads body into v; want shows what it should look like.
 func decode(body []byte, v any, want string) *apiError {
-	if err := decodeStrict(body, v); err != nil {
-		return badRequest(session.BadJSON, "want "+want+": "+err.Error())
+	err := decodeStrict(body, v)
+	if err == nil {
+		return nil
 	}
-	return nil
+	reason := err.Error()
+	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) { // it would name a Go type
+		reason = fmt.Sprintf("not a %s at byte %d", wrong.Value, wrong.Offset)
+	}
+	return badRequest(session.BadJSON, "want "+want+": "+reason)
 }
 
 // decodeStrict reads one JSON value in UTF-8 into v, and lets no unknown member pass.
