@@ -184,6 +184,14 @@ func (s *keySet) get(ctx context.Context) ([]key, error) {
 	return keys, nil
 }
 
+// version changes whenever keys come.
+func (s *keySet) version() *[]key {
+	if s == nil {
+		return nil
+	}
+	return s.keys.Load()
+}
+
 // list is the keys at hand.
 func (s *keySet) list() []key {
 	if s == nil || s.keys.Load() == nil {

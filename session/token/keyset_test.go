@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -371,5 +372,35 @@ func TestOnlyAFewSignaturesAreTried(t *testing.T) {
 	}
 	if _, err := v.Verify(signedBy(t, "RS256", "RSA", "mine")); err != nil {
 		t.Errorf("with its kid: %v", err)
+	}
+}
+
+// A token that is looked at while its key arrives is good: it must not be judged by what was known before.
+func TestAKeyThatComesMeanwhileIsUsed(t *testing.T) {
+	good := signedBy(t, "ES256", "P-256", "1")
+	for range 100 {
+		v := verifier(t, Config{JWKS: setURL, Transport: &issuer{text: asSet(t, asJWK(t, "P-256", "1"))}})
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		for range 2 {
+			all.Go(func() {
+				for {
+					_, err := v.Verify(good)
+					if err == nil {
+						return
+					}
+					if !errors.Is(err, ErrNeedsFetch) {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		all.Go(func() { _ = v.Run(ctx) })
+		for v.set.version() == nil {
+			runtime.Gosched()
+		}
+		cancel()
+		all.Wait()
 	}
 }

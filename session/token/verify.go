@@ -160,6 +160,15 @@ func (v *Verifier) Run(ctx context.Context) error {
 // only VerifyBlocking can tell. Otherwise one of ErrBadToken, ErrBadSignature, ErrUnknownKey, ErrExpired,
 // ErrNotYet, ErrBadClaims and ErrUnavailable.
 func (v *Verifier) Verify(token string) (Claims, error) {
+	had := v.set.version()
+	c, err := v.check(token)
+	if err != nil && v.set.version() != had { // keys came between the look at them and the verdict
+		return v.check(token)
+	}
+	return c, err
+}
+
+func (v *Verifier) check(token string) (Claims, error) {
 	if len(token) > maxToken || strings.ContainsFunc(token, notJWT) {
 		return Claims{}, ErrBadToken
 	}
