@@ -46,9 +46,9 @@ type shard struct {
 	arrivals  bucket
 	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
 	active    []*topic              // topics with messages to write, from head on
-	head      int
-	subs      int       // subscriptions on this loop
-	buffers   []*[]byte // spare, as are exts
+	head      int                   // in active
+	subs      int                   // subscriptions on this loop
+	buffers   []*[]byte             // spare, as are exts
 	exts      []*topicExt
 	draining  bool
 	touched   int // of no meaning; see Conn.Touch
@@ -116,7 +116,7 @@ func (sh *shard) flush() {
 			sh.active = append(sh.active, t)
 		}
 	}
-	if sh.head >= len(sh.active)/2 { // so that each is moved once at most
+	if sh.head >= len(sh.active)/2 { // so that no more are moved than have been worked off
 		sh.active = slices.Delete(sh.active, 0, sh.head)
 		sh.head = 0
 	}
