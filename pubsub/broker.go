@@ -31,12 +31,12 @@ type Broker interface {
 	// ErrRefused. One item's error does not stop the next.
 	Publish(ctx context.Context, batch []Publication) []Result
 
-	// Replay reads what a topic's history holds after since, limit events at most: with 0 it only
-	// tells where the topic stands. What is not in the answer yet arrives by Deliver at those whose
-	// Follow was confirmed before they called: Head is never older than what was delivered by then,
-	// but may be older than what somebody has just published. ErrUnavailable or ErrRefused if the history can't be read. A topic without
-	// history is answered with the zero Replay.
-	Replay(ctx context.Context, topic string, since Position, limit int) (Replay, error)
+	// Replay reads the first page of what a topic's history holds after since, as large as limit says; it
+	// costs no more than that page, however long the history is. What is published behind Head arrives by
+	// Deliver at those whose Follow was confirmed before they called: Head is never older than what was
+	// delivered by then, but may be older than what somebody has just published. ErrUnavailable or
+	// ErrRefused if the history can't be read. A topic without history is answered with the zero Replay.
+	Replay(ctx context.Context, topic string, since Position, limit Limit) (Replay, error)
 
 	// Ready is nil when the broker was seen working a moment ago, else why not. It never blocks.
 	Ready() error
@@ -60,6 +60,9 @@ type Event struct {
 	Position Position
 	// Before is the ID of the topic's event before this one: the link that shows a loss.
 	Before ID
+	// Number counts the topic's events, from 1 on: two numbers tell how many lie between. Zero without a
+	// position.
+	Number uint64
 	Data   []byte
 }
 
@@ -80,20 +83,47 @@ type Result struct {
 	Err      error
 }
 
-// Replay is what a topic's history could serve.
+// Limit bounds one answer of Replay.
+type Limit struct {
+	// Events is how many events an answer has at most. 0: none, it tells where the topic stands.
+	Events int
+	// Bytes is how much data the events have together at most; 0: no bound. The first event of an answer
+	// is there however long it is.
+	Bytes int
+}
+
+// page is the beginning of events that l lets in.
+func (l Limit) page(events []*Event) []*Event {
+	bytes := 0
+	for i, ev := range events {
+		bytes += len(ev.Data)
+		if i == l.Events || i > 0 && l.Bytes > 0 && bytes > l.Bytes {
+			return events[:i]
+		}
+	}
+	return events
+}
+
+// Replay is one page of what a topic's history could serve.
 type Replay struct {
-	// Events are the topic's events after the position asked for as far as they are kept, oldest
-	// first, also where Recovered is false: then some are missing, before, between or behind them.
-	// None if the position is of another epoch. Callers may share the slice: nobody changes it.
+	// Events are the first of the topic's events after the position asked for that are kept, as many as
+	// the limit lets in, oldest first; also where Recovered is false: then some are missing before,
+	// between or behind them. None if the position is of another epoch. Callers may share the slice:
+	// nobody changes it.
 	Events []*Event
 	// Head is the position of the topic's last event, or of the place before its first.
 	// Zero if the topic keeps no history.
 	Head Position
-	// Recovered is true only if Events holds every event between the position asked for and Head.
-	// It is false where that can't be proven: the log lost its beginning or its end, is another, or
-	// the position is of a time that nothing is remembered of. Start is recovered if the events from
-	// the first that is remembered are there.
+	// Recovered is true if nothing is missing between the position asked for and the last of Events, or
+	// where there are none, Head; and if, as far as the log can tell, nothing is between them and Head:
+	// who asks again from the last of Events gets the rest, or is told then. It is false where that
+	// can't be proven: the log lost its beginning or its end, is another, or the position is of a time
+	// that nothing is remembered of. Start is recovered if the events from the first that is remembered
+	// are there; with Limit.Events 0, only if there was none.
 	Recovered bool
+	// Missed is the number of events after the position asked for, up to Head, in Events or not. Zero
+	// unless Recovered.
+	Missed int
 }
 
 var (

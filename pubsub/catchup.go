@@ -7,12 +7,14 @@ import (
 )
 
 // Sizes of what is read from Redis at once. A batch of heads is less than a millisecond of the server's
-// time. A batch of logs is 2,048 events at most: 128 MiB if each is as long as the default allows.
+// time. A batch of logs is 8 MiB and one event of each log at most.
 const (
-	headBatch    = 512
-	logBatch     = 32
-	logBatchSize = 64 // events of each log
+	headBatch = 512
+	logBatch  = 32
 )
+
+// logPage is what is read of each log.
+var logPage = Limit{Events: 64, Bytes: 256 << 10}
 
 // doubts are the topics whose log must be looked at, each once.
 type doubts struct {
@@ -183,7 +185,7 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 // those that could not be read because of err.
 func (s *subscriber) readOn(ctx context.Context, channels []string) (more, failed []string, err error) {
 	channels, since := s.look(channels)
-	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logBatchSize) {
+	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logPage) {
 		if x.err != nil {
 			failed, err = append(failed, channels[i]), x.err
 		} else if s.goOn(channels[i], &x) {

@@ -5,6 +5,8 @@ package pubsub
 type chain struct {
 	// last is the position that the followers are up to; zero until the log was first looked at.
 	last Position
+	// number is the last event's, zero where last is no event.
+	number uint64
 	// held is not nil while the chain is in doubt.
 	held *held
 	// recent are the last events up to last, without a gap. See recent.go.
@@ -42,7 +44,7 @@ const (
 // event, one before it was not read from the log: the server's clock has stepped back.
 func (c *chain) judge(ev *Event) verdict {
 	switch {
-	case ev.Position.IsZero() || links(c.last, ev):
+	case ev.Position.IsZero() || links(c.last, ev) && (c.last.ID.Seq == 0 || ev.Number == c.number+1):
 		return fresh
 	case c.last.ID.Seq != 0 && ev.Position.Epoch == c.last.Epoch && ev.Position.ID.Compare(c.last.ID) <= 0:
 		return repeated // it was read from the log before it arrived
@@ -91,7 +93,7 @@ func (c *chain) settled(head *excerpt) bool {
 	default:
 		return false
 	}
-	c.last = at
+	c.last, c.number = at, head.number
 	return true
 }
 
@@ -100,7 +102,7 @@ func (c *chain) settled(head *excerpt) bool {
 func (c *chain) catchUp(x *excerpt) (steps []step, more bool) {
 	for _, ev := range x.events {
 		if !links(c.last, ev) {
-			steps = c.jump(steps, before(ev))
+			steps = c.jump(steps, before(ev), ev.Number-1)
 		}
 		steps = c.move(steps, ev)
 	}
@@ -108,7 +110,7 @@ func (c *chain) catchUp(x *excerpt) (steps []step, more bool) {
 	case len(x.events) > 0 && c.last.ID.Compare(x.last) < 0:
 		return steps, true
 	case c.last != Position{x.epoch, x.last}:
-		steps = c.jump(steps, x.head())
+		steps = c.jump(steps, x.head(), x.number)
 	}
 	return steps, false
 }
@@ -146,12 +148,12 @@ func (c *chain) move(steps []step, ev *Event) []step {
 
 func (c *chain) advance(ev *Event) {
 	if !ev.Position.IsZero() {
-		c.last = ev.Position
+		c.last, c.number = ev.Position, ev.Number
 	}
 }
 
 // jump goes to at over a loss.
-func (c *chain) jump(steps []step, at Position) []step {
-	c.last = at
+func (c *chain) jump(steps []step, at Position, number uint64) []step {
+	c.last, c.number = at, number
 	return append(steps, step{at: at})
 }

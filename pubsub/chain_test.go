@@ -15,6 +15,7 @@ type world struct {
 	// The log. IDs are never used twice, whatever is lost.
 	epoch  uint64
 	last   ID
+	number uint64
 	stored []*Event
 	clock  uint64
 	// What pub/sub has not handed over yet.
@@ -40,7 +41,8 @@ func newWorld(t *rapid.T) *world {
 
 func (w *world) publish(*rapid.T) {
 	w.clock++
-	ev := &Event{Position: Position{w.epoch, ID{w.clock, 1}}, Before: w.last}
+	w.number++
+	ev := &Event{Position: Position{w.epoch, ID{w.clock, 1}}, Before: w.last, Number: w.number}
 	w.last, w.stored = ev.Position.ID, append(w.stored, ev)
 	w.wire = append(w.wire, ev)
 	w.hidden = false
@@ -68,16 +70,16 @@ func (w *world) reconnect(*rapid.T) {
 // flush empties the server: its log gets another epoch. No connection breaks.
 func (w *world) flush(*rapid.T) {
 	w.epoch++
-	w.last, w.stored, w.hidden = ID{}, nil, true
+	w.last, w.number, w.stored, w.hidden = ID{}, 0, nil, true
 }
 
 // rewind is a failover to a replica that lacks the last events.
 func (w *world) rewind(t *rapid.T) {
 	n := rapid.IntRange(0, len(w.stored)).Draw(t, "kept")
 	if w.stored = w.stored[:n]; n > 0 {
-		w.last = w.stored[n-1].Position.ID
+		w.last, w.number = w.stored[n-1].Position.ID, w.stored[n-1].Number
 	} else {
-		w.last = ID{}
+		w.last, w.number = ID{}, 0
 	}
 	w.reconnect(t)
 }
@@ -115,7 +117,7 @@ func (w *world) look(t *rapid.T) {
 	w.chain.look()
 	w.looking = true
 	w.clock++
-	w.head = excerpt{epoch: w.epoch, last: w.last, now: w.clock, life: time.Hour}
+	w.head = excerpt{epoch: w.epoch, last: w.last, number: w.number, now: w.clock, life: time.Hour}
 	w.rest = w.head
 	for _, ev := range w.stored {
 		if ev.Position.ID.Compare(w.chain.last.ID) > 0 && len(w.rest.events) < worldRead {
@@ -181,6 +183,9 @@ func (w *world) check(t *rapid.T, from Position) {
 	}
 	if at != w.chain.last {
 		t.Errorf("told up to %s, the chain is at %s", at, w.chain.last)
+	}
+	if w.upToDate() && w.chain.number != w.number {
+		t.Errorf("the chain is at event number %d, the log at %d", w.chain.number, w.number)
 	}
 }
 
@@ -309,7 +314,7 @@ func TestRecentEventsAreBoundedInBytesTheOldestOfAllGoFirst(t *testing.T) {
 	if !slices.Equal(a.recent, []*Event{events[2], events[3]}) || len(b.recent) != 1 {
 		t.Errorf("a has %d, b has %d", len(a.recent), len(b.recent))
 	}
-	x := a.excerpt(Position{1, ID{2, 1}}, time.Hour)
+	x := a.excerpt(Position{1, ID{2, 1}}, Limit{Events: 10}, time.Hour)
 	r.drop(a)
 	if !slices.Equal(x.events, events[2:4]) {
 		t.Error("what was forgotten is torn from an answer")

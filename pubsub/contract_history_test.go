@@ -1,16 +1,24 @@
 package pubsub
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // contractHistory is what brokers of the suite keep. Redis keeps up to 100 more.
 var contractHistory = History{
 	{Prefix: "h:brief", Count: 100, Age: 300 * time.Millisecond},
+	{Prefix: "h:many:", Count: 100, Age: time.Minute},
 	{Prefix: "h:", Count: 10, Age: time.Minute},
 }
 
@@ -19,7 +27,10 @@ var historyContract = []claim{
 	{"an event's position is the one that its publisher was told, and linked to the one before", linked},
 	{"a replay brings what came after a position", replays},
 	{"a topic that nobody published to has a place before its first event", emptyTopic},
-	{"a replay over its limit is not recovered", limited},
+	{"a replay comes in pages, and says how much there is", paged},
+	{"a page has as many bytes as its limit lets in, and an event at least", pagedInBytes},
+	{"a page of what was trimmed is not recovered, and leads on to what is left", pagedOverALoss},
+	{"a position behind all others is answered", farAhead},
 	{"what was trimmed is not recovered", trimmed},
 	{"a topic's last position outlives its events", aged},
 	{"another log's position is not recovered", foreign},
@@ -30,7 +41,7 @@ var historyContract = []claim{
 
 func replay(t testing.TB, b Broker, topic string, since Position, limit int) Replay {
 	t.Helper()
-	r, err := b.Replay(context.Background(), topic, since, limit)
+	r, err := b.Replay(context.Background(), topic, since, Limit{Events: limit})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +65,18 @@ func wantReplay(t testing.TB, name string, r Replay, head Position, recovered bo
 	}
 	if fmt.Sprint(texts(r)) != fmt.Sprint(want) || r.Recovered != recovered || r.Head != head {
 		t.Errorf("%s: events %v, recovered %t, head %s; want %v, %t, %s", name, texts(r), r.Recovered, r.Head, want, recovered, head)
+	}
+	if recovered && r.Missed < len(want) || !recovered && r.Missed != 0 {
+		t.Errorf("%s: %d missed", name, r.Missed)
+	}
+}
+
+// wantPage is wantReplay for a recovered page of missed events.
+func wantPage(t testing.TB, name string, r Replay, head Position, first, last, missed int) {
+	t.Helper()
+	wantReplay(t, name, r, head, true, first, last)
+	if r.Missed != missed {
+		t.Errorf("%s: %d missed, want %d", name, r.Missed, missed)
 	}
 }
 
@@ -99,7 +122,7 @@ func replays(t *testing.T, b Broker, sink recorder) {
 		wantReplay(t, "from an event", replay(t, b, "h:replays", at[2], 100), at[5], true, 3, 5)
 		wantReplay(t, "from the last", replay(t, b, "h:replays", at[5], 100), at[5], true, 1, 0)
 		wantReplay(t, "only the head", replay(t, b, "h:replays", Start, 0), at[5], false, 1, 0)
-		wantReplay(t, "from the last, only the head", replay(t, b, "h:replays", at[5], 0), at[5], true, 1, 0)
+		wantPage(t, "from the last, only the head", replay(t, b, "h:replays", at[5], 0), at[5], 1, 0, 0)
 	}
 	more := number(t, b, "h:replays", 6, 7)
 	sink.event(t, "h:replays")
@@ -131,11 +154,81 @@ func emptyTopic(t *testing.T, b Broker, sink recorder) {
 	}
 }
 
-func limited(t *testing.T, b Broker, _ recorder) {
-	at := number(t, b, "h:limited", 1, 6)
-	wantReplay(t, "the first three", replay(t, b, "h:limited", at[1], 3), at[6], false, 2, 4)
-	wantReplay(t, "the rest", replay(t, b, "h:limited", at[4], 3), at[6], true, 5, 6)
-	wantReplay(t, "exactly the limit", replay(t, b, "h:limited", at[3], 3), at[6], true, 4, 6)
+func paged(t *testing.T, b Broker, sink recorder) {
+	at := number(t, b, "h:paged", 1, 6)
+	for _, followed := range []bool{false, true, true} {
+		wantPage(t, "the first three", replay(t, b, "h:paged", at[1], 3), at[6], 2, 4, 5)
+		wantPage(t, "the rest", replay(t, b, "h:paged", at[4], 3), at[6], 5, 6, 2)
+		wantPage(t, "exactly the limit", replay(t, b, "h:paged", at[3], 3), at[6], 4, 6, 3)
+		wantPage(t, "one, from the start", replay(t, b, "h:paged", Start, 1), at[6], 1, 1, 6)
+		wantPage(t, "how many only", replay(t, b, "h:paged", at[2], 0), at[6], 1, 0, 4)
+		if followed {
+			mustFollow(t, b, "h:paged", 0)
+		}
+	}
+	more := number(t, b, "h:paged", 7, 8)
+	sink.event(t, "h:paged")
+	sink.event(t, "h:paged")
+	wantPage(t, "a page, while followed", replay(t, b, "h:paged", at[2], 2), more[8], 3, 4, 6)
+	wantPage(t, "a page of what was heard", replay(t, b, "h:paged", at[6], 1), more[8], 7, 7, 2)
+	wantPage(t, "how many, while followed", replay(t, b, "h:paged", at[6], 0), more[8], 1, 0, 2)
+	wantReplay(t, "only the head", replay(t, b, "h:paged", Start, 0), more[8], false, 1, 0)
+}
+
+// pagedInBytes reads logs of short and long events in pages of all sizes.
+func pagedInBytes(t *testing.T, b Broker, _ recorder) {
+	rapid.Check(t, func(rt *rapid.T) {
+		topic := fmt.Sprintf("h:many:%x", rand.Uint64())
+		sizes := rapid.SliceOfN(rapid.SampledFrom([]int{1, 2, 100, 1000, 60_000}), 1, 60).Draw(rt, "sizes")
+		batch := make([]Publication, len(sizes))
+		var want []*Event
+		for i, size := range sizes {
+			batch[i] = Publication{Topic: topic, Data: []byte(strings.Repeat("1", size))}
+			want = append(want, &Event{Data: batch[i].Data})
+		}
+		results := b.Publish(context.Background(), batch)
+		limit := Limit{rapid.IntRange(1, 70).Draw(rt, "events"), rapid.SampledFrom([]int{0, 1, 150, 3000, 64 << 10, 1 << 20}).Draw(rt, "bytes")}
+		since := Start
+		for len(want) > 0 {
+			r, err := b.Replay(context.Background(), topic, since, limit)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			page := limit.page(want)
+			if len(r.Events) != len(page) || !r.Recovered || r.Missed != len(want) || r.Head != results[len(results)-1].Position {
+				rt.Fatalf("a page of %d events of %d, recovered %t, head %s; want %d of %d", len(r.Events), r.Missed, r.Recovered, r.Head, len(page), len(want))
+			}
+			for i, ev := range r.Events {
+				if !bytes.Equal(ev.Data, page[i].Data) {
+					rt.Fatalf("event %d has %d bytes, want %d", i, len(ev.Data), len(page[i].Data))
+				}
+			}
+			want, since = want[len(page):], r.Events[len(page)-1].Position
+		}
+	})
+}
+
+func pagedOverALoss(t *testing.T, b Broker, _ recorder) {
+	const events = 250
+	at := number(t, b, "h:lossy", 1, events)
+	r := replay(t, b, "h:lossy", at[1], 5)
+	if len(r.Events) != 5 || r.Recovered || r.Missed != 0 {
+		t.Fatalf("got %v, recovered %t", texts(r), r.Recovered)
+	}
+	first, _ := strconv.Atoi(texts(r)[0])
+	wantPage(t, "the next page", replay(t, b, "h:lossy", r.Events[4].Position, 5), at[events], first+5, first+9, events-first-4)
+	wantReplay(t, "how many only", replay(t, b, "h:lossy", at[1], 0), at[events], false, 1, 0)
+}
+
+func farAhead(t *testing.T, b Broker, _ recorder) {
+	at := number(t, b, "h:far", 1, 2)
+	ahead := Position{at[2].Epoch, ID{math.MaxUint64, math.MaxUint64}}
+	for _, followed := range []bool{false, true} {
+		if followed {
+			mustFollow(t, b, "h:far", 0)
+		}
+		wantReplay(t, "behind everything", replay(t, b, "h:far", ahead, 10), at[2], false, 1, 0)
+	}
 }
 
 func trimmed(t *testing.T, b Broker, _ recorder) {

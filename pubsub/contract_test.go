@@ -195,7 +195,7 @@ func noHistory(t *testing.T, b Broker, sink recorder) {
 	if d := sink.next(t); !d.at.IsZero() || !d.Before.IsZero() {
 		t.Errorf("got %s", d)
 	}
-	r, err := b.Replay(context.Background(), "c:plain", Start, 10)
+	r, err := b.Replay(context.Background(), "c:plain", Start, Limit{Events: 10})
 	if err != nil || len(r.Events) > 0 || !r.Head.IsZero() || r.Recovered {
 		t.Errorf("got %+v, %v", r, err)
 	}

@@ -22,8 +22,8 @@
 // # The Redis keys
 //
 //	hub:{pNN}:epoch     8 random bytes: the partition's epoch, part of every position
-//	hub:{pNN}:s:<topic> stream: the topic's events, each with the ID of the one before
-//	hub:{pNN}:r:<topic> the topic's record: its last ID, which outlives its events by days
+//	hub:{pNN}:s:<topic> stream: the topic's events, each with its number and the ID of the one before
+//	hub:{pNN}:r:<topic> the topic's record: its last ID and number, which outlive its events by days
 //	hub:{pNN}:i:…       the result of a publication that had a key
 //	hub:resume-key      the key that instances share which were given none
 //	hub:revoked         sorted set of revocations, by expiry

@@ -10,12 +10,13 @@ import (
 //	1 to 8      epoch
 //	9 to 24     ID: milliseconds, sequence
 //	25 to 40    ID of the topic's event before, zero if there is none
-//	41 to end   data, verbatim
+//	41 to 48    number of the event in its topic
+//	49 to end   data, verbatim
 //
 // Numbers are 64 bits, big endian. The publishing script writes it, see publish.lua.
 const (
 	envelopeMark = 0x01
-	envelopeHead = 1 + 5*8
+	envelopeHead = 1 + 6*8
 )
 
 // isEnvelope tells a hub's envelope from a backend's raw JSON.
@@ -25,7 +26,7 @@ func isEnvelope(payload []byte) bool { return len(payload) > 0 && payload[0] == 
 func appendEnvelope(dst []byte, ev *Event) []byte {
 	dst = append(dst, envelopeMark)
 	for _, n := range [...]uint64{
-		ev.Position.Epoch, ev.Position.ID.Ms, ev.Position.ID.Seq, ev.Before.Ms, ev.Before.Seq,
+		ev.Position.Epoch, ev.Position.ID.Ms, ev.Position.ID.Seq, ev.Before.Ms, ev.Before.Seq, ev.Number,
 	} {
 		dst = binary.BigEndian.AppendUint64(dst, n)
 	}
@@ -33,7 +34,7 @@ func appendEnvelope(dst []byte, ev *Event) []byte {
 }
 
 // parseEnvelope reads an envelope. The event's data lies in payload; its topic is left empty.
-// ok is false unless epoch and sequence are not zero and before lies before the ID.
+// ok is false unless epoch, sequence and number are not zero and before lies before the ID.
 func parseEnvelope(payload []byte) (ev Event, ok bool) {
 	if len(payload) < envelopeHead || payload[0] != envelopeMark {
 		return Event{}, false
@@ -42,8 +43,9 @@ func parseEnvelope(payload []byte) (ev Event, ok bool) {
 	ev = Event{
 		Position: Position{number(0), ID{number(1), number(2)}},
 		Before:   ID{number(3), number(4)},
+		Number:   number(5),
 		Data:     payload[envelopeHead:],
 	}
-	ok = ev.Position.Epoch != 0 && ev.Position.ID.Seq != 0 && ev.Before.Compare(ev.Position.ID) < 0
+	ok = ev.Position.Epoch != 0 && ev.Position.ID.Seq != 0 && ev.Number != 0 && ev.Before.Compare(ev.Position.ID) < 0
 	return ev, ok
 }

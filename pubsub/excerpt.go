@@ -2,18 +2,24 @@ package pubsub
 
 import "time"
 
-// excerpt is what was read of a topic's log behind a position: all events up to the last, or the first
-// of them. What it proves to be complete, and what not, is decided here for both brokers.
+// excerpt is what was read of a topic's log behind a position: the first events, or all. What it proves to
+// be complete, and what not, is decided here for both brokers.
 type excerpt struct {
 	epoch uint64
-	// last is the topic's last event, from its record. Zero: it had none in the record's life.
-	last ID
+	// last is the topic's last event, from its record, and number that event's number. Zero: it had none
+	// in the record's life.
+	last   ID
+	number uint64
 	// now is the time of reading by the log's own clock, in milliseconds.
 	now uint64
 	// life is how long a record is kept behind the topic's last event.
 	life time.Duration
-	// events lie behind the position asked for, oldest first.
+	// events are the first that lie behind the position asked for, oldest first.
 	events []*Event
+	// newest is the last event that the log holds; zero if it holds none behind the position.
+	newest ID
+	// read is the last entry that was looked at for events, one that was dropped included.
+	read ID
 	// err is why nothing was read; the rest is zero then.
 	err error
 }
@@ -26,14 +32,29 @@ func (x *excerpt) head() Position {
 	return Position{x.epoch, x.last}
 }
 
+// reading is what must be read of a log to answer a Replay: one event more than nothing, as proof, unless
+// that is of no use.
+func (l Limit) reading(since Position) Limit {
+	if l.Events == 0 && !since.IsZero() {
+		l.Events = 1
+	}
+	return l
+}
+
 // replay answers Broker.Replay. Its Events are those that follow since as far as is known, whether or
 // not some are missing between.
-func (x *excerpt) replay(since Position, limit int) Replay {
+func (x *excerpt) replay(since Position, limit Limit) Replay {
+	answer := Replay{Head: x.head()}
 	if !since.IsZero() && since.Epoch != x.epoch {
-		return Replay{Head: x.head()}
+		return answer
 	}
-	x.events = x.events[:min(len(x.events), limit)]
-	return Replay{Events: x.events, Head: x.head(), Recovered: x.joined(since) && x.complete(since)}
+	if limit.Events > 0 {
+		answer.Events = x.events
+	}
+	if x.joined(since) && x.complete(since) {
+		answer.Recovered, answer.Missed = true, x.missed()
+	}
+	return answer
 }
 
 // joined tells whether nothing is missing between since and the last of events.
@@ -46,16 +67,27 @@ func (x *excerpt) joined(since Position) bool {
 	return true
 }
 
+// missed is the number of events from the first of events to the last of the log.
+func (x *excerpt) missed() int {
+	if len(x.events) == 0 {
+		return 0
+	}
+	return int(x.number - x.events[0].Number + 1)
+}
+
 // links tells whether ev is the first event after since.
 func (x *excerpt) links(since Position, ev *Event) bool {
 	return since.IsZero() && ev.Before.IsZero() || links(since, ev) && x.remembers(since)
 }
 
-// complete tells whether the last of events, or since if there are none, is the last of the log.
+// complete tells whether the last of events, or since if there are none, is the last of the log, or the
+// last of the log is there to be read later.
 func (x *excerpt) complete(since Position) bool {
 	switch n := len(x.events); {
 	case n > 0:
-		return x.events[n-1].Position.ID == x.last
+		end := x.events[n-1]
+		return end.Position.ID == x.last && end.Number == x.number ||
+			end.Position.ID.Compare(x.last) < 0 && end.Number < x.number && x.newest.Compare(x.last) >= 0
 	case since.IsZero():
 		return x.last.IsZero()
 	case since.Epoch != x.epoch:

@@ -10,6 +10,7 @@ import (
 // memoryLog is what a Memory keeps of a topic. It stays, empty of events, for a record's life.
 type memoryLog struct {
 	last   ID
+	number uint64 // of last
 	events []*Event
 }
 
@@ -29,7 +30,8 @@ func (l *memoryLog) add(ev *Event, epoch, now uint64, rule HistoryRule) {
 	if id.Compare(l.last) <= 0 {
 		id = ID{Ms: l.last.Ms, Seq: l.last.Seq + 1}
 	}
-	ev.Position, ev.Before, l.last = Position{epoch, id}, l.last, id
+	l.number++
+	ev.Position, ev.Before, ev.Number, l.last = Position{epoch, id}, l.last, l.number, id
 	l.events = append(l.events, ev)
 	l.trim(now, rule)
 }
@@ -67,7 +69,7 @@ func (m *Memory) sweep() {
 }
 
 // Replay implements Broker. It waits for no more than the Sink's calls.
-func (m *Memory) Replay(_ context.Context, topic string, since Position, limit int) (Replay, error) {
+func (m *Memory) Replay(_ context.Context, topic string, since Position, limit Limit) (Replay, error) {
 	rule, keeps := m.cfg.History.For(topic)
 	if !keeps {
 		return Replay{}, nil
@@ -79,7 +81,8 @@ func (m *Memory) Replay(_ context.Context, topic string, since Position, limit i
 	if l := m.logs[topic]; l != nil && !older(x.now, l.last, x.life) {
 		l.trim(x.now, rule)
 		first := sort.Search(len(l.events), func(i int) bool { return l.events[i].Position.ID.Compare(since.ID) > 0 })
-		x.last, x.events = l.last, slices.Clone(l.events[first:])
+		x.last, x.number, x.newest = l.last, l.number, l.last
+		x.events = slices.Clone(limit.reading(since).page(l.events[first:]))
 	}
 	return x.replay(since, limit), nil
 }

@@ -13,9 +13,9 @@ func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte(nil))
 	f.Add([]byte("\x01"))
 	f.Add([]byte(`{"price":1}`))
-	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{1732361000123, 1}}, Before: ID{1732361000122, 4}, Data: []byte(`{"a":1}`)}))
-	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{0, 1}}}))
-	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{5, 1}}, Before: ID{5, 1}}))
+	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{1732361000123, 1}}, Before: ID{1732361000122, 4}, Number: 1, Data: []byte(`{"a":1}`)}))
+	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{0, 1}}, Number: 1}))
+	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{5, 1}}, Before: ID{5, 1}, Number: 1}))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ev, ok := parseEnvelope(payload)
 		if !ok {
@@ -38,11 +38,12 @@ func TestAnEnvelopeIsReadAsItWasWritten(t *testing.T) {
 		number := rapid.Uint64Range(1, 1<<53)
 		want := Event{
 			Position: Position{rapid.Uint64Min(1).Draw(t, "epoch"), ID{number.Draw(t, "ms"), number.Draw(t, "seq")}},
+			Number:   number.Draw(t, "number"),
 			Data:     rapid.SliceOf(rapid.Byte()).Draw(t, "data"),
 		}
 		want.Before = ID{rapid.Uint64Max(want.Position.ID.Ms-1).Draw(t, "before"), number.Draw(t, "seq")}
 		got, ok := parseEnvelope(appendEnvelope(nil, &want))
-		if !ok || got.Position != want.Position || got.Before != want.Before || !bytes.Equal(got.Data, want.Data) {
+		if !ok || got.Position != want.Position || got.Before != want.Before || got.Number != want.Number || !bytes.Equal(got.Data, want.Data) {
 			t.Errorf("%+v became %+v", want, got)
 		}
 	})

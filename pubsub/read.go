@@ -5,7 +5,9 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -38,7 +40,7 @@ func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
 	for i, record := range records {
 		epoch, record := str(record.Val(), 0), str(record.Val(), 1)
 		if epoch == "" {
-			heads[i] = r.excerpt(ctx, topics[i], Start, 0) // makes the epoch
+			heads[i] = r.excerpt(ctx, topics[i], Start, Limit{}) // makes the epoch
 		} else {
 			heads[i] = r.parseHead(topics[i], epoch, record, uint64(clock.Val().UnixMilli()))
 		}
@@ -46,18 +48,25 @@ func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
 	return heads, nil
 }
 
-// excerpt reads at most limit events of topic's log behind since.
-func (r *Redis) excerpt(ctx context.Context, topic string, since Position, limit int) excerpt {
+// excerpt reads the first page of topic's log behind since.
+func (r *Redis) excerpt(ctx context.Context, topic string, since Position, limit Limit) excerpt {
 	return r.excerpts(ctx, []string{topic}, []Position{since}, limit)[0]
 }
 
-// excerpts reads at most limit events of each topic's log behind its since, in one pipeline.
-func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit int) []excerpt {
+// lastID is behind all others. Redis refuses to look behind it.
+var lastID = ID{math.MaxUint64, math.MaxUint64}
+
+// excerpts reads the first page of each topic's log behind its since, in one pipeline.
+func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit Limit) []excerpt {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	calls := make([]scriptCall, len(topics))
 	for i, topic := range topics {
-		calls[i] = scriptCall{readScript, logKeys(topic), []any{"(" + since[i].ID.String(), limit, freshEpoch()}}
+		events := limit.Events
+		if since[i].ID == lastID {
+			events = 0
+		}
+		calls[i] = scriptCall{readScript, logKeys(topic), []any{since[i].ID.String(), events, limit.Bytes, freshEpoch()}}
 	}
 	replies := r.run(ctx, calls)
 	list := make([]excerpt, len(topics))
@@ -71,16 +80,24 @@ func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position,
 	return list
 }
 
-// parseExcerpt reads read.lua's reply: epoch, record, TIME, entries.
+// parseExcerpt reads read.lua's reply: epoch, record, TIME, entries, newest, last read, foreign entries.
 func (r *Redis) parseExcerpt(topic string, reply any) excerpt {
 	seconds, _ := strconv.ParseUint(str(at(reply, 2), 0), 10, 64)
 	micros, _ := strconv.ParseUint(str(at(reply, 2), 1), 10, 64)
 	x := r.parseHead(topic, str(reply, 0), str(reply, 1), seconds*1000+micros/1000)
+	if x.err != nil {
+		return x
+	}
 	entries, _ := at(reply, 3).([]any)
 	for _, entry := range entries {
-		if ev, ok := r.parseEntry(topic, x.epoch, entry); ok && x.err == nil {
+		if ev, ok := r.parseEntry(topic, x.epoch, entry); ok {
 			x.events = append(x.events, ev)
 		}
+	}
+	x.newest, _ = ParseID(str(reply, 4))
+	x.read, _ = ParseID(str(reply, 5))
+	if foreign, _ := at(reply, 6).(int64); foreign > 0 {
+		r.drops(BadEntry, uint64(foreign), topic)
 	}
 	return x
 }
@@ -92,13 +109,21 @@ func (r *Redis) parseHead(topic, epoch, record string, now uint64) excerpt {
 	if x.epoch, ok = parseEpoch(epoch); !ok {
 		return excerpt{err: fmt.Errorf("%w: epoch of %q", errBadLog, topic)}
 	}
-	if record != "" {
-		var err error
-		if x.last, err = ParseID(record); err != nil {
-			return excerpt{err: fmt.Errorf("%w: record of %q", errBadLog, topic)}
-		}
+	if x.last, x.number, ok = parseRecord(record); !ok {
+		return excerpt{err: fmt.Errorf("%w: record of %q", errBadLog, topic)}
 	}
 	return x
+}
+
+// parseRecord reads a record, which is the topic's last ID and that event's number, or "" for none.
+func parseRecord(record string) (last ID, number uint64, ok bool) {
+	if record == "" {
+		return ID{}, 0, true
+	}
+	id, n, _ := strings.Cut(record, " ")
+	last, err1 := ParseID(id)
+	number, err2 := strconv.ParseUint(n, 10, 64)
+	return last, number, err1 == nil && err2 == nil && number > 0
 }
 
 // life is how long the record of topic is kept behind its last event.
@@ -107,14 +132,15 @@ func (r *Redis) life(topic string) time.Duration {
 	return rule.Age + r.cfg.RecordLife
 }
 
-// parseEntry reads a stream's entry: its ID, then fields b and d as publish.lua wrote them. Others are
+// parseEntry reads a stream's entry: its ID, then fields b, n and d as publish.lua wrote them. Others are
 // dropped, which shows as a link that does not fit.
 func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool) {
 	fields := at(entry, 1)
 	id, err1 := ParseID(str(entry, 0))
 	prior, err2 := ParseID(str(fields, 1))
-	data := []byte(str(fields, 3))
-	if err1 != nil || err2 != nil || str(fields, 0) != "b" || str(fields, 2) != "d" {
+	number, err3 := strconv.ParseUint(str(fields, 3), 10, 64)
+	data := []byte(str(fields, 5))
+	if err1 != nil || err2 != nil || err3 != nil {
 		r.drop(BadEntry, topic)
 		return nil, false
 	}
@@ -122,7 +148,7 @@ func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool)
 		r.drop(why, topic)
 		return nil, false
 	}
-	return &Event{Topic: topic, Position: Position{epoch, id}, Before: prior, Data: data}, true
+	return &Event{Topic: topic, Position: Position{epoch, id}, Before: prior, Number: number, Data: data}, true
 }
 
 // at is element i of a reply that should be a list, or nil.

@@ -1,13 +1,50 @@
--- Reads a topic's log behind an ID, with what is needed to judge it, in one step.
--- KEYS  epoch, stream, record    ARGV  first ID in XRANGE's notation, entries at most, a fresh epoch
--- Returns epoch, record or '', TIME, entries.
+-- Reads the first page of a topic's log behind an ID, with what is needed to judge it, in one step. It copies
+-- about the page, however long the log is.
+-- KEYS  epoch, stream, record
+-- ARGV  the ID, entries at most, bytes of data at most or 0 for no bound, a fresh epoch
+-- Returns epoch, record or '', TIME, entries, the log's newest ID or '' if none lies behind the ID, the ID of
+--         the last entry looked at or '', the number of entries that no hub wrote.
 local epoch = redis.call('GET', KEYS[1])
 if not epoch then
-  epoch = ARGV[3]
+  epoch = ARGV[4]
   redis.call('SET', KEYS[1], epoch)
 end
-local entries = {}
-if ARGV[2] ~= '0' then
-  entries = redis.call('XRANGE', KEYS[2], ARGV[1], '+', 'COUNT', ARGV[2])
+local record = redis.call('GET', KEYS[3]) or ''
+
+local room, bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+local entries, foreign, held, largest, read, newest = {}, 0, 0, 1, '', ''
+local step, behind = bytes > 0 and 2 or room, ARGV[1]
+local more = room > 0
+while more do
+  step = math.min(step, room - #entries)
+  local list = redis.call('XRANGE', KEYS[2], '(' .. behind, '+', 'COUNT', step)
+  for _, entry in ipairs(list) do
+    local fields = entry[2]
+    behind = entry[1]
+    if fields[1] ~= 'b' or fields[3] ~= 'n' or fields[5] ~= 'd' then
+      foreign = foreign + 1
+    elseif #entries > 0 and bytes > 0 and held + #fields[6] > bytes then
+      more = false
+      break
+    else
+      held, largest = held + #fields[6], math.max(largest, #fields[6])
+      entries[#entries + 1] = entry
+    end
+    read = behind
+  end
+  if more and #list < step then -- the end of the log
+    newest, more = read, false
+  elseif #entries == room then
+    more = false
+  end
+  -- As many as should fit, and few: the next ones may be much longer.
+  step = math.max(1, math.min(2 * step, 16, math.floor((bytes - held) / largest)))
 end
-return { epoch, redis.call('GET', KEYS[3]) or '', redis.call('TIME'), entries }
+if #entries > 0 and newest == '' then
+  if record:match('^%S+') == read then
+    newest = read
+  else
+    newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1][1]
+  end
+end
+return { epoch, record, redis.call('TIME'), entries, newest, read, foreign }

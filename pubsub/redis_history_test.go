@@ -41,7 +41,7 @@ func TestALostEventIsReadFromTheLog(t *testing.T) {
 	mustPublish(t, r, "h:a", "1")
 	wantEvents(t, sink, "h:a", 1, 1)
 	mustFollow(t, r, "h:a", 1) // a second loop does not make the node forget
-	const lost = 2 * logBatchSize
+	lost := 2 * logPage.Events
 	for i := range lost {
 		hide(t, r, "h:a", fmt.Sprint(2+i))
 	}
@@ -53,7 +53,7 @@ func TestALostEventIsReadFromTheLog(t *testing.T) {
 	}
 	mustPublish(t, r, "h:a", "0")
 	wantEvents(t, sink, "h:a", 0, 0)
-	if s := r.Stats(); s.Torn != 1 || s.CaughtUp != lost+1 || s.Gaps != 0 {
+	if s := r.Stats(); s.Torn != 1 || s.CaughtUp != uint64(lost)+1 || s.Gaps != 0 {
 		t.Errorf("%d torn, %d read, %d gaps", s.Torn, s.CaughtUp, s.Gaps)
 	}
 }
@@ -89,18 +89,19 @@ func (s *subscriber) compareAll(t *testing.T) {
 func TestALossDuringAReadingIsReadToo(t *testing.T) {
 	const channel = "hub:t:h:a"
 	s, sink := byHand(t)
-	arrive := func(data string, before Position) {
+	arrive := func(number uint64, before Position) {
+		data := fmt.Sprint(number)
 		at := mustPublish(t, s, "h:a", data)
-		s.arrive(channel, Event{Position: at, Before: before.ID, Data: []byte(data)})
+		s.arrive(channel, Event{Position: at, Before: before.ID, Number: number, Data: []byte(data)})
 	}
 	s.subscribe(channel)
 	s.compareAll(t)
 	one := mustPublish(t, s, "h:a", "1")
-	arrive("2", one)
+	arrive(2, one)
 	channels, since := s.look(s.doubts.take(1))
-	x := s.excerpts(t.Context(), topicsOf(channels), since, 10)
+	x := s.excerpts(t.Context(), topicsOf(channels), since, logPage)
 	three := mustPublish(t, s, "h:a", "3")
-	arrive("4", three)
+	arrive(4, three)
 	if s.goOn(channel, &x[0]) {
 		t.Error("the reading did not reach its end")
 	}
@@ -364,7 +365,7 @@ func TestARewoundLogIsAGap(t *testing.T) {
 	wantEvents(t, sink, "h:a", 1, 2)
 	keys := logKeys("h:a")
 	server.CLI("xdel", keys[1], two.ID.String())
-	server.CLI("set", keys[2], one.ID.String())
+	server.CLI("set", keys[2], one.ID.String()+" 1")
 	server.CLI("client", "kill", "type", "pubsub")
 	if d := sink.gap(t, "h:a"); d.at != one {
 		t.Errorf("got %s, want %s", d, one)
@@ -392,7 +393,7 @@ func TestAnUnreadableLogHoldsUpItsOwnTopicOnly(t *testing.T) {
 	mustFollow(t, r, "h:good", 0)
 	mustPublish(t, r, "h:good", "1")
 	wantEvents(t, sink, "h:good", 1, 1)
-	if _, err := r.Replay(t.Context(), "h:bad", Start, 10); !errors.Is(err, ErrRefused) {
+	if _, err := r.Replay(t.Context(), "h:bad", Start, Limit{Events: 10}); !errors.Is(err, ErrRefused) {
 		t.Errorf("Replay says %v", err)
 	}
 	server.CLI("del", keys[2])

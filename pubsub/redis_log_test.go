@@ -111,12 +111,12 @@ func TestAnIDIsNeverLessThanTheLast(t *testing.T) {
 	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
 	mustPublish(t, r, "h:a", "1")
 	keys := logKeys("h:a")
-	server.CLI("set", keys[2], "9000000000000-7")
+	server.CLI("set", keys[2], "9000000000000-7 3")
 	server.CLI("del", keys[1])
 	if at := mustPublish(t, r, "h:a", "2"); at.ID != (ID{9000000000000, 8}) {
 		t.Errorf("published at %s", at)
 	}
-	if got := server.CLI("get", keys[2]); got != "9000000000000-8" {
+	if got := server.CLI("get", keys[2]); got != "9000000000000-8 4" {
 		t.Errorf("the record is %s", got)
 	}
 }

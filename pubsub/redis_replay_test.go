@@ -3,10 +3,12 @@ package pubsub
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"wshub/pubsub/redistest"
 )
@@ -55,7 +57,7 @@ func TestAReplayIsNeverOlderThanWhatWasDelivered(t *testing.T) {
 	wantEvents(t, sink, "h:a", 1, 2)
 	eventually(t, "the reading is shared", func() bool {
 		landed := make(chan struct{})
-		flight := r.reads.DoChan(fmt.Sprintf("%s 10 h:a", one), func() (any, error) {
+		flight := r.reads.DoChan(flightKey("h:a", one, Limit{Events: 10}), func() (any, error) {
 			<-landed
 			return Replay{Head: one, Recovered: true}, nil
 		})
@@ -83,11 +85,41 @@ func TestReplayErrors(t *testing.T) {
 	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := r.Replay(ctx, "h:a", Start, 10); err == nil || errors.Is(err, ErrRefused) {
+	if _, err := r.Replay(ctx, "h:a", Start, Limit{Events: 10}); err == nil || errors.Is(err, ErrRefused) {
 		t.Errorf("cancelled: %v", err)
 	}
 	server.Kill()
-	if _, err := r.Replay(t.Context(), "h:a", Start, 10); !errors.Is(err, ErrUnavailable) {
+	if _, err := r.Replay(t.Context(), "h:a", Start, Limit{Events: 10}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("server down: %v", err)
+	}
+}
+
+// TestAPageCostsAPage reads a small page of a long log of long events: the server reads two of them, and
+// the last one to see that it is there.
+func TestAPageCostsAPage(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll, ProbeEvery: time.Hour, ProbeDeadline: time.Hour})
+	data := []byte(`"` + strings.Repeat("x", 60_000) + `"`)
+	for range 10 {
+		batch := make([]Publication, 50)
+		for i := range batch {
+			batch[i] = Publication{Topic: "h:a", Data: data}
+		}
+		r.Publish(t.Context(), batch)
+	}
+	monitor := server.Monitor()
+	rep, err := r.Replay(t.Context(), "h:a", Start, Limit{Events: 1000, Bytes: 64 << 10})
+	if err != nil || len(rep.Events) != 1 || !rep.Recovered || rep.Missed != 500 {
+		t.Fatalf("%d events of %d, recovered %t, %v", len(rep.Events), rep.Missed, rep.Recovered, err)
+	}
+	entries := 0
+	for _, line := range monitor() {
+		if _, count, ok := strings.Cut(line, `"COUNT" "`); ok {
+			n, _ := strconv.Atoi(strings.TrimSuffix(count, `"`))
+			entries += n
+		}
+	}
+	if entries == 0 || entries > 3 {
+		t.Errorf("the server read %d entries", entries)
 	}
 }

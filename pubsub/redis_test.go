@@ -43,7 +43,7 @@ func TestBackendsReachFollowersByEveryChannel(t *testing.T) {
 	for _, topic := range []string{"channel", "news", "user:42"} {
 		mustFollow(t, r, topic, 3)
 	}
-	envelope := string(appendEnvelope(nil, &Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 9}, Data: []byte(`"env"`)}))
+	envelope := string(appendEnvelope(nil, &Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 9}, Number: 1, Data: []byte(`"env"`)}))
 	for _, c := range []struct{ channel, payload, topic, data string }{
 		{"channel", ` {"any":"json"}`, "channel", ` {"any":"json"}`},
 		{"channel", `{"to":{"user":"42"},"data":1}`, "channel", `{"to":{"user":"42"},"data":1}`},
@@ -95,7 +95,7 @@ func TestBadPayloadsAreDroppedCountedAndHarmless(t *testing.T) {
 		{"hub:t:news", "1 2", BadJSON},
 		{"hub:t:news", big, TooBig},
 		{"hub:t:news", "\x01", BadEnvelope},
-		{"hub:t:news", string(appendEnvelope(nil, &Event{Position: Position{1, ID{5, 1}}, Data: []byte(`{`)})), BadJSON},
+		{"hub:t:news", string(appendEnvelope(nil, &Event{Position: Position{1, ID{5, 1}}, Number: 1, Data: []byte(`{`)})), BadJSON},
 		{"hub:to", "{", BadJSON},
 		{"hub:to", `{"to":{"topic":"news"}}`, BadAddress},
 		{"hub:to", `{"to":{"topic":"news"},"data":` + big + `}`, TooBig},
@@ -128,13 +128,13 @@ func TestTakingAnEventAllocatesItAndItsDataOnly(t *testing.T) {
 	r.follows.subscribed("hub:t:h:a")
 	r.follows.confirm("hub:t:h:a")
 	_, c, _ := r.follows.followers("hub:t:h:a")
-	ev := Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 1}, Data: []byte(`{"price":1}`)}
+	ev := Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 1}, Number: 2, Data: []byte(`{"price":1}`)}
 	for channel, payload := range map[string]string{
 		"hub:t:news": `{"price":1}`, "channel": `{"price":1}`, "hub:t:h:a": string(appendEnvelope(nil, &ev)),
 	} {
 		delivered := r.Stats().Delivered
 		n := testing.AllocsPerRun(100, func() {
-			c.last = Position{1, ev.Before}
+			c.last, c.number = Position{1, ev.Before}, 1
 			s.take(channel, payload)
 		})
 		if n > 2 || r.Stats().Delivered != delivered+101 {

@@ -11,7 +11,7 @@ import (
 // Replay implements Broker: from the recent events in memory if the topic is followed here and they
 // reach back that far, else from Redis, where callers who want the same share one reading. What was read is
 // kept with the recent events.
-func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit int) (Replay, error) {
+func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit Limit) (Replay, error) {
 	if _, keeps := r.cfg.History.For(topic); !keeps {
 		return Replay{}, nil
 	}
@@ -31,11 +31,10 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 }
 
 // replayStored answers from Redis. Callers who want the same share one reading.
-func (r *Redis) replayStored(ctx context.Context, topic string, since Position, limit int) (Replay, error) {
-	key := fmt.Sprintf("%s %d %s", since, limit, topic)
-	flight := r.reads.DoChan(key, func() (any, error) {
+func (r *Redis) replayStored(ctx context.Context, topic string, since Position, limit Limit) (Replay, error) {
+	flight := r.reads.DoChan(flightKey(topic, since, limit), func() (any, error) {
 		r.stats.replaysRedis.Add(1)
-		x := r.excerpt(context.WithoutCancel(ctx), topic, since, limit)
+		x := r.firstPage(context.WithoutCancel(ctx), topic, since, limit.reading(since))
 		if x.err != nil {
 			return Replay{}, x.err
 		}
@@ -50,6 +49,25 @@ func (r *Redis) replayStored(ctx context.Context, topic string, since Position, 
 			return Replay{}, fmt.Errorf("replay %q: %w: %s", topic, readError(err), err)
 		}
 		return landed.Val.(Replay), nil
+	}
+}
+
+// flightKey names a reading.
+func flightKey(topic string, since Position, limit Limit) string {
+	return fmt.Sprintf("%s %d %d %s", since, limit.Events, limit.Bytes, topic)
+}
+
+// firstPage reads the first page behind since that has an event: entries that are dropped are passed over.
+func (r *Redis) firstPage(ctx context.Context, topic string, since Position, limit Limit) excerpt {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	at := since
+	for {
+		x := r.excerpt(ctx, topic, at, limit)
+		if x.err != nil || len(x.events) > 0 || x.read.Compare(x.newest) >= 0 {
+			return x
+		}
+		at = Position{x.epoch, x.read}
 	}
 }
 
@@ -73,7 +91,7 @@ func readError(err error) error {
 
 // replayRecent answers from memory if that is possible. least is what the followers here have, if the
 // topic has any: an older answer is none.
-func (r *Redis) replayRecent(topic string, since Position, limit int) (got Replay, least Position, ok bool) {
+func (r *Redis) replayRecent(topic string, since Position, limit Limit) (got Replay, least Position, ok bool) {
 	r.delivery.mu.Lock()
 	defer r.delivery.mu.Unlock()
 	_, c, sure := r.follows.followers(topicPrefix + topic)
@@ -83,16 +101,19 @@ func (r *Redis) replayRecent(topic string, since Position, limit int) (got Repla
 	if !sure {
 		return Replay{}, c.last, false
 	}
-	x := c.excerpt(since, r.life(topic))
+	x := c.excerpt(since, limit.reading(since), r.life(topic))
 	ok = since.Epoch == x.epoch || since.IsZero()
-	ok = ok && x.joined(since) && (len(x.events) > 0 || limit == 0 && since.IsZero() || x.complete(since))
+	ok = ok && x.joined(since) && (len(x.events) > 0 || limit.Events == 0 && since.IsZero() || x.complete(since))
 	return x.replay(since, limit), c.last, ok
 }
 
 // excerpt is what the chain itself can tell of its log behind since.
-func (c *chain) excerpt(since Position, life time.Duration) excerpt {
+func (c *chain) excerpt(since Position, limit Limit, life time.Duration) excerpt {
 	first := sort.Search(len(c.recent), func(i int) bool { return c.recent[i].Position.ID.Compare(since.ID) > 0 })
-	x := excerpt{epoch: c.last.Epoch, last: c.last.ID, now: c.last.ID.Ms, life: life, events: slices.Clone(c.recent[first:])}
+	x := excerpt{
+		epoch: c.last.Epoch, last: c.last.ID, number: c.number, newest: c.last.ID, now: c.last.ID.Ms, life: life,
+		events: slices.Clone(limit.page(c.recent[first:])),
+	}
 	if x.last.Seq == 0 {
 		// Nothing was published by then, and nothing arrived since: it is as empty now as later.
 		x.last, x.now = ID{}, max(x.now, since.ID.Ms)

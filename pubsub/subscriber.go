@@ -222,7 +222,9 @@ func (s *subscriber) take(channel, payload string) {
 	}
 }
 
-func (r *Redis) drop(why Drop, channel string) {
-	r.stats.drops[why].Add(1)
+func (r *Redis) drop(why Drop, channel string) { r.drops(why, 1, channel) }
+
+func (r *Redis) drops(why Drop, n uint64, channel string) {
+	r.stats.drops[why].Add(n)
 	r.flood.Warn().Stringer("reason", why).Str("channel", channel).Msg("dropped a message from redis")
 }

@@ -37,7 +37,7 @@ func (s *Session) requestHistory(m *clientMessage) {
 	}
 	request := *m
 	queued := hub.workers.do(s.id, func(ctx context.Context) {
-		replay, err := hub.broker.Replay(ctx, request.Topic, since, limit)
+		replay, err := hub.broker.Replay(ctx, request.Topic, since, pubsub.Limit{Events: limit})
 		s.shard.loop.Post(func() { s.answerHistory(&request, replay, err) })
 	})
 	if !queued {

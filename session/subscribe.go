@@ -122,7 +122,8 @@ func (sub *subscribing) read() {
 		since, limit = *sub.since, hub.cfg.ReplayLimit
 	}
 	queued := hub.workers.do(s.id, func(ctx context.Context) {
-		replay, err := hub.broker.Replay(ctx, t.name, since, limit)
+		replay, err := hub.broker.Replay(ctx, t.name, since, pubsub.Limit{Events: limit})
+		replay.Recovered = replay.Recovered && replay.Missed == len(replay.Events)
 		s.shard.loop.Post(func() { sub.replayed(replay, err) })
 	})
 	if !queued {

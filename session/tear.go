@@ -27,7 +27,8 @@ func (sh *shard) tear(name string, at pubsub.Position) {
 	hub := sh.hub
 	since := pubsub.Position{Epoch: at.Epoch, ID: t.last}
 	queued := hub.workers.do(uint64(sh.loop.Index), func(ctx context.Context) {
-		replay, err := hub.broker.Replay(ctx, name, since, hub.cfg.ReplayLimit)
+		replay, err := hub.broker.Replay(ctx, name, since, pubsub.Limit{Events: hub.cfg.ReplayLimit})
+		replay.Recovered = replay.Recovered && replay.Missed == len(replay.Events)
 		sh.loop.Post(func() { sh.mend(t, at, replay, err) })
 	})
 	if !queued {

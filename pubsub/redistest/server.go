@@ -138,3 +138,26 @@ func (s *Server) CLI(args ...string) string {
 	}
 	return strings.TrimSuffix(string(out), "\n")
 }
+
+// Monitor begins to watch the commands that the server runs, those of scripts included. end ends it and
+// returns them, a line each.
+func (s *Server) Monitor() (end func() []string) {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.Addr())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, 1<<20)
+	fmt.Fprint(conn, "MONITOR\r\n")
+	lines.Scan() // +OK
+	return func() (seen []string) {
+		const last = "end of monitor"
+		s.CLI("echo", last)
+		for lines.Scan() && !strings.Contains(lines.Text(), last) {
+			seen = append(seen, lines.Text())
+		}
+		return seen
+	}
+}
