@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -84,24 +83,32 @@ func (s *Session) requestAuth(m *clientMessage) {
 		return
 	}
 	raw, request := m.Token, m.ID
+	if s.ext.authPending {
+		s.error(request, Busy, "the session's last auth is not answered yet")
+		return
+	}
 	claims, err := hub.cfg.Verifier.Verify(raw)
 	if !errors.Is(err, token.ErrNeedsFetch) {
 		s.authenticated(request, claims, err)
 		return
 	}
-	queued := hub.workers.do(s.id, func(ctx context.Context) {
-		claims, err := hub.cfg.Verifier.VerifyBlocking(ctx, raw)
+	accepted := hub.cfg.Verifier.VerifyLater(raw, func(claims token.Claims, err error) {
 		s.shard.loop.Post(func() { s.authenticated(request, claims, err) })
 	})
-	if !queued {
+	if s.ext.authPending = accepted; !accepted {
 		s.error(request, Busy, "too much to do")
 	}
 }
 
 func (s *Session) authenticated(request []byte, claims token.Claims, err error) {
 	hub := s.shard.hub
+	if s.conn.Peer() == nil {
+		return
+	}
+	s.ext.authPending = false
 	switch {
-	case s.conn.Peer() == nil:
+	case errors.Is(err, token.ErrUnavailable):
+		s.error(request, Unavailable, err.Error())
 		return
 	case err != nil:
 		s.error(request, BadToken, err.Error())

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -187,7 +186,7 @@ func choose(offered []string) (protocol string, ok bool) {
 	return "", ok
 }
 
-// identify finds out who the client is, on a worker if a key must be fetched for that.
+// identify finds out who the client is, later if a key must be fetched for that.
 func (sh *shard) identify(hs *engine.Handshake, a admission, query url.Values) {
 	raw, err := token.FromRequest(hs.Header, hs.Subprotocols, query)
 	if err != nil {
@@ -200,11 +199,10 @@ func (sh *shard) identify(hs *engine.Handshake, a admission, query url.Values) {
 		sh.identified(hs, a, claims, err)
 		return
 	}
-	queued := hub.workers.do(hub.sessionID(), func(ctx context.Context) {
-		claims, err := hub.cfg.Verifier.VerifyBlocking(ctx, raw)
+	accepted := hub.cfg.Verifier.VerifyLater(raw, func(claims token.Claims, err error) {
 		sh.loop.Post(func() { sh.identified(hs, a, claims, err) })
 	})
-	if !queued {
+	if !accepted {
 		hs.Refuse(later("too much to do, try again"))
 	}
 }

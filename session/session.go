@@ -35,10 +35,12 @@ type subscription struct {
 
 type sessionExt struct {
 	pending []*subscribing
-	allowed bucket        // the messages that it may send now
-	target  string        // plain mode: what it sends goes there; "" for the broadcast topic
-	grant   *grant        // what its token says; nil without one
-	silence *engine.Timer // hub.v1: runs until the own topic is followed
+	allowed bucket // the messages that it may send now
+	// authPending is true while a token waits for its key: one at a time, so that the last one sent holds.
+	authPending bool
+	target      string        // plain mode: what it sends goes there; "" for the broadcast topic
+	grant       *grant        // what its token says; nil without one
+	silence     *engine.Timer // hub.v1: runs until the own topic is followed
 }
 
 func (s *Session) extra() *sessionExt {

@@ -16,7 +16,7 @@ type Claims struct {
 	User     string
 	Rights   *Rights
 	IssuedAt time.Time // zero if the token does not say
-	Expires  time.Time // as the token says, without skew; zero if never
+	Expires  time.Time // until then Verify accepts the token: exp and the skew; zero if for ever
 }
 
 // read checks the claims of a token whose signature is good, and takes what the hub wants to know.
@@ -35,6 +35,9 @@ func (v *Verifier) read(m jwt.MapClaims) (Claims, error) {
 		return Claims{}, badClaim("sub")
 	}
 	c := Claims{User: strings.Clone(user), Rights: v.cfg.Default, IssuedAt: date(m, "iat"), Expires: date(m, "exp")}
+	if !c.Expires.IsZero() {
+		c.Expires = c.Expires.Add(v.cfg.Skew)
+	}
 	topics, ok := m["topics"]
 	if !ok {
 		return c, nil

@@ -1,11 +1,11 @@
 // Package token says who a client is and what it may do. It knows nothing of connections, topics' contents
-// or Redis; all of it may be called from any goroutine, and only [Verifier.VerifyBlocking] waits.
+// or Redis; all of it may be called from any goroutine, and nothing but [Verifier.Run] waits.
 //
 // # What enters, what leaves
 //
 //	handshake ─▶ FromRequest ─▶ Verifier.Verify ─▶ Claims: user, *Rights, expiry
 //	                               │ ErrNeedsFetch: the key may be one that is not in memory yet
-//	                               └▶ a worker: Verifier.VerifyBlocking ─▶ Verifier.Run fetches the key set
+//	                               └▶ Verifier.VerifyLater ─▶ Verifier.Run fetches the key set ─▶ done(Claims)
 //	a session's start ─▶ Sealer.Seal ─▶ the client ─▶ any node: Sealer.Open ─▶ Resume
 //
 // # What a token must look like
@@ -27,7 +27,7 @@
 // # Who owns what
 //
 // Keys in memory are an immutable list behind an atomic pointer. The key set of a URL is fetched by
-// [Verifier.Run] alone; everybody else asks for a fetch and waits. [Rights] never change once made, so that
+// [Verifier.Run] alone, one fetch at a time; tokens that wait for it are a bounded list and hold up nobody else. [Rights] never change once made, so that
 // all sessions with equal claims share one, whoever their users are.
 //
 // Errors are the sentinels of errors.go, whose texts may be shown to clients. No error contains a token, a

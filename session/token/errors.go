@@ -17,7 +17,7 @@ var (
 	// ErrBadClaims: signed by the right key, but a claim is missing, malformed or not for this hub.
 	ErrBadClaims = errors.New("the token's claims are not accepted")
 
-	// ErrNeedsFetch: ask VerifyBlocking, on a goroutine that may wait. Not for clients.
+	// ErrNeedsFetch: ask VerifyLater. Not for clients.
 	ErrNeedsFetch = errors.New("the token's key is not in memory")
 	// ErrUnavailable: keys can't be had at the moment; the same token may be good later.
 	ErrUnavailable = errors.New("tokens can't be checked at the moment")

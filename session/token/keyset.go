@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -15,13 +13,14 @@ import (
 )
 
 const (
-	maxSetBytes  = 256 << 10 // 64 RSA keys of 8,192 bits with certificates
-	maxRedirects = 3
-	// emptyRetry replaces the refetch interval while there are no keys: until then nobody gets in.
-	emptyRetry = 5 * time.Second
+	// emptyRetry and failedRetry are the pauses after a failed fetch that nobody asked for, while there are
+	// no keys at all and while there are older ones.
+	emptyRetry  = 5 * time.Second
+	failedRetry = 30 * time.Second
 )
 
-// keySet is the keys behind a URL. Its run goroutine alone fetches them.
+// keySet is the keys behind a URL, and the tokens that wait for them. Its run goroutine alone has them fetched, one
+// fetch at a time.
 type keySet struct {
 	// Fixed at birth.
 	url                       string
@@ -32,12 +31,15 @@ type keySet struct {
 	// Written by run, read by all. Nil until the first good answer; a failed fetch leaves it.
 	keys atomic.Pointer[[]key]
 
-	// wanted wakes run. It holds one wish: those that come while it waits are the same one.
+	// wanted wakes run: a token waits. One wake-up stands for all that came since the last.
 	wanted chan struct{}
 
-	mu     sync.Mutex
-	flight chan struct{} // closed when the fetch that is wanted or under way has ended; nil: none is
-	next   time.Time     // before it nobody's wish is granted
+	mu      sync.Mutex
+	begun   int // fetches so far, the one under way included
+	failure error
+	waiting []waiter // in order of arrival, which is that of their deadlines
+	bytes   int      // what waiting holds
+	ended   bool     // run is over: nobody may wait any more
 }
 
 func newKeySet(cfg Config) (*keySet, error) {
@@ -64,124 +66,116 @@ func newKeySet(cfg Config) (*keySet, error) {
 	return s, nil
 }
 
-// trusted tells whether what comes from u can't be forged on the way.
-func trusted(u *url.URL) bool {
-	if u.Scheme != "http" {
-		return u.Scheme == "https" && u.Host != ""
-	}
-	ip := net.ParseIP(u.Hostname())
-	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+// fetched is how a fetch went.
+type fetched struct {
+	keys []key
+	err  error
 }
 
-func checkRedirect(r *http.Request, via []*http.Request) error {
-	if len(via) > maxRedirects || !trusted(r.URL) {
-		return errors.New("redirected too often, or to where keys are not trusted")
-	}
-	return nil
-}
-
-// run keeps the keys fresh until ctx ends.
-func (s *keySet) run(ctx context.Context) {
+// run keeps the keys fresh, and answers with check the tokens that wait for them, until ctx ends.
+func (s *keySet) run(ctx context.Context, check func(token string) (Claims, error)) {
+	defer s.end()
+	var (
+		landed  = make(chan fetched, 1)
+		flying  = false
+		due     = time.Now() // when to fetch though nobody waits
+		allowed = due        // when to fetch for those who wait
+		alarm   = time.NewTimer(0)
+	)
+	defer alarm.Stop()
 	for {
-		s.begin()
-		err := s.fetch(ctx)
-		s.end()
-		if ctx.Err() != nil {
-			return
+		now := time.Now()
+		waits, until := s.answer(now, check)
+		if !flying && (!now.Before(due) || waits && !now.Before(allowed)) {
+			flying, allowed = true, now.Add(s.refetch)
+			s.begin()
+			go func() {
+				keys, err := s.get(ctx)
+				landed <- fetched{keys, err}
+			}()
 		}
-		pause := s.refresh
-		if err != nil {
-			pause = s.interval()
+		next := now.Add(s.refresh)
+		if waits {
+			next = until
 		}
-		timer := time.NewTimer(jitter(pause))
+		if !flying {
+			next = earliest(next, due)
+			if waits {
+				next = earliest(next, allowed)
+			}
+		}
+		alarm.Reset(time.Until(next))
 		select {
 		case <-ctx.Done():
-		case <-s.wanted:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if ctx.Err() != nil {
+			if flying {
+				<-landed
+			}
 			return
+		case r := <-landed:
+			flying = false
+			if ctx.Err() != nil {
+				return // ended by us: nobody's failure
+			}
+			due = time.Now().Add(jitter(s.land(r)))
+		case <-s.wanted:
+		case <-alarm.C:
 		}
 	}
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // jitter spreads the fetches of instances that started together, by ±10 %.
 func jitter(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5+1) }
 
-// interval is the least time between two fetches.
-func (s *keySet) interval() time.Duration {
-	if s.keys.Load() == nil {
-		return min(s.refetch, emptyRetry)
-	}
-	return s.refetch
-}
-
+// begin counts a fetch: it answers for the tokens that wait by now.
 func (s *keySet) begin() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight == nil {
-		s.flight = make(chan struct{})
-	}
+	s.begun++
 }
 
-func (s *keySet) end() {
+// land takes what a fetch brought, and returns the pause until the next one that nobody asks for.
+func (s *keySet) land(r fetched) time.Duration {
+	if r.err == nil {
+		s.keys.Store(&r.keys)
+	}
+	s.mu.Lock()
+	s.failure = r.err
+	for i := range s.waiting {
+		if w := &s.waiting[i]; w.fetches < s.begun { // it came before the fetch began
+			if w.verdict = ErrUnknownKey; r.err != nil {
+				w.verdict = ErrUnavailable
+			}
+		}
+	}
+	s.mu.Unlock()
+	s.onFetch(len(r.keys), r.err)
+	switch {
+	case r.err == nil:
+		return s.refresh
+	case s.keys.Load() == nil:
+		return emptyRetry
+	}
+	return failedRetry
+}
+
+// ready is nil once keys have come, else why they have not.
+func (s *keySet) ready() error {
+	if s.keys.Load() != nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.flight)
-	s.flight = nil
-	s.next = time.Now().Add(s.interval())
-	select {
-	case <-s.wanted: // granted by this very fetch, which the timer began
-	default:
+	if s.failure != nil {
+		return fmt.Errorf("%w: there is no key yet: %w", ErrUnavailable, s.failure)
 	}
-}
-
-// fetch replaces the keys, or leaves them and says why.
-func (s *keySet) fetch(ctx context.Context) error {
-	keys, err := s.get(ctx)
-	if err != nil && ctx.Err() != nil {
-		return err // ended by us: nobody's failure
-	}
-	if err == nil {
-		s.keys.Store(&keys)
-	}
-	s.onFetch(len(keys), err)
-	return err
-}
-
-func (s *keySet) get(ctx context.Context) ([]key, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url, nil)
-	if err != nil {
-		return nil, errors.New("fetch the key set: the URL is malformed")
-	}
-	request.Header.Set("Accept", "application/jwk-set+json, application/json")
-	response, err := s.client.Do(request)
-	if err != nil {
-		var withURL *url.Error
-		if errors.As(err, &withURL) {
-			err = withURL.Err // a query may hold a credential
-		}
-		return nil, fmt.Errorf("fetch the key set: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("fetch the key set: status %d", response.StatusCode)
-	}
-	text, err := io.ReadAll(io.LimitReader(response.Body, maxSetBytes+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("fetch the key set: %w", err)
-	case len(text) > maxSetBytes:
-		return nil, fmt.Errorf("fetch the key set: over %d bytes", maxSetBytes)
-	}
-	keys, err := parseSet(text)
-	if err != nil {
-		return nil, fmt.Errorf("fetch the key set: %w", err)
-	}
-	return keys, nil
+	return fmt.Errorf("%w: the key set is being fetched", ErrUnavailable)
 }
 
 // version changes whenever keys come.
@@ -203,59 +197,10 @@ func (s *keySet) list() []key {
 // knows tells whether a fetch is pointless for tokens with this kid: the set was had, and names it, or
 // the token names none.
 func (s *keySet) knows(kid string) bool {
-	if s.keys.Load() == nil {
-		return false
-	}
 	for _, k := range s.list() {
 		if kid == "" || k.id == kid {
 			return true
 		}
 	}
 	return false
-}
-
-// absent is what to say of a key that is not at hand: ErrNeedsFetch if a fetch may be waited for.
-func (s *keySet) absent() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !time.Now().Before(s.next) {
-		return ErrNeedsFetch
-	}
-	return s.unknown()
-}
-
-// unknown is what to say once a fetch did not help.
-func (s *keySet) unknown() error {
-	if s.keys.Load() == nil {
-		return ErrUnavailable
-	}
-	return ErrUnknownKey
-}
-
-// await returns when a fetch has ended, or at once if none is due. ErrUnavailable if ctx ends before.
-func (s *keySet) await(ctx context.Context) error {
-	flight := s.board()
-	if flight == nil {
-		return nil
-	}
-	select {
-	case <-flight:
-		return nil
-	case <-ctx.Done():
-		return ErrUnavailable
-	}
-}
-
-// board joins the fetch under way or asks for one. Nil if none is due.
-func (s *keySet) board() chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.flight == nil {
-		if time.Now().Before(s.next) {
-			return nil
-		}
-		s.flight = make(chan struct{})
-		s.wanted <- struct{}{} // never blocks: end has emptied it when it took the last flight away
-	}
-	return s.flight
 }

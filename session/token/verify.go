@@ -36,8 +36,9 @@ type Config struct {
 	JWKS string
 	// JWKSRefresh is the time between two fetches, ±10 %. Default 15 min.
 	JWKSRefresh time.Duration
-	// JWKSRefetch is the least time between two fetches for tokens whose kid is unknown, and the pause
-	// after a failed one. Default 30 s; 5 s while there are no keys at all.
+	// JWKSRefetch is the least time from one fetch to the next for tokens whose kid is unknown: strangers
+	// can make up kids at any rate. Default 3 s, so that an honest token with a new key waits no longer than
+	// JWKSTimeout.
 	JWKSRefetch time.Duration
 	// JWKSTimeout bounds one fetch. Default 5 s.
 	JWKSTimeout time.Duration
@@ -64,7 +65,7 @@ type Config struct {
 
 func (cfg Config) withDefaults() Config {
 	cfg.JWKSRefresh = orElse(cfg.JWKSRefresh, 15*time.Minute)
-	cfg.JWKSRefetch = orElse(cfg.JWKSRefetch, 30*time.Second)
+	cfg.JWKSRefetch = orElse(cfg.JWKSRefetch, 3*time.Second)
 	cfg.JWKSTimeout = orElse(cfg.JWKSTimeout, 5*time.Second)
 	cfg.Skew = max(orElse(cfg.Skew, 30*time.Second), 0)
 	if cfg.OnFetch == nil {
@@ -147,18 +148,19 @@ func newValidator(cfg Config) *jwt.Validator {
 	return jwt.NewValidator(options...)
 }
 
-// Run keeps the key set fresh until ctx ends, and then returns nil. Without a key set it only waits.
+// Run keeps the key set fresh and answers VerifyLater until ctx ends, and then returns nil. Without a key set it only
+// waits. Call it once.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.set != nil {
-		v.set.run(ctx)
+		v.set.run(ctx, v.check)
 	}
 	<-ctx.Done()
 	return nil
 }
 
 // Verify checks token with the keys in memory, in up to 1 ms and without waiting for anybody. ErrNeedsFetch:
-// only VerifyBlocking can tell. Otherwise one of ErrBadToken, ErrBadSignature, ErrUnknownKey, ErrExpired,
-// ErrNotYet, ErrBadClaims and ErrUnavailable.
+// ask VerifyLater. Otherwise one of ErrBadToken, ErrBadSignature, ErrUnknownKey, ErrExpired, ErrNotYet and
+// ErrBadClaims.
 func (v *Verifier) Verify(token string) (Claims, error) {
 	had := v.set.version()
 	c, err := v.check(token)
@@ -179,25 +181,18 @@ func (v *Verifier) check(token string) (Claims, error) {
 	}
 	err = explain(err)
 	if v.mayBeNew(parsed, err) {
-		err = v.set.absent()
+		err = ErrNeedsFetch
 	}
 	return Claims{}, err
 }
 
-// VerifyBlocking is Verify that asks for the key set if need be, at most once, and waits until it came, for up to
-// Config.JWKSTimeout. ErrUnavailable if ctx ends before, or as long as there are no keys at all. It needs Run.
-func (v *Verifier) VerifyBlocking(ctx context.Context, token string) (Claims, error) {
-	c, err := v.Verify(token)
-	if !errors.Is(err, ErrNeedsFetch) {
-		return c, err
+// Ready is nil while Verify has the keys that it needs, else an ErrUnavailable that says why not: the key set was never
+// fetched. Keys that were once fetched stay.
+func (v *Verifier) Ready() error {
+	if v.set == nil {
+		return nil
 	}
-	if err := v.set.await(ctx); err != nil {
-		return Claims{}, err
-	}
-	if c, err = v.Verify(token); errors.Is(err, ErrNeedsFetch) {
-		err = v.set.unknown()
-	}
-	return c, err
+	return v.set.ready()
 }
 
 // notJWT tells whether r is in no JWT. The decoder would skip line ends.

@@ -30,7 +30,7 @@ func TestEachAlgorithmIsVerifiedByItsKeyOnly(t *testing.T) {
 			right := name == pairOf[alg] || name == "secret" && strings.HasPrefix(alg, "HS")
 			c, err := v.Verify(text)
 			switch {
-			case right && (err != nil || c.User != "42" || !c.IssuedAt.Equal(epoch) || !c.Expires.Equal(epoch.Add(time.Hour))):
+			case right && (err != nil || c.User != "42" || !c.IssuedAt.Equal(epoch) || !c.Expires.Equal(epoch.Add(time.Hour+30*time.Second))):
 				t.Errorf("%s with %s: %+v, %v", alg, name, c, err)
 			case !right && !errors.Is(err, ErrUnknownKey):
 				t.Errorf("%s with %s: %v, want ErrUnknownKey", alg, name, err)
@@ -304,7 +304,7 @@ func FuzzClaims(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !validName(c.User, maxUser) || !c.Expires.IsZero() && !c.Expires.After(epoch.Add(-time.Minute)) {
+		if !validName(c.User, maxUser) || !c.Expires.IsZero() && !c.Expires.After(epoch) {
 			t.Fatalf("accepted %+v", c)
 		}
 	})
