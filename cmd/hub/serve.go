@@ -59,12 +59,16 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 	if err != nil {
 		return err
 	}
-	ready := func() error { return ending.ready(func() error { return cmp.Or(hub.Ready(), sealing.ready()) }) }
+	keysReady := func() error { return nil }
+	ready := func() error {
+		return ending.ready(func() error { return cmp.Or(hub.Ready(), keysReady(), sealing.ready()) })
+	}
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
 	nested := []runner{memory.Run, server.Run, hub.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
-		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's workers
+		keysReady = v.Ready
+		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
 	}
 	start := started{public: server.Addr().String()}
 	if !c.controlOff() {
