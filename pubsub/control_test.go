@@ -50,8 +50,8 @@ func TestARevocationReachesAllWhoAreThereAndAllWhoCome(t *testing.T) {
 	cfg := RedisConfig{URL: server.URL(), OnRevoked: func(list []Revocation) { heard <- list }}
 	r, _ := running(t, cfg)
 	now := time.Now().Truncate(time.Second)
-	first := Revocation{"user:42", now, now.Add(time.Hour)}
-	over := Revocation{"user:43", now.Add(-time.Hour), now.Add(-time.Minute)}
+	first := Revocation{Subject: "user:42", At: now, Until: now.Add(time.Hour)}
+	over := Revocation{Subject: "user:43", At: now.Add(-time.Hour), Until: now.Add(-time.Minute)}
 	for _, v := range []Revocation{over, first} {
 		if err := r.Revoke(t.Context(), v); err != nil {
 			t.Fatal(err)

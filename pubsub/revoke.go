@@ -10,13 +10,22 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Revocation says that tokens of Subject issued before At are refused. It can be forgotten after Until,
-// when none of them would be valid any more.
+// Revocation says which tokens of Subject are refused. It can be forgotten after Until, when none of them would be
+// valid any more. The broker carries it and does not look into it, but for Until.
 type Revocation struct {
 	// Subject names a user or a session, in a form that those who ask agree on.
-	Subject string    `json:"subject"`
-	At      time.Time `json:"at"`
-	Until   time.Time `json:"until"`
+	Subject string `json:"subject"`
+	// At is when it was made, on the clock of the instance that made it.
+	At    time.Time `json:"at"`
+	Until time.Time `json:"until"`
+	// Before refuses tokens issued before it, on their issuer's clock. Zero in what older versions made: tokens issued
+	// until At are refused.
+	Before time.Time `json:"before,omitzero"`
+	// InUse refuses the tokens that are in use where it arrives, too: each instance adds theirs, as another
+	// Revocation with Tokens.
+	InUse bool `json:"in_use,omitempty"`
+	// Tokens are fingerprints of refused tokens, whenever they were issued.
+	Tokens []string `json:"tokens,omitempty"`
 }
 
 // revokedKey is a sorted set of Revocations as JSON, by the second of Until.

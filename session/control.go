@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
-	"time"
 
 	"wshub/engine"
-	"wshub/pubsub"
 )
 
 // ErrBadTarget: a Target names no sessions; the error's text says why.
@@ -83,57 +80,6 @@ func (h *Hub) Disconnect(ctx context.Context, target Target) error {
 		return err
 	}
 	return h.tell(ctx, "", control{Disconnect: &target})
-}
-
-// Revoke refuses, on every node, what target's tokens issued until now say, and closes its connections.
-func (h *Hub) Revoke(ctx context.Context, target Target) error {
-	if err := target.check(); err != nil {
-		return err
-	}
-	now := h.now()
-	return h.broker.Revoke(ctx, pubsub.Revocation{Subject: target.subject(), At: now, Until: now.Add(h.cfg.TokenLife)})
-}
-
-// subject names the target in a Revocation.
-func (t Target) subject() string {
-	if t.Session != "" {
-		return "session:" + t.Session
-	}
-	return userPrefix + t.User
-}
-
-// Revoked takes revocations that hold: it is the broker's OnRevoked. It does not block.
-func (h *Hub) Revoked(list []pubsub.Revocation) {
-	h.revocations.add(list, h.now())
-	for _, sh := range h.shards {
-		sh.loop.Post(func() {
-			for _, r := range list {
-				sh.endRevoked(r)
-			}
-		})
-	}
-}
-
-// endRevoked closes the sessions whose tokens r refuses.
-func (sh *shard) endRevoked(r pubsub.Revocation) {
-	target := Target{}
-	if name, ok := strings.CutPrefix(r.Subject, "session:"); ok {
-		target.Session = name
-	} else {
-		target.User = strings.TrimPrefix(r.Subject, userPrefix)
-	}
-	for _, s := range sh.find(target) {
-		if g := s.granted(); g == nil || !g.issued.After(r.At) {
-			s.conn.Close(Unidentified)
-		}
-	}
-}
-
-// revoked tells whether what was issued at that time to user, or to session unless it is 0, is refused.
-func (h *Hub) revoked(user string, session uint64, issued time.Time) bool {
-	now := h.now()
-	return h.revocations.refuses(Target{User: user}.subject(), issued, now) ||
-		session != 0 && h.revocations.refuses(Target{Session: sessionName(session)}.subject(), issued, now)
 }
 
 // close ends the sessions that target names, on this loop.

@@ -10,10 +10,14 @@ import (
 
 // grant is what a session's token says: what the session may do, and until when.
 type grant struct {
-	rights  *token.Rights
-	issued  time.Time
-	expires time.Time     // zero: never
-	timer   *engine.Timer // runs until the token expires, then until the grace is over
+	rights *token.Rights
+	timer  *engine.Timer // runs until the token expires, then until the grace is over
+	// Times are Unix ones; 64 bytes hold all.
+	expires     int64  // in ms; 0: never
+	issued      int64  // in µs, on the issuer's clock; 0: the token does not say
+	accepted    int64  // in ms
+	seen        uint64 // the version of the revocations that it was judged by
+	fingerprint token.Fingerprint
 }
 
 func (g *grant) stop(loop *engine.Loop) {
@@ -25,13 +29,21 @@ func (g *grant) stop(loop *engine.Loop) {
 // errRevoked: the token was revoked after it was issued.
 var errRevoked = errors.New("the token is revoked")
 
-// grant makes a grant of a token's claims.
+// grant makes a grant of a token's claims, or returns nil if the token is revoked.
 func (h *Hub) grant(claims token.Claims) *grant {
-	rights := claims.Rights
-	if rights == nil {
-		rights = h.cfg.Rights
+	g := &grant{
+		rights: claims.Rights, fingerprint: claims.Fingerprint,
+		expires: unixMilli(claims.Expires), issued: unixMicro(claims.IssuedAt), accepted: h.now().UnixMilli(),
+		// Before it is judged: a revocation that comes in between is enforced on it.
+		seen: h.revocations.version.Load(),
 	}
-	return &grant{rights: rights, issued: claims.IssuedAt, expires: claims.Expires}
+	if g.rights == nil {
+		g.rights = h.cfg.Rights
+	}
+	if h.revocations.refuses(Target{User: claims.User}.subject(), g.issued, g.fingerprint, h.now()) {
+		return nil
+	}
+	return g
 }
 
 // granted is what the session's token says, nil without one.
@@ -56,11 +68,11 @@ func (s *Session) mayPublish(topic string) bool   { return s.rights().MayPublish
 
 // watchGrant waits for the session's token to expire.
 func (s *Session) watchGrant() {
-	if s.ext == nil || s.ext.grant == nil || s.ext.grant.expires.IsZero() {
+	if s.ext == nil || s.ext.grant == nil || s.ext.grant.expires == 0 {
 		return
 	}
 	g := s.ext.grant
-	g.timer = s.shard.loop.After(g.expires.Sub(s.shard.hub.now()), s.expired)
+	g.timer = s.shard.loop.After(time.UnixMilli(g.expires).Sub(s.shard.hub.now()), s.expired)
 }
 
 // expired gives the client a grace to send another token. A plain client can't, and is closed.
@@ -113,12 +125,14 @@ func (s *Session) authenticated(request []byte, claims token.Claims, err error) 
 	case err != nil:
 		s.error(request, BadToken, err.Error())
 		return
-	case claims.User != s.user(), hub.revoked(claims.User, 0, claims.IssuedAt):
+	}
+	g := hub.grant(claims)
+	if g == nil || claims.User != s.user() {
 		s.error(request, Forbidden, "the token is not for this session")
 		return
 	}
 	s.ext.grant.stop(s.shard.loop)
-	s.ext.grant = hub.grant(claims)
+	s.ext.grant = g
 	s.watchGrant()
 	s.send(append(appendID([]byte(`{"type":"ok"`), request), '}'))
 	s.leaveForbidden()
@@ -161,8 +175,10 @@ func (s *Session) appendToken(dst []byte) []byte {
 		return dst
 	}
 	dst = append(dst, `,"token":"`...)
-	dst = append(dst, sealer.Seal(token.Resume{
-		Session: s.id, User: s.user(), Node: hub.cfg.Node, Generation: uint64(s.generation),
-	})...)
+	ticket := token.Resume{Session: s.id, User: s.user(), Node: hub.cfg.Node, Generation: uint64(s.generation)}
+	if g := s.granted(); g != nil && g.issued != 0 {
+		ticket.Granted = time.UnixMicro(g.issued)
+	}
+	dst = append(dst, sealer.Seal(ticket)...)
 	return append(dst, '"')
 }

@@ -212,15 +212,16 @@ func (sh *shard) identified(hs *engine.Handshake, a admission, claims token.Clai
 	case errors.Is(err, token.ErrUnavailable):
 		hs.Refuse(later("tokens can't be checked at the moment"))
 		return
-	case err == nil && sh.hub.revoked(claims.User, 0, claims.IssuedAt):
-		err = errRevoked
+	case err == nil:
+		if a.grant = sh.hub.grant(claims); a.grant == nil {
+			err = errRevoked
+		}
 	}
 	if err != nil {
 		sh.turnAway(hs, a, err)
 		return
 	}
 	a.user = claims.User
-	a.grant = sh.hub.grant(claims)
 	for _, name := range a.topics {
 		if !a.grant.rights.MaySubscribe(a.user, name) {
 			hs.Refuse(forbid("a topic of the URL is not for this session"))

@@ -34,6 +34,7 @@ type Hub struct {
 	// Shared.
 	users       users
 	revocations revocations
+	found       found
 	draining    atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer
 }
@@ -59,6 +60,7 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		workers: newWorkers(cfg.Workers, cfg.WorkerQueue, cfg.PublishTimeout, broker.Publish),
 		log:     cfg.Log.With().Str("part", "session").Logger(),
 		users:   users{limit: cfg.MaxSessionsPerUser},
+		found:   found{come: make(chan struct{}, 1)},
 		born:    time.Now(),
 	}, nil
 }
@@ -80,6 +82,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	defer endBroker()
 	var children errgroup.Group
 	children.Go(func() error { return h.broker.Run(brokerCtx, h) })
+	children.Go(func() error { h.found.share(ctx, h.broker.Revoke); return nil })
 	children.Go(func() error {
 		defer endBroker()
 		h.workers.serve(ctx)

@@ -49,7 +49,7 @@ func (s *Session) requestResume(m *clientMessage) {
 	case err != nil:
 		s.error(m.ID, BadToken, "the resume token is not valid here, or too old")
 		return
-	case ticket.User != s.user(), hub.revoked(ticket.User, ticket.Session, ticket.Issued):
+	case ticket.User != s.user(), hub.resumeRevoked(ticket):
 		s.error(m.ID, Forbidden, "the resume token is not for this session")
 		return
 	}

@@ -287,13 +287,13 @@ func TestRevokeReachesEveryNode(t *testing.T) {
 		c, welcome := n1.enter("?user=42")
 		bystander, other := n2.enter("?user=4")
 		who := target(welcome)
-		if err := n2.hub.Revoke(t.Context(), who); err != nil {
+		if err := n2.hub.Revoke(t.Context(), who, time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		c.wantClose(4001)
 		bystander.follow("news")
 		for _, n := range []*node{n1, n2} {
-			n.eventually("it is known", func() bool { return n.hub.revocations.refuses(who.subject(), time.Time{}, time.Now()) })
+			n.eventually("it is known", func() bool { return n.hub.revocations.refuses(who.subject(), 0, token.Fingerprint{}, time.Now()) })
 			again, _ := n.enter("?user=42")
 			if r := again.resume(welcome.Token, nil); r.Code != Forbidden {
 				t.Errorf("%s: %+v", what, r)

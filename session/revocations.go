@@ -2,52 +2,149 @@ package session
 
 import (
 	"maps"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wshub/pubsub"
+	"wshub/session/token"
 )
+
+// maxRefusedTokens bounds the tokens that are refused one by one, of one subject: 64 KiB. Over it all are refused that
+// were issued until then.
+const maxRefusedTokens = 4096
 
 // revocations are those that hold, by subject. They are read at handshakes, resumes and auth only, so a lock
 // does for the loops; a copy for each change would make revoking many users quadratic.
 type revocations struct {
+	// version grows with each change. Whoever reads it before it asks has been judged by all changes up to it.
+	version atomic.Uint64
+
 	mu      sync.RWMutex
-	held    map[string]pubsub.Revocation
+	held    map[string]refused
 	sweepAt int // the length at which those that are over are looked for
 }
 
-// add takes list in; two for one subject hold as one that reaches as far as both.
-func (r *revocations) add(list []pubsub.Revocation, now time.Time) {
+// refused is what revocations of one subject refuse together.
+type refused struct {
+	before int64 // what was issued before it on the issuer's clock, in Unix µs
+	sealed int64 // resume tokens sealed until then on the hubs' clock, in Unix ms
+	tokens []token.Fingerprint
+	until  time.Time
+}
+
+// change is a revocation that refuses more than was refused before.
+type change struct {
+	pubsub.Revocation
+	refused
+	version uint64
+	inUse   bool // tokens in use are refused, too, which they were not before
+}
+
+// read is what v refuses by itself.
+func read(v pubsub.Revocation) refused {
+	r := refused{until: v.Until}
+	switch {
+	case v.Before.IsZero():
+		r.before, r.sealed = v.At.UnixMicro()+1, v.At.UnixMilli()
+	case v.InUse:
+		r.before, r.sealed = v.Before.UnixMicro(), v.At.UnixMilli()
+	default:
+		r.before = v.Before.UnixMicro()
+	}
+	for _, text := range v.Tokens[:min(len(v.Tokens), maxRefusedTokens)] {
+		if f, ok := token.ParseFingerprint(text); ok {
+			r.tokens = append(r.tokens, f)
+		}
+	}
+	return r
+}
+
+// join makes r refuse what other does, too, and tells whether that is more.
+func (r *refused) join(other refused, now time.Time) (more bool) {
+	more = other.before > r.before || other.sealed > r.sealed
+	r.before, r.sealed, r.until = max(r.before, other.before), max(r.sealed, other.sealed), latest(r.until, other.until)
+	for _, f := range other.tokens {
+		if slices.Contains(r.tokens, f) {
+			continue
+		}
+		more = true
+		if len(r.tokens) == maxRefusedTokens {
+			r.before = max(r.before, now.Truncate(time.Second).Add(time.Second).UnixMicro())
+			break
+		}
+		r.tokens = append(r.tokens, f)
+	}
+	return more
+}
+
+// add takes list in, in any order and as often as it comes, and returns what of it is new. Revocations of one subject
+// hold as one that refuses what each does, for as long as any.
+func (r *revocations) add(list []pubsub.Revocation, now time.Time) (changes []change) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held == nil {
-		r.held = make(map[string]pubsub.Revocation)
+		r.held = make(map[string]refused)
 	}
 	for _, v := range list {
-		if had, ok := r.held[v.Subject]; ok { // each as far as it reaches
-			v.At = latest(had.At, v.At)
-			v.Until = latest(had.Until, v.Until)
+		one, had := read(v), r.held[v.Subject]
+		if one.over(now) {
+			continue
 		}
-		r.held[v.Subject] = v
+		inUse := v.InUse && one.sealed > had.sealed
+		if had.join(one, now) {
+			changes = append(changes, change{v, one, r.version.Add(1), inUse})
+		}
+		r.held[v.Subject] = had
 	}
 	if len(r.held) >= r.sweepAt {
-		maps.DeleteFunc(r.held, func(_ string, v pubsub.Revocation) bool { return !now.Before(v.Until) })
+		maps.DeleteFunc(r.held, func(_ string, v refused) bool { return v.over(now) })
 		r.sweepAt = max(1024, 2*len(r.held)) // when it has doubled: seldom enough to cost little
 	}
+	return changes
 }
 
-// refuses tells whether a token of subject, issued at that time, is refused. One that does not say when it was
-// issued is. JWTs say it in whole seconds, so one of the same second is refused, too.
-func (r *revocations) refuses(subject string, issued, now time.Time) bool {
+func (r *refused) over(now time.Time) bool { return !now.Before(r.until) }
+
+func (r *revocations) get(subject string, now time.Time) (refused, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	v, ok := r.held[subject]
-	return ok && !issued.After(v.At) && now.Before(v.Until)
+	held, ok := r.held[subject]
+	return held, ok && !held.over(now)
 }
 
-func latest(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
+// refuses tells whether a token of subject, issued at that Unix time in µs, is refused. One that does not say
+// when it was issued, with 0, is.
+func (r *revocations) refuses(subject string, issued int64, f token.Fingerprint, now time.Time) bool {
+	held, ok := r.get(subject, now)
+	return ok && (issued < held.before || slices.Contains(held.tokens, f))
+}
+
+// refusesResume tells whether a resume token of subject is refused: because it was sealed before the revocation, or as
+// the JWT that its session had.
+func (r *revocations) refusesResume(subject string, t token.Resume, now time.Time) bool {
+	held, ok := r.get(subject, now)
+	if !ok {
+		return false
 	}
-	return b
+	issued := t.Granted
+	if issued.IsZero() {
+		issued = t.Issued
+	}
+	return t.Issued.UnixMilli() <= held.sealed || issued.UnixMilli() < held.before/1000
+}
+
+func unixMilli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func unixMicro(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
 }

@@ -1,11 +1,16 @@
 package session
 
 import (
+	"encoding/json"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"wshub/pubsub"
+	"wshub/session/token"
 )
 
 func TestRevocationsRefuseWhatWasIssuedBefore(t *testing.T) {
@@ -37,7 +42,7 @@ func TestRevocationsRefuseWhatWasIssuedBefore(t *testing.T) {
 		{"over, without a time", func() {}, "user:42", time.Time{}, until, false},
 	} {
 		c.do()
-		if got := r.refuses(c.subject, c.issued, c.now); got != c.want {
+		if got := r.refuses(c.subject, unixMicro(c.issued), token.Fingerprint{}, c.now); got != c.want {
 			t.Errorf("%s: %v", c.what, got)
 		}
 	}
@@ -53,7 +58,108 @@ func TestRevocationsThatAreOverAreForgotten(t *testing.T) {
 			t.Fatalf("%d are held of 60", len(r.held))
 		}
 	}
-	if last := at.Add(9_999 * time.Second); !r.refuses("user:9999", last, last) || !r.refuses("user:9950", last.Add(-time.Hour), last) {
+	last := at.Add(9_999 * time.Second)
+	refuses := func(subject string, issued time.Time) bool {
+		return r.refuses(subject, issued.UnixMicro(), token.Fingerprint{}, last)
+	}
+	if !refuses("user:9999", last) || !refuses("user:9950", last.Add(-time.Hour)) {
 		t.Error("one that holds is forgotten")
 	}
+}
+
+// Whatever the order in which revocations come, and however often: the same tokens are refused, and what comes again
+// is no change.
+func TestRevocationsAreJoinedInAnyOrder(t *testing.T) {
+	now := time.Now()
+	rapid.Check(t, func(rt *rapid.T) {
+		moment := rapid.Custom(func(t *rapid.T) time.Time {
+			return now.Add(time.Duration(rapid.IntRange(-5, 5).Draw(t, "s")) * time.Second)
+		})
+		one := rapid.Custom(func(t *rapid.T) pubsub.Revocation {
+			v := pubsub.Revocation{Subject: rapid.SampledFrom([]string{"user:1", "user:2"}).Draw(t, "of"), At: moment.Draw(t, "at"), Until: moment.Draw(t, "until").Add(6 * time.Second)}
+			if rapid.Bool().Draw(t, "new") {
+				v.Before, v.InUse = moment.Draw(t, "before"), rapid.Bool().Draw(t, "in use")
+			}
+			for range rapid.IntRange(0, 2).Draw(t, "n") {
+				v.Tokens = append(v.Tokens, token.Fingerprint{rapid.Byte().Draw(t, "token") % 8}.String())
+			}
+			return v
+		})
+		list := rapid.SliceOfN(one, 1, 6).Draw(rt, "list")
+		other := rapid.Permutation(list).Draw(rt, "other")
+		var a, b revocations
+		a.add(list, now)
+		for _, v := range other {
+			b.add([]pubsub.Revocation{v}, now)
+		}
+		if changes := a.add(other, now); len(changes) > 0 {
+			rt.Errorf("again: %+v", changes)
+		}
+		for s := -6; s < 7; s++ {
+			for f := range byte(8) {
+				issued, mark := now.Add(time.Duration(s)*time.Second), token.Fingerprint{f}
+				for _, subject := range []string{"user:1", "user:2"} {
+					ticket := token.Resume{Issued: issued}
+					x, y := a.refuses(subject, issued.UnixMicro(), mark, now), b.refuses(subject, issued.UnixMicro(), mark, now)
+					z, w := a.refusesResume(subject, ticket, now), b.refusesResume(subject, ticket, now)
+					want := slices.ContainsFunc(list, func(v pubsub.Revocation) bool {
+						return v.Subject == subject && now.Before(v.Until) && read(v).refusesAlone(issued.UnixMicro(), mark)
+					})
+					if x != y || z != w || x != want {
+						rt.Errorf("%s, issued at %+d s: %v and %v, want %v; resumed: %v and %v", subject, s, x, y, want, z, w)
+					}
+				}
+			}
+		}
+	})
+}
+
+func (r refused) refusesAlone(issued int64, f token.Fingerprint) bool {
+	return issued < r.before || slices.Contains(r.tokens, f)
+}
+
+func TestRefusedTokensAreBounded(t *testing.T) {
+	var r revocations
+	now := time.Now()
+	v := pubsub.Revocation{Subject: "user:42", At: now, Until: now.Add(time.Hour), Before: now.Truncate(time.Second), InUse: true}
+	for i := range 2 * maxRefusedTokens {
+		v.Tokens = append(v.Tokens, token.Fingerprint{1, byte(i), byte(i >> 8)}.String())
+	}
+	for part := range slices.Chunk(v.Tokens, 1000) {
+		w := v
+		w.Tokens = part
+		r.add([]pubsub.Revocation{w}, now)
+	}
+	if n := len(r.held["user:42"].tokens); n != maxRefusedTokens {
+		t.Errorf("%d are held", n)
+	}
+	if !r.refuses("user:42", now.UnixMicro(), token.Fingerprint{}, now) || r.refuses("user:42", now.Add(2*time.Second).UnixMicro(), token.Fingerprint{}, now) {
+		t.Error("over the bound all are refused that were issued until now")
+	}
+}
+
+// FuzzRevocation: whatever the broker brings, nobody panics, and what is over or without sense refuses nobody.
+func FuzzRevocation(f *testing.F) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for _, seed := range []string{
+		`{"subject":"user:42","at":"2026-03-01T11:00:00Z","until":"2026-03-02T11:00:00Z"}`,
+		`{"subject":"user:42","at":"2026-03-01T11:00:00Z","until":"2026-03-02T11:00:00Z","before":"2026-03-01T11:00:00Z","in_use":true}`,
+		`{"subject":"user:42","at":"2026-03-01T11:00:00Z","until":"9999-03-02T11:00:00Z","before":"0001-01-01T00:00:00Z","tokens":["x","AAAAAAAAAAAAAAAAAAAAAA"]}`,
+		`{"subject":"session:s_1"}`, `{"until":"9999-12-31T23:59:59Z","at":"9999-12-31T23:59:59Z"}`, `[]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		var v pubsub.Revocation
+		if json.Unmarshal(text, &v) != nil {
+			t.Skip()
+		}
+		var r revocations
+		changes := r.add([]pubsub.Revocation{v, v}, now)
+		_ = targetOf(v.Subject)
+		refuses := r.refuses(v.Subject, now.UnixMicro(), token.Fingerprint{}, now)
+		if len(changes) > 1 || refuses && !now.Before(v.Until) || r.refuses("user:another", 0, token.Fingerprint{}, now) && v.Subject != "user:another" {
+			t.Fatalf("%+v: %d changes, refuses %v", v, len(changes), refuses)
+		}
+	})
 }

@@ -47,7 +47,7 @@ type controlled struct {
 type backendHub interface {
 	Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error)
 	Disconnect(ctx context.Context, target session.Target) error
-	Revoke(ctx context.Context, target session.Target) error
+	Revoke(ctx context.Context, target session.Target, before time.Time) error
 }
 
 // listenControl opens the control port. Nothing is answered before Run, which closes it.
@@ -97,7 +97,7 @@ GET  /metrics          for Prometheus
 GET  /try              a page to connect with
 POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}, or an array of these
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node
-POST /api/revoke       the same, and refuse its tokens issued until now
+POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
 GET  /debug/pprof/     profiles
 `
 
@@ -118,7 +118,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("GET /try", of.try)
 	mux.Handle("POST /api/publish", protect(publishAPI{of.hub.Publish, int(c.MaxMessage)}))
 	mux.Handle("POST /api/disconnect", protect(targetAPI{of.hub.Disconnect}))
-	mux.Handle("POST /api/revoke", protect(targetAPI{of.hub.Revoke}))
+	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
 	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))
 	mux.Handle("GET /debug/pprof/profile", protect(http.HandlerFunc(pprof.Profile)))
 	mux.Handle("GET /debug/pprof/trace", protect(http.HandlerFunc(pprof.Trace)))

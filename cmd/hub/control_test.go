@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -46,8 +47,12 @@ func (b *backend) Disconnect(_ context.Context, target session.Target) error {
 	return b.result.Err
 }
 
-func (b *backend) Revoke(_ context.Context, target session.Target) error {
-	b.targets = append(b.targets, fmt.Sprintf("revoke %+v", target))
+func (b *backend) Revoke(_ context.Context, target session.Target, before time.Time) error {
+	what := fmt.Sprintf("revoke %+v", target)
+	if !before.IsZero() {
+		what += " before " + before.UTC().Format(time.RFC3339Nano)
+	}
+	b.targets = append(b.targets, what)
 	return b.result.Err
 }
 

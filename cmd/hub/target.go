@@ -2,35 +2,82 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"time"
 
 	"wshub/session"
+	"wshub/session/token"
 )
 
 // maxTarget bounds the body of a request that names sessions: the longest user, each byte escaped.
 const maxTarget = 4 << 10
 
-// targetAPI is POST /api/disconnect and /api/revoke: {"user"} or {"session"} in, {} out once every node that
-// can be reached is told.
+// targetAPI is POST /api/disconnect: {"user"} or {"session"} in, {} out once every node that can be reached is told.
 type targetAPI struct {
 	do func(context.Context, session.Target) error
 }
 
 func (a targetAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in session.Target
+	serveTarget(w, r, &in, `{"user":…} or {"session":…}`, func(ctx context.Context) *apiError {
+		return outcome(a.do(ctx, in))
+	})
+}
+
+// revokeAPI is POST /api/revoke: as targetAPI, and "before" may say which tokens are meant.
+type revokeAPI struct {
+	do func(ctx context.Context, target session.Target, before time.Time) error
+}
+
+func (a revokeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		session.Target
+		Before json.RawMessage `json:"before"`
+	}
+	serveTarget(w, r, &in, `{"user":…} or {"session":…}, and "before" if tokens from then on stay good`, func(ctx context.Context) *apiError {
+		before, ok := parseBefore(in.Before)
+		if !ok {
+			return badRequest(session.BadRequest, "before: want a number of seconds since 1970 on the issuer's clock, as iat has")
+		}
+		return outcome(a.do(ctx, in.Target, before))
+	})
+}
+
+// parseBefore reads a NumericDate in JSON; it is zero if there is none.
+func parseBefore(text json.RawMessage) (before time.Time, ok bool) {
+	if text == nil {
+		return time.Time{}, true
+	}
+	var seconds float64
+	if json.Unmarshal(text, &seconds) != nil {
+		return time.Time{}, false
+	}
+	return token.Date(seconds)
+}
+
+// serveTarget reads a request's body into in, has do done, and answers.
+func serveTarget(w http.ResponseWriter, r *http.Request, in any, want string, do func(context.Context) *apiError) {
 	body, refusal := readBody(w, r, maxTarget)
 	if refusal == nil {
-		refusal = decode(body, &in, `{"user":…} or {"session":…}`)
+		refusal = decode(body, in, want)
+	}
+	if refusal == nil {
+		ctx, cancel := context.WithTimeout(r.Context(), brokerTime)
+		defer cancel()
+		refusal = do(ctx)
 	}
 	if refusal != nil {
 		refusal.write(w)
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), brokerTime)
-	defer cancel()
-	if err := a.do(ctx, in); err != nil {
-		brokerError(err).write(w)
-		return
-	}
 	writeJSON(w, http.StatusOK, struct{}{})
+}
+
+// outcome is what the caller is told of err, nil if there is none.
+func outcome(err error) *apiError {
+	if err == nil {
+		return nil
+	}
+	return brokerError(err)
 }

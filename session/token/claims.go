@@ -2,6 +2,7 @@ package token
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -15,8 +16,11 @@ const maxTime = 253402300799
 type Claims struct {
 	User     string
 	Rights   *Rights
-	IssuedAt time.Time // zero if the token does not say
+	IssuedAt time.Time // in microseconds; zero if the token does not say
 	Expires  time.Time // until then Verify accepts the token: exp and the skew; zero if for ever
+	// Fingerprint tells this token from every other, also from those of the same second with the same claims
+	// if their signatures differ.
+	Fingerprint Fingerprint
 }
 
 // read checks the claims of a token whose signature is good, and takes what the hub wants to know.
@@ -34,9 +38,9 @@ func (v *Verifier) read(m jwt.MapClaims) (Claims, error) {
 	if !validName(user, maxUser) {
 		return Claims{}, badClaim("sub")
 	}
-	c := Claims{User: strings.Clone(user), Rights: v.cfg.Default, IssuedAt: date(m, "iat"), Expires: date(m, "exp")}
-	if !c.Expires.IsZero() {
-		c.Expires = c.Expires.Add(v.cfg.Skew)
+	c := Claims{User: strings.Clone(user), Rights: v.cfg.Default, IssuedAt: date(m, "iat")}
+	if exp := date(m, "exp"); !exp.IsZero() {
+		c.Expires = exp.Truncate(time.Second).Add(v.cfg.Skew) // as the library compares it
 	}
 	topics, ok := m["topics"]
 	if !ok {
@@ -56,18 +60,28 @@ func (v *Verifier) read(m jwt.MapClaims) (Claims, error) {
 
 func badClaim(name string) error { return fmt.Errorf("%w: %s", ErrBadClaims, name) }
 
-// validTime tells whether date is a NumericDate of this era. The library takes 0 for an absent date.
+// Date is a NumericDate (RFC 7519, 2): seconds since 1970, in microseconds. It is not ok before the year 1970 is a second
+// old or after the year 9999: the library takes 0 for an absent date.
+func Date(seconds float64) (date time.Time, ok bool) {
+	if !(seconds >= 1 && seconds <= maxTime) {
+		return time.Time{}, false
+	}
+	return time.UnixMicro(int64(math.Round(seconds * 1e6))), true
+}
+
 func validTime(date any) bool {
 	seconds, ok := date.(float64)
-	return ok && seconds >= 1 && seconds <= maxTime
+	if ok {
+		_, ok = Date(seconds)
+	}
+	return ok
 }
 
 // date is that of a valid NumericDate, or zero.
 func date(m jwt.MapClaims, name string) time.Time {
-	if seconds, ok := m[name].(float64); ok {
-		return time.Unix(int64(seconds), 0)
-	}
-	return time.Time{}
+	seconds, _ := m[name].(float64)
+	date, _ := Date(seconds)
+	return date
 }
 
 // readTopics reads a topics claim in either form. What it does not know it refuses: a misspelt list would

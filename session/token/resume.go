@@ -43,9 +43,10 @@ type Resume struct {
 	Generation uint64 // how often the session was resumed
 	User       string // "" for an anonymous session
 	Node       string // the one that issued the token
-	// RightsUntil is when the JWT of the session expires; zero if never.
-	RightsUntil time.Time
-	// Issued is set by Seal, in milliseconds.
+	// Granted is when the session's JWT was issued, on its issuer's clock; zero if it has none, or its JWT does
+	// not say. In milliseconds.
+	Granted time.Time
+	// Issued is set by Seal, on its own clock, in milliseconds.
 	Issued time.Time
 }
 
@@ -121,7 +122,7 @@ func (s *Sealer) Seal(r Resume) string {
 	payload := make([]byte, 0, 96)
 	payload = binary.BigEndian.AppendUint64(payload, r.Session)
 	payload = binary.AppendUvarint(payload, r.Generation)
-	for _, t := range [...]time.Time{now, now.Add(s.ttl), r.RightsUntil} {
+	for _, t := range [...]time.Time{now, now.Add(s.ttl), r.Granted} {
 		payload = binary.AppendVarint(payload, millis(t))
 	}
 	for _, name := range [...]string{r.Node, r.User} {
@@ -198,7 +199,7 @@ func parseResume(payload []byte) (r Resume, until time.Time, ok bool) {
 	p := parser{rest: payload}
 	r.Session = binary.BigEndian.Uint64(p.take(8))
 	r.Generation = p.uvarint()
-	r.Issued, until, r.RightsUntil = p.time(), p.time(), p.time()
+	r.Issued, until, r.Granted = p.time(), p.time(), p.time()
 	r.Node, r.User = string(p.take(p.uvarint())), string(p.take(p.uvarint()))
 	return r, until, !p.broken && len(p.rest) == 0
 }

@@ -23,11 +23,11 @@ func sealer(t testing.TB, now func() time.Time, keys ...[]byte) *Sealer {
 	return s
 }
 
-var sample = Resume{Session: 1<<63 + 5, Generation: 3, User: "42", Node: "n1", RightsUntil: epoch.Add(time.Minute), Issued: epoch}
+var sample = Resume{Session: 1<<63 + 5, Generation: 3, User: "42", Node: "n1", Granted: epoch.Add(time.Minute), Issued: epoch}
 
 func same(a, b Resume) bool {
-	times := a.RightsUntil.Equal(b.RightsUntil) && a.Issued.Equal(b.Issued)
-	a.RightsUntil, a.Issued, b.RightsUntil, b.Issued = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	times := a.Granted.Equal(b.Granted) && a.Issued.Equal(b.Issued)
+	a.Granted, a.Issued, b.Granted, b.Issued = time.Time{}, time.Time{}, time.Time{}, time.Time{}
 	return times && a == b
 }
 
@@ -39,7 +39,7 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 			User: rapid.StringN(-1, -1, maxUser).Draw(rt, "user"), Node: rapid.StringN(-1, -1, maxTopic).Draw(rt, "node"),
 		}
 		if until := rapid.Int64Range(0, 1<<42).Draw(rt, "until"); until > 0 {
-			r.RightsUntil = time.UnixMilli(until)
+			r.Granted = time.UnixMilli(until)
 		}
 		s := sealer(t, func() time.Time { return now }, resumeKey(1))
 		text := s.Seal(r)
@@ -47,8 +47,8 @@ func TestWhatIsSealedIsOpened(t *testing.T) {
 		if r.Issued = now; err != nil || !same(got, r) || len(text) > maxResume {
 			rt.Fatalf("%+v became %+v, %v", r, got, err)
 		}
-		if (r.RightsUntil.IsZero()) != got.RightsUntil.IsZero() {
-			rt.Fatalf("for ever became %s", got.RightsUntil)
+		if (r.Granted.IsZero()) != got.Granted.IsZero() {
+			rt.Fatalf("for ever became %s", got.Granted)
 		}
 	})
 }

@@ -177,7 +177,11 @@ func (v *Verifier) check(token string) (Claims, error) {
 	m := jwt.MapClaims{}
 	parsed, err := v.parser.ParseWithClaims(token, m, v.candidates)
 	if err == nil {
-		return v.read(m)
+		c, err := v.read(m)
+		if err == nil {
+			c.Fingerprint = fingerprint(parsed, token)
+		}
+		return c, err
 	}
 	err = explain(err)
 	if v.mayBeNew(parsed, err) {
