@@ -113,8 +113,11 @@ func (s *Server) onClose(nb *nbio.Conn, _ error) {
 	l := s.loops[nb.Hash()%len(s.loops)]
 	l.mu.Lock()
 	l.closed = append(l.closed, nb)
+	first := len(l.closed) == 1
 	l.mu.Unlock()
-	l.wake()
+	if first {
+		l.Post(l.reap)
+	}
 }
 
 // listen opens the public address. Connections inherit what is set here. Keepalive is off: the heartbeat does its work.

@@ -48,11 +48,8 @@ func (c *Conn) Loop() *Loop { return c.loop }
 // Queued is how many bytes wait for the kernel to take them.
 func (c *Conn) Queued() int { return int(c.queued) }
 
-// readsPerEvent bounds one connection's turn. More than two, because after a FIN nbio closes as soon as
-// we return: what is not read then is lost.
-const readsPerEvent = 16
-
-// readable reads what is there and works on it.
+// readable reads what is there and works on it, at most a buffer of it: the poller reports again what is left. After
+// a FIN it would not, because nbio closes as soon as we return; all of it is read then.
 func (c *Conn) readable() {
 	defer func() {
 		if r := recover(); r != nil {
@@ -60,17 +57,19 @@ func (c *Conn) readable() {
 		}
 	}()
 	l := c.loop
-	for range readsPerEvent {
-		n, err := c.nb.Read(l.buf)
+	for {
+		buf := l.buf[:l.readSize()]
+		n, err := c.nb.Read(buf)
 		if n > 0 {
 			l.count.bytesIn.Add(uint64(n))
+			l.spend(bytesCost(n))
 			c.pinged = false
-			c.receive(l.buf[:n])
+			c.receive(buf[:n])
 		}
 		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
-		if err != nil || n < len(l.buf) {
+		if err != nil || n < len(buf) || !hungUp(c.nb.Hash()) {
 			return // an error's own event closes the connection
 		}
 	}

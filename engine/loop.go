@@ -35,9 +35,12 @@ type Loop struct {
 	count    counters
 
 	// Owned by the loop.
-	jobs     []func() // the inbox's other half: the two are swapped
-	buf      []byte   // what was just read
-	out      []byte   // what is just written; reused
+	jobs     []func()      // the inbox's other half: the two are swapped when all of these have run
+	ran      int           // of jobs
+	leaving  []*nbio.Conn  // closed by nbio, not yet let go of
+	spent    time.Duration // work done in this turn; see turnWork
+	buf      []byte        // what was just read
+	out      []byte        // what is just written; reused
 	heads    headParser
 	conns    wheel[*Conn]
 	timers   wheel[*Timer]
@@ -68,8 +71,8 @@ func newLoop(s *Server, index int) *Loop {
 }
 
 // Post runs f on the loop, after everything posted before it, and returns true. It never blocks. At the
-// server's end it returns false, and f never runs. A job should do a few hundred writes at most and Post the rest, so
-// that reads are served in between.
+// server's end it returns false, and f never runs. A job of many writes should look at Spent between them, and Post
+// the rest, so that reads are served in between.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
 	if l.ended {
@@ -142,52 +145,56 @@ func (l *Loop) wake() {
 
 var wakeUp = []byte{1}
 
-// turn does everything that waits for the loop.
+// turn does what waits for the loop, for as long as turnWork allows. The rest is done in the next turn, which comes
+// behind a poll: what was posted keeps its order. Timers go first, because the jobs of a busy loop have no end; they
+// leave half of the turn to them.
 func (l *Loop) turn() {
 	l.woken.Store(false) // before the swap: what is posted after it wakes us again
 	l.lastTurn.Store(int64(l.age))
+	l.spent = 0
 
 	l.mu.Lock()
-	jobs, closed := l.inbox, l.closed
-	l.inbox, l.closed = l.jobs[:0], nil
+	rest := l.ran < len(l.jobs)
+	if !rest {
+		l.jobs, l.inbox, l.ran = l.inbox, l.jobs[:0], 0
+	}
 	l.admit()
 	l.mu.Unlock()
 
-	for _, nb := range closed {
-		if c, ok := nb.Session().(*Conn); ok {
-			c.gone()
-		}
-	}
-	for i, f := range jobs {
-		jobs[i] = nil
+	l.runTimers()
+	for l.ran < len(l.jobs) && !l.Spent() {
+		f := l.jobs[l.ran]
+		l.jobs[l.ran] = nil
+		l.ran++
+		l.spend(jobCost)
 		l.guard(nil, f)
 	}
-	l.jobs = jobs[:0]
-	l.runTimers()
+	if rest || l.ran < len(l.jobs) {
+		l.wake() // the inbox was left for later, or some of it
+	}
 }
 
-// timersSlice bounds the timers of one turn: heartbeats of as many connections, about 2 ms of writes.
-const timersSlice = 256
-
+// runTimers runs what is due.
 func (l *Loop) runTimers() {
 	if !reached(l.now, l.next.Load()) {
 		return
 	}
 	l.conns.advance(l.now)
 	l.timers.advance(l.now)
-	for range timersSlice {
-		c, ok := l.conns.pop()
-		if !ok {
+	for l.spent < turnWork/2 {
+		c, due := l.conns.pop()
+		if due {
+			l.spend(jobCost)
+			l.guard(c, c.due)
+		}
+		t, fires := l.timers.pop()
+		if fires {
+			l.spend(jobCost)
+			l.guard(nil, t.f)
+		}
+		if !due && !fires {
 			break
 		}
-		l.guard(c, c.due)
-	}
-	for range timersSlice {
-		t, ok := l.timers.pop()
-		if !ok {
-			break
-		}
-		l.guard(nil, t.f)
 	}
 	if l.conns.slots[firingSlot] != nil || l.timers.slots[firingSlot] != nil {
 		l.wake()
@@ -198,6 +205,29 @@ func (l *Loop) runTimers() {
 		next = other
 	}
 	l.next.Store(next)
+}
+
+// reap lets go of connections that nbio has closed.
+func (l *Loop) reap() {
+	for !l.Spent() {
+		if len(l.leaving) == 0 {
+			l.mu.Lock()
+			l.leaving, l.closed = l.closed, l.leaving
+			l.mu.Unlock()
+		}
+		n := len(l.leaving)
+		if n == 0 {
+			return
+		}
+		nb := l.leaving[n-1]
+		l.leaving[n-1] = nil
+		l.leaving = l.leaving[:n-1]
+		l.spend(goneCost)
+		if c, ok := nb.Session().(*Conn); ok {
+			l.guard(nil, c.gone)
+		}
+	}
+	l.Post(l.reap)
 }
 
 // guard runs f; a panic ends c, if there is one, and is counted, and the loop goes on.

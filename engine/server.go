@@ -162,5 +162,8 @@ func (s *Server) onRead(nb *nbio.Conn) {
 	if c := l.conn(nb); c != nil {
 		c.readable()
 	}
+	if l.Spent() {
+		l.wake() // for a turn, which begins the account anew
+	}
 	l.yield()
 }

@@ -65,6 +65,7 @@ func (c *Conn) send(b []byte) {
 		return
 	}
 	c.loop.count.bytesOut.Add(uint64(len(b)))
+	c.loop.spend(writeCost + bytesCost(len(b)))
 	if c.queued == 0 {
 		if !c.alive() {
 			return
@@ -131,6 +132,7 @@ func (c *Conn) addQueued(n int) {
 // written is nbio's report, on the loop and under its lock for the connection: n bytes have left.
 func (c *Conn) written(n int) {
 	l := c.loop
+	l.spend(writeCost + bytesCost(n))
 	c.queued -= int32(n)
 	l.count.backlog.Add(-int64(n))
 	if c.queued == 0 {

@@ -3,6 +3,8 @@ package engine
 import (
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // write sends b on a socket without blocking. The scheduler is not told of the call, since it never sleeps and lasts
@@ -21,4 +23,11 @@ func write(fd int, b []byte) (int, error) {
 			return 0, errno
 		}
 	}
+}
+
+// hungUp reports whether the peer's FIN has come, be it behind bytes that are not read yet.
+func hungUp(fd int) bool {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p[:], 0)
+	return err == nil && n > 0
 }
