@@ -13,6 +13,7 @@ import (
 type idlePeer struct{ heard int }
 
 func (p *idlePeer) Message(Opcode, []byte) { p.heard++ }
+func (p *idlePeer) Overhead(int)           {}
 func (p *idlePeer) Closed(*Cause)          {}
 
 type admitting chan *Conn

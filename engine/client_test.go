@@ -161,10 +161,17 @@ type handler func(*engine.Handshake)
 
 func (f handler) Handshake(h *engine.Handshake) { f(h) }
 
-// peer is a Peer of two funcs, either of which may be nil.
+// peer is a Peer of funcs, any of which may be nil.
 type peer struct {
-	message func(op engine.Opcode, payload []byte)
-	closed  func(*engine.Cause)
+	message  func(op engine.Opcode, payload []byte)
+	overhead func(frames int)
+	closed   func(*engine.Cause)
+}
+
+func (p *peer) Overhead(frames int) {
+	if p.overhead != nil {
+		p.overhead(frames)
+	}
 }
 
 func (p *peer) Message(op engine.Opcode, payload []byte) {

@@ -12,6 +12,9 @@ type Peer interface {
 	// Message takes one complete message, op being OpText or OpBinary. payload is valid only until
 	// Message returns; the text of an OpText is valid UTF-8.
 	Message(op Opcode, payload []byte)
+	// Overhead tells that so many control frames and small fragments came beyond what a quiet client sends, 8
+	// in a second. Each costs about as much as a message of no content. Called after the read that they came in.
+	Overhead(frames int)
 	// Closed is the last call: nothing can be written any more.
 	Closed(cause *Cause)
 }
@@ -94,9 +97,11 @@ func (c *Conn) receive(data []byte) {
 func (c *Conn) receiveFrames(data []byte) {
 	l := c.loop
 	completed := false
+	fragments, pings, others := -len(data)/thinFragment, 0, -1 // a pong answers our ping
 	for c.state == open {
 		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage)
 		if err != nil {
+			c.answerPings()
 			c.refuseFrame(err)
 			return
 		}
@@ -104,31 +109,41 @@ func (c *Conn) receiveFrames(data []byte) {
 			break
 		}
 		data = rest
+		l.spend(frameCost)
+		switch m.op {
+		case OpContinuation:
+			fragments++
+			continue
+		case OpPing:
+			pings++
+			l.pongs.add(m.payload)
+		case OpPong:
+			others++
+		case OpText, OpBinary:
+			c.answerPings()
+			l.spend(messageCost(len(m.payload)))
+			c.peer.Message(m.op, m.payload)
+		case OpClose:
+			c.answerPings()
+			c.answerClose(m.payload)
+		}
 		l.count.framesIn.Add(1)
-		c.handle(m)
 		completed = completed || !c.in.midMessage()
 	}
+	c.answerPings()
 	c.countHeld(completed)
+	c.countChatter(max(fragments, 0) + pings + max(others, 0))
 }
 
-func (c *Conn) handle(m message) {
-	switch m.op {
-	case OpText, OpBinary:
-		c.peer.Message(m.op, m.payload)
-	case OpPing:
-		var buf [2 + 125]byte
-		c.send(AppendFrame(buf[:0], OpPong, m.payload))
-	case OpClose:
-		code, _, err := parseClose(m.payload)
-		if err != nil {
-			c.refuseFrame(err)
-			return
-		}
-		if code == 1005 {
-			c.end(ByPeer, AppendFrame(nil, OpClose, nil))
-		} else {
-			c.end(ByPeer, AppendClose(nil, code, ""))
-		}
+func (c *Conn) answerClose(payload []byte) {
+	code, _, err := parseClose(payload)
+	switch {
+	case err != nil:
+		c.refuseFrame(err)
+	case code == codeNone:
+		c.end(ByPeer, AppendFrame(nil, OpClose, nil))
+	default:
+		c.end(ByPeer, AppendClose(nil, code, ""))
 	}
 }
 

@@ -38,6 +38,8 @@ func (p *echoingPeer) Message(op Opcode, payload []byte) {
 	p.conn.Write(AppendFrame(nil, op, payload))
 }
 
+func (p *echoingPeer) Overhead(int) {}
+
 func (p *echoingPeer) Closed(cause *Cause) {
 	if p.gone != nil {
 		p.gone <- cause

@@ -106,6 +106,7 @@ type counting struct{ messages atomic.Int64 }
 
 func (p *counting) Handshake(h *Handshake) { h.Accept("", p, nil) }
 func (p *counting) Message(Opcode, []byte) { p.messages.Add(1) }
+func (p *counting) Overhead(int)           {}
 func (p *counting) Closed(*Cause)          {}
 
 func TestWhatWasSentBeforeAFinIsRead(t *testing.T) {

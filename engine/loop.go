@@ -44,6 +44,8 @@ type Loop struct {
 	heads    headParser
 	conns    wheel[*Conn]
 	timers   wheel[*Timer]
+	pongs    pongs
+	chatter  map[*Conn]int32   // control frames and fragments since the last sweep
 	partials map[*Conn]holding // mid-message
 	backlogs map[*Conn]struct{}
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
@@ -60,13 +62,14 @@ func newLoop(s *Server, index int) *Loop {
 		srv:      s,
 		wakeFD:   -1,
 		buf:      make([]byte, s.cfg.ReadBuffer),
+		chatter:  make(map[*Conn]int32),
 		partials: make(map[*Conn]holding),
 		backlogs: make(map[*Conn]struct{}),
 		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
 	}
 	l.woken.Store(true) // by connectWakeUps
-	l.expirePartials()
+	l.sweep()
 	return l
 }
 
@@ -284,12 +287,17 @@ func (l *Loop) conn(nb *nbio.Conn) *Conn {
 	return c
 }
 
-// sweepTime is the time between two looks at all half-received messages.
+// sweepTime is the time between two looks at those who hold something of the loop's.
 const sweepTime = time.Second
+
+func (l *Loop) sweep() {
+	l.timers.set(&Timer{f: l.sweep}, l.due(l.onBeat(ticks(sweepTime))))
+	clear(l.chatter)
+	l.expirePartials()
+}
 
 // expirePartials ends those whose message takes too long. (Handshakes have their own deadline.)
 func (l *Loop) expirePartials() {
-	l.timers.set(&Timer{f: l.expirePartials}, l.due(l.onBeat(ticks(sweepTime))))
 	limit := ticks(l.srv.cfg.MessageTimeout)
 	for c, p := range l.partials {
 		if c.state == open && l.now-p.since > limit {

@@ -7,17 +7,21 @@ import "time"
 const turnWork = 3 * time.Millisecond
 
 const (
-	writeCost   = 10 * time.Microsecond // a send(2) of little
-	messageCost = time.Microsecond      // a message's way to its Peer
-	frameCost   = 50 * time.Nanosecond  // a control frame or a fragment
-	jobCost     = 500 * time.Nanosecond // a posted func or a timer, besides what it writes
-	goneCost    = 2 * time.Microsecond  // a connection that has ended
-	kibCost     = 500 * time.Nanosecond // 1 KiB copied from or to a socket
-	smallest    = 10 * time.Nanosecond  // a byte read, if all that is read were the smallest frames
+	writeCost  = 10 * time.Microsecond // a send(2) of little
+	handOver   = time.Microsecond      // a message's way to its Peer, and 4 µs for each KiB that it parses
+	messageKiB = 4 * time.Microsecond
+	frameCost  = 50 * time.Nanosecond  // a frame's header and what is done for a control frame
+	jobCost    = 500 * time.Nanosecond // a posted func or a timer, besides what it writes
+	goneCost   = 2 * time.Microsecond  // a connection that has ended
+	kibCost    = 500 * time.Nanosecond // 1 KiB copied from or to a socket
+	smallest   = 10 * time.Nanosecond  // a byte read, if all that is read were the smallest frames
 )
 
 // bytesCost is the price of n bytes on their way between a socket and us.
 func bytesCost(n int) time.Duration { return time.Duration(n) * kibCost >> 10 }
+
+// messageCost is the price of handing n bytes to a Peer.
+func messageCost(n int) time.Duration { return handOver + time.Duration(n)*messageKiB>>10 }
 
 // spend puts work on the turn's account.
 func (l *Loop) spend(work time.Duration) { l.spent += work }

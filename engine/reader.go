@@ -5,7 +5,8 @@ import (
 	"unsafe"
 )
 
-// message is a complete message or control frame. Its payload is unmasked, and if op is OpText, UTF-8.
+// message is a complete message or control frame. Its payload is unmasked, and if op is OpText, UTF-8. With
+// OpContinuation it is a fragment that completes nothing, and has no payload.
 type message struct {
 	op      Opcode
 	payload []byte
@@ -34,8 +35,8 @@ type partial struct {
 	control []byte
 }
 
-// next takes the next complete message or control frame out of data, which it unmasks in place. more is
-// false if data, then used up, completes nothing. The payload may lie in data and is valid until the next
+// next takes the next message, control frame or fragment out of data, which it unmasks in place. more is false if
+// data, then used up, completes no frame. The payload may lie in data and is valid until the next
 // call. limit bounds a message in bytes, all its fragments together. After an error the stream cannot be
 // read on; the reader holds nothing then.
 func (r *reader) next(data []byte, limit int) (m message, rest []byte, more bool, err *protocolError) {
@@ -83,43 +84,38 @@ func (r *reader) midMessage() bool { return r.p != nil }
 func (p *partial) begun() bool { return p.op != OpContinuation }
 
 func (p *partial) next(data []byte, limit int) (m message, rest []byte, more bool, err *protocolError) {
-	for {
-		if !p.inside {
-			if data, err = p.readHeader(data, limit); err != nil || !p.inside {
-				return message{}, nil, false, err
-			}
-		}
-		n := min(p.frame.length, len(data))
-		chunk := data[:n:n]
-		data = data[n:]
-		p.frame.key, _ = unmask(chunk, p.frame.key)
-		p.frame.length -= n
-		p.inside = p.frame.length > 0
-
-		if p.frame.op.control() {
-			p.control = gather(p.control, chunk, maxControl)
-			if p.inside {
-				return message{}, nil, false, nil
-			}
-			m = message{p.frame.op, p.control}
-			p.control = nil
-			return m, data, true, nil
-		}
-
-		last := p.frame.fin && !p.inside
-		if p.op == OpText && (!p.text.feed(chunk) || last && !p.text.done()) {
-			return message{}, nil, false, errText
-		}
-		p.payload = gather(p.payload, chunk, limit)
-		switch {
-		case last:
-			m = message{p.op, p.payload}
-			p.op = OpContinuation
-			return m, data, true, nil
-		case p.inside:
-			return message{}, nil, false, nil
+	if !p.inside {
+		if data, err = p.readHeader(data, limit); err != nil || !p.inside {
+			return message{}, nil, false, err
 		}
 	}
+	n := min(p.frame.length, len(data))
+	chunk := data[:n:n]
+	data = data[n:]
+	p.frame.key, _ = unmask(chunk, p.frame.key)
+	p.frame.length -= n
+	p.inside = p.frame.length > 0
+
+	if p.frame.op.control() {
+		p.control = gather(p.control, chunk, maxControl)
+		if p.inside {
+			return message{}, nil, false, nil
+		}
+		m = message{p.frame.op, p.control}
+		p.control = nil
+		return m, data, true, nil
+	}
+
+	last := p.frame.fin && !p.inside
+	if p.op == OpText && (!p.text.feed(chunk) || last && !p.text.done()) {
+		return message{}, nil, false, errText
+	}
+	p.payload = gather(p.payload, chunk, limit)
+	if last {
+		m = message{p.op, p.payload}
+		p.op = OpContinuation
+	}
+	return m, data, !p.inside, nil
 }
 
 // readHeader takes a frame's header, or as much of it as data has.

@@ -22,6 +22,7 @@ type echoPeer struct{ conn *engine.Conn }
 func (p *echoPeer) Message(op engine.Opcode, payload []byte) {
 	p.conn.Write(engine.AppendFrame(nil, op, payload))
 }
+func (p *echoPeer) Overhead(int)         {}
 func (p *echoPeer) Closed(*engine.Cause) {}
 
 // serve runs a server until the test ends, and returns it when it is up.

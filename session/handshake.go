@@ -244,6 +244,7 @@ func (sh *shard) turnAway(hs *engine.Handshake, a admission, err error) {
 type stranger struct{}
 
 func (stranger) Message(engine.Opcode, []byte) {}
+func (stranger) Overhead(int)                  {}
 func (stranger) Closed(*engine.Cause)          {}
 
 // admit makes the session and lets the client in.

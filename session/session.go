@@ -109,6 +109,9 @@ func (s *Session) admit() bool {
 	return false
 }
 
+// Overhead implements engine.Peer.
+func (s *Session) Overhead(int) {}
+
 // Closed implements engine.Peer: it takes the session out of every list.
 func (s *Session) Closed(*engine.Cause) {
 	sh := s.shard

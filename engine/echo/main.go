@@ -59,4 +59,6 @@ func (p *peer) Message(op engine.Opcode, payload []byte) {
 	p.conn.Write(p.buf)
 }
 
+func (p *peer) Overhead(int) {}
+
 func (p *peer) Closed(*engine.Cause) {}
