@@ -57,6 +57,7 @@ func (c *Conn) release() {
 	c.in.drop()
 	c.countHeld(true)
 	delete(c.loop.emptied, c)
+	c.forgetOwed()
 }
 
 // leave shuts our side as soon as the last bytes are out, and goes on to linger. Called at each tick while
@@ -109,9 +110,5 @@ func (c *Conn) gone() {
 	c.release()
 	c.state = ended
 	l.conns.remove(c)
-	if c.queued > 0 {
-		l.count.backlog.Add(-int64(c.queued))
-		c.queued = 0
-		delete(l.backlogs, c)
-	}
+	c.forgetQueued()
 }

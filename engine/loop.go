@@ -47,7 +47,7 @@ type Loop struct {
 	pongs    pongs
 	chatter  map[*Conn]int32   // control frames and fragments since the last sweep
 	partials map[*Conn]holding // mid-message
-	backlogs map[*Conn]struct{}
+	backlogs map[*Conn]backlog
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
 	relief   bool               // a job to relieve is posted
 	random   *rand.Rand
@@ -64,7 +64,7 @@ func newLoop(s *Server, index int) *Loop {
 		buf:      make([]byte, s.cfg.ReadBuffer),
 		chatter:  make(map[*Conn]int32),
 		partials: make(map[*Conn]holding),
-		backlogs: make(map[*Conn]struct{}),
+		backlogs: make(map[*Conn]backlog),
 		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
 	}

@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+)
+
+// backlog is the account of what waits for one connection, besides Conn.queued.
+type backlog struct {
+	owed  int64  // bytes that wait outside of the engine; see Conn.Owe
+	moved uint32 // the tick in which bytes last left
+}
+
+// enqueue hands b to nbio, which copies it and writes it when the socket takes more.
+func (c *Conn) enqueue(b []byte) {
+	l := c.loop
+	if int(c.queued)+len(b) > l.srv.cfg.MaxQueued {
+		if c.state == open {
+			c.finish(SlowConsumer) // no Close frame: half a frame may be out
+		}
+		c.cut()
+		return
+	}
+	first := c.queued == 0
+	c.addQueued(len(b))
+	if !first {
+		_, _ = c.nb.Write(b) // nbio only appends
+		return
+	}
+	// nbio tries the socket once more before it queues. Should that fail, it closes the descriptor in
+	// mid-batch: no new connection may be registered under its number before the batch is over.
+	s := l.srv
+	s.registering.Lock()
+	_, err := c.nb.Write(b)
+	if err != nil {
+		s.stale = append(s.stale, l)
+	}
+	s.registering.Unlock()
+	if err != nil {
+		c.cut()
+	}
+}
+
+func (c *Conn) addQueued(n int) {
+	b := c.backlog()
+	c.queued += int32(n)
+	c.setBacklog(b, int64(n))
+}
+
+// Owe counts n more bytes, or less if n is negative, that wait for c outside of the engine, to be written when what
+// was written before has left. They count as Config.MaxQueued and Config.MaxBacklog have it and in Stats.Backlog, but
+// not in Queued. What is owed when c ends is forgotten: do not take it back in Peer.Closed.
+func (c *Conn) Owe(n int) {
+	if c.state != open {
+		return
+	}
+	b := c.backlog()
+	n64 := max(int64(n), -b.owed)
+	b.owed += n64
+	c.setBacklog(b, n64)
+}
+
+// backlog is c's account, or the beginning of one.
+func (c *Conn) backlog() backlog {
+	b, ok := c.loop.backlogs[c]
+	if !ok {
+		b.moved = c.loop.now
+	}
+	return b
+}
+
+// setBacklog stores c's account, in which n bytes more wait than before.
+func (c *Conn) setBacklog(b backlog, n int64) {
+	l := c.loop
+	if c.queued == 0 && b.owed == 0 {
+		delete(l.backlogs, c)
+	} else {
+		l.backlogs[c] = b
+	}
+	if total := l.count.backlog.Add(n); n > 0 && total > l.share(l.srv.cfg.MaxBacklog) {
+		l.askRelief()
+	}
+}
+
+// written is nbio's report, on the loop and under its lock for the connection: n bytes have left.
+func (c *Conn) written(n int) {
+	l := c.loop
+	l.spend(writeCost + bytesCost(n))
+	b := c.backlog()
+	b.moved = l.now
+	c.queued -= int32(n)
+	c.setBacklog(b, -int64(n))
+	if c.queued == 0 {
+		if _, ok := l.emptied[c]; ok {
+			l.Post(c.runEmptied)
+		}
+	}
+}
+
+// forgetOwed takes back what is owed to c, which is about to end.
+func (c *Conn) forgetOwed() {
+	if b := c.loop.backlogs[c]; b.owed > 0 {
+		owed := b.owed
+		b.owed = 0
+		c.setBacklog(b, -owed)
+	}
+}
+
+// forgetQueued takes back what was queued for c, whose descriptor is closed.
+func (c *Conn) forgetQueued() {
+	if n := int64(c.queued); n > 0 {
+		c.queued = 0
+		c.setBacklog(backlog{}, -n)
+	}
+}
+
+// waiting is how many bytes wait for c, in the engine or outside.
+func (c *Conn) waiting() int64 { return int64(c.queued) + c.loop.backlogs[c].owed }
+
+// share is a loop's part of what all may hold.
+func (l *Loop) share(total int64) int64 { return total / int64(len(l.srv.loops)) }
+
+// askRelief has relieve run, once. As a job: the caller may stand in the middle of writing to one of
+// those that it cuts.
+func (l *Loop) askRelief() {
+	if !l.relief {
+		l.relief = true
+		l.Post(l.relieve)
+	}
+}
+
+// relieve cuts the largest holders of what there is too much of, until a quarter is free.
+func (l *Loop) relieve() {
+	l.relief = false
+	if held, limit := l.count.partial.Load(), l.share(l.srv.cfg.MaxPartial); held > limit {
+		cutLargest(l.partials, func(c *Conn) int64 { return int64(l.partials[c].held) }, held-limit*3/4, PartialLimit)
+	}
+	if held, limit := l.count.backlog.Load(), l.share(l.srv.cfg.MaxBacklog); held > limit {
+		cutLargest(l.backlogs, (*Conn).waiting, held-limit*3/4, BacklogLimit)
+	}
+}
+
+func cutLargest[V any](holders map[*Conn]V, size func(*Conn) int64, excess int64, cause *Cause) {
+	bySize := make([]*Conn, 0, len(holders))
+	for c := range holders {
+		if c.state > open {
+			excess -= size(c) // on its way out already
+		} else {
+			bySize = append(bySize, c)
+		}
+	}
+	slices.SortFunc(bySize, func(a, b *Conn) int { return cmp.Compare(size(b), size(a)) })
+	for _, c := range bySize {
+		if excess <= 0 {
+			return
+		}
+		excess -= size(c)
+		c.Close(cause)
+	}
+}
