@@ -1,20 +1,24 @@
 package engine
 
-import (
-	"cmp"
-	"slices"
-)
+import "math"
+
+// maxQueue is a bound in bytes for nbio's queue of one connection, whatever MaxBacklog allows.
+const maxQueue = 1 << 30
 
 // backlog is the account of what waits for one connection, besides Conn.queued.
 type backlog struct {
-	owed  int64  // bytes that wait outside of the engine; see Conn.Owe
-	moved uint32 // the tick in which bytes last left
+	owed   int64  // bytes that wait outside of the engine; see Conn.Owe
+	then   int64  // what waited at the tick since, if over
+	since  uint32 // the tick
+	moved  uint32 // the tick in which bytes last left
+	unsent int32  // what the kernel held at the last sweep
+	over   bool   // more than MaxQueued waits
 }
 
 // enqueue hands b to nbio, which copies it and writes it when the socket takes more.
 func (c *Conn) enqueue(b []byte) {
 	l := c.loop
-	if int(c.queued)+len(b) > l.srv.cfg.MaxQueued {
+	if int(c.queued)+len(b) > maxQueue {
 		if c.state == open {
 			c.finish(SlowConsumer) // no Close frame: half a frame may be out
 		}
@@ -64,7 +68,7 @@ func (c *Conn) Owe(n int) {
 func (c *Conn) backlog() backlog {
 	b, ok := c.loop.backlogs[c]
 	if !ok {
-		b.moved = c.loop.now
+		b.moved, b.unsent = c.loop.now, math.MaxInt32 // the first sweep only takes note
 	}
 	return b
 }
@@ -72,6 +76,7 @@ func (c *Conn) backlog() backlog {
 // setBacklog stores c's account, in which n bytes more wait than before.
 func (c *Conn) setBacklog(b backlog, n int64) {
 	l := c.loop
+	b.over = b.over && c.waiting(b) > int64(l.srv.cfg.MaxQueued)
 	if c.queued == 0 && b.owed == 0 {
 		delete(l.backlogs, c)
 	} else {
@@ -114,47 +119,6 @@ func (c *Conn) forgetQueued() {
 	}
 }
 
-// waiting is how many bytes wait for c, in the engine or outside.
-func (c *Conn) waiting() int64 { return int64(c.queued) + c.loop.backlogs[c].owed }
+// waiting is how many bytes wait for c, whose account is b, in the engine or outside.
+func (c *Conn) waiting(b backlog) int64 { return int64(c.queued) + b.owed }
 
-// share is a loop's part of what all may hold.
-func (l *Loop) share(total int64) int64 { return total / int64(len(l.srv.loops)) }
-
-// askRelief has relieve run, once. As a job: the caller may stand in the middle of writing to one of
-// those that it cuts.
-func (l *Loop) askRelief() {
-	if !l.relief {
-		l.relief = true
-		l.Post(l.relieve)
-	}
-}
-
-// relieve cuts the largest holders of what there is too much of, until a quarter is free.
-func (l *Loop) relieve() {
-	l.relief = false
-	if held, limit := l.count.partial.Load(), l.share(l.srv.cfg.MaxPartial); held > limit {
-		cutLargest(l.partials, func(c *Conn) int64 { return int64(l.partials[c].held) }, held-limit*3/4, PartialLimit)
-	}
-	if held, limit := l.count.backlog.Load(), l.share(l.srv.cfg.MaxBacklog); held > limit {
-		cutLargest(l.backlogs, (*Conn).waiting, held-limit*3/4, BacklogLimit)
-	}
-}
-
-func cutLargest[V any](holders map[*Conn]V, size func(*Conn) int64, excess int64, cause *Cause) {
-	bySize := make([]*Conn, 0, len(holders))
-	for c := range holders {
-		if c.state > open {
-			excess -= size(c) // on its way out already
-		} else {
-			bySize = append(bySize, c)
-		}
-	}
-	slices.SortFunc(bySize, func(a, b *Conn) int { return cmp.Compare(size(b), size(a)) })
-	for _, c := range bySize {
-		if excess <= 0 {
-			return
-		}
-		excess -= size(c)
-		c.Close(cause)
-	}
-}

@@ -34,8 +34,10 @@ type Config struct {
 
 	// MaxMessage bounds one message, all its fragments together, in bytes. Default 64 KiB.
 	MaxMessage int
-	// MaxQueued bounds what waits for one connection in bytes, beyond the kernel's buffer; over it
-	// the connection is cut as a slow consumer. Default 256 KiB.
+	// MaxQueued is how many bytes may wait for one connection, beyond the kernel's buffer, without its being in a
+	// hurry. With more it is cut as a slow consumer if nothing leaves for a second, or if what waits does not
+	// become less by MaxQueued in 10 s. A message of any size, or a burst, cuts nobody who reads it. With less,
+	// even with one byte, it is cut if nothing leaves for 30 s. Looked at once a second. Default 256 KiB.
 	MaxQueued int
 	// MaxPartial and MaxBacklog bound, over all connections, half-received messages and queued
 	// output in bytes; over them the largest holders are cut. Default 256 MiB and 1 GiB.

@@ -49,7 +49,8 @@ type Loop struct {
 	partials map[*Conn]holding // mid-message
 	backlogs map[*Conn]backlog
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
-	relief   bool               // a job to relieve is posted
+	relief   bool               // a job to relieve is posted, or at work
+	judging  bool               // the sweep over backlogs is at work
 	random   *rand.Rand
 	age      time.Duration // of the clock, at the poller's last call
 	now      uint32        // age in ticks
@@ -294,6 +295,7 @@ func (l *Loop) sweep() {
 	l.timers.set(&Timer{f: l.sweep}, l.due(l.onBeat(ticks(sweepTime))))
 	clear(l.chatter)
 	l.expirePartials()
+	l.cutSlow()
 }
 
 // expirePartials ends those whose message takes too long. (Handshakes have their own deadline.)

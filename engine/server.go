@@ -66,11 +66,10 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		s.loops = append(s.loops, newLoop(s, i))
 	}
 	s.nb = nbio.NewEngine(nbio.Config{
-		Name:     "wshub",
-		NPoller:  cfg.Pollers,
-		EpollMod: nbio.EPOLLLT,
-		// A safety net: our own bound comes first, and closes in the right place.
-		MaxWriteBufferSize: 2*cfg.MaxQueued + 1<<20,
+		Name:               "wshub",
+		NPoller:            cfg.Pollers,
+		EpollMod:           nbio.EPOLLLT,
+		MaxWriteBufferSize: 0,  // no bound: ours come first, and close in the right place
 		ReadBufferSize:     16, // the loops bring their own
 	})
 	s.nb.OnClose(s.onClose)

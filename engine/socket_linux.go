@@ -31,3 +31,12 @@ func hungUp(fd int) bool {
 	n, err := unix.Poll(p[:], 0)
 	return err == nil && n > 0
 }
+
+// unsent is how many bytes the kernel holds that the peer's has not acknowledged.
+func unsent(fd int) int32 {
+	n, err := unix.IoctlGetUint32(fd, unix.TIOCOUTQ) // by tcp(7) SIOCOUTQ, which is the same
+	if err != nil {
+		return 0
+	}
+	return int32(n)
+}

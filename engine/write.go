@@ -9,8 +9,7 @@ import (
 
 // Write sends frames, one or more as the Append functions make them, without blocking, and queues what
 // the kernel does not take. It neither keeps nor changes them: one slice may go to any number of
-// connections. Over Config.MaxQueued the connection is cut as a slow consumer. False means that the
-// connection is not open any more.
+// connections. See Config.MaxQueued for how much may wait. False means that the connection is not open any more.
 func (c *Conn) Write(frames []byte) bool {
 	if c.state != open {
 		return false

@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Slow is who makes no progress, not who was handed too much at once. See Config.MaxQueued.
+const (
+	// stallTime is how long nothing may leave while more than MaxQueued waits, hopeless how long while anything
+	// waits; up to sweepTime later it is seen.
+	stallTime = time.Second
+	hopeless  = 30 * time.Second
+	// catchUpTime is the time in which what waits, once it is more than MaxQueued, has to become less by as much.
+	catchUpTime = 10 * time.Second
+)
+
+// cutSlow cuts those to whom nothing leaves, and those who do not catch up.
+func (l *Loop) cutSlow() {
+	if l.judging {
+		return // the last sweep is not over
+	}
+	l.judging = true
+	inTurns(l, slices.Collect(maps.Keys(l.backlogs)), func(c *Conn) {
+		if b, ok := l.backlogs[c]; ok && c.state == open && c.alive() {
+			if c.judge(&b); c.slow(b) {
+				c.Close(SlowConsumer)
+			} else {
+				l.backlogs[c] = b
+			}
+		}
+	}, func() { l.judging = false })
+}
+
+// judge notes in b how c has got on. The peer gets on, too, if its kernel took bytes that ours still held, or if ours
+// holds none: then we are late, and not the peer.
+func (c *Conn) judge(b *backlog) {
+	l := c.loop
+	unsent := unsent(c.nb.Hash())
+	if c.queued == 0 || unsent == 0 || unsent < b.unsent {
+		b.moved = l.now
+	}
+	b.unsent = unsent
+	waiting := c.waiting(*b)
+	switch limit := int64(l.srv.cfg.MaxQueued); {
+	case waiting <= limit:
+		b.over = false
+	case !b.over, l.now-b.since >= ticks(catchUpTime) && waiting <= b.then-limit:
+		b.over, b.since, b.then = true, l.now, waiting
+	}
+}
+
+// slow reports whether c, which was just judged, is to be cut.
+func (c *Conn) slow(b backlog) bool {
+	l := c.loop
+	still := l.now - b.moved
+	return still >= ticks(hopeless) || b.over && (still >= ticks(stallTime) || l.now-b.since >= ticks(catchUpTime))
+}
+
