@@ -93,6 +93,7 @@ func (c *Conn) written(n int) {
 	l.spend(writeCost + bytesCost(n))
 	b := c.backlog()
 	b.moved = l.now
+	c.pinged = false // bytes that leave are life
 	c.queued -= int32(n)
 	c.setBacklog(b, -int64(n))
 	if c.queued == 0 {
@@ -121,4 +122,3 @@ func (c *Conn) forgetQueued() {
 
 // waiting is how many bytes wait for c, whose account is b, in the engine or outside.
 func (c *Conn) waiting(b backlog) int64 { return int64(c.queued) + b.owed }
-

@@ -34,7 +34,7 @@ const (
 type Conn struct {
 	links[*Conn]
 	state   state
-	pinged  bool  // a ping went out that nothing has followed yet
+	pinged  bool  // a ping went out, and nothing was heard since, nor did queued bytes leave
 	counted bool  // in counters.open
 	leaving uint8 // ticks spent in closing
 	queued  int32 // bytes with nbio that the kernel has not taken
@@ -215,9 +215,9 @@ func (c *Conn) due() {
 // ping is the one ping frame that all connections share.
 var ping = []byte{0x89, 0x00}
 
-// heartbeat sends a ping; if nothing was heard since the last one, the peer is dead.
+// heartbeat sends a ping; if nothing was heard since the last one, and nothing left to the peer, it is dead.
 func (c *Conn) heartbeat() {
-	if c.pinged && !c.unread() {
+	if c.pinged && !c.unread() && !c.flows() {
 		c.Close(HeartbeatMissed)
 		return
 	}
@@ -236,6 +236,11 @@ func (c *Conn) unread() bool {
 	var b [1]byte
 	n, _, err := syscall.Recvfrom(c.nb.Hash(), b[:], syscall.MSG_PEEK)
 	return err == nil && n > 0
+}
+
+// flows tells whether the peer has taken bytes that stand before the last ping: its answer may come yet.
+func (c *Conn) flows() bool {
+	return c.alive() && flows(c.nb.Hash(), c.loop.srv.cfg.Heartbeat)
 }
 
 // Peer is what Accept was given, nil before and after.

@@ -57,3 +57,53 @@ func TestStallOfTheLoopKillsNobody(t *testing.T) {
 		t.Errorf("closed: %s", <-r.closed)
 	}
 }
+
+// The answer to a ping comes when what was sent before has been read. Until then, bytes that leave show that the peer
+// lives, whether they waited with us or with the kernel.
+func TestBytesThatLeaveAreLife(t *testing.T) {
+	const heartbeat, chunk, total = 200 * time.Millisecond, 8 << 10, 160 << 10
+	for _, test := range []struct {
+		where      string
+		sendBuffer int
+	}{
+		{"in the queue", 8 << 10},
+		{"with the kernel", 256 << 10},
+	} {
+		t.Run(test.where, func(t *testing.T) {
+			r := newRoster()
+			s := serve(t, engine.Config{Pollers: 1, Heartbeat: heartbeat, SendBuffer: test.sendBuffer}, r)
+			c := slowDial(t, s, "?c")
+			on(t, s.Loops()[0], func() {
+				r.conn("c").Write(engine.AppendFrame(nil, engine.OpBinary, make([]byte, total)))
+			})
+			next := time.NewTicker(heartbeat / 2)
+			defer next.Stop()
+			for range total / chunk { // 10 heartbeats
+				<-next.C
+				if _, err := io.CopyN(io.Discard, c.in, chunk); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(r.closed) > 0 {
+				t.Errorf("closed: %s", <-r.closed)
+			}
+			if who := within(t, "the cut, once it has read all and is silent", r.closed); who != "c heartbeat" {
+				t.Errorf("closed: %s", who)
+			}
+		})
+	}
+}
+
+// One whose kernel answers probes, but that reads nothing, does not live.
+func TestWhoReadsNothingIsCutByTheHeartbeat(t *testing.T) {
+	r := newRoster()
+	s := serve(t, engine.Config{Pollers: 1, Heartbeat: 300 * time.Millisecond, SendBuffer: 256 << 10}, r)
+	c := slowDial(t, s, "?c")
+	defer c.Close()
+	on(t, s.Loops()[0], func() {
+		r.conn("c").Write(engine.AppendFrame(nil, engine.OpBinary, make([]byte, 160<<10)))
+	})
+	if who := within(t, "the cut", r.closed); who != "c heartbeat" {
+		t.Errorf("closed: %s", who)
+	}
+}

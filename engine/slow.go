@@ -57,4 +57,3 @@ func (c *Conn) slow(b backlog) bool {
 	still := l.now - b.moved
 	return still >= ticks(hopeless) || b.over && (still >= ticks(stallTime) || l.now-b.since >= ticks(catchUpTime))
 }
-

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,4 +40,15 @@ func unsent(fd int) int32 {
 		return 0
 	}
 	return int32(n)
+}
+
+// flows reports whether, within the time d, data went to the peer and an acknowledgement came back, and there is more to
+// go. A peer that is gone acknowledges nothing; to one that reads nothing only empty probes are sent.
+func flows(fd int, d time.Duration) bool {
+	if unsent(fd) == 0 {
+		return false
+	}
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	recent := uint32(d.Milliseconds())
+	return err == nil && info.Last_data_sent < recent && info.Last_ack_recv < recent
 }
