@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -95,11 +96,26 @@ type Timer struct {
 	f func()
 }
 
-// After runs f on the loop in d, to within 100 ms. On the loop.
+// After runs f on the loop in d, whatever d is, to within 100 ms. On the loop.
 func (l *Loop) After(d time.Duration, f func()) *Timer {
 	t := &Timer{f: f}
-	l.timers.set(t, l.due(ticks(d)))
+	l.arm(t, l.age+min(d, math.MaxInt64-l.age))
 	return t
+}
+
+// arm has t fire at an age of the clock. A deadline beyond what the wheel can tell from the past is looked at again on
+// the way; the func that does it costs those timers alone.
+func (l *Loop) arm(t *Timer, at time.Duration) {
+	d := at - l.age
+	if d > farthest {
+		f := t.f
+		t.f = func() {
+			t.f = f
+			l.arm(t, at)
+		}
+		d = farthest
+	}
+	l.timers.set(t, l.due(ticks(d)))
 }
 
 // Stop forgets t. Stopping a nil, a fired or a stopped timer is harmless. On the loop.

@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"math"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -94,6 +95,20 @@ func TestTimersFireOnceAndStop(t *testing.T) {
 	if len(got) != 4 || seen["first"]+seen["second"]+seen["nested"] != 3 || got[0] != "second" {
 		t.Errorf("fired: %v", got)
 	}
+}
+
+func TestFarTimersDoNotFireAtOnce(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	s := serve(t, engine.Config{Pollers: 1}, echo{})
+	l := s.Loops()[0]
+	soon := make(chan struct{})
+	on(t, l, func() {
+		for _, d := range []time.Duration{7 * year, 10 * year, 100 * year, math.MaxInt64} {
+			l.After(d, func() { t.Errorf("a timer of %d years fired", d/year) })
+		}
+		l.After(500*time.Millisecond, func() { close(soon) })
+	})
+	within(t, "the near timer", soon)
 }
 
 // What a Peer, a Handler or a job does wrong costs its connection, and nobody else's.

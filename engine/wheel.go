@@ -11,9 +11,13 @@ const (
 	firingSlot = wheelSlots
 )
 
-// ticks is d in ticks, rounded up, at least one.
+// farthest bounds a deadline of the wheel. Ticks are compared by their difference in 32 bits: from 6.8 years on the
+// future looks like the past.
+const farthest = 3 * 365 * 24 * time.Hour
+
+// ticks is d in ticks, rounded up, at least one. From farthest on it is farthest.
 func ticks(d time.Duration) uint32 {
-	return uint32(max((d+tick-1)/tick, 1))
+	return uint32(max((min(d, farthest)+tick-1)/tick, 1))
 }
 
 // links makes a T a timer: it is embedded in T. A T is in at most one wheel, at most once.
@@ -39,7 +43,7 @@ type wheel[T timed[T]] struct {
 	slots  [wheelSlots + 1]T
 }
 
-// set makes t due at a tick after now, whether it was in the wheel or not.
+// set makes t due at a tick after now, at most farthest away, whether it was in the wheel or not.
 func (w *wheel[T]) set(t T, due uint32) {
 	w.remove(t)
 	t.link().due = due

@@ -33,7 +33,7 @@ func TestWheelFiresWhatIsDue(t *testing.T) {
 		inOrder, last := true, uint64(0)
 
 		which := rapid.IntRange(0, entries-1)
-		delay := rapid.OneOf(rapid.Uint32Range(0, 20), rapid.Uint32Range(0, 4*wheelSlots))
+		delay := rapid.OneOf(rapid.Uint32Range(0, 20), rapid.Uint32Range(0, 4*wheelSlots), rapid.Uint32Range(0, ticks(farthest)))
 		t.Repeat(map[string]func(*rapid.T){
 			"set": func(t *rapid.T) {
 				id, n := which.Draw(t, "id"), delay.Draw(t, "ticks")
@@ -128,7 +128,8 @@ func TestWheelIsWalkedWhileItChanges(t *testing.T) {
 
 func TestTicksRoundUp(t *testing.T) {
 	for d, want := range map[time.Duration]uint32{
-		-time.Second: 1, 0: 1, 1: 1, tick: 1, tick + 1: 2, time.Minute: 600, 24 * time.Hour: 864000,
+		math.MinInt64: 1, -time.Second: 1, 0: 1, 1: 1, tick: 1, tick + 1: 2, time.Minute: 600, 24 * time.Hour: 864000,
+		farthest: uint32(farthest / tick), farthest + 1: uint32(farthest / tick), math.MaxInt64: uint32(farthest / tick),
 	} {
 		if got := ticks(d); got != want {
 			t.Errorf("%v: %d ticks, want %d", d, got, want)
