@@ -60,8 +60,8 @@ func (c *Conn) readable() {
 		}
 	}()
 	l := c.loop
+	buf := l.buf[:l.readSize()]
 	for {
-		buf := l.buf[:l.readSize()]
 		n, err := c.nb.Read(buf)
 		if n > 0 {
 			l.count.bytesIn.Add(uint64(n))
@@ -75,6 +75,7 @@ func (c *Conn) readable() {
 		if err != nil || n < len(buf) || !hungUp(c.nb.Hash()) {
 			return // an error's own event closes the connection
 		}
+		buf = l.buf
 	}
 }
 

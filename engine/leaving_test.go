@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -110,17 +111,21 @@ func (p *counting) Overhead(int)           {}
 func (p *counting) Closed(*Cause)          {}
 
 func TestWhatWasSentBeforeAFinIsRead(t *testing.T) {
-	p := new(counting)
-	s := running(t, Config{}, p)
 	const clients, each = 20, 40
 	burst := bytes.Repeat(clientFrame(finBinary, strings.Repeat("x", 15_000)), each)
-	for range clients {
-		c := opened(t, s)
-		send(c, burst, whole)
-		_ = c.Close()
-	}
-	until(t, "all closed", func() bool { return s.Stats().Sockets == 0 })
-	if n := p.messages.Load(); n != clients*each {
-		t.Errorf("%d messages of %d", n, clients*each)
+	for _, buffer := range []int{4 << 10, 64 << 10} {
+		t.Run(fmt.Sprintf("with a buffer of %d", buffer), func(t *testing.T) {
+			p := new(counting)
+			s := running(t, Config{ReadBuffer: buffer}, p)
+			for range clients {
+				c := opened(t, s)
+				send(c, burst, whole)
+				_ = c.Close()
+			}
+			until(t, "all closed", func() bool { return s.Stats().Sockets == 0 })
+			if n := p.messages.Load(); n != clients*each {
+				t.Errorf("%d messages of %d", n, clients*each)
+			}
+		})
 	}
 }

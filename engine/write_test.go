@@ -18,12 +18,16 @@ import (
 type roster struct {
 	mu     sync.Mutex
 	byName map[string]*engine.Conn
-	closed chan string // name and cause
+	heard  map[string]func() // called in place of the echo
+	closed chan string       // name and cause
 }
 
 func newRoster() *roster {
-	return &roster{byName: make(map[string]*engine.Conn), closed: make(chan string, 1000)}
+	return &roster{byName: make(map[string]*engine.Conn), heard: make(map[string]func()), closed: make(chan string, 1000)}
 }
+
+// onMessage has f called on the loop for each message of the connection that comes with query.
+func (r *roster) onMessage(query string, f func()) { r.heard[query[1:]] = f }
 
 func (r *roster) Handshake(h *engine.Handshake) {
 	name := h.URL.RawQuery
@@ -32,8 +36,14 @@ func (r *roster) Handshake(h *engine.Handshake) {
 	r.byName[name] = c
 	r.mu.Unlock()
 	h.Accept("", &peer{
-		message: func(op engine.Opcode, payload []byte) { c.Write(engine.AppendFrame(nil, op, payload)) },
-		closed:  func(cause *engine.Cause) { r.closed <- name + " " + cause.Name },
+		message: func(op engine.Opcode, payload []byte) {
+			if f := r.heard[name]; f != nil {
+				f()
+				return
+			}
+			c.Write(engine.AppendFrame(nil, op, payload))
+		},
+		closed: func(cause *engine.Cause) { r.closed <- name + " " + cause.Name },
 	}, nil)
 }
 
