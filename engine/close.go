@@ -94,6 +94,7 @@ func (c *Conn) cut() {
 	c.release()
 	c.state = ended
 	c.loop.conns.remove(c)
+	c.loop.spend(writeCost)
 	if c.alive() {
 		fd := c.nb.Hash()
 		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})

@@ -8,7 +8,7 @@
 // own goroutine. So a [Conn] has no lock, and neither has what hangs on it. Everybody else reaches a
 // loop through [Loop.Post].
 //
-//	accept goroutine ──AddConn──▶ nbio poller ──OnRead──▶ Loop ──▶ reader ──▶ Peer.Message
+//	accept goroutine ──AddConn──▶ nbio poller ──OnRead──▶ Loop ──▶ reader ──▶ Peer.Message, Peer.Overhead
 //	clock goroutine ───Post────▶ inbox + wake-up ──────▶ Loop ──▶ wheels (heartbeat, deadlines)
 //	any goroutine ─────Post────▶ inbox + wake-up ──────▶ Loop ──▶ the posted func
 //
@@ -17,6 +17,16 @@
 // opening (the HTTP head arrives) → deciding (the [Handler] has the [Handshake]) → open (the [Peer] has
 // it) → closing (a Close frame or an HTTP refusal waits to leave) → lingering (our side is shut, what
 // still comes is thrown away) → ended. A connection that must go at once jumps to ended.
+//
+// # A turn, and who is slow
+//
+// Between two polls a loop does a bounded amount of work: meter.go counts sends, bytes, frames and jobs. Jobs that are
+// left keep their order for the next turn, timers have half of each, and a connection that sends without end is read
+// one buffer at a time. Control frames and small fragments cost their sender: see [Peer].Overhead.
+//
+// What a socket does not take is queued by nbio, and accounted for in Loop.backlogs, together with what the Peer holds
+// back itself ([Conn.Owe]). Once a second slow.go looks at who gets on, and cuts who does not. In bytes the queues
+// are bounded by relief.go, over all connections.
 //
 // # Why writes look the way they do
 //

@@ -52,6 +52,7 @@ type Loop struct {
 	emptied  map[*Conn][]func() // to be called when nothing is queued any more
 	relief   bool               // a job to relieve is posted, or at work
 	judging  bool               // the sweep over backlogs is at work
+	judged   int                // how many it found the last time
 	random   *rand.Rand
 	age      time.Duration // of the clock, at the poller's last call
 	now      uint32        // age in ticks
@@ -309,19 +310,27 @@ const sweepTime = time.Second
 
 func (l *Loop) sweep() {
 	l.timers.set(&Timer{f: l.sweep}, l.due(l.onBeat(ticks(sweepTime))))
-	clear(l.chatter)
+	if len(l.chatter) > 0 {
+		l.chatter = make(map[*Conn]int32) // a map that was cleared keeps the memory of its largest time
+	}
 	l.expirePartials()
 	l.cutSlow()
 }
 
 // expirePartials ends those whose message takes too long. (Handshakes have their own deadline.)
 func (l *Loop) expirePartials() {
+	var late []*Conn
 	limit := ticks(l.srv.cfg.MessageTimeout)
 	for c, p := range l.partials {
 		if c.state == open && l.now-p.since > limit {
-			c.Close(MessageTimeout)
+			late = append(late, c)
 		}
 	}
+	inTurns(l, late, func(c *Conn) {
+		if p, ok := l.partials[c]; ok && c.state == open && l.now-p.since > limit {
+			c.Close(MessageTimeout)
+		}
+	}, func() {})
 }
 
 // heartbeat is the time to a ping, in ticks: d, or with spread a random time between half of d and d, because

@@ -14,6 +14,8 @@ const (
 	hopeless  = 30 * time.Second
 	// catchUpTime is the time in which what waits, once it is more than MaxQueued, has to become less by as much.
 	catchUpTime = 10 * time.Second
+	// spareBacklogs is how many accounts a loop keeps the memory of when all have read what waited: 256 KiB.
+	spareBacklogs = 4096
 )
 
 // cutSlow cuts those to whom nothing leaves, and those who do not catch up.
@@ -22,7 +24,12 @@ func (l *Loop) cutSlow() {
 		return // the last sweep is not over
 	}
 	l.judging = true
-	inTurns(l, slices.Collect(maps.Keys(l.backlogs)), func(c *Conn) {
+	all := slices.Collect(maps.Keys(l.backlogs))
+	if len(all) == 0 && l.judged > spareBacklogs {
+		l.backlogs = make(map[*Conn]backlog) // an empty map keeps the memory of its largest time
+	}
+	l.judged = len(all)
+	inTurns(l, all, func(c *Conn) {
 		if b, ok := l.backlogs[c]; ok && c.state == open && c.alive() {
 			if c.judge(&b); c.slow(b) {
 				c.Close(SlowConsumer)
@@ -37,6 +44,7 @@ func (l *Loop) cutSlow() {
 // holds none: then we are late, and not the peer.
 func (c *Conn) judge(b *backlog) {
 	l := c.loop
+	l.spend(jobCost)
 	unsent := unsent(c.nb.Hash())
 	if c.queued == 0 || unsent == 0 || unsent < b.unsent {
 		b.moved = l.now

@@ -32,7 +32,7 @@ type Stats struct {
 	Open     int64 // connections past their handshake
 	Sockets  int64 // all sockets, those in handshake or closing included
 	Partial  int64 // bytes of half-received messages
-	Backlog  int64 // bytes queued for slow readers
+	Backlog  int64 // bytes that wait for slow readers, with us or owed
 	Accepted uint64
 	Upgraded uint64
 	BytesIn  uint64
