@@ -3,8 +3,8 @@ package session
 // bucket is a token bucket: rate messages per second, burst at once. Its zero value is full.
 type bucket struct {
 	used   float32 // tokens taken and not yet given back
+	excess float32 // tokens asked for in vain and not yet forgiven, which takes as long
 	at     uint32  // the time of the last take, in milliseconds; it wraps, differences do not mind
-	denied uint16  // in a row
 }
 
 type verdict uint8
@@ -12,7 +12,7 @@ type verdict uint8
 const (
 	granted verdict = iota
 	denied          // over the rate
-	abused          // over the rate, a whole burst of times without a pause
+	abused          // so far over the rate, for so long, that a whole burst of denials is not forgiven
 )
 
 // takeAbove takes one token at the time now, in milliseconds, if more than reserve are there.
@@ -26,19 +26,22 @@ func (b *bucket) takeAbove(now uint32, rate, burst, reserve int) bool {
 }
 
 func (b *bucket) refill(now uint32, rate int) {
-	b.used = max(b.used-float32(now-b.at)/1000*float32(rate), 0)
+	back := float32(now-b.at) / 1000 * float32(rate)
+	b.used = max(b.used-back, 0)
+	b.excess = max(b.excess-back, 0)
 	b.at = now
 }
 
-// take asks for one token at the time now, in milliseconds.
-func (b *bucket) take(now uint32, rate, burst int) verdict {
+// take asks for n tokens at the time now, in milliseconds; for more than a burst at most a burst is taken. Whoever
+// keeps asking for twice the rate or more is abusing it, however the asking is spread over time.
+func (b *bucket) take(now uint32, rate, burst, n int) verdict {
 	b.refill(now, rate)
-	if b.used+1 <= float32(burst) {
-		b.used++
-		b.denied = 0
+	want := float32(min(n, burst))
+	if b.used+want <= float32(burst) {
+		b.used += want
 		return granted
 	}
-	if b.denied++; int(b.denied) > burst {
+	if b.excess += want; b.excess > float32(burst) {
 		return abused
 	}
 	return denied

@@ -17,10 +17,11 @@ type Config struct {
 	Node string
 	// Broadcast is the topic that plain clients follow and publish to by default. Default "channel".
 	Broadcast string
-	// Workers is how many goroutines do what may block, 1 to 1,024. Default 4.
+	// Workers is how many goroutines publish, and how many read logs, 1 to 1,024. Default 4.
 	Workers int
-	// WorkerQueue bounds what waits for one worker; over it clients are told "busy". Default 4,096.
-	WorkerQueue int
+	// WorkerQueue bounds the publications that wait for one worker, MaxPublishing those that wait for all, in bytes;
+	// over either clients are told "busy". Defaults 4,096 and 64 MiB.
+	WorkerQueue, MaxPublishing int
 	// PublishTimeout bounds one publish or replay at the broker. Default 5 s.
 	PublishTimeout time.Duration
 
@@ -34,8 +35,8 @@ type Config struct {
 	MessageRate, MessageBurst int
 	// MaxSessionsPerUser bounds the sessions that one user has on this node. Default 0: no bound.
 	MaxSessionsPerUser int
-	// MaxInbox bounds the messages that wait for one loop, in bytes. Over it they are dropped, and
-	// followers are told that there is a gap. Default 64 MiB.
+	// MaxInbox bounds the messages that wait for one loop to write them, in bytes. Over it they are dropped, and
+	// read again from the history, or followers are told that there is a gap. Default 64 MiB.
 	MaxInbox int
 	// MaxHold bounds what is held for one subscriber while it waits, in bytes. Default 1 MiB.
 	MaxHold int
@@ -72,6 +73,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.Broadcast, "channel")
 	def(&cfg.Workers, 4)
 	def(&cfg.WorkerQueue, 4096)
+	def(&cfg.MaxPublishing, 64<<20)
 	def(&cfg.PublishTimeout, 5*time.Second)
 	def(&cfg.MaxTopics, 128)
 	def(&cfg.MaxNodeTopics, 4_000_000)
@@ -92,6 +94,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		checkTopic(cfg.Broadcast),
 		within("workers", cfg.Workers, 1, 1024),
 		within("worker queue", cfg.WorkerQueue, 1, 1<<20),
+		within("max publishing", cfg.MaxPublishing, 64<<10, 1<<34),
 		within("max topics", cfg.MaxTopics, 1, 65_535),
 		within("max node topics", cfg.MaxNodeTopics, 1, 1<<30),
 		within("message burst", cfg.MessageBurst, 1, 1<<20),

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"wshub/engine"
 )
@@ -13,9 +12,10 @@ import (
 // ErrBadTarget: a Target names no sessions; the error's text says why.
 var ErrBadTarget = errors.New("bad target")
 
-// control is what nodes tell each other. One of its fields is set.
+// control is what nodes tell each other: Replace or Disconnect.
 type control struct {
 	Replace    []replacement `json:"replace,omitempty"`
+	From       string        `json:"from,omitempty"` // with Replace: the node that tells
 	Disconnect *Target       `json:"disconnect,omitempty"`
 }
 
@@ -65,9 +65,7 @@ func (h *Hub) Control(message []byte) {
 
 func (sh *shard) obey(order control) {
 	for _, r := range order.Replace {
-		if s := sh.resumable[r.Session]; s != nil && s.generation < r.Generation {
-			s.conn.Close(Replaced)
-		}
+		sh.replace(r, order.From > sh.hub.cfg.Node)
 	}
 	if d := order.Disconnect; d != nil {
 		sh.close(*d, Disconnected)
@@ -89,29 +87,15 @@ func (sh *shard) close(target Target, cause *engine.Cause) {
 	}
 }
 
-// find returns the sessions that target names, on this loop. A user's sessions follow the user's own topic,
-// or are about to.
+// find returns the sessions that target names, on this loop.
 func (sh *shard) find(target Target) []*Session {
+	if target.User != "" {
+		return sh.members.of(userPrefix + target.User)
+	}
 	if id, ok := parseName(target.Session); ok {
 		if s := sh.resumable[id]; s != nil {
 			return []*Session{s}
 		}
-		return nil
 	}
-	var found []*Session
-	own := userPrefix + target.User
-	if t := sh.topics.get(own); t != nil {
-		for i := range t.followers.len() {
-			found = append(found, t.followers.at(i))
-		}
-		if t.ext != nil {
-			for _, sub := range t.ext.waiting {
-				found = append(found, sub.s)
-			}
-		}
-	}
-	for s := range sh.silent {
-		found = append(found, s)
-	}
-	return slices.DeleteFunc(found, func(s *Session) bool { return s.own != own })
+	return nil
 }

@@ -3,23 +3,48 @@
 //
 // # Who owns what
 //
-// A [Hub] has one shard per engine loop. A shard owns the sessions on that loop, their subscriptions and
-// the loop's index of followers by topic; all of it is touched on the loop only and has no lock. What
-// others may touch is the shard's inbox of messages.
+// A [Hub] has one shard per engine loop. A shard owns the sessions on that loop, their subscriptions, the
+// loop's index of followers by topic and its members, the sessions by user; all of it is touched on the loop only and
+// has no lock. What others may touch is the shard's inbox of messages.
 //
 //	broker's goroutine ─▶ Hub.Deliver ─▶ inbox of each shard with followers ─▶ Loop.Post(shard.flush)
 //	shard.flush ─▶ per topic: one batch, its frames joined once per wire format ─▶ one write per follower
 //	Session.Message ─▶ worker (in the session's order) ─▶ broker.Publish ─▶ Loop.Post(answer)
+//	Session.queueRead ─▶ reader (one read of a session at a time) ─▶ broker.Replay ─▶ Loop.Post(answer)
+//
+// Publishing, reading and fetching keys (token.Verifier) have ways of their own: none waits for another.
 //
 // # A batch
 //
 // While a loop is busy, messages of a topic queue up; its next turn takes all of them as one batch. A batch
 // goes to those who follow the topic when it starts. It is written in slices, so that a topic with 100,000
-// followers does not keep the loop from reading. An idle loop sends a single message at once.
+// followers does not keep the loop from reading. An idle loop sends a single message at once. A follower whose
+// connection has no room for all of a batch lags: the rest waits in its pump, as the messages that all share.
 //
-// # A subscription: hold, follow, replay, release
+// # The gate
 //
-// A subscriber waits outside the followers: batches that start meanwhile are held for it. When the broker
-// has confirmed that the loop follows the topic, what was missed is read, and then goes out, in this
-// order: the acknowledgement, the missed events, the held ones that are newer. See subscribe.go.
+// Whether a session may follow, read or publish is asked in gate.go, by the func that does it: when a subscription
+// begins, when it is answered and when it takes effect; when a request to publish or to read comes, and when what was
+// read is sent. Another token, or the end of one, ends what it does not cover.
+//
+// # A subscription
+//
+// A subscription is a state machine (subscribe.go) from its beginning until the session follows or it has ended. It has
+// an owner, who is told once how it comes out: a request, a resume, or nobody (owner.go). What nobody asked for, the
+// user's own topic and those of a plain client's URL, is tried for until it is there.
+//
+// # The walk of a resume
+//
+//  1. Session.request cuts the frame into its members (request.go); requestResume opens the resume token.
+//  2. takeOver makes the session the earlier one, closes older connections on this node, and has the others told
+//     (replace.go): the one that was resumed last stays.
+//  3. Each position begins a subscription that the resuming owns. It stands in its topic's waiting list from here on,
+//     and holds what arrives live.
+//  4. The broker is asked to follow the topic, if no one on the loop does: shard.followed goes on with all who wait.
+//  5. subscribing.look has the log read, in the session's turn: is everything after the position there, and how much?
+//  6. looked settles the subscription; the resuming gathers all, looks again at the rights, and answers once.
+//  7. start hands each to the session's pump. It has one page read at a time, and writes the next when the last has left.
+//  8. When the log has nothing more, what was held follows, less what the pages had (splice).
+//  9. Where the log was ahead of the loop the subscription trails: of each batch goes out what is newer.
+//  10. finish makes the session a follower: it gets the topic's batches from now on.
 package session

@@ -35,7 +35,7 @@ func (c Code) Retry() bool {
 }
 
 // The causes for which the hub ends a connection, besides the engine's. What the client should do then:
-// 1012, 4008: come back, after a random moment. 1013: come back later. 4029: come back later, and send
+// 1012, 4008: come back, after a random moment. 1013, 4030: come back later. 4029: come back later, and send
 // less. 4001, 4002: come back with another token. 1003, 4003, 4009: do not come back by yourself.
 var (
 	Drained      = &engine.Cause{Name: "drain", Code: 1012, Reason: "node drains"}
@@ -44,5 +44,7 @@ var (
 	Unidentified = &engine.Cause{Name: "bad_token", Code: 4001, Reason: "token missing or not valid"}
 	TokenExpired = &engine.Cause{Name: "token_expired", Code: 4002, Reason: "token expired"}
 	Disconnected = &engine.Cause{Name: "disconnect", Code: 4003, Reason: "disconnected by the backend"}
-	Replaced     = &engine.Cause{Name: "replaced", Code: 4009, Reason: "the session has a newer connection"}
+	// TooManySessions: the user has as many on this node as it may.
+	TooManySessions = &engine.Cause{Name: "too_many_sessions", Code: 4030, Reason: "the user has too many sessions"}
+	Replaced        = &engine.Cause{Name: "replaced", Code: 4009, Reason: "the session has a newer connection"}
 )

@@ -1,7 +1,9 @@
 package session
 
 import (
+	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"wshub/engine"
@@ -62,17 +64,22 @@ func (s *Session) rights() *token.Rights {
 	return s.shard.hub.cfg.Rights
 }
 
-// maySubscribe and mayPublish tell whether the session's token, or what holds without one, allows it.
-func (s *Session) maySubscribe(topic string) bool { return s.rights().MaySubscribe(s.user(), topic) }
-func (s *Session) mayPublish(topic string) bool   { return s.rights().MayPublish(s.user(), topic) }
+// lookAgain is the longest time between two looks at whether a token has expired: tokens go by the wall clock, which
+// may be set meanwhile, and timers do not.
+const lookAgain = time.Hour
 
 // watchGrant waits for the session's token to expire.
 func (s *Session) watchGrant() {
-	if s.ext == nil || s.ext.grant == nil || s.ext.grant.expires == 0 {
+	g := s.granted()
+	if g == nil || g.expires == 0 {
 		return
 	}
-	g := s.ext.grant
-	g.timer = s.shard.loop.After(time.UnixMilli(g.expires).Sub(s.shard.hub.now()), s.expired)
+	left := time.UnixMilli(g.expires).Sub(s.shard.hub.now())
+	if left <= 0 {
+		s.expired()
+		return
+	}
+	g.timer = s.shard.loop.After(min(left, lookAgain), s.watchGrant)
 }
 
 // expired gives the client a grace to send another token. A plain client can't, and is closed.
@@ -87,63 +94,76 @@ func (s *Session) expired() {
 	}
 }
 
-// requestAuth takes another token of the same user in place of the session's.
-func (s *Session) requestAuth(m *clientMessage) {
+// requestAuth takes another token of the same user in place of the session's. One is checked at a time, so that the
+// last one sent is the one that holds.
+func (s *Session) requestAuth(m *request) {
 	hub := s.shard.hub
-	if hub.cfg.Verifier == nil {
-		s.error(m.ID, BadRequest, "this hub has no keys: it takes no tokens")
+	raw, ok := s.readText(m, "token", m.token)
+	if !ok {
 		return
 	}
-	raw, request := m.Token, m.ID
-	if s.ext.authPending {
-		s.error(request, Busy, "the session's last auth is not answered yet")
+	id := m.id
+	switch {
+	case hub.cfg.Verifier == nil:
+		s.error(id, BadRequest, "this hub has no keys: it takes no tokens")
+		return
+	case s.ext.authing:
+		s.error(id, Busy, "another token is being checked")
 		return
 	}
 	claims, err := hub.cfg.Verifier.Verify(raw)
 	if !errors.Is(err, token.ErrNeedsFetch) {
-		s.authenticated(request, claims, err)
+		s.authenticated(id, claims, err)
 		return
 	}
-	accepted := hub.cfg.Verifier.VerifyLater(raw, func(claims token.Claims, err error) {
-		s.shard.loop.Post(func() { s.authenticated(request, claims, err) })
-	})
-	if s.ext.authPending = accepted; !accepted {
-		s.error(request, Busy, "too much to do")
+	s.ext.authing = true
+	if !hub.cfg.Verifier.VerifyLater(raw, func(claims token.Claims, err error) {
+		s.shard.loop.Post(func() { s.authenticated(id, claims, err) })
+	}) {
+		s.ext.authing = false
+		s.error(id, Busy, "too many tokens wait for their key")
 	}
 }
 
-func (s *Session) authenticated(request []byte, claims token.Claims, err error) {
+func (s *Session) authenticated(id json.RawMessage, claims token.Claims, err error) {
 	hub := s.shard.hub
 	if s.conn.Peer() == nil {
 		return
 	}
-	s.ext.authPending = false
+	s.ext.authing = false
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
-		s.error(request, Unavailable, err.Error())
+		s.error(id, Unavailable, err.Error())
 		return
 	case err != nil:
-		s.error(request, BadToken, err.Error())
+		s.error(id, BadToken, err.Error())
 		return
 	}
 	g := hub.grant(claims)
 	if g == nil || claims.User != s.user() {
-		s.error(request, Forbidden, "the token is not for this session")
+		s.error(id, Forbidden, "the token is not for this session")
 		return
 	}
 	s.ext.grant.stop(s.shard.loop)
 	s.ext.grant = g
 	s.watchGrant()
-	s.send(append(appendID([]byte(`{"type":"ok"`), request), '}'))
+	s.send(append(appendID([]byte(`{"type":"ok"`), id), '}'))
 	s.leaveForbidden()
 }
 
-// leaveForbidden ends what the session follows and may not any more.
+// leaveForbidden ends what the session follows, or is about to, and may not any more.
 func (s *Session) leaveForbidden() {
 	for i := len(s.subs) - 1; i >= 0 && i < len(s.subs); i-- {
-		if name := s.subs[i].topic.name; name != s.own && !s.maySubscribe(name) {
+		if name := s.subs[i].topic.name; !s.mayFollow(name).none() {
 			s.unfollow(i)
 			s.error(nil, Forbidden, "the new token does not allow to follow "+name)
+		}
+	}
+	if w := s.busy(); w != nil {
+		for _, sub := range slices.Clone(w.pending) {
+			if r := s.mayFollow(sub.t.name); !r.none() {
+				sub.end(r)
+			}
 		}
 	}
 }
@@ -154,17 +174,6 @@ func causeOf(err error) *engine.Cause {
 		return TokenExpired
 	}
 	return Unidentified
-}
-
-// takeOver makes the session that which an earlier connection was.
-func (s *Session) takeOver(id uint64, generation uint32) {
-	sh := s.shard
-	delete(sh.resumable, s.id)
-	s.id, s.generation, s.resumed = id, generation, true
-	if older := sh.resumable[id]; older != nil {
-		older.conn.Close(Replaced)
-	}
-	sh.resumable[id] = s
 }
 
 // appendToken appends the token member: with it, any node takes the session up again.

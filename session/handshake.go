@@ -17,8 +17,6 @@ import (
 const (
 	protocolV1    = "hub.v1.json"
 	protocolPlain = "hub.v1.plain"
-	// bearerPrefix begins an offered "subprotocol" that is a credential; it is never echoed.
-	bearerPrefix = "bearer."
 )
 
 // admission is what a handshake asks for, once checked.
@@ -50,6 +48,10 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 		return
 	}
 	if h.cfg.Verifier == nil {
+		if refusal := h.judgeRights(&a, h.cfg.Rights); refusal != nil {
+			hs.Refuse(refusal)
+			return
+		}
 		sh.admit(hs, a)
 		return
 	}
@@ -96,7 +98,7 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (admission, *engine.Ref
 	var a admission
 	protocol, ok := choose(r.Subprotocols)
 	if !ok {
-		return a, refuse("none of the offered subprotocols is spoken here; offer %s or %s, or none", protocolV1, protocolPlain)
+		return a, refuse("none of the offered subprotocols is spoken here; offer %s or %s too, or none", protocolV1, protocolPlain)
 	}
 	a.protocol = protocol
 	if query.Has("user") {
@@ -171,19 +173,15 @@ func (h *Hub) judgePositions(a *admission, query url.Values) *engine.Refusal {
 	return nil
 }
 
-// choose picks what to speak from what a client offers. A client that offers protocols, none of which is
-// ours, is not ok: a browser would reject an answer that selects none.
+// choose picks what to speak from what a client offers. A client that offers something, but no protocol of ours, is
+// not ok: a browser would reject an answer that selects none.
 func choose(offered []string) (protocol string, ok bool) {
-	ok = true
 	for _, p := range offered {
-		switch {
-		case p == protocolV1, p == protocolPlain:
+		if p == protocolV1 || p == protocolPlain {
 			return p, true
-		case !strings.HasPrefix(p, bearerPrefix):
-			ok = false
 		}
 	}
-	return "", ok
+	return "", len(offered) == 0
 }
 
 // identify finds out who the client is, later if a key must be fetched for that.
@@ -222,13 +220,21 @@ func (sh *shard) identified(hs *engine.Handshake, a admission, claims token.Clai
 		return
 	}
 	a.user = claims.User
-	for _, name := range a.topics {
-		if !a.grant.rights.MaySubscribe(a.user, name) {
-			hs.Refuse(forbid("a topic of the URL is not for this session"))
-			return
-		}
+	if refusal := sh.hub.judgeRights(&a, a.grant.rights); refusal != nil {
+		hs.Refuse(refusal)
+		return
 	}
 	sh.admit(hs, a)
+}
+
+// judgeRights tells a plain client early, by a status, of a topic that it may not follow.
+func (h *Hub) judgeRights(a *admission, rights *token.Rights) *engine.Refusal {
+	for _, name := range a.topics {
+		if !rights.MaySubscribe(a.user, name) {
+			return forbid("a topic of the URL is not for this session")
+		}
+	}
+	return nil
 }
 
 // turnAway lets the client in to tell it why it can't stay: a browser does not show a page the status of a
@@ -249,8 +255,19 @@ func (stranger) Closed(*engine.Cause)          {}
 
 // admit makes the session and lets the client in.
 func (sh *shard) admit(hs *engine.Handshake, a admission) {
-	if !sh.hub.users.enter(a.user) {
-		hs.Refuse(&engine.Refusal{Status: http.StatusTooManyRequests, Reason: "the user has too many sessions"})
+	if len(a.topics) > sh.room() {
+		sh.count.drops.Add("node_topics")
+		hs.Refuse(later("the node has no room for more subscriptions"))
+		return
+	}
+	surplus := 0
+	if a.protocol == protocolV1 { // it may take the place of another one
+		surplus = sh.hub.cfg.MaxSessionsPerUser
+	}
+	if !sh.hub.users.enter(a.user, surplus) {
+		if hs.Accept(a.protocol, stranger{}, nil) {
+			hs.Conn().Close(TooManySessions)
+		}
 		return
 	}
 	if !sh.open(hs, a) {
@@ -272,6 +289,9 @@ func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 	if a.grant != nil {
 		s.extra().grant = a.grant
 	}
+	if sh.hub.users.crowded(a.user) {
+		s.extra().surplus = true
+	}
 	var first []byte
 	sessions := &sh.count.plain
 	if s.v1 || a.positions {
@@ -289,14 +309,19 @@ func (sh *shard) open(hs *engine.Handshake, a admission) bool {
 	if s.conn.Peer() == nil { // it ended while the 101 was written
 		return true
 	}
+	sh.members.add(s)
 	s.watchGrant()
 	if !s.v1 {
 		sh.followPlain(s, a)
 		return true
 	}
 	sh.resumable[s.id] = s
-	if s.own != "" {
-		s.beginSilence()
+	switch {
+	case s.own == "":
+	case a.returning:
+		s.beginSilence(returnTime)
+	default:
+		s.beginSilence(silenceTime)
 	}
 	return true
 }
@@ -314,9 +339,9 @@ func (sh *shard) followPlain(s *Session, a admission) {
 		if len(a.since) > 0 {
 			since = &a.since[i]
 		}
-		s.subscribe(strings.Clone(name), nil, a.positions, since)
+		s.subscribe(strings.Clone(name), since, unasked{s})
 	}
 	if s.own != "" {
-		s.subscribe(s.own, nil, a.positions, nil)
+		s.subscribe(s.own, nil, unasked{s})
 	}
 }

@@ -1,76 +1,74 @@
 package session
 
 import (
-	"context"
+	"slices"
 	"strconv"
 
 	"wshub/pubsub"
 )
 
-// maxHistoryBytes bounds one answer to a history request; what did not fit is asked for from the answer's
-// position on.
-const maxHistoryBytes = 64 << 10
+const (
+	// maxHistoryBytes bounds the events of one answer to a history request; the others are asked for from the answer's
+	// position on.
+	maxHistoryBytes = 64 << 10
+	// maxHistories bounds the history requests of one session that wait for their turn.
+	maxHistories = 64
+)
 
 // requestHistory reads a topic's log without following it.
-func (s *Session) requestHistory(m *clientMessage) {
+func (s *Session) requestHistory(m *request) {
 	hub := s.shard.hub
-	if code, text := s.mayRead(m.Topic); code != "" {
-		s.error(m.ID, code, text)
+	name, ok := s.readText(m, "topic", m.topic)
+	if !ok {
 		return
 	}
-	limit := m.Limit
+	if r := s.mayFollow(name); !r.none() {
+		s.refuse(m.id, r)
+		return
+	}
+	limit, ok := number(m.limit)
 	if limit == 0 {
 		limit = hub.cfg.ReplayLimit
 	}
-	if limit < 0 || limit > hub.cfg.ReplayLimit {
-		s.error(m.ID, BadRequest, "limit: want 1 to "+strconv.Itoa(hub.cfg.ReplayLimit))
+	if !ok || limit < 0 || limit > hub.cfg.ReplayLimit {
+		s.error(m.id, BadRequest, "limit: want 1 to "+strconv.Itoa(hub.cfg.ReplayLimit))
 		return
 	}
-	var since pubsub.Position
-	if m.Since != nil {
-		p, err := pubsub.ParsePosition(*m.Since)
-		if err != nil {
-			s.error(m.ID, BadRequest, "since: want a position as the hub gave it, or \"0\"")
-			return
-		}
-		since = p
+	since, ok := s.readSince(m)
+	if !ok {
+		return
 	}
-	request := *m
-	queued := hub.workers.do(s.id, func(ctx context.Context) {
-		replay, err := hub.broker.Replay(ctx, request.Topic, since, pubsub.Limit{Events: limit})
-		s.shard.loop.Post(func() { s.answerHistory(&request, replay, err) })
-	})
-	if !queued {
-		s.error(m.ID, Busy, "too much to do")
+	if since == nil {
+		since = &pubsub.Position{}
 	}
+	if w := s.busy(); w != nil && len(w.reads) >= maxHistories {
+		s.shard.count.drops.Add("history_queue_full")
+		s.error(m.id, Busy, "too many requests of this session wait")
+		return
+	}
+	id := m.id
+	s.queueRead(&read{topic: name, since: *since, limit: pubsub.Limit{Events: limit, Bytes: maxHistoryBytes}, done: func(replay pubsub.Replay, err error) {
+		s.answerHistory(id, name, replay, err)
+	}})
 }
 
-// mayRead returns why the session can't read name's history, or "".
-func (s *Session) mayRead(name string) (Code, string) {
-	switch err := checkTopic(name); {
-	case err != nil:
-		return BadTopic, err.Error()
-	case reserved(name, s.own), name != s.own && !s.maySubscribe(name):
-		return Forbidden, "this topic is not for this session"
-	}
-	return "", ""
-}
-
-func (s *Session) answerHistory(m *clientMessage, replay pubsub.Replay, err error) {
+// answerHistory sends a page, if the session still may see it. recovered says that nothing is missing between the
+// position asked for and the answer's; more, that the log goes on behind that.
+func (s *Session) answerHistory(id []byte, name string, replay pubsub.Replay, err error) {
 	if err != nil {
-		s.error(m.ID, Unavailable, "the history can't be read now")
+		s.refuse(id, readRefusal(err))
 		return
 	}
-	b := appendID([]byte(`{"type":"history"`), m.ID)
+	if r := s.mayFollow(name); !r.none() {
+		s.refuse(id, r)
+		return
+	}
+	b := slices.Grow(appendID([]byte(`{"type":"history"`), id), 256)
 	b = append(b, `,"topic":`...)
-	b = appendString(b, m.Topic)
+	b = appendString(b, name)
 	b = append(b, `,"events":[`...)
-	at, more := replay.Head, false
+	at := replay.Head
 	for i, ev := range replay.Events {
-		if len(b)+len(ev.Data) > maxHistoryBytes && i > 0 {
-			more = true
-			break
-		}
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -80,9 +78,9 @@ func (s *Session) answerHistory(m *clientMessage, replay pubsub.Replay, err erro
 		b = append(append(b, ev.Data...), '}')
 		at = ev.Position
 	}
-	more = more || len(replay.Events) > 0 && at != replay.Head
 	b = appendPosition(append(b, ']'), at)
-	if more {
+	b = strconv.AppendBool(append(b, `,"recovered":`...), replay.Recovered)
+	if len(replay.Events) > 0 && at != replay.Head {
 		b = append(b, `,"more":true`...)
 	}
 	s.send(append(b, '}'))

@@ -24,16 +24,18 @@ type Hub struct {
 	cfg       Config
 	broker    Broker
 	workers   *workers
+	readers   *readers
 	shards    []*shard
 	heartbeat time.Duration
 	maxBytes  int // of one message, from the server's configuration
-	maxChunk  int // of a replay, that is written at a time
+	maxChunk  int // that is handed at a time to a connection that has something queued
 	log       zerolog.Logger
 	born      time.Time
 
 	// Shared.
 	users       users
 	revocations revocations
+	generations generations
 	found       found
 	draining    atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer
@@ -57,7 +59,8 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 	return &Hub{
 		cfg:     cfg,
 		broker:  broker,
-		workers: newWorkers(cfg.Workers, cfg.WorkerQueue, cfg.PublishTimeout, broker.Publish),
+		workers: newWorkers(cfg, broker.Publish),
+		readers: newReaders(cfg.Workers, cfg.PublishTimeout, broker.Replay),
 		log:     cfg.Log.With().Str("part", "session").Logger(),
 		users:   users{limit: cfg.MaxSessionsPerUser},
 		found:   found{come: make(chan struct{}, 1)},
@@ -88,6 +91,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		h.workers.serve(ctx)
 		return nil
 	})
+	children.Go(func() error { h.readers.serve(ctx); return nil })
 	return children.Wait()
 }
 

@@ -10,21 +10,87 @@ import (
 )
 
 // publishPlain publishes what a plain client sent, as it stands, to the session's target topic. It is
-// answered only if that does not work.
+// answered only if that does not work. While the client's own topics are not followed yet it waits: the client hears
+// what it sends.
 func (s *Session) publishPlain(payload []byte) {
 	if !json.Valid(payload) {
 		s.error(nil, BadJSON, "the message is not JSON")
 		return
 	}
+	if s.settling() {
+		if !s.working().early.add(payload, s.shard.hub.cfg.MaxHold) {
+			s.shard.count.drops.Add("early_full")
+			s.error(nil, Busy, "too much was sent before the topics are followed; the message was dropped")
+		}
+		return
+	}
+	s.publishTarget(payload)
+}
+
+// publishTarget publishes payload, which may lie in the client's frame.
+func (s *Session) publishTarget(payload []byte) {
 	target := s.shard.hub.cfg.Broadcast
 	if s.ext != nil && s.ext.target != "" {
 		target = s.ext.target
 	}
-	if !s.mayPublish(target) {
-		s.error(nil, Forbidden, "this session may not publish to "+target)
+	if r := s.mayPublishTo(target); !r.none() {
+		s.error(nil, r.code, "this session may not publish to "+target)
 		return
 	}
 	s.publish(nil, pubsub.Publication{Topic: strings.Clone(target), Data: bytes.Clone(payload)}, false)
+}
+
+// early are the messages that came before a plain session's topics were followed.
+type early struct {
+	messages [][]byte
+	bytes    int
+}
+
+// maxEarly bounds the messages that wait so.
+const maxEarly = 64
+
+// add keeps a copy of payload, unless too much waits already.
+func (e *early) add(payload []byte, limit int) bool {
+	if len(e.messages) == maxEarly || len(e.messages) > 0 && e.bytes+len(payload) > limit {
+		return false
+	}
+	e.messages = append(e.messages, bytes.Clone(payload))
+	e.bytes += len(payload)
+	return true
+}
+
+// settling tells whether a plain session has topics that it follows soon.
+func (s *Session) settling() bool {
+	w := s.busy()
+	if w == nil || s.v1 {
+		return false
+	}
+	for _, sub := range w.pending {
+		if !sub.settled && sub.tries == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// publishEarly publishes what waited for the session's topics, if nothing keeps it any more.
+func (s *Session) publishEarly() {
+	if !s.settling() {
+		s.publishAllEarly()
+	}
+}
+
+// publishAllEarly publishes what waited, whether the topics are followed or not.
+func (s *Session) publishAllEarly() {
+	w := s.busy()
+	if w == nil || len(w.early.messages) == 0 {
+		return
+	}
+	waiting := w.early.messages
+	w.early = early{}
+	for _, payload := range waiting {
+		s.publishTarget(payload)
+	}
 }
 
 // publish hands p to a worker. The answer, an error or with ok also the success, echoes id.

@@ -1,123 +1,157 @@
 package session
 
 import (
-	"context"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strconv"
-	"time"
+	"strings"
 
 	"wshub/pubsub"
+	"wshub/session/token"
 )
 
 // resuming is a client that comes back: the topics that its positions name are followed as one, and the
-// answer tells of all of them before the first missed event.
+// answer tells of all of them before the first missed event. It owns their subscriptions.
 type resuming struct {
 	s       *Session
 	request json.RawMessage
-	waiting int // topics that are not ready yet
+	waiting int // topics that are not settled yet
 	topics  []resumed
 }
 
-// resumed is what became of one topic: a subscription with its replay, or why there is none.
+// resumed is what became of one topic.
 type resumed struct {
-	name   string
-	sub    *subscribing
-	replay pubsub.Replay
-	code   Code
+	outcome
+	sub *subscribing // to be started
 }
 
 // requestResume takes up a session where an earlier connection, here or at another node, left it.
-func (s *Session) requestResume(m *clientMessage) {
+func (s *Session) requestResume(m *request) {
 	hub := s.shard.hub
-	if s.topics() > 0 || s.resumed {
-		s.error(m.ID, BadRequest, "resume comes before everything else, and once")
+	if s.resumed || s.followsMoreThanOwn() {
+		s.error(m.id, BadRequest, "resume comes before everything else, and once")
 		return
 	}
-	if len(m.Positions) > hub.cfg.MaxTopics {
-		s.error(m.ID, TooManyTopics, "a session may follow "+strconv.Itoa(hub.cfg.MaxTopics)+" topics")
+	ticket, r := s.openTicket(m)
+	if !r.none() {
+		s.refuse(m.id, r)
 		return
 	}
+	positions := map[string]json.RawMessage{}
+	if m.positions != nil && json.Unmarshal(m.positions, &positions) != nil {
+		s.error(m.id, BadRequest, "positions: want an object of topics and positions")
+		return
+	}
+	if len(positions) > hub.cfg.MaxTopics {
+		s.refuse(m.id, refusal{TooManyTopics, "a session may follow " + strconv.Itoa(hub.cfg.MaxTopics) + " topics"})
+		return
+	}
+	if _, named := positions[s.own]; named && s.own != "" {
+		s.letGoOwn()
+	}
+	s.takeOver(ticket)
+	group := &resuming{s: s, request: m.id, waiting: 1}
+	for _, name := range slices.Sorted(maps.Keys(positions)) {
+		group.begin(name, positions[name])
+	}
+	group.done() // the 1 that waiting began with
+}
+
+// followsMoreThanOwn tells whether the session follows, or is about to follow, any topic but its user's own.
+func (s *Session) followsMoreThanOwn() bool {
+	n := s.topics()
+	if s.own != "" && (s.following(s.own) >= 0 || s.waitingFor(s.own) != nil) {
+		n--
+	}
+	return n > 0
+}
+
+// openTicket opens the resume token of a request.
+func (s *Session) openTicket(m *request) (token.Resume, refusal) {
+	hub := s.shard.hub
 	sealer := hub.sealer.Load()
 	if sealer == nil {
-		s.error(m.ID, Unavailable, "the node has no resume key yet")
-		return
+		return token.Resume{}, refusal{Unavailable, "the node has no resume key yet"}
 	}
-	ticket, err := sealer.Open(m.Token)
+	raw, _ := text(m.token)
+	ticket, err := sealer.Open(raw)
 	switch {
 	case err != nil:
-		s.error(m.ID, BadToken, "the resume token is not valid here, or too old")
-		return
+		return ticket, refusal{BadToken, "the resume token is not valid here, or too old"}
 	case ticket.User != s.user(), hub.resumeRevoked(ticket):
-		s.error(m.ID, Forbidden, "the resume token is not for this session")
-		return
+		return ticket, refusal{Forbidden, "the resume token is not for this session"}
+	case s.granted().over(hub.now()):
+		return ticket, refusal{ExpiredToken, "the token has expired: send auth with another one"}
 	}
-	since := make(map[string]pubsub.Position, len(m.Positions))
-	for name, text := range m.Positions {
-		p, err := pubsub.ParsePosition(text)
-		if err != nil {
-			s.error(m.ID, BadRequest, "positions: want positions as the hub gave them, or \"0\"")
-			return
-		}
-		since[name] = p
-	}
-	s.takeOver(ticket.Session, uint32(ticket.Generation)+1)
-	s.replaceOlder(ticket.Node)
-	r := &resuming{s: s, request: slices.Clone(m.ID), waiting: 1}
-	for _, name := range slices.Sorted(maps.Keys(since)) {
-		r.begin(name, since[name])
-	}
-	r.done() // the 1 that waiting began with
+	return ticket, refusal{}
 }
 
-// begin follows one topic of the earlier connection, if the session still may.
-func (r *resuming) begin(name string, since pubsub.Position) {
-	s := r.s
-	if code, _ := s.mayFollow(name); code != "" {
-		r.topics = append(r.topics, resumed{name: name, code: code})
-		return
-	}
-	sub := &subscribing{s: s, t: s.shard.topic(name), since: &since, group: r}
-	r.topics = append(r.topics, resumed{name: name, sub: sub})
+// begin follows one topic of the earlier connection. A topic without a position, "" or null, is followed from now on.
+func (r *resuming) begin(name string, position json.RawMessage) {
 	r.waiting++
-	sub.begin()
+	var since *pubsub.Position
+	at, ok := text(position)
+	if ok && at != "" {
+		p, err := pubsub.ParsePosition(at)
+		since, ok = &p, err == nil
+	}
+	if !ok && string(position) != "null" {
+		r.settle(nil, outcome{topic: name, refusal: refusal{code: BadRequest}})
+		return
+	}
+	r.s.subscribe(name, since, r)
 }
 
-func (r *resuming) ready(sub *subscribing, replay pubsub.Replay) {
-	r.of(sub).replay = replay
+// patient and gathers implement owner.
+func (r *resuming) patient() bool { return false }
+func (r *resuming) gathers() bool { return true }
+
+// settle implements owner.
+func (r *resuming) settle(sub *subscribing, o outcome) (start bool) {
+	if !o.none() {
+		sub = nil
+	}
+	r.topics = append(r.topics, resumed{o, sub})
 	r.done()
+	return false
 }
 
-func (r *resuming) failed(sub *subscribing, code Code) {
-	entry := r.of(sub)
-	entry.code, entry.sub = code, nil
-	r.done()
-}
-
-func (r *resuming) of(sub *subscribing) *resumed {
-	return &r.topics[slices.IndexFunc(r.topics, func(e resumed) bool { return e.sub == sub })]
-}
-
-// done answers once every topic is ready, and lets the missed events follow.
+// done answers once every topic is settled, and lets the missed events follow.
 func (r *resuming) done() {
 	if r.waiting--; r.waiting > 0 || r.s.conn.Peer() == nil {
 		return
 	}
+	for i := range r.topics {
+		r.topics[i].ask(r.s)
+	}
 	if !r.s.send(r.answer()) {
 		return
 	}
-	for i := range r.topics {
-		if sub := r.topics[i].sub; sub != nil && !sub.over {
-			sub.group = nil
-			sub.rounds = max(sub.rounds, 2) // what goes wrong from here on is a gap
-			sub.release(r.topics[i].replay)
+	for _, t := range r.topics {
+		if t.sub != nil {
+			t.sub.start()
+		}
+	}
+}
+
+// ask looks once more whether the topic may be followed: others may have taken long, and another token have come.
+func (t *resumed) ask(s *Session) {
+	switch sub := t.sub; {
+	case sub == nil:
+	case sub.stage == over: // left meanwhile
+		t.sub, t.refusal = nil, refusal{code: NotSubscribed}
+	default:
+		if r := s.mayFollow(t.topic); !r.none() {
+			t.sub, t.refusal = nil, r
+			sub.end(refusal{code: r.code})
 		}
 	}
 }
 
 func (r *resuming) answer() []byte {
 	s := r.s
+	slices.SortFunc(r.topics, func(a, b resumed) int { return strings.Compare(a.topic, b.topic) })
 	b := appendID([]byte(`{"type":"resumed"`), r.request)
 	b = append(b, `,"session":"`...)
 	b = append(b, s.name()...)
@@ -128,8 +162,8 @@ func (r *resuming) answer() []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = appendString(b, e.name)
-		if e.code != "" {
+		b = appendString(b, e.topic)
+		if !e.none() {
 			b = append(b, `:{"error":"`...)
 			b = append(b, e.code...)
 			b = append(b, `","retry":`...)
@@ -137,48 +171,8 @@ func (r *resuming) answer() []byte {
 			continue
 		}
 		b = append(b, `:{"recovered":`...)
-		b = strconv.AppendBool(b, e.replay.Recovered)
-		b = append(appendPosition(b, e.replay.Head), '}')
+		b = strconv.AppendBool(b, e.recovered)
+		b = append(e.appendPosition(b), '}')
 	}
 	return append(b, "}}"...)
-}
-
-// replacement is what the node of a resumed session tells the node that the session was on.
-type replacement struct {
-	Session    uint64 `json:"session"`
-	Generation uint32 `json:"generation"`
-}
-
-// replacements are what a loop has yet to tell other nodes, by node.
-type replacements map[string][]replacement
-
-const (
-	// replaceDelay is how long orders for one node are gathered: a crowd that comes back after a crash must
-	// not cost the broker a command per client.
-	replaceDelay = 100 * time.Millisecond
-	// replaceBatch bounds the orders in one message, about 25 KiB.
-	replaceBatch = 512
-)
-
-// replaceOlder has older connections of the session closed, on the node that it came from.
-func (s *Session) replaceOlder(node string) {
-	sh := s.shard
-	if len(sh.replacing) == 0 {
-		sh.loop.After(replaceDelay, sh.tellReplacements)
-	}
-	sh.replacing[node] = append(sh.replacing[node], replacement{s.id, s.generation})
-}
-
-func (sh *shard) tellReplacements() {
-	hub := sh.hub
-	for node, list := range sh.replacing {
-		for batch := range slices.Chunk(list, replaceBatch) {
-			hub.workers.do(batch[0].Session, func(ctx context.Context) {
-				if err := hub.tell(ctx, node, control{Replace: batch}); err != nil {
-					hub.log.Debug().Err(err).Msg("the node that sessions came from could not be told")
-				}
-			})
-		}
-	}
-	clear(sh.replacing)
 }

@@ -215,7 +215,6 @@ func TestABadResumeIsRefusedAndTheSessionStaysAsItWas(t *testing.T) {
 		{"sealed by another", "?user=42", foreign, nil, BadToken},
 		{"another user's", "?user=43", good, nil, Forbidden},
 		{"for nobody", "", good, nil, Forbidden},
-		{"not a position", "?user=42", good, map[string]string{"news": "yesterday"}, BadRequest},
 	} {
 		session, _ := n2.enter(c.query)
 		if r := session.resume(c.token, c.positions); r.Type != "error" || r.Code != c.code {

@@ -42,8 +42,8 @@ type change struct {
 	inUse   bool // tokens in use are refused, too, which they were not before
 }
 
-// read is what v refuses by itself.
-func read(v pubsub.Revocation) refused {
+// readRevocation is what v refuses by itself.
+func readRevocation(v pubsub.Revocation) refused {
 	r := refused{until: v.Until}
 	switch {
 	case v.Before.IsZero():
@@ -88,7 +88,7 @@ func (r *revocations) add(list []pubsub.Revocation, now time.Time) (changes []ch
 		r.held = make(map[string]refused)
 	}
 	for _, v := range list {
-		one, had := read(v), r.held[v.Subject]
+		one, had := readRevocation(v), r.held[v.Subject]
 		if one.over(now) {
 			continue
 		}

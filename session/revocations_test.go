@@ -103,7 +103,7 @@ func TestRevocationsAreJoinedInAnyOrder(t *testing.T) {
 					x, y := a.refuses(subject, issued.UnixMicro(), mark, now), b.refuses(subject, issued.UnixMicro(), mark, now)
 					z, w := a.refusesResume(subject, ticket, now), b.refusesResume(subject, ticket, now)
 					want := slices.ContainsFunc(list, func(v pubsub.Revocation) bool {
-						return v.Subject == subject && now.Before(v.Until) && read(v).refusesAlone(issued.UnixMicro(), mark)
+						return v.Subject == subject && now.Before(v.Until) && readRevocation(v).refusesAlone(issued.UnixMicro(), mark)
 					})
 					if x != y || z != w || x != want {
 						rt.Errorf("%s, issued at %+d s: %v and %v, want %v; resumed: %v and %v", subject, s, x, y, want, z, w)

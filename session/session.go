@@ -20,11 +20,12 @@ type Session struct {
 	v1     bool
 	// Set once, by a resume.
 	resumed    bool
-	generation uint32 // how often the session has been resumed
+	generation generation
 
 	// Owned by the loop.
-	subs []subscription
-	ext  *sessionExt // what a session has that does more than listen; nil otherwise
+	lagging bool // events wait in the pump: see lag
+	subs    []subscription
+	ext     *sessionExt // what a session has that does more than listen; nil otherwise
 }
 
 // subscription is a followed topic, and where in its list of followers the session stands.
@@ -34,13 +35,13 @@ type subscription struct {
 }
 
 type sessionExt struct {
-	pending []*subscribing
-	allowed bucket // the messages that it may send now
-	// authPending is true while a token waits for its key: one at a time, so that the last one sent holds.
-	authPending bool
-	target      string        // plain mode: what it sends goes there; "" for the broadcast topic
-	grant       *grant        // what its token says; nil without one
-	silence     *engine.Timer // hub.v1: runs until the own topic is followed
+	work    *work         // nil unless something is on its way
+	allowed bucket        // the messages that it may send now
+	surplus bool          // one more than its user may have: see surplus.go
+	authing bool          // a token is being checked
+	target  string        // plain mode: what it sends goes there; "" for the broadcast topic
+	grant   *grant        // what its token says; nil without one
+	silence *engine.Timer // hub.v1: runs until the own topic is followed
 }
 
 func (s *Session) extra() *sessionExt {
@@ -52,7 +53,14 @@ func (s *Session) extra() *sessionExt {
 
 // trim lets go of the extra state once there is nothing in it.
 func (s *Session) trim() {
-	if e := s.ext; e != nil && len(e.pending) == 0 && e.allowed == (bucket{}) && e.target == "" && e.silence == nil && e.grant == nil {
+	e := s.ext
+	if e == nil {
+		return
+	}
+	if e.work != nil && e.work.idle() {
+		e.work = nil
+	}
+	if *e == (sessionExt{}) {
 		s.ext = nil
 	}
 }
@@ -81,7 +89,7 @@ func (s *Session) Message(op engine.Opcode, payload []byte) {
 		s.conn.Close(BinaryFrame)
 		return
 	}
-	if !s.admit() {
+	if !s.admit(1 + len(payload)/chargeBytes) {
 		return
 	}
 	if s.v1 {
@@ -91,40 +99,59 @@ func (s *Session) Message(op engine.Opcode, payload []byte) {
 	}
 }
 
-// admit tells whether the session may send one more message now. Who keeps on sending is cut.
-func (s *Session) admit() bool {
+const (
+	// chargeBytes of a message cost as much as a message more: at the default rate 1.6 MB per second.
+	chargeBytes = 16 << 10
+	// chargeFrames control frames or fragments cost as much as a message: they only pass the parser.
+	chargeFrames = 8
+)
+
+// Overhead implements engine.Peer: it charges the frames that carried no message.
+func (s *Session) Overhead(frames int) {
+	if s.take((frames+chargeFrames-1)/chargeFrames) == abused {
+		s.conn.Close(RateExceeded)
+	}
+}
+
+// take asks for n messages' worth of the session's rate.
+func (s *Session) take(n int) verdict {
 	cfg := &s.shard.hub.cfg
 	if cfg.MessageRate < 0 {
-		return true
+		return granted
 	}
-	switch s.extra().allowed.take(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst) {
-	case granted:
-		return true
+	return s.extra().allowed.take(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst, n)
+}
+
+// admit tells whether the session may send a message now that costs as much as n. Who keeps on sending is cut.
+func (s *Session) admit(n int) bool {
+	switch s.take(n) {
 	case denied:
 		s.shard.count.drops.Add("rate_limit")
 		s.error(nil, RateLimited, "too many messages; this one was dropped")
+		return false
 	case abused:
 		s.conn.Close(RateExceeded)
+		return false
 	}
-	return false
+	return true
 }
-
-// Overhead implements engine.Peer.
-func (s *Session) Overhead(int) {}
 
 // Closed implements engine.Peer: it takes the session out of every list.
 func (s *Session) Closed(*engine.Cause) {
 	sh := s.shard
+	s.publishAllEarly() // the client may be gone, but has sent it
 	for len(s.subs) > 0 {
 		s.unfollow(len(s.subs) - 1)
 	}
-	for s.ext != nil && len(s.ext.pending) > 0 { // the last one may let go of ext
-		s.ext.pending[0].abandon()
+	s.dropReads()
+	for w := s.busy(); w != nil && len(w.pending) > 0; w = s.busy() {
+		w.pending[0].end(refusal{})
 	}
 	if s.ext != nil {
 		s.stopSilence()
 		s.ext.grant.stop(sh.loop)
 	}
+	sh.members.remove(s)
 	if s.v1 {
 		sh.count.v1.Add(-1)
 		if sh.resumable[s.id] == s {
@@ -143,7 +170,7 @@ func (s *Session) follow(t *topic) {
 	s.shard.count.subscriptions.Add(1)
 }
 
-// unfollow ends the subscription at index i.
+// unfollow ends the subscription at index i. Nothing of its topic leaves any more, but for what the connection has.
 func (s *Session) unfollow(i int) {
 	sub := s.subs[i]
 	last := len(s.subs) - 1
@@ -153,6 +180,7 @@ func (s *Session) unfollow(i int) {
 	sub.topic.remove(sub.at, func(moved *Session, to int) { moved.moved(sub.topic, to) })
 	s.shard.subs--
 	s.shard.count.subscriptions.Add(-1)
+	s.dropLag(sub.topic)
 	s.shard.forget(sub.topic)
 }
 
@@ -178,8 +206,8 @@ func (s *Session) following(name string) int {
 
 // waitingFor returns the subscription to name that is on its way, or nil.
 func (s *Session) waitingFor(name string) *subscribing {
-	if s.ext != nil {
-		for _, sub := range s.ext.pending {
+	if w := s.busy(); w != nil {
+		for _, sub := range w.pending {
 			if sub.t.name == name {
 				return sub
 			}
@@ -190,10 +218,10 @@ func (s *Session) waitingFor(name string) *subscribing {
 
 // topics is the number of topics that the session follows or is about to.
 func (s *Session) topics() int {
-	if s.ext == nil {
-		return len(s.subs)
+	if w := s.busy(); w != nil {
+		return len(s.subs) + len(w.pending)
 	}
-	return len(s.subs) + len(s.ext.pending)
+	return len(s.subs)
 }
 
 // send sends one JSON message.
@@ -206,3 +234,6 @@ func (s *Session) error(id json.RawMessage, code Code, text string) {
 	s.shard.count.errors.Add(string(code))
 	s.send(appendError(nil, id, code, text))
 }
+
+// refuse answers the request with this id by r.
+func (s *Session) refuse(id json.RawMessage, r refusal) { s.error(id, r.code, r.text) }

@@ -32,7 +32,7 @@ type shard struct {
 	// Guarded by mu: what the broker brings.
 	mu     sync.Mutex
 	inbox  []*message
-	bytes  int
+	bytes  int                        // of the inbox, and of what the topics have queued
 	torn   map[string]pubsub.Position // topics that lost messages to a full inbox
 	posted bool                       // a flush is on its way
 
@@ -42,13 +42,15 @@ type shard struct {
 	spare     []*message // the inbox's other half: the two are swapped
 	topics    *index
 	resumable map[uint64]*Session // hub.v1 sessions, by id
-	replacing replacements
+	members   *members
+	replacing []replacement // yet to be told to the other nodes
 	arrivals  bucket
-	silent    map[*Session]struct{} // hub.v1 sessions whose own topic is not followed yet
-	active    []*topic              // topics with messages to write, from head on
-	head      int                   // in active
-	subs      int                   // subscriptions on this loop
-	buffers   []*[]byte             // spare, as are exts
+	replayed  replayed
+	scratch   []byte    // for joining what a pump writes
+	active    []*topic  // topics with messages to write, from head on
+	head      int       // in active
+	subs      int       // subscriptions on this loop, those on their way included
+	buffers   []*[]byte // spare, as are exts
 	exts      []*topicExt
 	draining  bool
 	touched   int // of no meaning; see Conn.Touch
@@ -64,7 +66,7 @@ type counters struct {
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
-	sh := &shard{hub: h, loop: loop, topics: newIndex(), resumable: make(map[uint64]*Session), replacing: make(replacements), silent: make(map[*Session]struct{})}
+	sh := &shard{hub: h, loop: loop, topics: newIndex(), resumable: make(map[uint64]*Session), members: newMembers()}
 	sh.flushed = sh.flush
 	return sh
 }
@@ -94,22 +96,26 @@ func (sh *shard) push(m *message) {
 func (sh *shard) flush() {
 	sh.mu.Lock()
 	in, torn := sh.inbox, sh.torn
-	sh.inbox, sh.torn, sh.bytes, sh.posted = sh.spare[:0], nil, 0, false
+	sh.inbox, sh.torn, sh.posted = sh.spare[:0], nil, false
 	sh.mu.Unlock()
 
+	unwanted := 0
 	for i, m := range in {
-		sh.enqueue(m)
+		if !sh.enqueue(m) {
+			unwanted += m.size()
+		}
 		in[i] = nil
 	}
+	sh.giveBack(unwanted)
 	sh.spare = in[:0]
 	for name, at := range torn {
 		sh.tear(name, at)
 	}
 
-	for writes := sliceWrites; writes > 0 && sh.head < len(sh.active); sh.head++ {
+	for writes := sliceWrites; writes > 0 && sh.head < len(sh.active) && !sh.loop.Spent(); sh.head++ {
 		t := sh.active[sh.head]
 		writes -= sh.advance(t, writes)
-		if t.ext == nil || t.ext.rereading || len(t.ext.batch)+len(t.ext.queue) == 0 {
+		if t.ext == nil || !t.ext.pending() {
 			t.listed = false
 			sh.settle(t)
 		} else {
@@ -136,14 +142,26 @@ func (sh *shard) schedule() {
 	}
 }
 
-func (sh *shard) enqueue(m *message) {
+// enqueue has m, which has been counted, wait for its topic's turn. It is false if nobody follows any more.
+func (sh *shard) enqueue(m *message) bool {
 	t := sh.topics.get(m.topic)
 	if t == nil {
-		return // the last follower has left meanwhile
+		return false
 	}
 	ext := sh.extra(t)
 	ext.queue = append(ext.queue, m)
+	ext.queued += m.size()
 	sh.list(t)
+	return true
+}
+
+// giveBack counts bytes that wait no more; a negative number, bytes that did not come by the inbox.
+func (sh *shard) giveBack(bytes int) {
+	if bytes != 0 {
+		sh.mu.Lock()
+		sh.bytes -= bytes
+		sh.mu.Unlock()
+	}
 }
 
 // list makes t one of those with messages to write.
@@ -158,7 +176,7 @@ func (sh *shard) list(t *topic) {
 // how many it wrote to, at least 1.
 func (sh *shard) advance(t *topic, limit int) int {
 	ext := t.ext
-	if ext.rereading {
+	if !ext.pending() {
 		return 1
 	}
 	if len(ext.batch) == 0 {
@@ -167,22 +185,39 @@ func (sh *shard) advance(t *topic, limit int) int {
 	n := 0
 	for len(ext.batch) > 0 && ext.next < ext.limit && n < limit {
 		if n%touchAhead == 0 {
+			if n > 0 && sh.loop.Spent() {
+				break
+			}
 			sh.touch(t, min(ext.next+touchAhead, ext.limit))
 		}
 		s := t.followers.at(ext.next)
 		ext.next++ // before the write: a session that ends in it removes itself
 		n++
-		for _, chunk := range sh.chunks(ext, s.format) {
-			if !s.conn.Write(chunk) {
-				break
-			}
-		}
+		sh.hand(s, ext)
 	}
 	sh.count.deliveries.Add(uint64(n * len(ext.batch)))
 	if len(ext.batch) == 0 || ext.next == ext.limit {
 		sh.finish(t)
 	}
 	return max(n, 1)
+}
+
+// hand writes the batch to s, as far as its connection has room; the rest waits for it in its pump.
+func (sh *shard) hand(s *Session, ext *topicExt) {
+	if s.lagging {
+		s.lag(ext.batch)
+		return
+	}
+	chunks := sh.chunks(ext, s.format)
+	for i, chunk := range chunks.frames {
+		if queued := s.conn.Queued(); queued > 0 && queued+len(chunk) > sh.hub.maxChunk {
+			s.lag(ext.batch[chunks.first[i]:])
+			return
+		}
+		if !s.conn.Write(chunk) {
+			return
+		}
+	}
 }
 
 // touch fetches the batch's next followers, up to limit, from memory: their misses overlap, as those between
@@ -196,7 +231,13 @@ func (sh *shard) touch(t *topic, limit int) {
 // begin makes the queue the next batch: for those who follow now, and for the holds of those who wait.
 func (sh *shard) begin(t *topic) {
 	ext := t.ext
-	ext.batch, ext.queue = ext.queue, ext.batch[:0]
+	if ext.rereading || len(ext.page) > 0 {
+		ext.batch, ext.page = append(ext.batch, ext.page...), nil
+		ext.written, ext.pageBytes = ext.pageBytes, 0
+	} else {
+		ext.batch, ext.queue = ext.queue, ext.batch[:0]
+		ext.written, ext.queued = ext.queued, 0
+	}
 	ext.batch = t.fresh(ext.batch)
 	ext.next, ext.limit = 0, t.followers.len()
 	sh.count.batches.Add(1)
@@ -208,11 +249,12 @@ func (sh *shard) begin(t *topic) {
 // finish ends the batch.
 func (sh *shard) finish(t *topic) {
 	ext := t.ext
+	sh.giveBack(ext.written)
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
-	ext.next, ext.limit = 0, 0
+	ext.next, ext.limit, ext.written = 0, 0, 0
 	for f := range ext.chunks {
-		ext.chunks[f] = nil
+		ext.chunks[f] = chunks{}
 	}
 	for _, buf := range ext.joined {
 		if len(sh.buffers) < spareBuffers {
@@ -223,6 +265,10 @@ func (sh *shard) finish(t *topic) {
 	ext.joined = ext.joined[:0]
 	if cap(ext.queue) > spareQueue {
 		ext.queue = append([]*message(nil), ext.queue...)
+	}
+	if at := ext.readOn; !at.IsZero() {
+		ext.readOn = pubsub.Position{}
+		sh.reread(t, at)
 	}
 }
 
@@ -254,15 +300,16 @@ func (sh *shard) extra(t *topic) *topicExt {
 }
 
 // chunks returns the batch in format f: frames joined up to joinBytes, each chunk for one write.
-func (sh *shard) chunks(ext *topicExt, f format) [][]byte {
-	if ext.chunks[f] == nil {
-		ext.chunks[f] = sh.join(ext, f)
+func (sh *shard) chunks(ext *topicExt, f format) *chunks {
+	c := &ext.chunks[f]
+	if c.frames == nil {
+		*c = sh.join(ext, f)
 	}
-	return ext.chunks[f]
+	return c
 }
 
-func (sh *shard) join(ext *topicExt, f format) [][]byte {
-	chunks := make([][]byte, 0, 1)
+func (sh *shard) join(ext *topicExt, f format) chunks {
+	c := chunks{frames: make([][]byte, 0, 1), first: make([]int, 0, 1)}
 	for i := 0; i < len(ext.batch); {
 		frame := ext.batch[i].frame(f)
 		size, n := len(frame), i+1
@@ -279,11 +326,11 @@ func (sh *shard) join(ext *topicExt, f format) [][]byte {
 			}
 		}
 		if len(frame) > 0 {
-			chunks = append(chunks, frame)
+			c.frames, c.first = append(c.frames, frame), append(c.first, i)
 		}
 		i = n
 	}
-	return chunks
+	return c
 }
 
 // buffer takes a buffer of joinBytes from the shard's own, or makes one.

@@ -84,11 +84,11 @@ func TestAGapBehindAReplayIsToldInItsPlace(t *testing.T) {
 		{[]*message{event(4), none, event(6)}, []*message{none, event(6)}, 5},
 		{[]*message{event(4), event(5)}, nil, 5},
 	} {
-		sub := &subscribing{head: at(5)}
+		sub := &subscribing{cursor: at(5)}
 		got := sub.trail(c.batch)
 		same := slices.EqualFunc(got, c.want, func(a, b *message) bool { return a.position == b.position && (a.event == nil) == (b.event == nil) })
-		if !same || sub.head != at(c.head) {
-			t.Errorf("got %d messages up to %v, want %d up to %d", len(got), sub.head, len(c.want), c.head)
+		if !same || sub.cursor != at(c.head) {
+			t.Errorf("got %d messages up to %v, want %d up to %d", len(got), sub.cursor, len(c.want), c.head)
 		}
 	}
 }

@@ -1,10 +1,11 @@
 package session
 
-// Stats is what a Hub counted since it began; the first four are as of now.
+// Stats is what a Hub counted since it began; the first five are as of now.
 type Stats struct {
 	Plain, V1     int64 // sessions by mode
 	Topics        int64 // topics that somebody follows, each once per loop
 	Subscriptions int64
+	Reads         int64             // of histories, that wait or are under way
 	Messages      uint64            // from clients
 	Published     uint64            // of these, by the broker
 	Deliveries    uint64            // events handed to followers
@@ -12,12 +13,12 @@ type Stats struct {
 	Recovered     uint64            // topics that a client came back to and got all that it missed
 	Unrecovered   uint64            // topics whose client was told that it did not
 	Errors        map[string]uint64 // told to clients, by Code
-	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full, draining, handshake_rate
+	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full, history_queue_full, early_full, node_topics, draining, handshake_rate
 }
 
 // Stats reads all counters.
 func (h *Hub) Stats() Stats {
-	st := Stats{Errors: make(map[string]uint64), Dropped: make(map[string]uint64)}
+	st := Stats{Reads: h.readers.pending.Load(), Errors: make(map[string]uint64), Dropped: make(map[string]uint64)}
 	for _, sh := range h.shards {
 		c := &sh.count
 		st.Plain += c.plain.Load()

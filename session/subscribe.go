@@ -1,62 +1,83 @@
 package session
 
 import (
-	"context"
-	"encoding/json"
+	"math/rand/v2"
 	"slices"
+	"time"
 
+	"wshub/engine"
 	"wshub/pubsub"
 )
 
-// subscribing is a session on its way to follow a topic. It stands in the topic's waiting list and gets
-// each batch that begins meanwhile; it owns its order:
+// subscribing is a session on its way to follow a topic: a state machine that lives from begin to the moment when
+// the session follows, or to end. From begin on it stands in the topic's waiting list and in the session's pending
+// one, and gets each batch of live events that begins meanwhile.
 //
-//	hold     batches are kept, while the broker confirms and what was missed is read
-//	release  acknowledgement, missed events, held ones that are newer than those, as fast as they leave
-//	trail    the replay is ahead of the loop: until the loop has caught up, each batch is written here,
-//	         less what the replay has had
+//	asking     the broker was asked to follow the topic
+//	reading    the log is read: where it stands, or the first of what was missed
+//	gathered   it is known how the subscription comes out; its owner has not started it yet
+//	replaying  what was missed leaves, page by page, then what was held
+//	trailing   the replay is ahead of the loop: of each batch leaves what the replay did not have
+//	over       the session follows, or the subscription has ended
+//
+// Live events are held up to replaying, and read from the log where they are too many. All steps run on the loop.
 type subscribing struct {
-	s *Session
-	t *topic
-	// request is the client's id, echoed in the answer; answer is false for topics that nobody asked
-	// for and that a plain client would not hear about.
-	request json.RawMessage
-	answer  bool
-	// since is where the client left off; nil: it asks for nothing missed.
-	since *pubsub.Position
+	// Fixed at birth.
+	s     *Session
+	t     *topic
+	owner owner
+	since *pubsub.Position // where the client left off; nil: it asks for nothing missed
 
-	// at is its place in the topic's waiting list.
-	at int
-	// group is the resume that the subscription is part of, if it is.
-	group *resuming
+	stage   stage
+	settled bool // the owner was told
+	at      int  // its place in the topic's waiting list
+	tries   int  // failures in a row
+	timer   *engine.Timer
+	retry   func() // is called when timer has run
+	read    *read  // under way or waiting for its turn
 
-	out      [][]byte // frames to be written before the held ones
-	held     []*message
-	bytes    int
-	overflow bool // the hold was too large and has been dropped
-	rounds   int  // times that the history was read
-	trailing bool
-	head     pubsub.Position // newest event of the replay
-	over     bool            // the session follows, or has given up
+	// cursor is up to where the client has everything once out has left; zero for a topic without history.
+	cursor pubsub.Position
+	missed bool       // the log has more behind cursor
+	out    []*message // leaves next
+	owed   int        // bytes of out, as counted with the connection
+
+	held      []*message
+	heldBytes int
+	spilled   bool // what was held became too much and was dropped
+	spills    int
 }
 
-// maxRounds bounds how often the history is read again because the hold overflowed in the meantime.
-const maxRounds = 5
+type stage uint8
 
-// subscribe begins to follow a topic. Limits and rights have been checked.
-func (s *Session) subscribe(name string, request json.RawMessage, answer bool, since *pubsub.Position) {
+const (
+	asking stage = iota
+	reading
+	gathered
+	replaying
+	trailing
+	over
+)
+
+// retryFirst and retryLast are the waits before the first and the later tries of what the broker could not do.
+const retryFirst, retryLast = time.Second, 30 * time.Second
+
+// subscribe begins to follow a topic, if the session may; owner is told how it comes out.
+func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
 		return
 	}
-	t := s.shard.topic(name)
-	if t.confirmed && since == nil && !s.shard.hub.keeps(name) {
-		s.follow(t)
-		if answer {
-			s.send(appendSubscribed(nil, request, name, nil, pubsub.Position{}))
-		}
+	if r := s.mayBegin(name); !r.none() {
+		o.settle(nil, outcome{topic: name, refusal: r})
 		return
 	}
-	(&subscribing{s: s, t: t, request: request, answer: answer, since: since}).begin()
+	t := s.shard.topic(name)
+	if t.confirmed && since == nil && !o.gathers() && !s.shard.hub.keeps(name) {
+		s.follow(t)
+		o.settle(nil, outcome{topic: name})
+		return
+	}
+	(&subscribing{s: s, t: t, owner: o, since: since}).begin()
 }
 
 // begin holds, and asks the broker to follow the topic if nobody has yet.
@@ -66,10 +87,19 @@ func (sub *subscribing) begin() {
 	ext := sh.extra(t)
 	sub.at = len(ext.waiting)
 	ext.waiting = append(ext.waiting, sub)
-	s.extra().pending = append(s.ext.pending, sub)
+	w := s.working()
+	w.pending = append(w.pending, sub)
+	sh.subs++
+	sub.ask()
+}
+
+func (sub *subscribing) ask() {
+	t := sub.t
+	sh := sub.s.shard
+	sub.stage = asking
 	switch {
 	case t.confirmed:
-		sub.read()
+		sub.look()
 	case !t.asked:
 		t.asked = true
 		sh.hub.broker.Follow(t.name, sh.loop.Index, func(err error) {
@@ -93,14 +123,14 @@ func (sh *shard) answer(waiting []*subscribing, err error) {
 	n := min(len(waiting), sliceWrites)
 	for _, sub := range waiting[:n] {
 		switch {
-		case sub.over || sub.trailing || sub.rounds > 0: // past this
+		case sub.stage != asking: // past this
 		case err == nil:
-			sub.read()
-		case sub.told():
-			sub.fail(Unavailable, "the broker does not answer; nothing is followed")
+			sub.look()
+		case sub.since == nil && sub.owner.patient():
+			// Nobody waits for an answer: the topic stays wanted, and its events come when the broker is back.
+			sub.looked(pubsub.Replay{}, nil)
 		default:
-			// Nobody could be told: the topic stays wanted, and its events come when the broker is back.
-			sub.ready(pubsub.Replay{})
+			sub.fail(refusal{Unavailable, "the broker does not answer; nothing is followed"})
 		}
 	}
 	if rest := waiting[n:]; len(rest) > 0 {
@@ -108,274 +138,193 @@ func (sh *shard) answer(waiting []*subscribing, err error) {
 	}
 }
 
-// read fetches what was missed, on a worker, in the session's order.
-func (sub *subscribing) read() {
-	s, t := sub.s, sub.t
-	hub := s.shard.hub
-	if sub.since == nil && !hub.keeps(t.name) {
-		sub.ready(pubsub.Replay{})
+// look reads where the topic stands, and the first of what was missed.
+func (sub *subscribing) look() {
+	hub := sub.s.shard.hub
+	sub.stage = reading
+	sub.calm()
+	if !hub.keeps(sub.t.name) {
+		sub.looked(pubsub.Replay{}, nil)
 		return
 	}
-	sub.rounds++
-	since, limit := pubsub.Position{}, 0 // no more than the head
+	r := &read{topic: sub.t.name, done: sub.looked}
 	if sub.since != nil {
-		since, limit = *sub.since, hub.cfg.ReplayLimit
+		r.since, r.limit = *sub.since, pubsub.Limit{Events: pageEvents, Bytes: firstPage}
 	}
-	queued := hub.workers.do(s.id, func(ctx context.Context) {
-		replay, err := hub.broker.Replay(ctx, t.name, since, pubsub.Limit{Events: limit})
-		replay.Recovered = replay.Recovered && replay.Missed == len(replay.Events)
-		s.shard.loop.Post(func() { sub.replayed(replay, err) })
-	})
-	if !queued {
-		sub.fail(Busy, "too much to do")
-	}
+	sub.read = r
+	sub.s.queueRead(r)
 }
 
-// replayed is the broker's answer to read.
-func (sub *subscribing) replayed(replay pubsub.Replay, err error) {
+// looked is the broker's answer to look.
+func (sub *subscribing) looked(replay pubsub.Replay, err error) {
+	sub.read = nil
 	switch {
-	case sub.over:
-	case err != nil && sub.rounds > 1: // it was acknowledged in an earlier round
-		sub.lose()
-	case err != nil && sub.told():
-		sub.fail(Unavailable, "the history can't be read now; nothing is followed")
-	case err != nil:
-		sub.ready(pubsub.Replay{})
+	case err == nil:
+	case sub.since == nil && sub.owner.patient():
+		replay = pubsub.Replay{} // to hear without a position is better than not to hear
 	default:
-		sub.ready(replay)
-	}
-}
-
-// told tells whether somebody waits for an answer.
-func (sub *subscribing) told() bool { return sub.answer && sub.request != nil || sub.group != nil }
-
-// ready has everything that goes before the live events. A resumed topic waits for the others.
-func (sub *subscribing) ready(replay pubsub.Replay) {
-	s := sub.s
-	if sub.since != nil && !replay.Recovered {
-		replay.Events = nil // what is left of them would look like all of them
-	}
-	if sub.rounds > 1 && !replay.Recovered {
-		sub.lose()
+		sub.fail(readRefusal(err))
 		return
 	}
-	if sub.since != nil && sub.rounds <= 1 {
-		s.shard.countResume(replay.Recovered)
-	}
-	if sub.group != nil {
-		sub.group.ready(sub, replay)
+	s := sub.s
+	if r := s.mayFollow(sub.t.name); !r.none() { // another token came meanwhile
+		sub.end(r)
 		return
 	}
-	sub.release(replay)
+	sub.tries = 0
+	sub.cursor = replay.Head
+	o := outcome{topic: sub.t.name, asked: sub.since != nil, position: replay.Head}
+	if sub.since != nil {
+		o.recovered = replay.Recovered && replay.Missed <= s.shard.hub.cfg.ReplayLimit
+		s.shard.countResume(o.recovered)
+	}
+	if o.recovered && replay.Missed > 0 {
+		o.position = *sub.since
+		sub.cursor, sub.missed = *sub.since, true
+		sub.keep(replay, firstPage)
+	}
+	sub.stage, sub.settled = gathered, true
+	if sub.owner.settle(sub, o) {
+		sub.start()
+	}
 }
 
-// release sends the answer and the missed events.
-func (sub *subscribing) release(replay pubsub.Replay) {
-	sub.head = replay.Head
-	if sub.answer {
-		var recovered *bool
-		if sub.since != nil {
-			recovered = &replay.Recovered
+// start lets what was missed leave. The client has been answered.
+func (sub *subscribing) start() {
+	if sub.stage != gathered { // it ended in the answer's write
+		return
+	}
+	sub.stage = replaying
+	if !sub.missed && len(sub.out)+len(sub.held) == 0 && !sub.spilled {
+		sub.catchUp() // by far the most
+		return
+	}
+	w := sub.s.working()
+	w.replays = append(w.replays, sub)
+	sub.s.pump()
+}
+
+// catchUp is called when everything before the live events is written.
+func (sub *subscribing) catchUp() {
+	t := sub.t
+	if t.last.Compare(sub.cursor.ID) >= 0 {
+		sub.finish()
+		return
+	}
+	sub.stage = trailing
+	t.ext.trailing++
+	sub.s.stopReplay(sub)
+	sub.s.shard.endTrailing(t)
+}
+
+// endTrailing lets those follow who trail where nobody needs what they wait for: there are no followers yet, nothing is
+// queued, and all who wait for the topic have read its log.
+func (sh *shard) endTrailing(t *topic) {
+	ext := t.ext
+	if t.followers.len() > 0 || t.listed || ext.trailing < len(ext.waiting) {
+		return
+	}
+	t.last = slices.MinFunc(ext.waiting, func(a, b *subscribing) int { return a.cursor.ID.Compare(b.cursor.ID) }).cursor.ID
+	sh.letIn(slices.Clone(ext.waiting))
+}
+
+// letIn lets those follow whom the loop has caught up with, a slice at a time.
+func (sh *shard) letIn(waiting []*subscribing) {
+	n := min(len(waiting), sliceWrites)
+	for _, sub := range waiting[:n] {
+		if sub.stage == trailing && sub.t.last.Compare(sub.cursor.ID) >= 0 {
+			sub.finish()
 		}
-		sub.out = append(sub.out, textFrame(appendSubscribed(nil, sub.request, sub.t.name, recovered, replay.Head)))
-	} else if sub.since != nil && sub.group == nil && !replay.Recovered && sub.rounds <= 1 {
-		gap := &message{topic: sub.t.name, position: replay.Head}
-		sub.out = append(sub.out, gap.frame(enveloped)) // a plain client hears it, too: it asked
 	}
-	for _, ev := range replay.Events {
-		m := message{topic: sub.t.name, event: ev, position: ev.Position}
-		sub.out = append(sub.out, m.frame(sub.s.format))
+	if rest := waiting[n:]; len(rest) > 0 {
+		sh.loop.Post(func() { sh.letIn(rest) })
 	}
-	sub.pump()
 }
 
-// pump writes what goes before the live events, in chunks of at most half of what may be queued; the next
-// one when the last has left. Batches that begin meanwhile are held.
-func (sub *subscribing) pump() {
+// finish makes the session a follower.
+func (sub *subscribing) finish() {
 	s := sub.s
-	for !sub.over {
-		for len(sub.out) > 0 {
-			chunk := sub.out[0]
-			n := 1
-			for n < len(sub.out) && len(chunk)+len(sub.out[n]) <= s.shard.hub.maxChunk {
-				if n == 1 {
-					chunk = append(make([]byte, 0, 2*len(chunk)), chunk...)
-				}
-				chunk = append(chunk, sub.out[n]...)
-				n++
-			}
-			sub.out = sub.out[n:]
-			if !s.conn.Write(chunk) {
-				return
-			}
-			if s.conn.Queued() > 0 && len(sub.out)+len(sub.held) > 0 {
-				s.conn.AfterWritten(sub.pump)
-				return
-			}
-		}
-		if sub.overflow || len(sub.held) == 0 {
-			break
-		}
-		for _, m := range splice(sub.held, sub.head) {
-			sub.out = append(sub.out, m.frame(s.format))
-		}
-		sub.held, sub.bytes = nil, 0
+	if r := s.mayFollow(sub.t.name); !r.none() {
+		sub.end(r)
+		return
 	}
-	if !sub.over {
-		sub.caughtUp()
-	}
+	sub.leave()
+	s.follow(sub.t)
 }
 
-// caughtUp is called when everything before the live events is written.
-func (sub *subscribing) caughtUp() {
+// fail is called when the broker can't do now what the subscription needs next. A client that waits for an answer gets
+// it; otherwise the same is tried again.
+func (sub *subscribing) fail(why refusal) {
+	if !sub.owner.patient() {
+		sub.end(why)
+		return
+	}
+	sub.later(sub.ask)
+	sub.s.publishEarly() // it would fail, too, and be told so
+}
+
+// later has f called after a while that grows with each failure.
+func (sub *subscribing) later(f func()) {
+	wait := min(retryFirst<<min(sub.tries, 5), retryLast)
+	sub.tries++
+	sub.retry = f
+	sub.timer = sub.s.shard.loop.After(wait/2+rand.N(wait/2), sub.again)
+}
+
+// again does what later put off.
+func (sub *subscribing) again() {
+	f := sub.retry
+	sub.calm()
+	f()
+}
+
+// calm forgets what later put off.
+func (sub *subscribing) calm() {
+	sub.s.shard.loop.Stop(sub.timer)
+	sub.timer, sub.retry = nil, nil
+}
+
+// end is the one way out besides following: the owner is told, unless it has been; then a client that may not follow
+// any more is told by an error of its own.
+func (sub *subscribing) end(why refusal) {
+	if sub.stage == over {
+		return
+	}
 	s, t := sub.s, sub.t
-	if sub.overflow {
-		if sub.rounds < maxRounds && s.shard.hub.keeps(t.name) && !sub.head.IsZero() {
-			// What was held is gone, but it is in the history.
-			since := sub.head
-			sub.since, sub.overflow, sub.answer, sub.out = &since, false, false, nil
-			sub.rounds = max(sub.rounds, 1)
-			sub.read()
-			return
-		}
-		sub.lose()
-		return
+	sub.leave()
+	s.shard.forget(t)
+	if !sub.settled {
+		sub.settled = true
+		sub.owner.settle(sub, outcome{topic: t.name, refusal: why})
+	} else if why.code == Forbidden || why.code == ExpiredToken {
+		s.error(nil, why.code, "the topic "+t.name+" is not followed any more: "+why.text)
 	}
-	if t.followers.len() == 0 && len(t.ext.waiting) == 1 && !t.listed && t.last.Compare(sub.head.ID) < 0 {
-		t.last = sub.head.ID // nobody else here needs older ones
-	}
-	if t.last.Compare(sub.head.ID) < 0 {
-		sub.trailing = true
-		return
-	}
-	sub.unlist()
-	s.follow(t)
+	s.missOwn(t.name)
 }
 
-// lose tells of a gap and lets the session follow from here on.
-func (sub *subscribing) lose() {
-	sub.s.shard.count.drops.Add("hold_full")
-	sub.overflow, sub.held, sub.bytes = false, nil, 0
-	gap := message{topic: sub.t.name, position: sub.head}
-	if f := gap.frame(sub.s.format); len(f) > 0 {
-		sub.out = append(sub.out, f)
+// leave takes sub off all lists and gives back what it has.
+func (sub *subscribing) leave() {
+	s, t, ext := sub.s, sub.t, sub.t.ext
+	if sub.stage == trailing {
+		ext.trailing--
 	}
-	sub.pump()
-}
+	sub.stage = over
+	s.shard.subs--
+	last := len(ext.waiting) - 1
+	ext.waiting[sub.at] = ext.waiting[last]
+	ext.waiting[sub.at].at = sub.at
+	ext.waiting[last] = nil
+	ext.waiting = ext.waiting[:last]
+	s.shard.settle(t)
 
-// batch takes a batch that begins now.
-func (sub *subscribing) batch(batch []*message) {
-	s := sub.s
-	if sub.over { // by what an earlier one in the list did
-		return
+	sub.calm()
+	if sub.read != nil {
+		s.dropRead(sub.read)
 	}
-	if !sub.trailing {
-		sub.hold(batch)
-		return
-	}
-	var out []byte
-	for _, m := range sub.trail(batch) {
-		out = append(out, m.frame(s.format)...)
-	}
-	if len(out) > 0 && !s.conn.Write(out) {
-		return
-	}
-	if sub.t.last.Compare(sub.head.ID) >= 0 {
-		sub.unlist()
-		s.follow(sub.t) // behind the followers that this batch goes to
-	}
-}
-
-func (sub *subscribing) hold(batch []*message) {
-	if sub.overflow {
-		return
-	}
-	for _, m := range batch {
-		sub.bytes += m.size()
-	}
-	if sub.bytes > sub.s.shard.hub.cfg.MaxHold {
-		sub.overflow, sub.held, sub.bytes = true, nil, 0
-		return
-	}
-	sub.held = append(sub.held, batch...)
-}
-
-// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap is
-// told: from there on the topic goes on, perhaps from before the replay's end, if the log lost that.
-func (sub *subscribing) trail(batch []*message) (kept []*message) {
-	for i, m := range batch {
-		if m.event == nil && !m.position.IsZero() {
-			sub.head = m.position
-			kept = append(kept, m)
-			continue
-		}
-		kept = append(kept, splice(batch[i:i+1], sub.head)...)
-	}
-	return kept
-}
-
-// splice returns the live messages that come behind a replay up to head: each event once, in order.
-// Messages without a position were never in a history, so they all pass.
-func splice(live []*message, head pubsub.Position) []*message {
-	kept := live[:0:0]
-	for _, m := range live {
-		if m.position.IsZero() || m.position.Epoch != head.Epoch || m.position.ID.Compare(head.ID) > 0 {
-			kept = append(kept, m)
-		}
-	}
-	return kept
-}
-
-// fail answers with an error and gives up.
-func (sub *subscribing) fail(code Code, text string) {
-	sub.unlist()
-	switch {
-	case sub.group != nil:
-		sub.group.failed(sub, code)
-	case sub.answer:
-		sub.s.error(sub.request, code, text)
-	}
-	sub.s.shard.forget(sub.t)
-}
-
-// unlist takes sub off its topic's and its session's lists.
-func (sub *subscribing) unlist() {
-	if sub.over {
-		return
-	}
-	sub.over = true
-	if ext := sub.t.ext; ext != nil {
-		last := len(ext.waiting) - 1
-		ext.waiting[sub.at] = ext.waiting[last]
-		ext.waiting[sub.at].at = sub.at
-		ext.waiting[last] = nil
-		ext.waiting = ext.waiting[:last]
-		sub.s.shard.settle(sub.t)
-	}
-	if ext := sub.s.ext; ext != nil {
-		ext.pending = slices.DeleteFunc(ext.pending, func(other *subscribing) bool { return other == sub })
-		sub.s.trim()
-	}
-}
-
-func appendSubscribed(dst []byte, id json.RawMessage, topic string, recovered *bool, at pubsub.Position) []byte {
-	dst = append(dst, `{"type":"subscribed"`...)
-	dst = appendID(dst, id)
-	dst = append(dst, `,"topic":`...)
-	dst = appendString(dst, topic)
-	dst = appendPosition(dst, at)
-	if recovered != nil {
-		if *recovered {
-			dst = append(dst, `,"recovered":true`...)
-		} else {
-			dst = append(dst, `,"recovered":false`...)
-		}
-	}
-	return append(dst, '}')
-}
-
-// abandon gives up without a word: the session leaves the topic, or is gone.
-func (sub *subscribing) abandon() {
-	sub.unlist()
-	sub.s.shard.forget(sub.t)
+	sub.owe(-sub.owed)
+	sub.out, sub.held = nil, nil
+	s.stopReplay(sub)
+	w := s.working()
+	w.pending = slices.DeleteFunc(w.pending, func(other *subscribing) bool { return other == sub })
+	s.trim()
 }

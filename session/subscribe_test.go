@@ -47,6 +47,7 @@ func TestUnsubscribeBeforeTheAcknowledgement(t *testing.T) {
 	c.send(`{"type":"subscribe","id":1,"topic":"news"}`)
 	answer := <-b.answers
 	c.send(`{"type":"unsubscribe","id":2,"topic":"news"}`)
+	c.want(`{"type":"error","id":1,"code":"not_subscribed","message":"the topic was left before it was followed","retry":false}`)
 	c.want(`{"type":"ok","id":2}`)
 	answer(nil)
 	n.publish("news", `1`)
@@ -121,7 +122,7 @@ func TestARefusedRequestIsAnsweredWithItsID(t *testing.T) {
 	n, _ := slow(t, Config{})
 	c := n.v1("")
 	c.send(`{"type":"subscribe","topic":5,"id":1}`)
-	c.want(`{"type":"error","id":1,"code":"bad_request","message":"topic: a number can't stand here","retry":false}`)
+	c.want(`{"type":"error","id":1,"code":"bad_request","message":"topic: want a string","retry":false}`)
 	c.send(`{"type":"subscribe","topic":5,"id":{}}`)
 	c.wantError(BadRequest)
 }

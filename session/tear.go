@@ -1,58 +1,64 @@
 package session
 
-import (
-	"context"
-
-	"wshub/pubsub"
-)
+import "wshub/pubsub"
 
 // tear is called when messages of a topic did not fit into the inbox. Where the topic keeps a history they
-// are read again, and what has come behind them waits; otherwise the followers are told of a gap. at is the
-// position of the last one that was dropped.
+// are read again, page by page as the followers get them, and what has come behind them waits; otherwise the followers
+// are told of a gap. at is the position of the last one that was dropped.
 func (sh *shard) tear(name string, at pubsub.Position) {
 	t := sh.topics.get(name)
-	if t == nil {
-		return
-	}
-	if at.IsZero() || t.last.IsZero() {
-		sh.enqueue(&message{topic: name, position: at})
-		return
-	}
-	ext := sh.extra(t)
-	if ext.rereading {
-		ext.tornAgain = true
-		return
-	}
-	ext.rereading = true
-	hub := sh.hub
-	since := pubsub.Position{Epoch: at.Epoch, ID: t.last}
-	queued := hub.workers.do(uint64(sh.loop.Index), func(ctx context.Context) {
-		replay, err := hub.broker.Replay(ctx, name, since, pubsub.Limit{Events: hub.cfg.ReplayLimit})
-		replay.Recovered = replay.Recovered && replay.Missed == len(replay.Events)
-		sh.loop.Post(func() { sh.mend(t, at, replay, err) })
-	})
-	if !queued {
-		sh.mend(t, at, pubsub.Replay{}, pubsub.ErrUnavailable)
+	switch {
+	case t == nil:
+	case at.IsZero() || t.last.IsZero():
+		gap := &message{topic: name, position: at}
+		sh.giveBack(-gap.size())
+		sh.enqueue(gap)
+	case sh.extra(t).rereading:
+		t.ext.torn = at
+	default:
+		t.ext.rereading = true
+		sh.reread(t, at)
 	}
 }
 
-// mend puts what was read again before what has come since; topic.fresh drops what then is there twice.
+// reread reads a page of t's log behind what its followers have.
+func (sh *shard) reread(t *topic, at pubsub.Position) {
+	since := pubsub.Position{Epoch: at.Epoch, ID: t.last}
+	limit := pubsub.Limit{Events: sh.hub.cfg.ReplayLimit, Bytes: sh.hub.cfg.MaxInbox / 16}
+	sh.hub.readers.put(job{&read{topic: t.name, since: since, limit: limit}, sh.loop, func(replay pubsub.Replay, err error) {
+		sh.mend(t, at, replay, err)
+	}})
+}
+
+// mend has what was read again go out before what has come since; topic.fresh drops what then is there twice.
 func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err error) {
+	ext := t.ext
 	if t.dead {
+		sh.giveBack(ext.queued)
+		t.ext = nil
 		return
 	}
-	ext := t.ext
-	ext.rereading = false
-	var again []*message
-	if err != nil || !replay.Recovered || ext.tornAgain {
-		again = append(again, &message{topic: t.name, position: at})
+	if err != nil || !replay.Recovered || replay.Missed > sh.hub.cfg.ReplayLimit {
+		if !ext.torn.IsZero() {
+			at = ext.torn
+		}
+		ext.page = append(ext.page, &message{topic: t.name, position: at})
+		ext.rereading = false
 	} else {
 		for _, ev := range replay.Events {
-			again = append(again, &message{topic: t.name, event: ev, position: ev.Position})
+			ext.page = append(ext.page, &message{topic: t.name, event: ev, position: ev.Position})
+		}
+		if replay.Missed > len(replay.Events) || !ext.torn.IsZero() {
+			ext.readOn = at
+		} else {
+			ext.rereading = false
 		}
 	}
-	ext.tornAgain = false
-	ext.queue = append(again, ext.queue...)
+	ext.torn = pubsub.Position{}
+	for _, m := range ext.page {
+		ext.pageBytes += m.size()
+	}
+	sh.giveBack(-ext.pageBytes)
 	sh.list(t)
 	sh.schedule()
 }

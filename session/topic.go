@@ -17,19 +17,36 @@ type topic struct {
 // topicExt is what a topic has while messages or subscribers are on their way.
 type topicExt struct {
 	queue     []*message // arrived since the last batch began
+	queued    int        // bytes of queue
 	batch     []*message // on its way to the followers; empty between batches
 	next      int        // the batch's way through the followers: see crowd
 	limit     int
-	chunks    [formats][][]byte // the batch as it is written: frames joined, one write each
-	joined    []*[]byte         // buffers behind chunks, to be given back
-	rereading bool              // lost messages are being read again; the queue waits
-	tornAgain bool              // more was lost meanwhile
-	waiting   []*subscribing    // they hold, or trail behind a replay
+	written   int             // bytes of batch
+	chunks    [formats]chunks // the batch as it is written
+	joined    []*[]byte       // buffers behind chunks, to be given back
+	rereading bool            // lost messages are being read again; the queue waits
+	torn      pubsub.Position // not zero: more was lost meanwhile, up to there
+	page      []*message      // what was read; the next batch
+	pageBytes int
+	readOn    pubsub.Position // not zero: behind page, more is to be read
+	waiting   []*subscribing  // they hold, or trail behind a replay
+	trailing  int             // of waiting
+}
+
+// chunks are a batch in one format: frames joined, for one write each, and the index of the first message in each.
+type chunks struct {
+	frames [][]byte
+	first  []int
 }
 
 // idle tells whether nobody follows or waits.
 func (t *topic) idle() bool {
 	return t.followers.len() == 0 && (t.ext == nil || len(t.ext.waiting) == 0)
+}
+
+// pending tells whether there is something to write now.
+func (ext *topicExt) pending() bool {
+	return len(ext.batch)+len(ext.page) > 0 || len(ext.queue) > 0 && !ext.rereading || !ext.readOn.IsZero()
 }
 
 // remove takes out the follower at index i. moved is called for those that get another index.

@@ -15,7 +15,7 @@ const userPrefix = "user:"
 
 var errBadTopic = errors.New("bad topic")
 
-// checkTopic is nil for a topic name: 1 to 255 bytes of UTF-8 without control characters.
+// checkTopic is nil for a topic name: 1 to 255 bytes of UTF-8 without control characters and U+FFFD.
 func checkTopic(name string) error {
 	switch {
 	case name == "":
@@ -26,16 +26,13 @@ func checkTopic(name string) error {
 		return fmt.Errorf("%w: the name is not UTF-8", errBadTopic)
 	case strings.ContainsFunc(name, isControl):
 		return fmt.Errorf("%w: the name has a control character", errBadTopic)
+	case strings.ContainsRune(name, utf8.RuneError): // JSON makes it of broken text, so different names would be one
+		return fmt.Errorf("%w: the name has a broken character, or U+FFFD", errBadTopic)
 	}
 	return nil
 }
 
 func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
-
-// reserved tells whether clients may neither follow nor publish to name; own is their own topic.
-func reserved(name, own string) bool {
-	return strings.HasPrefix(name, "$") || strings.HasPrefix(name, userPrefix) && name != own
-}
 
 // checkUser is nil for a user's name that makes a topic name behind userPrefix.
 func checkUser(user string) error {

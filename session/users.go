@@ -10,14 +10,14 @@ type users struct {
 	n     map[string]int
 }
 
-// enter counts one more session of user, unless that would be too many.
-func (u *users) enter(user string) bool {
+// enter counts one more session of user, unless there are limit and surplus more.
+func (u *users) enter(user string, surplus int) bool {
 	if u.limit == 0 || user == "" {
 		return true
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.n[user] >= u.limit {
+	if u.n[user] >= u.limit+surplus {
 		return false
 	}
 	if u.n == nil {
@@ -25,6 +25,16 @@ func (u *users) enter(user string) bool {
 	}
 	u.n[user]++
 	return true
+}
+
+// crowded tells whether user has more sessions than the limit.
+func (u *users) crowded(user string) bool {
+	if u.limit == 0 || user == "" {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.n[user] > u.limit
 }
 
 func (u *users) leave(user string) {

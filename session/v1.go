@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -13,41 +14,33 @@ import (
 
 // hub.v1.json: one JSON object per text frame, in both directions.
 
-// silenceTime is how long a hub.v1 client may be silent before its own topic is followed: it may begin
-// with a request that says where it left off there.
-const silenceTime = time.Second
-
-// maxRequestID and maxKey bound a request's id as it stands, and an idempotency key, in bytes.
-const (
-	maxRequestID = 64
-	maxKey       = 128
-)
-
-// clientMessage is whatever a client sends; each type uses some of the fields.
-type clientMessage struct {
-	Type      string            `json:"type"`
-	ID        json.RawMessage   `json:"id"`
-	Topic     string            `json:"topic"`
-	Since     *string           `json:"since"`
-	Data      json.RawMessage   `json:"data"`
-	Key       string            `json:"key"`
-	Limit     int               `json:"limit"`
-	Token     string            `json:"token"`
-	Positions map[string]string `json:"positions"`
-}
+// maxKey bounds an idempotency key, in bytes.
+const maxKey = 128
 
 // request does what one frame of a hub.v1 client asks for.
 func (s *Session) request(payload []byte) {
-	var m clientMessage
-	if err := json.Unmarshal(payload, &m); err != nil {
-		s.refuseRequest(payload, err)
+	m, err := parseRequest(payload)
+	switch {
+	case errors.Is(err, errNoObject):
+		s.error(nil, BadRequest, err.Error())
 		return
-	}
-	if !validID(m.ID) {
+	case err != nil:
+		s.error(nil, BadJSON, err.Error())
+		return
+	case !validID(m.id):
 		s.error(nil, BadRequest, "id: want a number or a string of up to 64 bytes")
 		return
 	}
-	switch m.Type {
+	m.id = slices.Clone(m.id) // most answers come later
+	kind, ok := text(m.kind)
+	if !ok {
+		s.error(m.id, BadRequest, "type: want a string")
+		return
+	}
+	if !s.justified(kind) {
+		return
+	}
+	switch kind {
 	case "subscribe":
 		s.requestSubscribe(&m)
 	case "unsubscribe":
@@ -61,133 +54,85 @@ func (s *Session) request(payload []byte) {
 	case "auth":
 		s.requestAuth(&m)
 	case "ping":
-		s.send(append(appendID([]byte(`{"type":"pong"`), m.ID), '}'))
+		s.send(append(appendID([]byte(`{"type":"pong"`), m.id), '}'))
 	default:
-		s.error(m.ID, UnknownType, "type: want subscribe, unsubscribe, publish, history, resume, auth or ping")
+		s.error(m.id, UnknownType, "type: want subscribe, unsubscribe, publish, history, resume, auth or ping")
 	}
 	s.followOwn()
 }
 
-// refuseRequest answers a message that could not be read, with its id where that could.
-func (s *Session) refuseRequest(payload []byte, err error) {
-	if !json.Valid(payload) {
-		s.error(nil, BadJSON, "the message is not JSON")
+func (s *Session) requestSubscribe(m *request) {
+	name, ok := s.readText(m, "topic", m.topic)
+	if !ok {
 		return
 	}
-	var of struct {
-		ID json.RawMessage `json:"id"`
-	}
-	if json.Unmarshal(payload, &of) != nil {
-		s.error(nil, BadRequest, "the message is not an object")
+	since, ok := s.readSince(m)
+	if !ok {
 		return
 	}
-	if !validID(of.ID) {
-		of.ID = nil
-	}
-	var field *json.UnmarshalTypeError
-	if errors.As(err, &field) {
-		s.error(of.ID, BadRequest, field.Field+": a "+field.Value+" can't stand here")
-		return
-	}
-	s.error(of.ID, BadRequest, "a field has the wrong type")
+	s.subscribe(name, since, asker{s, m.id})
 }
 
-// validID tells whether id is absent, a number or a string, and short.
-func validID(id json.RawMessage) bool {
-	return len(id) == 0 || len(id) <= maxRequestID && (id[0] == '"' || id[0] == '-' || id[0] >= '0' && id[0] <= '9')
+// readText reads a member that is to be a string, or refuses the request.
+func (s *Session) readText(m *request, name string, value json.RawMessage) (read string, ok bool) {
+	if read, ok = text(value); !ok {
+		s.error(m.id, BadRequest, name+": want a string")
+	}
+	return read, ok
 }
 
-func (s *Session) requestSubscribe(m *clientMessage) {
-	var since *pubsub.Position
-	if m.Since != nil {
-		p, err := pubsub.ParsePosition(*m.Since)
-		if err != nil {
-			s.error(m.ID, BadRequest, "since: want a position as the hub gave it, or \"0\"")
-			return
-		}
-		since = &p
+// readSince reads where the client left off, nil if it does not say, or refuses the request.
+func (s *Session) readSince(m *request) (since *pubsub.Position, ok bool) {
+	if m.since == nil {
+		return nil, true
 	}
-	if code, text := s.mayFollow(m.Topic); code != "" {
-		s.error(m.ID, code, text)
+	t, ok := text(m.since)
+	p, err := pubsub.ParsePosition(t)
+	if !ok || err != nil {
+		s.error(m.id, BadRequest, "since: want a position as the hub gave it, or \"0\"")
+		return nil, false
+	}
+	return &p, true
+}
+
+func (s *Session) requestUnsubscribe(m *request) {
+	name, ok := s.readText(m, "topic", m.topic)
+	if !ok {
 		return
 	}
-	s.subscribe(m.Topic, m.ID, true, since)
-}
-
-// mayFollow returns why the session can't follow name, or "".
-func (s *Session) mayFollow(name string) (Code, string) {
-	sh := s.shard
-	if err := checkTopic(name); err != nil {
-		return BadTopic, err.Error()
-	}
-	switch {
-	case reserved(name, s.own), name != s.own && !s.maySubscribe(name):
-		return Forbidden, "this topic is not for this session"
-	case s.following(name) >= 0 || s.waitingFor(name) != nil:
-		return AlreadyFollows, "the session follows this topic already"
-	case s.topics() >= sh.hub.cfg.MaxTopics:
-		return TooManyTopics, "a session may follow " + strconv.Itoa(sh.hub.cfg.MaxTopics) + " topics"
-	case sh.subs >= sh.hub.cfg.MaxNodeTopics/len(sh.hub.shards):
-		return TooManyTopics, "the node has no room for more subscriptions"
-	}
-	return "", ""
-}
-
-func (s *Session) requestUnsubscribe(m *clientMessage) {
-	if s.own != "" && m.Topic == s.own {
-		s.error(m.ID, Forbidden, "a session can't leave its user's own topic")
+	if s.own != "" && name == s.own {
+		s.error(m.id, Forbidden, "a session can't leave its user's own topic")
 		return
 	}
-	if sub := s.waitingFor(m.Topic); sub != nil {
-		sub.abandon()
-	} else if i := s.following(m.Topic); i >= 0 {
+	if sub := s.waitingFor(name); sub != nil {
+		sub.end(refusal{NotSubscribed, "the topic was left before it was followed"})
+	} else if i := s.following(name); i >= 0 {
 		s.unfollow(i)
 	} else {
-		s.error(m.ID, NotSubscribed, "the session does not follow this topic")
+		s.error(m.id, NotSubscribed, "the session does not follow this topic")
 		return
 	}
-	s.send(append(appendID([]byte(`{"type":"ok"`), m.ID), '}'))
+	s.send(append(appendID([]byte(`{"type":"ok"`), m.id), '}'))
 }
 
-func (s *Session) requestPublish(m *clientMessage) {
-	err := checkTopic(m.Topic)
-	switch {
-	case err != nil:
-		s.error(m.ID, BadTopic, err.Error())
-	case reserved(m.Topic, s.own), !s.mayPublish(m.Topic):
-		s.error(m.ID, Forbidden, "this topic is not for this session")
-	case m.Data == nil:
-		s.error(m.ID, BadRequest, "data is missing")
-	case len(m.Key) > maxKey:
-		s.error(m.ID, BadRequest, fmt.Sprintf("key: at most %d bytes", maxKey))
+func (s *Session) requestPublish(m *request) {
+	name, ok := s.readText(m, "topic", m.topic)
+	if !ok {
+		return
+	}
+	key, ok := s.readText(m, "key", m.key)
+	if !ok {
+		return
+	}
+	switch r := s.mayPublishTo(name); {
+	case !r.none():
+		s.refuse(m.id, r)
+	case m.data == nil:
+		s.error(m.id, BadRequest, "data is missing")
+	case len(key) > maxKey:
+		s.error(m.id, BadRequest, fmt.Sprintf("key: at most %d bytes", maxKey))
 	default:
-		s.publish(m.ID, pubsub.Publication{Topic: m.Topic, Data: bytes.TrimSpace(m.Data), Key: m.Key}, true)
-	}
-}
-
-// followOwn follows the user's own topic, once.
-func (s *Session) followOwn() {
-	if s.ext == nil || s.ext.silence == nil {
-		return
-	}
-	s.stopSilence()
-	if s.following(s.own) < 0 && s.waitingFor(s.own) == nil {
-		s.subscribe(s.own, nil, true, nil)
-	}
-	s.trim()
-}
-
-// beginSilence waits for the client's first frame before its own topic is followed.
-func (s *Session) beginSilence() {
-	s.extra().silence = s.shard.loop.After(silenceTime, s.followOwn)
-	s.shard.silent[s] = struct{}{}
-}
-
-func (s *Session) stopSilence() {
-	if s.ext.silence != nil {
-		s.shard.loop.Stop(s.ext.silence)
-		s.ext.silence = nil
-		delete(s.shard.silent, s)
+		s.publish(m.id, pubsub.Publication{Topic: name, Data: bytes.Clone(m.data), Key: key}, true)
 	}
 }
 

@@ -46,10 +46,14 @@ func (m *message) frame(f format) []byte {
 // size is roughly what a message costs while it waits.
 func (m *message) size() int {
 	if m.event == nil {
-		return 128
+		return messageOverhead
 	}
-	return 128 + len(m.event.Data)
+	return messageSize(m.event)
 }
+
+const messageOverhead = 128
+
+func messageSize(ev *pubsub.Event) int { return messageOverhead + len(ev.Data) }
 
 func textFrame(payload []byte) []byte {
 	return engine.AppendFrame(make([]byte, 0, len(payload)+10), engine.OpText, payload)
@@ -79,6 +83,15 @@ func appendPosition(dst []byte, p pubsub.Position) []byte {
 	dst = append(dst, `,"position":"`...)
 	dst = p.Append(dst)
 	return append(dst, '"')
+}
+
+// appendPosition appends the position member that an answer carries. The place before the first event has one, too,
+// where the client is to begin from it.
+func (o *outcome) appendPosition(dst []byte) []byte {
+	if o.recovered && o.position.IsZero() {
+		return append(dst, `,"position":"0"`...)
+	}
+	return appendPosition(dst, o.position)
 }
 
 // appendString appends s as a JSON string.

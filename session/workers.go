@@ -3,32 +3,43 @@ package session
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"wshub/pubsub"
 )
 
-// workers do what may block. All work of one session goes to one worker, so it keeps its order.
+// workers publish what clients send, and run errands that may block. All work of one session goes to one worker, so it
+// keeps its order. Reading logs and fetching keys have ways of their own: nobody's publishing waits for them.
 type workers struct {
-	queues  []chan task
-	timeout time.Duration
-	publish func(context.Context, []pubsub.Publication) []pubsub.Result
+	// Fixed at birth.
+	queues   []chan task
+	timeout  time.Duration
+	maxBytes int64
+	publish  func(context.Context, []pubsub.Publication) []pubsub.Result
+
+	bytes atomic.Int64 // what waits or is under way
 }
 
-// task is a publication, or anything else that blocks.
+// task is a publication, or an errand.
 type task struct {
 	publication pubsub.Publication
 	published   func(pubsub.Result) // with a publication
 	run         func(context.Context)
 }
 
+// size is roughly what a task costs while it waits, in bytes.
+func (t *task) size() int64 {
+	return int64(len(t.publication.Data) + len(t.publication.Topic) + len(t.publication.Key) + 256)
+}
+
 // publishBatch bounds the publications that go to the broker in one pipeline.
 const publishBatch = 128
 
-func newWorkers(n, queue int, timeout time.Duration, publish func(context.Context, []pubsub.Publication) []pubsub.Result) *workers {
-	w := &workers{timeout: timeout, publish: publish}
-	for range n {
-		w.queues = append(w.queues, make(chan task, queue))
+func newWorkers(cfg Config, publish func(context.Context, []pubsub.Publication) []pubsub.Result) *workers {
+	w := &workers{timeout: cfg.PublishTimeout, maxBytes: int64(cfg.MaxPublishing), publish: publish}
+	for range cfg.Workers {
+		w.queues = append(w.queues, make(chan task, cfg.WorkerQueue))
 	}
 	return w
 }
@@ -39,12 +50,16 @@ func (w *workers) do(id uint64, run func(context.Context)) bool {
 }
 
 func (w *workers) put(id uint64, t task) bool {
-	select {
-	case w.queues[id%uint64(len(w.queues))] <- t:
-		return true
-	default:
-		return false
+	size := t.size()
+	if w.bytes.Add(size) <= w.maxBytes {
+		select {
+		case w.queues[id%uint64(len(w.queues))] <- t:
+			return true
+		default:
+		}
 	}
+	w.bytes.Add(-size)
+	return false
 }
 
 // serve works until ctx ends, and then off what is queued by then.
@@ -80,6 +95,9 @@ func (w *workers) serveQueue(ctx context.Context, queue <-chan task) {
 			break
 		}
 		w.workOff(context.WithoutCancel(ctx), tasks)
+		for i := range tasks {
+			w.bytes.Add(-tasks[i].size())
+		}
 		clear(tasks)
 	}
 }

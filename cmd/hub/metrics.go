@@ -90,13 +90,14 @@ var families = []family{
 	counter("wshub_published_total", "Messages from clients that the broker took.", func(s *snapshot) uint64 { return s.session.Published }),
 	counter("wshub_deliveries_total", "Events handed to followers.", func(s *snapshot) uint64 { return s.session.Deliveries }),
 	counter("wshub_batches_total", "Times that what waited in a topic was written out.", func(s *snapshot) uint64 { return s.session.Batches }),
+	gauge("wshub_history_reads", "Reads of histories for clients that wait or are under way.", func(s *snapshot) float64 { return float64(s.session.Reads) }),
 	counters("wshub_resumes_total", "outcome", "Topics that clients came back to; lost ones were told so.", nil, func(s *snapshot) map[string]uint64 {
 		return map[string]uint64{"recovered": s.session.Recovered, "lost": s.session.Unrecovered}
 	}),
 	counters("wshub_errors_total", "code", "Errors told to clients.", errorCodes(),
 		func(s *snapshot) map[string]uint64 { return s.session.Errors }),
 	counters("wshub_dropped_total", "reason", "What was not let in, kept or done, for lack of room.",
-		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "draining", "handshake_rate"},
+		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
@@ -133,7 +134,7 @@ func closeCauses() []string {
 		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
 		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown,
 		session.Drained, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
-		session.Replaced,
+		session.Replaced, session.TooManySessions,
 	} {
 		names = append(names, c.Name)
 	}

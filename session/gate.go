@@ -1,0 +1,79 @@
+package session
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+// This file is the gate: whether a session may do a thing is asked here, by the func that does it and in the
+// moment when it takes effect, never by callers before.
+
+// refusal is why something is not done: a code for programs and a text for people. The zero refusal is none.
+type refusal struct {
+	code Code
+	text string
+}
+
+// none tells whether nothing was refused.
+func (r refusal) none() bool { return r.code == "" }
+
+// mayBegin says why the session can't begin to follow name.
+func (s *Session) mayBegin(name string) refusal {
+	if r := s.mayFollow(name); !r.none() {
+		return r
+	}
+	hub := s.shard.hub
+	switch {
+	case s.following(name) >= 0 || s.waitingFor(name) != nil:
+		return refusal{AlreadyFollows, "the session follows this topic already"}
+	case s.topics() >= hub.cfg.MaxTopics:
+		return refusal{TooManyTopics, "a session may follow " + strconv.Itoa(hub.cfg.MaxTopics) + " topics"}
+	case s.shard.room() < 1:
+		return refusal{TooManyTopics, "the node has no room for more subscriptions"}
+	}
+	return refusal{}
+}
+
+// mayFollow says why the session has no right to follow name, and none to read its history.
+func (s *Session) mayFollow(name string) refusal {
+	if name == s.own && name != "" {
+		return refusal{}
+	}
+	return s.permit(name, s.maySubscribe)
+}
+
+// mayPublishTo says why the session can't publish to name.
+func (s *Session) mayPublishTo(name string) refusal { return s.permit(name, s.mayPublish) }
+
+// permit says why the session's rights do not cover name. Behind its end a token gives no rights: the grace that
+// follows is for sending another one.
+func (s *Session) permit(name string, allows func(string) bool) refusal {
+	if err := checkTopic(name); err != nil {
+		return refusal{BadTopic, err.Error()}
+	}
+	switch g := s.granted(); {
+	case g.over(s.shard.hub.now()):
+		return refusal{ExpiredToken, "the token has expired: send auth with another one"}
+	case reserved(name, s.own), !allows(name):
+		return refusal{Forbidden, "this topic is not for this session"}
+	}
+	return refusal{}
+}
+
+// over tells whether g's token has expired.
+func (g *grant) over(now time.Time) bool {
+	return g != nil && g.expires != 0 && now.UnixMilli() >= g.expires
+}
+
+// maySubscribe and mayPublish tell whether the session's token, or what holds without one, allows it.
+func (s *Session) maySubscribe(topic string) bool { return s.rights().MaySubscribe(s.user(), topic) }
+func (s *Session) mayPublish(topic string) bool   { return s.rights().MayPublish(s.user(), topic) }
+
+// room is how many more subscriptions the loop's share of MaxNodeTopics allows.
+func (sh *shard) room() int { return sh.hub.cfg.MaxNodeTopics/len(sh.hub.shards) - sh.subs }
+
+// reserved tells whether clients may neither follow nor publish to name; own is their own topic.
+func reserved(name, own string) bool {
+	return strings.HasPrefix(name, "$") || strings.HasPrefix(name, userPrefix) && name != own
+}

@@ -1,0 +1,61 @@
+package session
+
+import "time"
+
+// A user's own topic is followed by every session of the user, without being asked for. A plain session does so at once.
+// A hub.v1 one may begin with a request that says where it left off there, so it waits for that.
+
+const (
+	// silenceTime is how long a hub.v1 client may be silent before its own topic is followed.
+	silenceTime = time.Second
+	// returnTime is the same for one whose URL says that it comes back: it will resume, however slow it is.
+	returnTime = 30 * time.Second
+	// missedTime is the wait before the own topic is followed after a request for it came to nothing.
+	missedTime = time.Second
+)
+
+// beginSilence waits for the client's first frame before its own topic is followed.
+func (s *Session) beginSilence(wait time.Duration) {
+	s.extra().silence = s.shard.loop.After(wait, func() {
+		if s.justified("") {
+			s.followOwn()
+		}
+	})
+}
+
+func (s *Session) stopSilence() {
+	s.shard.loop.Stop(s.ext.silence)
+	s.ext.silence = nil
+}
+
+// followOwn follows the user's own topic, if that is still to be done.
+func (s *Session) followOwn() {
+	if s.ext == nil || s.ext.silence == nil {
+		return
+	}
+	s.stopSilence()
+	if s.own != "" && s.following(s.own) < 0 && s.waitingFor(s.own) == nil {
+		s.subscribe(s.own, nil, unasked{s})
+	}
+	s.trim()
+}
+
+// missOwn is called when a subscription to name has ended without the session following it: the own topic must be
+// followed all the same.
+func (s *Session) missOwn(name string) {
+	if name == s.own && name != "" && s.conn.Peer() != nil && s.extra().silence == nil {
+		s.beginSilence(missedTime)
+	}
+}
+
+// letGoOwn ends what follows the own topic, or is about to, because a resume says where it left off there.
+func (s *Session) letGoOwn() {
+	if sub := s.waitingFor(s.own); sub != nil {
+		sub.end(refusal{NotSubscribed, "a resume took its place"})
+	} else if i := s.following(s.own); i >= 0 {
+		s.unfollow(i)
+	}
+	if s.ext != nil {
+		s.stopSilence()
+	}
+}

@@ -1,0 +1,217 @@
+package session
+
+import (
+	"slices"
+
+	"wshub/pubsub"
+)
+
+// This file is a session's pump: what waits for a client outside of its connection's queue, and how it leaves.
+// There is one pump for all that a session waits for, so however many topics it comes back to, no more than
+// Hub.maxChunk bytes are in its queue at a time: the next ones follow when these have left. Until then an event waits
+// as the message that all its followers share, without a frame.
+//
+// Two things wait. Replays wait as a cursor into a log, of which one page is read at a time; they take turns. And what
+// a follower's connection has no room for in a batch lags: that, and all that comes for the session later.
+
+// work is what a session has only while something of it is on its way; most never do.
+type work struct {
+	pending []*subscribing // subscriptions that do not follow yet
+	reads   []*read        // in turn; the first one is under way
+	early   early          // messages of a plain client whose topics are not followed yet
+
+	replays []*subscribing // started and not caught up; the next one comes first
+	lag     []*message     // behind what is queued, in their order
+	owed    int            // bytes of lag, as counted with the connection
+	pumping bool           // the pump will be called again
+}
+
+// idle tells whether nothing is on its way.
+func (w *work) idle() bool {
+	return len(w.pending)+len(w.reads)+len(w.early.messages)+len(w.replays)+len(w.lag) == 0 && !w.pumping
+}
+
+// working returns the session's work, made if there is none.
+func (s *Session) working() *work {
+	e := s.extra()
+	if e.work == nil {
+		e.work = &work{}
+	}
+	return e.work
+}
+
+// busy returns the session's work, nil if there is none.
+func (s *Session) busy() *work {
+	if s.ext == nil {
+		return nil
+	}
+	return s.ext.work
+}
+
+// pump writes what waits until the kernel takes no more or the loop's turn is over. It is called whenever there may be
+// something more, and comes again by itself.
+func (s *Session) pump() {
+	for w := s.busy(); w != nil && w == s.busy() && !w.pumping; {
+		if s.conn.Queued() > 0 {
+			w.pumping = true
+			s.conn.AfterWritten(s.pumpOn)
+			return
+		}
+		if s.shard.loop.Spent() {
+			w.pumping = true
+			s.shard.loop.Post(s.pumpOn)
+			return
+		}
+		messages := w.next(s)
+		if len(messages) == 0 {
+			s.trim()
+			return
+		}
+		if !s.writeAll(messages) {
+			return
+		}
+	}
+}
+
+// pumpOn is the pump's own call.
+func (s *Session) pumpOn() {
+	if w := s.busy(); w != nil {
+		w.pumping = false
+		s.pump()
+	}
+}
+
+// next takes what leaves now, one chunk of one source; none if every source is empty or waits.
+func (w *work) next(s *Session) []*message {
+	budget := s.shard.hub.maxChunk
+	if len(w.lag) > 0 {
+		return w.takeLag(s, budget)
+	}
+	for range len(w.replays) {
+		if len(w.replays) == 0 { // the session ended in a turn
+			return nil
+		}
+		sub := w.replays[0]
+		w.replays = append(slices.Delete(w.replays, 0, 1), sub)
+		if messages := sub.next(budget); len(messages) > 0 {
+			return messages
+		}
+	}
+	return nil
+}
+
+func (w *work) takeLag(s *Session, budget int) []*message {
+	n, size := 0, 0
+	for n < len(w.lag) && (n == 0 || size+w.lag[n].size() <= budget) {
+		size += w.lag[n].size()
+		n++
+	}
+	taken := slices.Clone(w.lag[:n])
+	clear(w.lag[:n])
+	if w.lag = w.lag[n:]; len(w.lag) == 0 {
+		w.lag, size, s.lagging = nil, w.owed, false
+	}
+	w.owed -= size
+	s.conn.Owe(-size)
+	return taken
+}
+
+// writeAll writes messages in one go and tells whether the session is still open.
+func (s *Session) writeAll(messages []*message) bool {
+	if len(messages) == 1 {
+		f := messages[0].frame(s.format)
+		return len(f) == 0 || s.conn.Write(f)
+	}
+	out := s.shard.scratch[:0]
+	for _, m := range messages {
+		out = append(out, m.frame(s.format)...)
+	}
+	if cap(out) <= maxScratch {
+		s.shard.scratch = out
+	}
+	return len(out) == 0 || s.conn.Write(out)
+}
+
+// maxScratch bounds the buffer that a loop keeps for joining what the pumps write.
+const maxScratch = 1 << 20
+
+// deliver sends live messages behind everything that waits already.
+func (s *Session) deliver(messages []*message) {
+	switch {
+	case len(messages) == 0:
+	case s.lagging || s.conn.Queued() > 0:
+		s.lag(messages)
+	default:
+		s.writeAll(messages)
+	}
+}
+
+// lag has messages wait for the session's turn.
+func (s *Session) lag(messages []*message) {
+	w := s.working()
+	size := 0
+	for _, m := range messages {
+		size += m.size()
+	}
+	w.lag = append(w.lag, messages...)
+	w.owed += size
+	s.lagging = true
+	s.conn.Owe(size) // it may end the session as a slow consumer
+	s.pump()
+}
+
+// dropLag drops what lags of a topic that the session has left.
+func (s *Session) dropLag(t *topic) {
+	if !s.lagging {
+		return
+	}
+	w, size := s.busy(), 0
+	w.lag = slices.DeleteFunc(w.lag, func(m *message) bool {
+		if m.topic != t.name {
+			return false
+		}
+		size += m.size()
+		return true
+	})
+	w.owed -= size
+	s.lagging = len(w.lag) > 0
+	s.conn.Owe(-size)
+}
+
+// stopReplay takes sub out of the pump.
+func (s *Session) stopReplay(sub *subscribing) {
+	if w := s.busy(); w != nil {
+		w.replays = slices.DeleteFunc(w.replays, func(other *subscribing) bool { return other == sub })
+	}
+}
+
+// replayed are the messages of events that were replayed lately on a loop. Sessions that come back together read the same
+// events: so they share their frames. It is bounded, and emptied when it is full.
+type replayed struct {
+	messages map[*pubsub.Event]*message
+	bytes    int
+}
+
+const maxReplayed = 1 << 20
+
+// messages returns the messages of events.
+func (sh *shard) messages(events []*pubsub.Event) []*message {
+	list := make([]*message, len(events))
+	for i, ev := range events {
+		list[i] = sh.replayed.message(ev)
+	}
+	return list
+}
+
+func (r *replayed) message(ev *pubsub.Event) *message {
+	m := r.messages[ev]
+	if m != nil {
+		return m
+	}
+	m = &message{topic: ev.Topic, event: ev, position: ev.Position}
+	if r.bytes += m.size(); r.messages == nil || r.bytes > maxReplayed {
+		*r = replayed{make(map[*pubsub.Event]*message), m.size()}
+	}
+	r.messages[ev] = m
+	return m
+}

@@ -1,0 +1,188 @@
+package session
+
+import "wshub/pubsub"
+
+// This file is what a subscription does with missed and live events until the session follows.
+
+const (
+	// maxSpills bounds how often the log is read anew because too much came meanwhile.
+	maxSpills = 5
+	// firstPage bounds what a subscription keeps of the missed events before it is started, in bytes: many of a
+	// session may be waiting for each other.
+	firstPage = 4 << 10
+	// pageEvents bounds the events of one page.
+	pageEvents = 256
+)
+
+// keep has the events of replay, which lie behind cursor, leave next, unless they are more than limit bytes: then they
+// are read again when their turn comes.
+func (sub *subscribing) keep(replay pubsub.Replay, limit int) {
+	size := 0
+	for _, ev := range replay.Events {
+		size += messageSize(ev)
+	}
+	if n := len(replay.Events); n > 0 && size <= limit {
+		sub.out = sub.s.shard.messages(replay.Events)
+		sub.cursor = replay.Events[n-1].Position
+		sub.missed = n < replay.Missed
+		sub.owe(size)
+	}
+}
+
+// owe counts n bytes more, or less, that wait for the connection.
+func (sub *subscribing) owe(n int) {
+	sub.owed += n
+	sub.s.conn.Owe(n)
+}
+
+// next takes up to budget bytes of what leaves now, at least one message; none while a page is read, or when the
+// replay is over.
+func (sub *subscribing) next(budget int) []*message {
+	for sub.stage == replaying && sub.read == nil && sub.timer == nil {
+		switch {
+		case len(sub.out) > 0:
+			return sub.take(budget)
+		case sub.missed:
+			sub.readPage()
+		case sub.spilled:
+			sub.rereadSpilled()
+		case len(sub.held) > 0:
+			sub.out = splice(sub.held, sub.cursor)
+			sub.held, sub.heldBytes = nil, 0
+			size := 0
+			for _, m := range sub.out {
+				size += m.size()
+				if !m.position.IsZero() {
+					sub.cursor = m.position
+				}
+			}
+			sub.owe(size)
+		default:
+			sub.catchUp()
+		}
+	}
+	return nil
+}
+
+// take takes the first messages of out, up to budget bytes and at least one.
+func (sub *subscribing) take(budget int) []*message {
+	n, size := 0, 0
+	for n < len(sub.out) && (n == 0 || size+sub.out[n].size() <= budget) {
+		size += sub.out[n].size()
+		n++
+	}
+	taken := sub.out[:n:n]
+	sub.out = sub.out[n:]
+	if len(sub.out) == 0 {
+		size, sub.out = sub.owed, nil
+	}
+	sub.owe(-size)
+	return taken
+}
+
+// readPage reads on behind cursor. What is published from now on arrives live, and is held.
+func (sub *subscribing) readPage() {
+	limit := pubsub.Limit{Events: pageEvents, Bytes: sub.s.shard.hub.maxChunk}
+	sub.read = &read{topic: sub.t.name, since: sub.cursor, limit: limit, done: sub.paged}
+	sub.s.queueRead(sub.read)
+}
+
+// paged is the broker's answer to readPage.
+func (sub *subscribing) paged(replay pubsub.Replay, err error) {
+	sub.read = nil
+	switch {
+	case err != nil:
+		sub.later(sub.s.pump) // what it has not got stays in the log
+		return
+	case !replay.Recovered:
+		sub.lose(replay.Head)
+	default:
+		sub.missed, sub.cursor = false, replay.Head
+		if n := len(replay.Events); n > 0 {
+			sub.cursor = replay.Events[n-1].Position
+			sub.missed = n < replay.Missed
+			sub.out = sub.s.shard.messages(replay.Events)
+			size := 0
+			for _, m := range sub.out {
+				size += m.size()
+			}
+			sub.owe(size)
+		}
+	}
+	sub.tries = 0
+	sub.s.pump()
+}
+
+// rereadSpilled reads what was dropped from the log, or tells that it is lost.
+func (sub *subscribing) rereadSpilled() {
+	sub.spilled = false
+	sub.spills++
+	if sub.spills <= maxSpills && sub.s.shard.hub.keeps(sub.t.name) && !sub.cursor.IsZero() {
+		sub.missed = true
+		return
+	}
+	sub.s.shard.count.drops.Add("hold_full")
+	sub.lose(sub.cursor)
+}
+
+// lose tells of a gap, behind which the topic goes on at a position.
+func (sub *subscribing) lose(at pubsub.Position) {
+	sub.missed, sub.cursor = false, at
+	gap := &message{topic: sub.t.name, position: at}
+	sub.out = append(sub.out, gap)
+	sub.owe(gap.size())
+}
+
+// batch takes a batch that begins now.
+func (sub *subscribing) batch(batch []*message) {
+	switch sub.stage {
+	case over: // by what an earlier one in the list did
+	case trailing:
+		sub.s.deliver(sub.trail(batch))
+		if sub.stage == trailing && sub.t.last.Compare(sub.cursor.ID) >= 0 {
+			sub.finish() // behind the followers that this batch goes to
+		}
+	default:
+		sub.hold(batch)
+	}
+}
+
+func (sub *subscribing) hold(batch []*message) {
+	if sub.spilled {
+		return
+	}
+	for _, m := range batch {
+		sub.heldBytes += m.size()
+	}
+	if sub.heldBytes > sub.s.shard.hub.cfg.MaxHold {
+		sub.spilled, sub.held, sub.heldBytes = true, nil, 0
+		return
+	}
+	sub.held = append(sub.held, batch...)
+}
+
+// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap is
+// told: from there on the topic goes on, perhaps from before the replay's end, if the log lost that.
+func (sub *subscribing) trail(batch []*message) (kept []*message) {
+	for i, m := range batch {
+		if m.event == nil && !m.position.IsZero() {
+			sub.cursor = m.position
+			kept = append(kept, m)
+			continue
+		}
+		kept = append(kept, splice(batch[i:i+1], sub.cursor)...)
+	}
+	return kept
+}
+
+// splice returns the live messages that come behind a replay up to head: each event once, in order.
+// Messages without a position were never in a history, so they all pass.
+func splice(live []*message, head pubsub.Position) []*message {
+	kept := live[:0:0]
+	for _, m := range live {
+		if m.position.IsZero() || m.position.Epoch != head.Epoch || m.position.ID.Compare(head.ID) > 0 {
+			kept = append(kept, m)
+		}
+	}
+	return kept
+}
