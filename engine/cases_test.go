@@ -285,7 +285,9 @@ func handshakeCases() []handshakeCase {
 
 		// The request line.
 		{"nothing", "\r\n\r\n", 400, "Connection: close"},
-		{"garbage", "\x16\x03\x01\x02\x00\x01\r\n\r\n", 400, refuseLines.Reason},
+		{"garbage", "\x17\x03\x01\x02\x00\x01\r\n\r\n", 400, refuseLines.Reason},
+		{"TLS", "\x16\x03\x01\x02\x00\x01\r\n\r\n", 400, refuseTLS.Reason},
+		{"PROXY protocol before the head", "PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n" + head(), 400, refuseProxy.Reason},
 		{"no target", head("GET HTTP/1.1"), 400, refuseHead.Reason},
 		{"two spaces", head("GET  /notification HTTP/1.1"), 400, refuseHead.Reason},
 		{"tab for space", head("GET\t/notification HTTP/1.1"), 400, refuseHead.Reason},
@@ -337,6 +339,9 @@ func handshakeCases() []handshakeCase {
 		{"no name", head("+: b"), 400, refuseName.Reason},
 		{"name no token", head("+X(A): b"), 400, refuseName.Reason},
 		{"name beyond ASCII", head("+Ho\u017Ft: b"), 400, refuseName.Reason},
+
+		{"256 header lines", head("+" + strings.Repeat("X-A: a\r\n", 256-5-1) + "X-A: a"), 101, ""},
+		{"257 header lines", head("+" + strings.Repeat("X-A: a\r\n", 257-5-1) + "X-A: a"), 431, refuseTooMany.Reason},
 
 		// Bodies and smuggling.
 		{"body", head("+Content-Length: 5"), 413, refuseBody.Reason},

@@ -32,6 +32,9 @@ type Config struct {
 	// consumer's backlog. Default 128 KiB.
 	SendBuffer int
 
+	// MaxHead bounds the HTTP head of a handshake, cookies and tokens included, and what a client sends before
+	// the answer, in bytes. Default 16 KiB.
+	MaxHead int
 	// MaxMessage bounds one message, all its fragments together, in bytes. Default 64 KiB.
 	MaxMessage int
 	// MaxQueued is how many bytes may wait for one connection, beyond the kernel's buffer, without its being in a
@@ -59,8 +62,6 @@ type Config struct {
 const (
 	// MaxPollers is the largest Config.Pollers.
 	MaxPollers = 64
-	// maxHead bounds the HTTP head of a handshake, and what a client sends before the answer.
-	maxHead = 8 << 10
 	// fileReserve is kept from connections for everything else that needs a descriptor: Redis, the
 	// control port, logs, epoll, and overflowSlots.
 	fileReserve = 384
@@ -87,6 +88,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.MaxConnections, limit)
 	def(&cfg.ReadBuffer, 64<<10)
 	def(&cfg.SendBuffer, 128<<10)
+	def(&cfg.MaxHead, 16<<10)
 	def(&cfg.MaxMessage, 64<<10)
 	def(&cfg.MaxQueued, 256<<10)
 	def(&cfg.MaxPartial, 256<<20)
@@ -109,6 +111,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		within("max connections", cfg.MaxConnections, 1, limit),
 		within("read buffer", cfg.ReadBuffer, 4<<10, 16<<20),
 		within("send buffer", cfg.SendBuffer, 4<<10, 64<<20),
+		within("max head", cfg.MaxHead, 4<<10, 64<<10),
 		within("max message", cfg.MaxMessage, 1, 64<<20),
 		within("max queued", cfg.MaxQueued, 1<<10, 256<<20),
 		within("max partial", cfg.MaxPartial, 1<<10, 1<<40),

@@ -128,29 +128,32 @@ func TestUnfinishedHandshakeIsAnswered408(t *testing.T) {
 	}
 }
 
-func TestHeadOver8KiBIsAnswered431(t *testing.T) {
-	s := running(t, Config{}, &echoing{})
+func TestHeadOverItsLimitIsAnswered431(t *testing.T) {
 	sized := func(n int) []byte {
 		return []byte(head("+X-Fill: " + strings.Repeat("x", n-len(head("+X-Fill: ")))))
 	}
-	for _, next := range []func() int{whole, randomly(1)} {
-		c := connect(t, s)
-		send(c, sized(8192), next)
-		readSwitch(t, c)
-		expectOpen(t, c)
-		for name, b := range map[string][]byte{
-			"one byte over": sized(8193), "far over": sized(100_000), "no line end": bytes.Repeat([]byte("x"), 9000),
-		} {
+	for set, limit := range map[int]int{0: 16 << 10, 4 << 10: 4 << 10, 5000: 5000, 64 << 10: 64 << 10} {
+		s := running(t, Config{MaxHead: set}, &echoing{})
+		for _, next := range []func() int{whole, randomly(1)} {
 			c := connect(t, s)
-			send(c, b, next)
-			got, err := io.ReadAll(c)
-			if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")) {
-				t.Errorf("%s: %.100q, %v", name, got, err)
+			send(c, sized(limit), next)
+			readSwitch(t, c)
+			expectOpen(t, c)
+			for name, b := range map[string][]byte{
+				"one byte over": sized(limit + 1), "far over": sized(200_000), "no line end": bytes.Repeat([]byte("x"), limit),
+			} {
+				c := connect(t, s)
+				send(c, b, next)
+				got, err := io.ReadAll(c)
+				if err != nil || !bytes.HasPrefix(got, []byte("HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")) ||
+					!bytes.HasSuffix(got, []byte("\r\n\r\nrequest head over "+inBytes(limit)+"\n")) {
+					t.Errorf("%d, %s: %.300q, %v", limit, name, got, err)
+				}
 			}
 		}
-	}
-	if n := s.Stats().Refused[431]; n != 6 {
-		t.Errorf("%d counted", n)
+		if n := s.Stats().Refused[431]; n != 6 {
+			t.Errorf("%d counted", n)
+		}
 	}
 }
 
@@ -189,7 +192,7 @@ func TestMuchSentBeforeADecisionIsRefused(t *testing.T) {
 	s := running(t, Config{}, &echoing{decide: func(*Handshake, Peer) {}})
 	c := connect(t, s)
 	send(c, []byte(head()), whole)
-	send(c, clientFrame(finBinary, strings.Repeat("x", 9000)), whole)
+	send(c, clientFrame(finBinary, strings.Repeat("x", 17_000)), whole)
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil || resp.StatusCode != 400 {
 		t.Errorf("got %v, %v", resp, err)

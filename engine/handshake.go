@@ -6,6 +6,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"iter"
+	"math/bits"
 	"net/http"
 	"net/url"
 	"slices"
@@ -23,14 +24,20 @@ type Request struct {
 	key string
 }
 
-// maxSubprotocols bounds an offer. Browsers' applications offer one or two; a token may be one more.
-const maxSubprotocols = 16
+const (
+	// maxSubprotocols bounds an offer. Browsers' applications offer one or two; a token may be one more.
+	maxSubprotocols = 16
+	// maxHeaderLines bounds what net/http makes of a head: thousands of empty lines, in 16 KiB, would cost a loop a
+	// millisecond. Browsers send some twenty, and most proxies pass on a hundred at most.
+	maxHeaderLines = 256
+)
 
 // The engine's refusals of a handshake. Where several fit, parse answers with the first in its order of checks.
 var (
 	refuseHead       = refuse(http.StatusBadRequest, "malformed HTTP request")
 	refuseLines      = refuse(http.StatusBadRequest, "header lines must end in CR LF and hold no control characters")
 	refuseFolding    = refuse(http.StatusBadRequest, "header lines must not be folded")
+	refuseTooMany    = refuse(http.StatusRequestHeaderFieldsTooLarge, "over 256 header lines")
 	refuseName       = refuse(http.StatusBadRequest, "malformed header name")
 	refuseLength     = refuse(http.StatusBadRequest, "malformed or ambiguous body length")
 	refuseVersion    = refuse(http.StatusBadRequest, "HTTP/1.1 is required")
@@ -48,6 +55,11 @@ var (
 	refuseExtensions = refuse(http.StatusBadRequest, "malformed Sec-WebSocket-Extensions")
 	refuseTwoOrigins = refuse(http.StatusBadRequest, "empty or repeated Origin")
 	refuseOrigin     = refuse(http.StatusForbidden, "origin not allowed")
+	refuseFull       = refuse(http.StatusServiceUnavailable, "node is full, try again later", "Retry-After", "5")
+
+	refuseTLS   = refuse(http.StatusBadRequest, "this port speaks no TLS: use ws:// or http://, or end TLS in front of it")
+	refuseProxy = refuse(http.StatusBadRequest, "this port does not read the PROXY protocol: turn it off in front of it")
+	refuseSSH   = refuse(http.StatusBadRequest, "this port speaks HTTP, not SSH")
 )
 
 func refuse(status int, reason string, field ...string) *Refusal {
@@ -126,8 +138,8 @@ func (p *headParser) parse(head []byte, path string, origins *Origins) (*Request
 }
 
 func (p *headParser) read(head []byte) (*http.Request, error) {
-	if p.buf == nil {
-		p.buf = bufio.NewReaderSize(&p.src, maxHead) // net/http counts header lines in it, to allocate once
+	if p.buf == nil || p.buf.Size() < len(head) {
+		p.buf = bufio.NewReaderSize(&p.src, max(4<<10, 1<<bits.Len(uint(len(head)-1)))) // net/http counts header lines in it, to allocate once
 	}
 	p.src.Reset(head)
 	p.buf.Reset(&p.src)
@@ -292,15 +304,15 @@ type rawHead struct {
 func scanHead(head []byte) (raw rawHead, refusal *Refusal) {
 	line, rest, ok := cutLine(head)
 	if !ok {
-		return raw, refuseLines
+		return raw, foreign(head, refuseLines)
 	}
 	raw.method, line, _ = bytes.Cut(line, []byte(" "))
 	raw.target, raw.version, _ = bytes.Cut(line, []byte(" "))
 	if !isToken(raw.method) || !isVisible(raw.target) || !isVersion(raw.version) {
-		return raw, refuseHead
+		return raw, foreign(head, refuseHead)
 	}
 	var hosts, lengths, codings int
-	for {
+	for lines := 0; ; lines++ {
 		if line, rest, ok = cutLine(rest); !ok {
 			return raw, refuseLines
 		}
@@ -314,6 +326,8 @@ func scanHead(head []byte) (raw rawHead, refusal *Refusal) {
 			return raw, refuseFolding
 		case !isToken(name) || len(name) == len(line):
 			return raw, refuseName
+		case lines == maxHeaderLines:
+			return raw, refuseTooMany
 		case foldsTo(name, "host"):
 			raw.host = value
 			hosts++

@@ -1,6 +1,6 @@
 package engine
 
-import "net/http"
+import "strconv"
 
 // Handler decides about opening handshakes.
 type Handler interface {
@@ -52,25 +52,31 @@ func (h *Handshake) Refuse(r *Refusal) {
 // opening is what only a connection in its handshake needs.
 type opening struct {
 	buf      []byte // the head so far; then what came behind it before frames can be worked on
-	overload bool   // the node was full when it came
+	scan     headScanner
+	overload bool // the node was full when it came
 }
 
+// receiveHead collects the head. Most come in one piece; of others each byte is looked at once.
 func (c *Conn) receiveHead(data []byte) {
-	first := len(c.hs.buf) == 0
-	if !first {
-		c.hs.buf = append(c.hs.buf, data...)
-		data = c.hs.buf
-	}
-	switch n := headEnd(data); {
-	case n > maxHead, n < 0 && len(data) > maxHead:
-		c.refuse(&Refusal{Status: 431, Reason: "request head over 8 KiB"})
-	case n < 0:
-		if first { // data is the loop's read buffer: keep a copy
-			c.hs.buf = append(c.hs.buf, data...)
+	o, limit := c.hs, c.loop.srv.cfg.MaxHead
+	had := len(o.buf)
+	if had == 0 && tokenByte[data[0]] {
+		if n := headEnd(data); n > 0 && n <= limit {
+			c.decide(data[:n], data[n:])
+			return
 		}
-		c.countHeld(false)
+	}
+	o.buf = gather(o.buf, data[:min(len(data), limit-had)], limit)
+	n, refusal := o.scan.next(o.buf[had:])
+	switch {
+	case refusal != nil:
+		c.refuse(foreign(o.buf, refusal))
+	case n > 0:
+		c.decide(o.buf[:had+n], data[n:])
+	case len(o.buf) == limit:
+		c.refuse(&Refusal{Status: 431, Reason: "request head over " + inBytes(limit)})
 	default:
-		c.decide(data[:n], data[n:])
+		c.countHeld(false)
 	}
 }
 
@@ -79,7 +85,7 @@ func (c *Conn) decide(head, behind []byte) {
 	l := c.loop
 	req, refusal := l.heads.parse(head, l.srv.cfg.Path, l.srv.cfg.Origins)
 	if refusal == nil && c.hs.overload {
-		refusal = &Refusal{Status: 503, Reason: "node is full, try again later", Header: http.Header{"Retry-After": {"5"}}}
+		refusal = refuseFull
 	}
 	if refusal != nil {
 		c.refuse(refusal)
@@ -101,15 +107,17 @@ func (c *Conn) decide(head, behind []byte) {
 
 // holdBehindHead keeps what comes before frames can be worked on.
 func (c *Conn) holdBehindHead(data []byte) {
-	if len(c.hs.buf)+len(data) > maxHead {
+	limit := c.loop.srv.cfg.MaxHead
+	if len(c.hs.buf)+len(data) > limit {
+		reason := "over " + inBytes(limit) + " sent before the answer"
 		if c.state == deciding {
-			c.refuse(&Refusal{Status: 400, Reason: "over 8 KiB sent before the answer"})
+			c.refuse(&Refusal{Status: 400, Reason: reason})
 		} else {
-			c.end(ProtocolError, AppendClose(nil, 1008, "over 8 KiB sent before the answer"))
+			c.end(ProtocolError, AppendClose(nil, 1008, reason))
 		}
 		return
 	}
-	c.hs.buf = append(c.hs.buf, data...)
+	c.hs.buf = gather(c.hs.buf, data, limit)
 	c.countHeld(false)
 }
 
@@ -130,4 +138,12 @@ func (c *Conn) refuse(r *Refusal) {
 	c.countHeld(false)
 	c.send(r.append(nil))
 	c.leave()
+}
+
+// inBytes writes a size as operators set it.
+func inBytes(n int) string {
+	if n%(1<<10) == 0 {
+		return strconv.Itoa(n>>10) + " KiB"
+	}
+	return strconv.Itoa(n) + " bytes"
 }
