@@ -31,6 +31,7 @@ type config struct {
 	HandshakeTimeout time.Duration `group:"Public port" default:"10s" range:"100ms..1h" help:"Time for the opening handshake."`
 	Heartbeat        time.Duration `group:"Public port" default:"25s" range:"100ms..24h" help:"Time between two pings to one client. One that is silent for as long after a ping is dead."`
 	MessageTimeout   time.Duration `group:"Public port" default:"30s" range:"100ms..1h" help:"Time from a message's first byte to its last."`
+	MaxHead          byteSize      `group:"Public port" default:"16KiB" range:"4KiB..64KiB" help:"Largest HTTP head of a handshake in bytes, cookies and tokens included; more is answered 431."`
 	MaxMessage       byteSize      `group:"Public port" default:"64KiB" range:"1..64MiB" help:"Largest message, from a client or a backend, in bytes."`
 	MaxQueued        byteSize      `group:"Public port" default:"256KiB" range:"1KiB..256MiB" help:"Bytes that may wait for one client; with more it is cut as a slow consumer if nothing leaves for a second, or if it does not catch up."`
 	MaxPartial       byteSize      `group:"Public port" default:"256MiB" range:"1KiB..1TiB" help:"Bytes of half-received messages of all clients; over it the largest are cut."`

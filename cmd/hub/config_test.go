@@ -32,6 +32,7 @@ var bad = map[string][]string{
 	"handshake-timeout":     {"99ms", "2h", "10", "soon"},
 	"heartbeat":             {"0s", "25h", "25"},
 	"message-timeout":       {"1ms", "2h", "x"},
+	"max-head":              {"4095", "65KiB", "-1", "big"},
 	"max-message":           {"0", "65MiB", "-1", "big"},
 	"max-queued":            {"1023", "257MiB", "1.5MiB"},
 	"max-partial":           {"1023", "2TiB"},
@@ -176,7 +177,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		"--send-buffer=6000", "--max-message=7", "--max-queued=8KiB", "--max-partial=9KiB", "--max-backlog=10KiB", "--heartbeat=11s",
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
-		"--handshake-rate=26", "--auth-grace=27s").cfg
+		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +186,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	if want := (engine.Config{
 		Addr: "localhost:1234", Path: "/x", Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
-		MessageTimeout: 13 * time.Second, Log: zerolog.Nop(),
+		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, Log: zerolog.Nop(),
 	}); err != nil || !reflect.DeepEqual(e, want) {
 		t.Errorf("the engine gets %+v, %v; want %+v", e, err, want)
 	}

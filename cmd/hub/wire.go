@@ -23,6 +23,7 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		MaxConnections:   c.MaxConnections,
 		ReadBuffer:       int(c.ReadBuffer),
 		SendBuffer:       int(c.SendBuffer),
+		MaxHead:          int(c.MaxHead),
 		MaxMessage:       int(c.MaxMessage),
 		MaxQueued:        int(c.MaxQueued),
 		MaxPartial:       int64(c.MaxPartial),
