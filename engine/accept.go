@@ -14,6 +14,7 @@ import (
 func (s *Server) accept() {
 	pause := time.Duration(0)
 	for {
+		s.room.await(s.ending)
 		nb, err := s.acceptor.next()
 		switch {
 		case err == nil:
@@ -49,24 +50,21 @@ func (s *Server) hasStopped() bool {
 // register hands nb to its loop. An error is a shortage of something; nb is closed then.
 func (s *Server) register(nb *nbio.Conn) error {
 	s.accepted.Add(1)
-	over := s.sockets.Add(1) - int64(s.cfg.MaxConnections)
-	if over > overflowSlots {
-		s.sockets.Add(-1)
-		s.dropped.Add("overflow")
-		_ = nb.SetLinger(1, 0)
-		_ = nb.Close()
-		return nil
-	}
 	if nb.Hash() >= nbio.MaxOpenFiles { // nbio's table has no place for it
-		s.sockets.Add(-1)
 		s.dropped.Add("file_limit")
 		_ = nb.Close()
 		return syscall.EMFILE
 	}
 	l := s.loops[nb.Hash()%len(s.loops)]
 	l.mu.Lock()
-	l.opened = append(l.opened, arrival{nb, over > 0})
+	l.opened = append(l.opened, nb)
 	l.mu.Unlock()
+	s.room.sockets.Add(1)
+	l.count.transit.Add(1)
+	s.room.living.Add(1)
+	if s.room.over() {
+		s.dropOldest()
+	}
 
 	s.lockSettled()
 	_, err := s.nb.AddConn(nb)
@@ -109,7 +107,7 @@ func (s *Server) onClose(nb *nbio.Conn, _ error) {
 	if !nb.IsTCP() {
 		return
 	}
-	s.sockets.Add(-1)
+	s.room.leave()
 	l := s.loops[nb.Hash()%len(s.loops)]
 	l.mu.Lock()
 	l.closed = append(l.closed, nb)

@@ -38,8 +38,13 @@ func (c *Conn) end(cause *Cause, frame []byte) {
 
 // finish takes c out of the open ones and tells its Peer.
 func (c *Conn) finish(cause *Cause) {
+	c.move(closing)
+	c.tell(cause)
+}
+
+// tell is c's end for its Peer, if it has one.
+func (c *Conn) tell(cause *Cause) {
 	l := c.loop
-	c.state = closing
 	c.release()
 	if c.counted {
 		c.counted = false
@@ -53,7 +58,9 @@ func (c *Conn) finish(cause *Cause) {
 
 // release gives back what c holds for input and for callbacks.
 func (c *Conn) release() {
-	c.hs = nil
+	if c.transit != nil {
+		c.transit.buf = nil
+	}
 	c.in.drop()
 	c.countHeld(true)
 	delete(c.loop.emptied, c)
@@ -78,7 +85,7 @@ func (c *Conn) leave() {
 	if c.alive() {
 		_ = syscall.Shutdown(c.nb.Hash(), syscall.SHUT_WR)
 	}
-	c.state = lingering
+	c.move(lingering)
 	l.conns.set(c, l.due(ticks(lingerTime)))
 }
 
@@ -88,11 +95,8 @@ func (c *Conn) cut() {
 	if c.state == ended {
 		return
 	}
-	if c.counted {
-		c.finish(PeerGone)
-	}
-	c.release()
-	c.state = ended
+	c.move(ended)
+	c.tell(PeerGone)
 	c.loop.conns.remove(c)
 	c.loop.spend(writeCost)
 	if c.alive() {
@@ -105,11 +109,8 @@ func (c *Conn) cut() {
 // gone is called when nbio has closed the descriptor.
 func (c *Conn) gone() {
 	l := c.loop
-	if c.counted {
-		c.finish(PeerGone)
-	}
-	c.release()
-	c.state = ended
+	c.move(ended)
+	c.tell(PeerGone)
 	l.conns.remove(c)
 	c.forgetQueued()
 }

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"net"
 	"runtime"
-	"syscall"
 	"time"
 
-	"github.com/lesismal/nbio"
 	"github.com/rs/zerolog"
 )
 
@@ -23,8 +21,9 @@ type Config struct {
 
 	// Pollers is the number of loops, 1 to MaxPollers. Default GOMAXPROCS.
 	Pollers int
-	// MaxConnections bounds open sockets; more are answered 503. Default: the open-file limit less
-	// a reserve. More than that is an error of New.
+	// MaxConnections bounds connections, from the end of a client's HTTP head on; more are answered 503. Sockets whose
+	// head is still to come, and those that close, may have the places that are free, and some 190 more; over that
+	// the oldest of them are dropped. Default: the open-file limit less a reserve. More than that is an error of New.
 	MaxConnections int
 	// ReadBuffer is the size of each loop's read buffer in bytes. Default 64 KiB.
 	ReadBuffer int
@@ -59,25 +58,8 @@ type Config struct {
 	Log zerolog.Logger
 }
 
-const (
-	// MaxPollers is the largest Config.Pollers.
-	MaxPollers = 64
-	// fileReserve is kept from connections for everything else that needs a descriptor: Redis, the
-	// control port, logs, epoll, and overflowSlots.
-	fileReserve = 384
-	// overflowSlots is how many connections over the limit may wait at one time for their 503.
-	overflowSlots = 128
-)
-
-// ConnectionLimit is the largest MaxConnections that this process's open-file limit allows.
-func ConnectionLimit() int {
-	var lim syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
-		return 1024 - fileReserve
-	}
-	files := min(lim.Cur, uint64(nbio.MaxOpenFiles)) // nbio's table has a slot per descriptor
-	return max(int(files)-fileReserve, 1)
-}
+// MaxPollers is the largest Config.Pollers.
+const MaxPollers = 64
 
 // withDefaults returns cfg with defaults for zero fields, or an error that names the bad field.
 func (cfg Config) withDefaults() (Config, error) {

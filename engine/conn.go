@@ -42,7 +42,7 @@ type Conn struct {
 	loop    *Loop
 	peer    Peer
 	in      reader
-	hs      *opening // nil once open
+	transit *transit // nil while open, but for what came behind the head of one that was accepted late
 }
 
 // Loop is the loop that owns c.
@@ -86,7 +86,7 @@ func (c *Conn) receive(data []byte) {
 	case deciding:
 		c.holdBehindHead(data)
 	case open:
-		if c.hs != nil { // what came behind the head is not worked off yet
+		if c.transit != nil { // what came behind the head is not worked off yet
 			c.holdBehindHead(data)
 			return
 		}
@@ -168,8 +168,8 @@ type holding struct {
 
 // held is the memory that half-received input holds.
 func (c *Conn) held() int32 {
-	if c.hs != nil {
-		return int32(cap(c.hs.buf))
+	if c.transit != nil {
+		return int32(cap(c.transit.buf))
 	}
 	return int32(c.in.held())
 }
@@ -178,7 +178,7 @@ func (c *Conn) held() int32 {
 // now began after it.
 func (c *Conn) countHeld(anew bool) {
 	l := c.loop
-	if c.in.p == nil && c.hs == nil && len(l.partials) == 0 {
+	if c.in.p == nil && c.transit == nil && len(l.partials) == 0 {
 		return // by far the most
 	}
 	was, counted := l.partials[c]

@@ -1,7 +1,9 @@
 package engine_test
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -18,36 +20,84 @@ func TestMoreConnectionsThanTheFileLimitAllowsAreRefused(t *testing.T) {
 	}
 }
 
-// Over the limit come some hundred who are told so, and behind them those who are not even heard.
-func TestConnectionsOverTheLimitAreToldOrDropped(t *testing.T) {
-	const limit, overflow = 10, 128
-	s := serve(t, engine.Config{Pollers: 2, MaxConnections: limit}, echo{})
-	for range limit {
-		rawDial(t, s, "")
-	}
-	var waiting []*rawClient
-	for range overflow {
-		waiting = append(waiting, rawTCP(t, s, 0))
-	}
-	eventually(t, "all are accepted", func() bool { return s.Stats().Sockets == limit+overflow })
-
-	if dropped, err := rawOpen(s.Addr().String(), 0); err == nil { // else it was dropped before we looked
-		if _, err := dropped.in.ReadByte(); err == nil {
-			t.Error("one too many was answered")
+// Silent sockets take the places that are free and some more. Each that comes then has the oldest dropped, and whoever
+// says what it wants gets in, as long as connections leave a place.
+func TestSilentSocketsKeepNobodyOut(t *testing.T) {
+	const places, spare, more = 20, 192, 100
+	s := serve(t, engine.Config{Pollers: 1, MaxConnections: places, HandshakeTimeout: time.Hour}, echo{})
+	healthy := rawDial(t, s, "")
+	var silent []*rawClient
+	come := func(n int) {
+		for range n {
+			silent = append(silent, rawTCP(t, s, 0))
 		}
-		_ = dropped.Close()
 	}
-	eventually(t, "it is counted", func() bool { return s.Stats().Dropped["overflow"] == 1 })
-	for _, c := range waiting {
+	come(places + spare - 1)
+	eventually(t, "all are accepted", func() bool { return s.Stats().Sockets == places+spare })
+	for i := range places - 1 { // one by one, in the middle of the silent ones that go on coming
+		come(more / places)
+		rawDial(t, s, "")
+		eventually(t, "as many have gone as came", func() bool {
+			return s.Stats().Sockets <= places+spare && s.Stats().Dropped["half_open"] == uint64((i+1)*(1+more/places))
+		})
+	}
+	for i, c := range silent {
+		_ = c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		_, err := c.in.ReadByte()
+		var timeout net.Error
+		if there := errors.As(err, &timeout) && timeout.Timeout(); there != (i >= int(s.Stats().Dropped["half_open"])) {
+			t.Fatalf("silent socket %d of %d: %v", i, len(silent), err)
+		}
+	}
+	healthy.write(t, masked(engine.OpText, "still here"))
+	healthy.wantFrame(t, engine.OpText, "still here")
+	if st := s.Stats(); st.Open != places || len(st.Refused) > 0 {
+		t.Errorf("%+v", st)
+	}
+}
+
+// Over the limit come some who are told so, and who are in nobody's way when they stay.
+func TestConnectionsOverTheLimitAreTold(t *testing.T) {
+	const places, spare = 10, 192
+	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places}, echo{})
+	var clients []*rawClient
+	for range places {
+		clients = append(clients, rawDial(t, s, ""))
+	}
+	const over = spare + 50
+	for range over { // they are answered, and do not go
+		c := rawTCP(t, s, 0)
 		c.write(t, []byte(request("")))
 		res, err := http.ReadResponse(c.in, nil)
 		if err != nil || res.StatusCode != 503 || res.Header.Get("Retry-After") == "" {
 			t.Fatalf("over the limit: %v, %v", res, err)
 		}
-		_ = c.Close()
 	}
-	eventually(t, "they are gone", func() bool { return s.Stats().Sockets == limit })
-	if st := s.Stats(); st.Refused[503] != overflow || st.Open != limit {
+	eventually(t, "they have gone that were too many", func() bool { return s.Stats().Sockets == places+spare })
+	if st := s.Stats(); st.Refused[503] != over || st.Open != places || st.Dropped["closing"] != over-spare {
+		t.Errorf("%+v", st)
+	}
+	_ = clients[0].Close()
+	eventually(t, "a place is free", func() bool { return s.Stats().Open == places-1 })
+	rawDial(t, s, "")
+}
+
+// Who was let in and sent away again, as with a bad token, has no place any more, though it does not go.
+func TestClosingSocketsHoldNoPlaces(t *testing.T) {
+	const places, spare = 10, 192
+	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places}, handler(func(h *engine.Handshake) {
+		h.Accept("", &peer{}, nil)
+		if h.URL.RawQuery != "good" {
+			h.Conn().Close(engine.Panicked)
+		}
+	}))
+	for range places + spare + 50 {
+		rawDial(t, s, "?bad")
+	}
+	for range places {
+		rawDial(t, s, "?good")
+	}
+	if st := s.Stats(); st.Open != places || len(st.Refused) > 0 || st.Dropped["closing"] == 0 {
 		t.Errorf("%+v", st)
 	}
 }

@@ -25,7 +25,7 @@ type Loop struct {
 	// Guarded by mu.
 	mu     sync.Mutex
 	inbox  []func()
-	opened []arrival    // registered with nbio, not yet seen by the loop
+	opened []*nbio.Conn // registered with nbio, not yet seen by the loop
 	closed []*nbio.Conn // closed by nbio
 	ended  bool
 
@@ -44,6 +44,7 @@ type Loop struct {
 	out      []byte        // what is just written; reused
 	heads    headParser
 	conns    wheel[*Conn]
+	transits transits
 	timers   wheel[*Timer]
 	pongs    pongs
 	chatter  map[*Conn]int32   // control frames and fragments since the last sweep
@@ -276,18 +277,13 @@ func (l *Loop) recovered(c *Conn, r any) {
 	}
 }
 
-// arrival is a connection on its way from the accept goroutine to its loop.
-type arrival struct {
-	nb       *nbio.Conn
-	overload bool
-}
-
 // admit makes the state of new connections; mu is held. Their first bytes may come before the turn that
 // would do it, so both do.
 func (l *Loop) admit() {
-	for _, a := range l.opened {
-		c := &Conn{nb: a.nb, loop: l, hs: &opening{overload: a.overload}}
-		a.nb.SetSession(c)
+	for _, nb := range l.opened {
+		c := &Conn{nb: nb, loop: l, transit: new(transit)}
+		nb.SetSession(c)
+		l.transits.push(c)
 		l.conns.set(c, l.due(ticks(l.srv.cfg.HandshakeTimeout)))
 	}
 	clear(l.opened)

@@ -124,8 +124,8 @@ func TestBytesOfAHeadAreLookedAtOnce(t *testing.T) {
 				t.Error("it was looked at again")
 				return
 			}
-			for i := range len(c.hs.buf) - 3 {
-				c.hs.buf[i] = '\n'
+			for i := range len(c.transit.buf) - 3 {
+				c.transit.buf[i] = '\n'
 			}
 		})
 		send(c, []byte("e"), whole)

@@ -33,7 +33,7 @@ type Server struct {
 	stale       []*Loop // loops in whose current batch nbio has closed a descriptor
 
 	// Shared.
-	sockets  atomic.Int64
+	room     *room
 	accepted atomic.Uint64
 	dropped  Tally[string]
 }
@@ -59,6 +59,7 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		addr:     ln.Addr(),
 		acceptor: acceptor,
 		clock:    newClock(),
+		room:     newRoom(cfg.MaxConnections),
 		ending:   make(chan struct{}),
 	}
 	quietNbio(cfg.Log)

@@ -40,8 +40,8 @@ type Stats struct {
 	FramesIn uint64 // complete messages and control frames
 	Pings    uint64
 	Panics   uint64
-	// Dropped counts sockets that never became connections, by name: overflow, file_limit,
-	// accept_error, register_error.
+	// Dropped counts sockets that were no connections, by name: half_open and closing those that made room for
+	// others; file_limit, accept_error and register_error those for which there was none.
 	Dropped map[string]uint64
 	// Refused counts handshakes answered with an HTTP error, by status.
 	Refused map[int]uint64
@@ -51,6 +51,7 @@ type Stats struct {
 
 // counters are one loop's share of Stats. The loop adds; anybody reads.
 type counters struct {
+	transit                                              atomic.Int64 // sockets in transit, those included of which the loop has not heard
 	open, partial, backlog                               atomic.Int64
 	upgraded, bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 
@@ -61,7 +62,7 @@ type counters struct {
 // Stats reads all counters. It takes no lock that a loop holds for long.
 func (s *Server) Stats() Stats {
 	st := Stats{
-		Sockets:  s.sockets.Load(),
+		Sockets:  s.room.sockets.Load(),
 		Accepted: s.accepted.Load(),
 		Dropped:  s.dropped.Snapshot(),
 		Refused:  make(map[int]uint64),

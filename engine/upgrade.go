@@ -49,31 +49,24 @@ func (h *Handshake) Refuse(r *Refusal) {
 	}
 }
 
-// opening is what only a connection in its handshake needs.
-type opening struct {
-	buf      []byte // the head so far; then what came behind it before frames can be worked on
-	scan     headScanner
-	overload bool // the node was full when it came
-}
-
 // receiveHead collects the head. Most come in one piece; of others each byte is looked at once.
 func (c *Conn) receiveHead(data []byte) {
-	o, limit := c.hs, c.loop.srv.cfg.MaxHead
-	had := len(o.buf)
+	t, limit := c.transit, c.loop.srv.cfg.MaxHead
+	had := len(t.buf)
 	if had == 0 && tokenByte[data[0]] {
 		if n := headEnd(data); n > 0 && n <= limit {
 			c.decide(data[:n], data[n:])
 			return
 		}
 	}
-	o.buf = gather(o.buf, data[:min(len(data), limit-had)], limit)
-	n, refusal := o.scan.next(o.buf[had:])
+	t.buf = gather(t.buf, data[:min(len(data), limit-had)], limit)
+	n, refusal := t.scan.next(t.buf[had:])
 	switch {
 	case refusal != nil:
-		c.refuse(foreign(o.buf, refusal))
+		c.refuse(foreign(t.buf, refusal))
 	case n > 0:
-		c.decide(o.buf[:had+n], data[n:])
-	case len(o.buf) == limit:
+		c.decide(t.buf[:had+n], data[n:])
+	case len(t.buf) == limit:
 		c.refuse(&Refusal{Status: 431, Reason: "request head over " + inBytes(limit)})
 	default:
 		c.countHeld(false)
@@ -84,7 +77,7 @@ func (c *Conn) receiveHead(data []byte) {
 func (c *Conn) decide(head, behind []byte) {
 	l := c.loop
 	req, refusal := l.heads.parse(head, l.srv.cfg.Path, l.srv.cfg.Origins)
-	if refusal == nil && c.hs.overload {
+	if refusal == nil && !l.srv.room.enter() {
 		refusal = refuseFull
 	}
 	if refusal != nil {
@@ -92,13 +85,14 @@ func (c *Conn) decide(head, behind []byte) {
 		return
 	}
 	h := &Handshake{Request: req, conn: c, asking: true}
-	c.state, c.hs.buf = deciding, nil
+	c.move(deciding)
+	c.transit.buf = nil
 	c.countHeld(false)
 	l.srv.handler.Handshake(h)
 	h.asking = false
 	switch c.state {
 	case open:
-		c.hs = nil
+		c.transit = nil
 		c.receiveFrames(behind)
 	case deciding:
 		c.holdBehindHead(behind)
@@ -108,7 +102,7 @@ func (c *Conn) decide(head, behind []byte) {
 // holdBehindHead keeps what comes before frames can be worked on.
 func (c *Conn) holdBehindHead(data []byte) {
 	limit := c.loop.srv.cfg.MaxHead
-	if len(c.hs.buf)+len(data) > limit {
+	if len(c.transit.buf)+len(data) > limit {
 		reason := "over " + inBytes(limit) + " sent before the answer"
 		if c.state == deciding {
 			c.refuse(&Refusal{Status: 400, Reason: reason})
@@ -117,15 +111,15 @@ func (c *Conn) holdBehindHead(data []byte) {
 		}
 		return
 	}
-	c.hs.buf = gather(c.hs.buf, data, limit)
+	c.transit.buf = gather(c.transit.buf, data, limit)
 	c.countHeld(false)
 }
 
 // resume works on what came behind the head.
 func (c *Conn) resume() {
-	if c.state == open && c.hs != nil {
-		behind := c.hs.buf
-		c.hs = nil
+	if c.state == open && c.transit != nil {
+		behind := c.transit.buf
+		c.transit = nil
 		c.countHeld(false)
 		c.receiveFrames(behind)
 	}
@@ -134,7 +128,8 @@ func (c *Conn) resume() {
 // refuse answers with an HTTP error and ends c.
 func (c *Conn) refuse(r *Refusal) {
 	c.loop.count.refused.Add(r.Status)
-	c.state, c.hs = closing, nil
+	c.move(closing)
+	c.transit.buf = nil
 	c.countHeld(false)
 	c.send(r.append(nil))
 	c.leave()
