@@ -1,16 +1,19 @@
 package engine
 
 import (
+	"context"
+	"slices"
 	"syscall"
 	"time"
 )
 
-// lingerTime bounds how long a closing connection may take to send its last bytes, and then its peer to
-// answer our FIN.
+// lingerTime bounds how long a closing connection may take to send its last bytes, then its peer to answer our Close
+// frame, and then our FIN.
 const lingerTime = 2 * time.Second
 
 // Close ends c: the Peer is told, then the client by a Close frame with cause's code, behind what is
-// queued. With code 1006, or where a slow consumer's queue is full, the client is cut without a word.
+// queued. Our FIN follows when the client has answered by its own Close frame, or 2 s later: many clients that see
+// the end of the stream before they come to the Close frame tell their application of 1006. With code 1006, or where a slow consumer's queue is full, the client is cut without a word.
 // Closing twice is harmless.
 func (c *Conn) Close(cause *Cause) {
 	switch {
@@ -22,18 +25,28 @@ func (c *Conn) Close(cause *Cause) {
 		c.finish(cause)
 		c.cut()
 	default:
-		c.end(cause, AppendClose(nil, cause.Code, cause.Reason))
+		c.part(cause, AppendClose(nil, cause.Code, cause.Reason), closing)
 	}
 }
 
-// end sends a last frame and begins to leave.
-func (c *Conn) end(cause *Cause, frame []byte) {
+// end sends a last frame and begins to leave without waiting for the peer's: that has come, or it can't be found
+// after what the peer did (RFC 6455, 7.1.7).
+func (c *Conn) end(cause *Cause, frame []byte) { c.part(cause, frame, departing) }
+
+func (c *Conn) part(cause *Cause, frame []byte, to state) {
 	if c.state != open {
 		return
 	}
+	at, behind := c.in.skimmer(), []byte(nil)
+	if c.transit != nil {
+		behind = c.transit.buf
+	}
 	c.finish(cause)
+	c.move(to)
+	c.transit.skimmer = at
 	c.send(frame)
 	c.leave()
+	c.receive(behind)
 }
 
 // finish takes c out of the open ones and tells its Peer.
@@ -67,26 +80,28 @@ func (c *Conn) release() {
 	c.forgetOwed()
 }
 
-// leave shuts our side as soon as the last bytes are out, and goes on to linger. Called at each tick while
-// they are not.
+// leave goes on as soon as the last bytes are out: to await the peer's Close frame, or to shut our side and linger.
+// Called at each tick while they are not, when the peer's Close frame has come, and when it does not come.
 func (c *Conn) leave() {
-	if c.state != closing {
-		return
-	}
 	l := c.loop
-	if c.queued > 0 {
+	switch {
+	case c.state < closing || c.state > departing:
+	case c.queued > 0:
 		if c.leaving++; c.leaving > uint8(ticks(lingerTime)) {
 			c.cut()
 			return
 		}
 		l.conns.set(c, l.due(1))
-		return
+	case c.state == closing:
+		c.move(awaiting)
+		l.conns.set(c, l.due(ticks(lingerTime)))
+	default:
+		if c.alive() {
+			_ = syscall.Shutdown(c.nb.Hash(), syscall.SHUT_WR)
+		}
+		c.move(lingering)
+		l.conns.set(c, l.due(ticks(lingerTime)))
 	}
-	if c.alive() {
-		_ = syscall.Shutdown(c.nb.Hash(), syscall.SHUT_WR)
-	}
-	c.move(lingering)
-	l.conns.set(c, l.due(ticks(lingerTime)))
 }
 
 // cut ends the connection at once: what the kernel still holds is thrown away. nbio closes the descriptor
@@ -113,4 +128,18 @@ func (c *Conn) gone() {
 	c.tell(PeerGone)
 	l.conns.remove(c)
 	c.forgetQueued()
+}
+
+// AwaitClosing returns when all who were sent a Close frame have answered it, or have had the time that Close gives
+// them, or when ctx ends. Run's end cuts those who have not.
+func (s *Server) AwaitClosing(ctx context.Context) {
+	look := time.NewTicker(tick / 5)
+	defer look.Stop()
+	for slices.ContainsFunc(s.loops, func(l *Loop) bool { return l.count.parting.Load() > 0 }) {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

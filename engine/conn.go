@@ -25,7 +25,9 @@ const (
 	arriving  state = iota // the HTTP head arrives
 	deciding               // the Handler has the Handshake
 	open                   // the Peer has the connection
-	closing                // our last bytes wait to leave
+	closing                // our Close frame waits to leave, and the peer's is awaited
+	awaiting               // our Close frame has left, the peer's is awaited
+	departing              // our last bytes wait to leave, and nothing is awaited
 	lingering              // our side is shut; input is thrown away until the peer's FIN
 	ended                  // shut both ways, or closed by nbio
 )
@@ -91,7 +93,10 @@ func (c *Conn) receive(data []byte) {
 			return
 		}
 		c.receiveFrames(data)
-	case closing, lingering, ended: // thrown away
+	case closing, awaiting:
+		c.skim(data)
+	case departing, lingering:
+		c.countLate(len(data))
 	}
 }
 
@@ -103,8 +108,9 @@ func (c *Conn) receiveFrames(data []byte) {
 		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage)
 		if err != nil {
 			c.answerPings()
+			data = rest
 			c.refuseFrame(err)
-			return
+			break
 		}
 		if !more {
 			break
@@ -131,6 +137,10 @@ func (c *Conn) receiveFrames(data []byte) {
 		l.count.framesIn.Add(1)
 		completed = completed || !c.in.midMessage()
 	}
+	if c.state != open {
+		c.receive(data) // the rest
+		return
+	}
 	c.answerPings()
 	c.countHeld(completed)
 	c.countChatter(max(fragments, 0) + pings + max(others, 0))
@@ -150,14 +160,14 @@ func (c *Conn) answerClose(payload []byte) {
 
 // refuseFrame ends c for what its peer sent.
 func (c *Conn) refuseFrame(err *protocolError) {
-	cause := ProtocolError
+	cause, next := ProtocolError, departing
 	switch err.code {
 	case InvalidText.Code:
 		cause = InvalidText
 	case TooBig.Code:
-		cause = TooBig
+		cause, next = TooBig, closing // its frames can still be told from each other
 	}
-	c.end(cause, AppendClose(nil, err.code, err.reason))
+	c.part(cause, AppendClose(nil, err.code, err.reason), next)
 }
 
 // holding is the account of a half-received head or message.
@@ -206,7 +216,7 @@ func (c *Conn) due() {
 		c.refuse(&Refusal{Status: 503, Reason: "no decision in time, try again"})
 	case open:
 		c.heartbeat()
-	case closing:
+	case closing, awaiting, departing:
 		c.leave()
 	case lingering, ended:
 		c.cut()

@@ -15,8 +15,9 @@
 // # The life of a connection
 //
 // opening (the HTTP head arrives) → deciding (the [Handler] has the [Handshake]) → open (the [Peer] has
-// it) → closing (a Close frame or an HTTP refusal waits to leave) → lingering (our side is shut, what
-// still comes is thrown away) → ended. A connection that must go at once jumps to ended.
+// it) → closing (a Close frame or an HTTP refusal waits to leave, and then for the client's Close frame) → lingering
+// (our side is shut, what still comes is thrown away) → ended. A connection that must go at once jumps to ended.
+// From deciding to open it has one of Config.MaxConnections places; before and after it is in transit: see transit.go.
 //
 // # A turn, and who is slow
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"testing"
@@ -114,13 +115,19 @@ func expect(t testing.TB, c io.Reader, want []byte) {
 	}
 }
 
-// expectClose reads a Close frame with code and then the end of the stream.
-func expectClose(t testing.TB, c io.Reader, code uint16) {
+// expectClose reads a Close frame with code, gives up and reads the end of the stream.
+func expectClose(t testing.TB, c *net.TCPConn, code uint16) {
 	t.Helper()
-	got, err := io.ReadAll(c)
-	if err != nil || len(got) < 4 || got[0] != finClose || int(got[1]) != len(got)-2 || binary.BigEndian.Uint16(got[2:]) != code {
-		t.Fatalf("got %.200q, %v; want a close with %d", got, err, code)
+	head, reason := make([]byte, 4), make([]byte, maxControl)
+	_, err := io.ReadFull(c, head)
+	if err != nil || head[0] != finClose || head[1] < 2 || head[1] > maxControl || binary.BigEndian.Uint16(head[2:]) != code {
+		t.Fatalf("got %q, %v; want a close with %d", head, err, code)
 	}
+	if _, err := io.ReadFull(c, reason[:head[1]-2]); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.CloseWrite()
+	expectEnd(t, c)
 }
 
 // expectOpen shows by a ping that the connection is open and nothing else was sent.
@@ -128,6 +135,18 @@ func expectOpen(t testing.TB, c net.Conn) {
 	t.Helper()
 	send(c, clientFrame(finPing, "still there?"), whole)
 	expect(t, c, AppendFrame(nil, OpPong, []byte("still there?")))
+}
+
+// expectSilence shows that nothing has come, nor the end of the stream.
+func expectSilence(t testing.TB, c net.Conn) {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+	var b [1]byte
+	var timeout net.Error
+	if _, err := c.Read(b[:]); !errors.As(err, &timeout) || !timeout.Timeout() {
+		t.Errorf("got %q, %v; want nothing yet", b, err)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
 }
 
 func until(t testing.TB, what string, ok func() bool) {

@@ -2,13 +2,17 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
+// The end of the stream follows our Close frame when the client's has come, whatever else comes first, or 2 s later.
 func TestServerClosesByHandshake(t *testing.T) {
 	gone := make(chan *Cause, 1)
 	s := running(t, Config{}, &echoing{gone: gone})
@@ -20,25 +24,181 @@ func TestServerClosesByHandshake(t *testing.T) {
 		if cause := <-gone; cause.Name != "test" {
 			t.Errorf("the peer was told %v", cause)
 		}
-		expectEnd(t, c)
 		began := time.Now()
 		if answers {
-			for _, late := range [][]byte{clientFrame(finText, "too late"), clientFrame(finClose, closePayload(4000, ""))} {
+			late := join(clientFrame(finText, "too late"), clientFrame(finPing, "and this"), clientFrame(finClose, closePayload(4000, "")))
+			for i := range len(late) - 1 {
 				before := s.Stats().BytesIn
-				send(c, late, whole)
-				until(t, "late bytes read", func() bool { return s.Stats().BytesIn == before+uint64(len(late)) })
+				send(c, late[i:i+1], whole)
+				until(t, "it is read", func() bool { return s.Stats().BytesIn == before+1 })
 			}
+			expectSilence(t, c)
+			send(c, late[len(late)-1:], whole)
+		}
+		expectEnd(t, c)
+		ended := time.Since(began)
+		if answers {
 			_ = c.Close()
 		}
 		until(t, "socket closed", func() bool { return s.Stats().Sockets == 0 })
 		switch took := time.Since(began); {
 		case answers && took > lingerTime-2*tick:
 			t.Errorf("the socket outlived its peer's by %v", took)
-		case !answers && (took < lingerTime-2*tick || took > 3*lingerTime):
-			t.Errorf("the socket was kept for a silent peer for %v", took)
+		case !answers && (ended < lingerTime-2*tick || took-ended < lingerTime-2*tick || took > 4*lingerTime):
+			t.Errorf("a silent peer was closed after %v, cut after %v", ended, took)
 		}
 	}
 	if n := s.Stats().Closed["test"]; n != 2 {
+		t.Errorf("%d counted", n)
+	}
+}
+
+func TestAwaitClosingWaitsForAnswersOnly(t *testing.T) {
+	s := running(t, Config{HandshakeTimeout: time.Hour}, &echoing{})
+	connect(t, s) // a half-open one does not count
+	opened(t, s)
+	var all []*net.TCPConn
+	for range 3 {
+		c := opened(t, s)
+		send(c, clientFrame(finText, "close now"), whole)
+		expect(t, c, AppendClose(nil, 4000, "now"))
+		all = append(all, c)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.AwaitClosing(over)
+	done := make(chan time.Time, 1)
+	go func() { s.AwaitClosing(t.Context()); done <- time.Now() }()
+	began := time.Now()
+	for _, c := range all {
+		if len(done) > 0 {
+			t.Error("it did not wait")
+		}
+		send(c, clientFrame(finClose, ""), whole)
+		expectEnd(t, c)
+	}
+	if took := (<-done).Sub(began); took > lingerTime/2 {
+		t.Errorf("it waited for %v", took)
+	}
+}
+
+// Where the hub closes in the middle of what the client sends, the client's Close frame is found behind it.
+func TestClientsCloseIsFoundBehindWhatItWasSending(t *testing.T) {
+	var conn *Conn
+	arrived := make(chan struct{}, 1)
+	s := running(t, Config{}, &echoing{decide: func(h *Handshake, p Peer) {
+		conn = h.Conn()
+		h.Accept("", p, nil)
+		arrived <- struct{}{}
+	}})
+	long := strings.Repeat("\x88\x80....", 3000) // what looks like Close frames
+	began := time.Now()
+	n := 0
+	for name, sending := range map[string]struct {
+		b   []byte
+		cut int // what came before the hub closed
+	}{
+		"nothing":                   {nil, 0},
+		"a header":                  {clientFrame(finText, "x"), 1},
+		"a long header":             {clientFrame(finBinary, long), 7},
+		"a message":                 {clientFrame(finBinary, long), 5000},
+		"a fragment":                {join(clientFrame(binaryOp, long), clientFrame(finContinuation, long)), 5000},
+		"between fragments":         {join(clientFrame(binaryOp, "a"), clientFrame(finContinuation, long)), len(clientFrame(binaryOp, "a"))},
+		"the last fragment":         {join(clientFrame(binaryOp, "a"), clientFrame(finContinuation, long)), 5000},
+		"a ping":                    {clientFrame(finPing, "are you there?"), 9},
+		"a ping between fragments":  {join(clientFrame(text, "a"), clientFrame(finPing, "x"), clientFrame(finContinuation, "b")), 13},
+		"its own Close, in the end": {nil, -1},
+	} {
+		for _, next := range []func() int{whole, bytewise} {
+			n++
+			c := opened(t, s)
+			<-arrived
+			all := join(sending.b, clientFrame(finClose, closePayload(4000, "")))
+			cut := sending.cut
+			if cut < 0 {
+				cut = len(all) - 3
+			}
+			before := s.Stats().BytesIn
+			send(c, all[:cut], whole)
+			until(t, "it is read", func() bool { return s.Stats().BytesIn == before+uint64(cut) })
+			conn.loop.Post(func() { conn.Close(&Cause{"test", 4000, name}) })
+			expect(t, c, AppendClose(nil, 4000, name))
+			expectSilence(t, c)
+			send(c, all[cut:], next)
+			expectEnd(t, c)
+			_ = c.Close()
+		}
+	}
+	until(t, "all are gone", func() bool { return s.Stats().Sockets == 0 })
+	if took := time.Since(began); took > time.Duration(n)*lingerTime/2 {
+		t.Errorf("%d clients took %v", n, took)
+	}
+}
+
+func TestTooLargeMessagesSenderIsToldAndWaitedFor(t *testing.T) {
+	s := running(t, Config{MaxMessage: 1000}, &echoing{})
+	part := strings.Repeat("x", 600)
+	for name, b := range map[string][]byte{
+		"in one frame":          clientFrame(finText, part+part),
+		"far too large":         clientFrame(finBinary, strings.Repeat("x", 3<<20)),
+		"in fragments":          join(clientFrame(text, part), clientFrame(finContinuation, part)),
+		"and more of fragments": join(clientFrame(text, part), clientFrame(continuation, part), clientFrame(finPing, ""), clientFrame(finContinuation, part)),
+	} {
+		c := opened(t, s)
+		began := time.Now()
+		sent := make(chan struct{})
+		go func() { defer close(sent); send(c, b, randomly(1)) }()
+		expect(t, c, AppendClose(nil, 1009, errTooBig.reason))
+		<-sent
+		expectSilence(t, c)
+		send(c, clientFrame(finClose, closePayload(1009, "")), whole)
+		expectEnd(t, c)
+		if took := time.Since(began); took > lingerTime-2*tick {
+			t.Errorf("%s: it took %v", name, took)
+		}
+	}
+}
+
+// A client that goes on sending while it is to go is cut: it may send more than was under way, not without end.
+func TestClientThatOnlyGoesOnSendingIsCut(t *testing.T) {
+	s := running(t, Config{}, &echoing{})
+	closed := func() *net.TCPConn {
+		c := opened(t, s)
+		send(c, clientFrame(finText, "close"), whole)
+		expect(t, c, AppendFrame(nil, OpText, []byte("close"))) // the echo of what is no command
+		send(c, clientFrame(finText, "close now"), whole)
+		expect(t, c, AppendClose(nil, 4000, "now"))
+		return c
+	}
+	refused := func() *net.TCPConn {
+		c := connect(t, s)
+		send(c, []byte("no\r\n"), whole)
+		_, _ = io.ReadAll(c)
+		return c
+	}
+	frame := clientFrame(finBinary, strings.Repeat("x", 60_000))
+	for name, flood := range map[string]struct {
+		from func() *net.TCPConn
+		b    []byte
+		most int
+	}{
+		"messages":     {closed, frame, maxLate},
+		"empty pings":  {closed, bytes.Repeat(clientFrame(finPing, ""), 10_000), maxLate * 6 / (6 + lateFrame)},
+		"behind a FIN": {refused, frame, maxLate},
+	} {
+		before := s.Stats().BytesIn
+		c := flood.from()
+		for {
+			if _, err := c.Write(flood.b); err != nil {
+				break
+			}
+		}
+		until(t, "it is gone", func() bool { return s.Stats().Sockets == 0 })
+		if came := s.Stats().BytesIn - before; came < uint64(flood.most) || came > uint64(flood.most)+4<<20 {
+			t.Errorf("%s: %d bytes were read", name, came)
+		}
+	}
+	if n := s.Stats().Dropped["flood"]; n != 3 {
 		t.Errorf("%d counted", n)
 	}
 }

@@ -38,12 +38,13 @@ type partial struct {
 // next takes the next message, control frame or fragment out of data, which it unmasks in place. more is false if
 // data, then used up, completes no frame. The payload may lie in data and is valid until the next
 // call. limit bounds a message in bytes, all its fragments together. After an error the stream cannot be
-// read on; the reader holds nothing then.
+// read on, and the reader holds nothing; but behind a message that is too big it keeps its place, and what is sent
+// from there on, rest first, can be skimmed.
 func (r *reader) next(data []byte, limit int) (m message, rest []byte, more bool, err *protocolError) {
 	if r.p == nil {
 		h, size, err := parseHeader(data, false, limit)
 		if err != nil {
-			return message{}, nil, false, err
+			return message{}, data, false, err
 		}
 		if size > 0 && h.fin && h.length <= len(data)-size {
 			payload := data[size : size+h.length : size+h.length]
@@ -60,7 +61,10 @@ func (r *reader) next(data []byte, limit int) (m message, rest []byte, more bool
 	}
 
 	m, rest, more, err = r.p.next(data, limit)
-	if err != nil || more && !r.p.begun() {
+	switch {
+	case err == errTooBig:
+		r.p.payload = nil // its place in the stream is still wanted
+	case err != nil, more && !r.p.begun():
 		r.p = nil // m keeps what it needs
 	}
 	return m, rest, more, err
@@ -86,7 +90,7 @@ func (p *partial) begun() bool { return p.op != OpContinuation }
 func (p *partial) next(data []byte, limit int) (m message, rest []byte, more bool, err *protocolError) {
 	if !p.inside {
 		if data, err = p.readHeader(data, limit); err != nil || !p.inside {
-			return message{}, nil, false, err
+			return message{}, data, false, err
 		}
 	}
 	n := min(p.frame.length, len(data))
@@ -123,7 +127,7 @@ func (p *partial) readHeader(data []byte, limit int) (rest []byte, err *protocol
 	n := copy(p.head[p.headSize:], data)
 	h, size, err := parseHeader(p.head[:int(p.headSize)+n], p.begun(), limit-len(p.payload))
 	if err != nil {
-		return nil, err
+		return data, err
 	}
 	if size == 0 {
 		p.headSize += uint8(n)

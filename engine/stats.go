@@ -52,6 +52,7 @@ type Stats struct {
 // counters are one loop's share of Stats. The loop adds; anybody reads.
 type counters struct {
 	transit                                              atomic.Int64 // sockets in transit, those included of which the loop has not heard
+	parting                                              atomic.Int64 // sockets to whose peers our FIN is still to come
 	open, partial, backlog                               atomic.Int64
 	upgraded, bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 

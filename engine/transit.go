@@ -16,6 +16,9 @@ type transit struct {
 	// The head so far; then what came behind it before frames can be worked on.
 	buf  []byte
 	scan headScanner
+	// What comes while it closes.
+	skimmer skimmer
+	late    int // bytes, and lateFrame for each frame
 }
 
 // transits are the sockets of a loop that are in transit, in the order in which they came to be.
@@ -55,6 +58,9 @@ const (
 	none
 )
 
+// parting reports whether the peer may not have had our last word yet.
+func (s state) parting() bool { return s >= closing && s <= departing }
+
 func (s state) class() class {
 	switch s {
 	case deciding, open:
@@ -69,6 +75,12 @@ func (s state) class() class {
 func (c *Conn) move(to state) {
 	l, s := c.loop, c.loop.srv
 	from, into := c.state.class(), to.class()
+	switch was, will := c.state.parting(), to.parting(); {
+	case will && !was:
+		l.count.parting.Add(1)
+	case was && !will:
+		l.count.parting.Add(-1)
+	}
 	c.state = to
 	if from == into {
 		return

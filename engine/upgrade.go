@@ -96,6 +96,8 @@ func (c *Conn) decide(head, behind []byte) {
 		c.receiveFrames(behind)
 	case deciding:
 		c.holdBehindHead(behind)
+	default: // it was let in and closed, or refused
+		c.receive(behind)
 	}
 }
 
@@ -128,7 +130,7 @@ func (c *Conn) resume() {
 // refuse answers with an HTTP error and ends c.
 func (c *Conn) refuse(r *Refusal) {
 	c.loop.count.refused.Add(r.Status)
-	c.move(closing)
+	c.move(departing)
 	c.transit.buf = nil
 	c.countHeld(false)
 	c.send(r.append(nil))

@@ -32,6 +32,7 @@ type drainer struct {
 		Drain(ctx context.Context, window time.Duration) error
 	}
 	stopAccepting func()
+	awaitClosing  func(context.Context)
 	grace, window time.Duration
 	signals       signals
 	log           zerolog.Logger
@@ -101,5 +102,6 @@ func (d *drainer) leave(ctx context.Context) error {
 	if err := d.hub.Drain(limited, d.window); err != nil && ctx.Err() == nil {
 		d.log.Warn().Err(err).Msg("not all clients left in time; the rest is cut")
 	}
+	d.awaitClosing(limited) // who was sent away last may not have read it yet
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 // clients take their time to leave.
 type clients struct {
 	leave  time.Duration
+	answer time.Duration // how long the last of them take to answer the Close frame
 	window time.Duration // as told to Drain
 	began  time.Time
 }
@@ -30,14 +31,21 @@ func (c *clients) Drain(ctx context.Context, window time.Duration) error {
 	}
 }
 
+func (c *clients) await(ctx context.Context) {
+	select {
+	case <-time.After(c.answer):
+	case <-ctx.Done():
+	}
+}
+
 func newDrainer(c *clients, shut func()) (*drainer, chan<- os.Signal) {
 	come := make(chan os.Signal, 2)
-	return &drainer{hub: c, stopAccepting: shut, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come, func() {}}, log: zerolog.Nop()}, come
+	return &drainer{hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come, func() {}}, log: zerolog.Nop()}, come
 }
 
 func TestASignalDrainsNotReadyFirstThenTheDoorThenTheClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &clients{leave: 10 * time.Second}
+		c := &clients{leave: 10 * time.Second, answer: time.Second}
 		begin := time.Now()
 		var shut atomic.Int64 // since begin
 		d, signals := newDrainer(c, func() { shut.Store(int64(time.Since(begin))) })
@@ -55,7 +63,7 @@ func TestASignalDrainsNotReadyFirstThenTheDoorThenTheClients(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
-		if shut.Load() != int64(2*time.Second) || c.began.Sub(begin) != 2*time.Second || c.window != 30*time.Second || time.Since(begin) != 12*time.Second {
+		if shut.Load() != int64(2*time.Second) || c.began.Sub(begin) != 2*time.Second || c.window != 30*time.Second || time.Since(begin) != 13*time.Second {
 			t.Errorf("the door was shut after %v, the clients left from %v in %v; it ended after %v",
 				time.Duration(shut.Load()), c.began.Sub(begin), c.window, time.Since(begin))
 		}

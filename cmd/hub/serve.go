@@ -54,7 +54,7 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
-	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, grace: c.DrainGrace, window: c.DrainWindow, signals: stop, log: log}
+	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: stop, log: log}
 	sealing, err := newResumeKey(c, broker, hub, log)
 	if err != nil {
 		return err
