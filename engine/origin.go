@@ -12,7 +12,7 @@ import (
 // Host itself and of the loopback interface.
 type Origins struct {
 	all     bool
-	exact   map[string]bool
+	exact   map[string]bool // besides origins: null and file://
 	parents []parentOrigin
 }
 
@@ -25,7 +25,9 @@ type parentOrigin struct {
 // ParseOrigins reads a list of origins to let in besides the Host's own and loopback ones. An entry is
 //   - an origin as a browser sends it: https://example.com, http://example.com:8080, capacitor://localhost;
 //   - one with *. before its host, for all names below it but not itself: https://*.example.com;
-//   - a single *, for every origin, and for pages without one ("null").
+//   - null or file://, for pages that have no host: those of files and of sandboxed frames (null) and of apps that wrap
+//     a page, as Electron's (file://). Any such page anywhere may then connect;
+//   - a single *, for every origin, null and file:// included.
 func ParseOrigins(list []string) (*Origins, error) {
 	o := &Origins{exact: make(map[string]bool)}
 	for _, entry := range list {
@@ -34,9 +36,13 @@ func ParseOrigins(list []string) (*Origins, error) {
 			o.all = true
 			continue
 		}
+		if hostless(entry) {
+			o.exact[strings.ToLower(entry)] = true
+			continue
+		}
 		scheme, host, ok := cutOrigin(entry)
 		if !ok {
-			return nil, fmt.Errorf("origin %q: want scheme://host or scheme://host:port without a path, or *", entry)
+			return nil, fmt.Errorf("origin %q: want scheme://host or scheme://host:port without a path, null, file:// or *", entry)
 		}
 		name, below := strings.CutPrefix(host, "*.")
 		if _, ok := cutPort(name); !ok {
@@ -57,6 +63,9 @@ func (o *Origins) allow(origin, host string) bool {
 	if origin == "" || o != nil && o.all {
 		return true
 	}
+	if hostless(origin) {
+		return o != nil && o.exact[strings.ToLower(origin)]
+	}
 	scheme, name, ok := cutOrigin(origin)
 	if !ok {
 		return false
@@ -72,6 +81,11 @@ func (o *Origins) allow(origin, host string) bool {
 	return o.exact[scheme+"://"+name] || slices.ContainsFunc(o.parents, func(p parentOrigin) bool {
 		return p.scheme == scheme+"://" && len(name) > len(p.suffix) && strings.HasSuffix(name, p.suffix)
 	})
+}
+
+// hostless reports whether origin is one of the two that stand for pages without a host.
+func hostless(origin string) bool {
+	return foldsTo(origin, "null") || foldsTo(origin, "file://")
 }
 
 // cutOrigin splits an origin (RFC 6454, 6.2) into its scheme and its host, in lower case and without the

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -92,11 +93,47 @@ func TestOriginIsTheHostsOwnOrLoopbackOrListed(t *testing.T) {
 	}
 }
 
+// Pages without a host are let in by their names only, each by its own, and by *.
+func TestPagesWithoutAHostAreLetInByName(t *testing.T) {
+	parse := func(list ...string) *Origins {
+		o, err := ParseOrigins(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	null, file := parse("null"), parse("https://app.example", " file:// ")
+	both, all := parse("FILE://", "Null"), parse("*")
+	others := parse("https://*.example", "https://null", "file://localhost", "capacitor://localhost")
+	for _, c := range []struct {
+		origin string
+		by     []*Origins
+	}{
+		{"null", []*Origins{null, both, all}},
+		{"file://", []*Origins{file, both, all}},
+		{"FILE://", []*Origins{file, both, all}},
+		{"file:///", []*Origins{all}},
+		{"file:///etc/page.html", []*Origins{all}},
+		{"file://x", []*Origins{all}},
+		{"null.example", []*Origins{all}},
+		{"nullfile://", []*Origins{all}},
+		{"https://null", []*Origins{others, all}},
+		{"file://localhost", []*Origins{others, all}},
+	} {
+		for i, o := range []*Origins{nil, {}, null, file, both, all, others} {
+			if got := o.allow(c.origin, "hub.example.com"); got != slices.Contains(c.by, o) {
+				t.Errorf("%q by list %d: %v", c.origin, i, got)
+			}
+		}
+	}
+}
+
 func TestBadOriginsAreNamed(t *testing.T) {
 	for _, bad := range []string{
 		"", "example.com", "https://", "https://example.com/", "https://example.com/chat", "https://u@example.com",
 		"https://exa mple.com", "https://*", "https://*.*.example.com", "https://a.*.example.com", "https://*example.com",
-		"*.example.com", "*://example.com", "https://example.com:99999", "https://example.com:*", "https://bücher.example", "null", "https://[::1",
+		"*.example.com", "*://example.com", "https://example.com:99999", "https://example.com:*", "https://bücher.example", "https://[::1",
+		"file:///", "file://*", "file:", "nul", "null://", "null,file://",
 	} {
 		_, err := ParseOrigins([]string{"https://fine.example", bad})
 		if err == nil {

@@ -40,8 +40,8 @@ type Stats struct {
 	FramesIn uint64 // complete messages and control frames
 	Pings    uint64
 	Panics   uint64
-	// Dropped counts sockets that were no connections, by name: half_open and closing those that made room for
-	// others; file_limit, accept_error and register_error those for which there was none.
+	// Dropped counts sockets that were no connections, by name: half_open and closing made room for others, flood went
+	// on sending while it was to close; for file_limit, accept_error and register_error there was no room.
 	Dropped map[string]uint64
 	// Refused counts handshakes answered with an HTTP error, by status.
 	Refused map[int]uint64

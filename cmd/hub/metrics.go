@@ -73,7 +73,7 @@ var families = []family{
 	counter("wshub_pings_total", "Heartbeats sent.", func(s *snapshot) uint64 { return s.engine.Pings }),
 	counter("wshub_panics_total", "Panics on loops; each cost one connection at most.", func(s *snapshot) uint64 { return s.engine.Panics }),
 	counters("wshub_sockets_dropped_total", "reason", "Sockets that were no connections, and had to go.",
-		[]string{"half_open", "closing", "file_limit", "accept_error", "register_error"},
+		[]string{"half_open", "closing", "flood", "file_limit", "accept_error", "register_error"},
 		func(s *snapshot) map[string]uint64 { return s.engine.Dropped }),
 	counters("wshub_handshakes_refused_total", "status", "Handshakes answered with an HTTP error.",
 		[]string{"400", "403", "404", "405", "408", "413", "426", "429", "431", "503"},
