@@ -41,6 +41,7 @@ func (c *config) notes() []string {
 	if c.RedisURL == "" {
 		notes = append(notes, "Events stay in this process: no REDIS_URL is set.")
 	}
+	notes = append(notes, c.roomNotes()...)
 	switch {
 	case c.controlOff() || len(c.APIKey) > 0:
 	case !c.isOpen():
