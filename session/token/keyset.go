@@ -34,11 +34,13 @@ type keySet struct {
 	// wanted wakes run: a token waits. One wake-up stands for all that came since the last.
 	wanted chan struct{}
 
+	// Guarded by mu.
 	mu      sync.Mutex
-	begun   int // fetches so far, the one under way included
-	failure error
+	begun   int      // fetches so far, the one under way included
+	failure error    // of the last fetch
 	waiting []waiter // in order of arrival, which is that of their deadlines
-	bytes   int      // what waiting holds
+	decided []waiter // they wait for their turn only
+	bytes   int      // what both hold
 	ended   bool     // run is over: nobody may wait any more
 }
 
@@ -74,53 +76,72 @@ type fetched struct {
 
 // run keeps the keys fresh, and answers with check the tokens that wait for them, until ctx ends.
 func (s *keySet) run(ctx context.Context, check func(token string) (Claims, error)) {
-	defer s.end()
-	var (
-		landed  = make(chan fetched, 1)
-		flying  = false
-		due     = time.Now() // when to fetch though nobody waits
-		allowed = due        // when to fetch for those who wait
-		alarm   = time.NewTimer(0)
-	)
+	defer s.end(check)
+	var t timetable
+	landed := make(chan fetched, 1)
+	alarm := time.NewTimer(0)
 	defer alarm.Stop()
 	for {
 		now := time.Now()
-		waits, until := s.answer(now, check)
-		if !flying && (!now.Before(due) || waits && !now.Before(allowed)) {
-			flying, allowed = true, now.Add(s.refetch)
+		waits, until := s.expire(now)
+		if !now.Before(t.turn) && s.answer(answerSlice, check) {
+			t.turn = now.Add(answerPause)
+		}
+		if t.fetches(now, waits) {
+			t.flying, t.allowed = true, now.Add(s.refetch)
 			s.begin()
 			go func() {
 				keys, err := s.get(ctx)
 				landed <- fetched{keys, err}
 			}()
 		}
-		next := now.Add(s.refresh)
-		if waits {
-			next = until
-		}
-		if !flying {
-			next = earliest(next, due)
-			if waits {
-				next = earliest(next, allowed)
-			}
-		}
-		alarm.Reset(time.Until(next))
+		alarm.Reset(t.next(now, waits, until))
 		select {
 		case <-ctx.Done():
-			if flying {
+			if t.flying {
 				<-landed
 			}
 			return
-		case r := <-landed:
-			flying = false
+		case f := <-landed:
 			if ctx.Err() != nil {
 				return // ended by us: nobody's failure
 			}
-			due = time.Now().Add(jitter(s.land(r)))
+			t.flying, t.due = false, time.Now().Add(jitter(s.land(f)))
 		case <-s.wanted:
 		case <-alarm.C:
 		}
 	}
+}
+
+// timetable is what run does next. Its zero value begins with a fetch.
+type timetable struct {
+	flying  bool      // a fetch is under way
+	due     time.Time // when to fetch though nobody waits
+	allowed time.Time // when to fetch for those who wait
+	turn    time.Time // when to answer the next slice of a crowd
+}
+
+// fetches tells whether a fetch begins now.
+func (t *timetable) fetches(now time.Time, waits bool) bool {
+	return !t.flying && (!now.Before(t.due) || waits && !now.Before(t.allowed))
+}
+
+// next is the time from now to what comes next; until is when the first of those who wait does no longer.
+func (t *timetable) next(now time.Time, waits bool, until time.Time) time.Duration {
+	next := now.Add(time.Hour) // the end of a fetch wakes run as well
+	if waits {
+		next = earliest(next, until)
+	}
+	if !t.flying {
+		next = earliest(next, t.due)
+	}
+	if !t.flying && waits {
+		next = earliest(next, t.allowed)
+	}
+	if t.turn.After(now) {
+		next = earliest(next, t.turn)
+	}
+	return next.Sub(now)
 }
 
 func earliest(a, b time.Time) time.Time {
@@ -141,23 +162,17 @@ func (s *keySet) begin() {
 }
 
 // land takes what a fetch brought, and returns the pause until the next one that nobody asks for.
-func (s *keySet) land(r fetched) time.Duration {
-	if r.err == nil {
-		s.keys.Store(&r.keys)
-	}
+func (s *keySet) land(f fetched) time.Duration {
 	s.mu.Lock()
-	s.failure = r.err
-	for i := range s.waiting {
-		if w := &s.waiting[i]; w.fetches < s.begun { // it came before the fetch began
-			if w.verdict = ErrUnknownKey; r.err != nil {
-				w.verdict = ErrUnavailable
-			}
-		}
+	if f.err == nil {
+		s.keys.Store(&f.keys)
 	}
+	s.failure = f.err
+	s.judge(f.err)
 	s.mu.Unlock()
-	s.onFetch(len(r.keys), r.err)
+	s.onFetch(len(f.keys), f.err)
 	switch {
-	case r.err == nil:
+	case f.err == nil:
 		return s.refresh
 	case s.keys.Load() == nil:
 		return emptyRetry

@@ -13,6 +13,10 @@ const (
 	maxWaitingBytes = 4 << 20
 	// waiterCost is what a waiting token holds beside its text: its line, and a small closure.
 	waiterCost = 256
+	// Of a crowd that waited, answerSlice are answered every answerPause: each answer may be a handshake that some
+	// loop completes, among others who did not wait. 4,096 take 160 ms.
+	answerSlice = 128
+	answerPause = 5 * time.Millisecond
 )
 
 // waiter is a token whose key was not at hand.
@@ -21,7 +25,7 @@ type waiter struct {
 	done       func(Claims, error)
 	until      time.Time // then it is answered ErrUnavailable
 	fetches    int       // those begun before it came: a later one answers for good
-	verdict    error     // of a fetch that has the last word; nil: none yet
+	verdict    error     // once decided; nil: the key is at hand
 }
 
 func (w *waiter) cost() int { return len(w.token) + len(w.kid) + waiterCost }
@@ -46,15 +50,19 @@ func (v *Verifier) VerifyLater(token string, done func(Claims, error)) (accepted
 	return v.set.wait(w)
 }
 
-// wait makes w wait for the next fetch, or for its turn if its key has come meanwhile.
+// wait makes w wait for a fetch, or for its turn if its key has come meanwhile.
 func (s *keySet) wait(w waiter) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || len(s.waiting) == maxWaiting || s.bytes+w.cost() > maxWaitingBytes {
+	if s.ended || len(s.waiting)+len(s.decided) >= maxWaiting || s.bytes+w.cost() > maxWaitingBytes {
 		return false
 	}
 	w.fetches, w.until = s.begun, time.Now().Add(s.timeout)
-	s.waiting = append(s.waiting, w)
+	if s.knows(w.kid) {
+		s.decided = append(s.decided, w)
+	} else {
+		s.waiting = append(s.waiting, w)
+	}
 	s.bytes += w.cost()
 	select {
 	case s.wanted <- struct{}{}:
@@ -63,55 +71,87 @@ func (s *keySet) wait(w waiter) bool {
 	return true
 }
 
-// answer answers those whose key is at hand, about whom a fetch has had the last word, or whose time is over at now. It
-// tells whether others wait, and how long the first of them may.
-func (s *keySet) answer(now time.Time, check func(token string) (Claims, error)) (waits bool, until time.Time) {
-	s.mu.Lock()
-	var ready []waiter
+// judge decides about those whose key a fetch has brought, and about whom it has the last word: err is how it
+// went. Under the lock.
+func (s *keySet) judge(err error) {
+	lastWord := ErrUnknownKey
+	if err != nil {
+		lastWord = ErrUnavailable
+	}
 	rest := s.waiting[:0]
 	for _, w := range s.waiting {
 		switch {
 		case s.knows(w.kid):
-			w.verdict = nil
-		case w.verdict != nil:
-		case !now.Before(w.until):
-			w.verdict = ErrUnavailable
+		case w.fetches < s.begun: // it came before the fetch began
+			w.verdict = lastWord
 		default:
 			rest = append(rest, w)
 			continue
 		}
-		ready = append(ready, w)
-		s.bytes -= w.cost()
+		s.decided = append(s.decided, w)
 	}
 	clear(s.waiting[len(rest):])
-	if s.waiting = rest; len(rest) == 0 {
-		s.waiting = nil // a crowd may have been here
-	} else {
-		waits, until = true, rest[0].until
-	}
-	s.mu.Unlock()
+	s.waiting = rest
+}
 
-	for _, w := range ready {
-		if w.verdict != nil {
-			w.done(Claims{}, w.verdict)
-			continue
-		}
-		c, err := check(w.token)
-		if errors.Is(err, ErrNeedsFetch) {
-			err = ErrUnknownKey // it was not of a kind that the set can help
+// expire decides about those whose time is over at now. It tells whether others wait, and until when the first does.
+func (s *keySet) expire(now time.Time) (waits bool, until time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.waiting) > 0 && !now.Before(s.waiting[0].until) {
+		w := s.waiting[0]
+		w.verdict = ErrUnavailable
+		s.decided = append(s.decided, w)
+		s.waiting[0] = waiter{}
+		s.waiting = s.waiting[1:]
+	}
+	if len(s.waiting) == 0 {
+		s.waiting = nil // a crowd may have been here
+		return false, time.Time{}
+	}
+	return true, s.waiting[0].until
+}
+
+// take takes up to n of those who were decided about.
+func (s *keySet) take(n int) (decided []waiter, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n = min(n, len(s.decided))
+	decided = s.decided[:n:n]
+	for i := range decided {
+		s.bytes -= decided[i].cost()
+	}
+	if s.decided = s.decided[n:]; len(s.decided) == 0 {
+		s.decided = nil
+	}
+	return decided, s.decided != nil
+}
+
+// answer answers up to n of those who were decided about, with check where the key is at hand. It tells whether
+// there are more.
+func (s *keySet) answer(n int, check func(token string) (Claims, error)) (more bool) {
+	decided, more := s.take(n)
+	for i := range decided {
+		w := &decided[i]
+		var c Claims
+		err := w.verdict
+		if err == nil {
+			if c, err = check(w.token); errors.Is(err, ErrNeedsFetch) {
+				err = ErrUnavailable // the set has changed again
+			}
 		}
 		w.done(c, err)
+		*w = waiter{}
 	}
-	return waits, until
+	return more
 }
 
 // end answers all who wait, and lets nobody wait any more.
-func (s *keySet) end() {
+func (s *keySet) end(check func(token string) (Claims, error)) {
 	s.mu.Lock()
-	waiting := s.waiting
-	s.waiting, s.bytes, s.ended = nil, 0, true
+	s.ended = true
+	s.begun++ // all came before the fetch that will never be
+	s.judge(ErrUnavailable)
 	s.mu.Unlock()
-	for _, w := range waiting {
-		w.done(Claims{}, ErrUnavailable)
-	}
+	s.answer(maxWaiting, check)
 }

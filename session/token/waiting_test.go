@@ -176,3 +176,41 @@ func TestEachTokenThatWaitsIsAnsweredOnce(t *testing.T) {
 		}
 	})
 }
+
+// The loops that let a crowd in or turn it away have others to serve: it is not answered all at once.
+func TestACrowdIsAnsweredInSlices(t *testing.T) {
+	forged := signedBy(t, "ES256", "P-256", "made up")
+	synctest.Test(t, func(t *testing.T) {
+		is := &issuer{text: asSet(t, asJWK(t, "P-256", "1")), delay: time.Second}
+		v := verifier(t, Config{JWKS: setURL, Transport: is})
+		run(t, v)
+		time.Sleep(time.Minute)
+		begun, crowd := time.Now(), 3000
+		var mu sync.Mutex
+		answered, wrong, at := 0, 0, make(map[time.Duration]int)
+		for range crowd {
+			if !v.VerifyLater(forged, func(_ Claims, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if answered++; !errors.Is(err, ErrUnknownKey) {
+					wrong++
+				}
+				at[time.Since(begun)]++
+			}) {
+				t.Fatal("not accepted")
+			}
+		}
+		time.Sleep(4500 * time.Millisecond) // the first one begins a fetch, which is the last word for it alone
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		if answered != crowd || wrong > 0 {
+			t.Errorf("%d of %d are answered, %d of them wrongly", answered, crowd, wrong)
+		}
+		for when, n := range at {
+			if n > answerSlice {
+				t.Errorf("%d at once, after %s", n, when)
+			}
+		}
+	})
+}
