@@ -6,19 +6,17 @@ import (
 	"net"
 	"syscall"
 	"time"
-
-	"github.com/lesismal/nbio"
 )
 
-// accept takes connections from the listener until it is closed, and registers them with nbio.
+// accept takes connections from the listener until it is closed, and has the poller watch them.
 func (s *Server) accept() {
 	pause := time.Duration(0)
 	for {
 		s.room.await(s.ending)
-		nb, err := s.acceptor.next()
+		sock, err := s.acceptor.next()
 		switch {
 		case err == nil:
-			err = s.register(nb)
+			err = s.register(sock)
 		case s.hasStopped():
 			return
 		default:
@@ -47,17 +45,17 @@ func (s *Server) hasStopped() bool {
 	}
 }
 
-// register hands nb to its loop. An error is a shortage of something; nb is closed then.
-func (s *Server) register(nb *nbio.Conn) error {
+// register hands sock to its loop. An error is a shortage of something; sock is closed then.
+func (s *Server) register(sock socket) error {
 	s.accepted.Add(1)
-	if nb.Hash() >= nbio.MaxOpenFiles { // nbio's table has no place for it
+	if !sock.fits() {
 		s.dropped.Add("file_limit")
-		_ = nb.Close()
+		sock.discard(false)
 		return syscall.EMFILE
 	}
-	l := s.loops[nb.Hash()%len(s.loops)]
+	l := s.poller.loop(sock)
 	l.mu.Lock()
-	l.opened = append(l.opened, nb)
+	l.opened = append(l.opened, sock)
 	l.mu.Unlock()
 	s.room.sockets.Add(1)
 	l.count.transit.Add(1)
@@ -66,51 +64,19 @@ func (s *Server) register(nb *nbio.Conn) error {
 		s.dropOldest()
 	}
 
-	s.lockSettled()
-	_, err := s.nb.AddConn(nb)
-	s.registering.Unlock()
-	if err != nil { // nbio has closed it, and onClose counts it
+	err := s.poller.add(sock)
+	if err != nil { // closed counts it
 		s.dropped.Add("register_error")
 	}
 	return err
 }
 
-// lockSettled takes s.registering at a time when no poller is in a batch of events that could name a
-// descriptor closed meanwhile.
-func (s *Server) lockSettled() {
-	s.registering.Lock()
-	for len(s.stale) > 0 {
-		loops := s.stale
-		s.stale = nil
-		s.registering.Unlock()
-		for _, l := range loops {
-			l.settle()
-		}
-		s.registering.Lock()
-	}
-}
-
-// settle waits until the batch of events that the poller is in now is over. A turn may be part of that
-// batch, the turn after it is not.
-func (l *Loop) settle() {
-	for range 2 {
-		done := make(chan struct{})
-		if !l.Post(func() { close(done) }) {
-			return
-		}
-		<-done
-	}
-}
-
-// onClose runs on a goroutine of nbio's.
-func (s *Server) onClose(nb *nbio.Conn, _ error) {
-	if !nb.IsTCP() {
-		return
-	}
+// closed is called when sock is closed, on any goroutine.
+func (s *Server) closed(sock socket) {
 	s.room.leave()
-	l := s.loops[nb.Hash()%len(s.loops)]
+	l := s.poller.loop(sock)
 	l.mu.Lock()
-	l.closed = append(l.closed, nb)
+	l.closed = append(l.closed, sock)
 	first := len(l.closed) == 1
 	l.mu.Unlock()
 	if first {

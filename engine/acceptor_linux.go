@@ -4,17 +4,13 @@ import (
 	"errors"
 	"net"
 	"os"
-	"reflect"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/lesismal/nbio"
 )
 
 // acceptor takes connections from a listener as bare descriptors. By way of a net.Conn each would be registered with
-// Go's own poller and taken out again, duplicated for nbio, closed and asked for its addresses: eight system calls
+// Go's own poller and taken out again, duplicated for the poller, closed and asked for its addresses: eight system calls
 // and 176 bytes that stay, and nobody here wants any of it.
 type acceptor struct {
 	listener *os.File
@@ -26,8 +22,8 @@ type acceptor struct {
 
 // newAcceptor takes listener's place.
 func newAcceptor(listener *net.TCPListener) (*acceptor, error) {
-	if !fdKnown || !typeKnown {
-		return nil, errors.Join(errors.New("this version of nbio has a connection's descriptor elsewhere"), listener.Close())
+	if err := canAdopt(); err != nil {
+		return nil, errors.Join(err, listener.Close())
 	}
 	file, err := listener.File() // another descriptor; a net.Listener's own may not be read from
 	if err = errors.Join(err, listener.Close()); err != nil {
@@ -45,12 +41,12 @@ func newAcceptor(listener *net.TCPListener) (*acceptor, error) {
 func (a *acceptor) close() { _ = a.listener.Close() }
 
 // next waits for a connection. An error is a shortage of something, or the end, after close.
-func (a *acceptor) next() (*nbio.Conn, error) {
+func (a *acceptor) next() (socket, error) {
 	if err := a.raw.Read(a.take); err != nil {
-		return nil, err
+		return socket{}, err
 	}
 	if a.err != nil {
-		return nil, a.err
+		return socket{}, a.err
 	}
 	return adopt(a.fd), nil
 }
@@ -71,23 +67,4 @@ func (a *acceptor) accept(listener uintptr) bool {
 			return true
 		}
 	}
-}
-
-// Where an nbio.Conn has its descriptor and its type. There is no call that sets them.
-var (
-	fdField, fdKnown     = field[int]("fd")
-	typeField, typeKnown = field[nbio.ConnType]("typ")
-)
-
-func field[T any](name string) (offset uintptr, ok bool) {
-	f, ok := reflect.TypeFor[nbio.Conn]().FieldByName(name)
-	return f.Offset, ok && f.Type == reflect.TypeFor[T]()
-}
-
-// adopt makes what nbio.NBConn would make of the connection fd, but for its addresses.
-func adopt(fd int) *nbio.Conn {
-	nb := new(nbio.Conn)
-	*(*int)(unsafe.Add(unsafe.Pointer(nb), fdField)) = fd
-	*(*nbio.ConnType)(unsafe.Add(unsafe.Pointer(nb), typeField)) = nbio.ConnTypeTCP
-	return nb
 }

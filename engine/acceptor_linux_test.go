@@ -24,10 +24,11 @@ func TestAcceptedConnectionsAreAsNbioWantsThemAndBare(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	nb, err := a.next()
+	sock, err := a.next()
 	if err != nil {
 		t.Fatal(err)
 	}
+	nb := sock.nb
 	fd := nb.Hash()
 	get := func(level, option int) int {
 		n, err := unix.GetsockoptInt(fd, level, option)

@@ -2,12 +2,7 @@
 
 package engine
 
-import (
-	"net"
-	"syscall"
-
-	"github.com/lesismal/nbio"
-)
+import "net"
 
 // acceptor takes connections from a listener.
 type acceptor struct{ listener *net.TCPListener }
@@ -17,16 +12,10 @@ func newAcceptor(listener *net.TCPListener) (*acceptor, error) { return &accepto
 func (a *acceptor) close() { _ = a.listener.Close() }
 
 // next waits for a connection. An error is a shortage of something, or the end, after close.
-func (a *acceptor) next() (*nbio.Conn, error) {
+func (a *acceptor) next() (socket, error) {
 	conn, err := a.listener.AcceptTCP()
 	if err != nil {
-		return nil, err
+		return socket{}, err
 	}
-	nb, err := nbio.NBConn(conn)
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	syscall.CloseOnExec(nb.Hash()) // a child process that held it would keep its events coming after our close
-	return nb, nil
+	return adopt(conn)
 }

@@ -2,7 +2,7 @@ package engine
 
 import "math"
 
-// maxQueue is a bound in bytes for nbio's queue of one connection, whatever MaxBacklog allows.
+// maxQueue is a bound in bytes for the poller's queue of one connection, whatever MaxBacklog allows.
 const maxQueue = 1 << 30
 
 // backlog is the account of what waits for one connection, besides Conn.queued.
@@ -15,7 +15,7 @@ type backlog struct {
 	over   bool   // more than MaxQueued waits
 }
 
-// enqueue hands b to nbio, which copies it and writes it when the socket takes more.
+// enqueue hands b to the poller, which copies it and writes it when the socket takes more.
 func (c *Conn) enqueue(b []byte) {
 	l := c.loop
 	if int(c.queued)+len(b) > maxQueue {
@@ -27,20 +27,7 @@ func (c *Conn) enqueue(b []byte) {
 	}
 	first := c.queued == 0
 	c.addQueued(len(b))
-	if !first {
-		_, _ = c.nb.Write(b) // nbio only appends
-		return
-	}
-	// nbio tries the socket once more before it queues. Should that fail, it closes the descriptor in
-	// mid-batch: no new connection may be registered under its number before the batch is over.
-	s := l.srv
-	s.registering.Lock()
-	_, err := c.nb.Write(b)
-	if err != nil {
-		s.stale = append(s.stale, l)
-	}
-	s.registering.Unlock()
-	if err != nil {
+	if err := l.srv.poller.queue(l, c.socket, b, first); err != nil {
 		c.cut()
 	}
 }
@@ -87,7 +74,7 @@ func (c *Conn) setBacklog(b backlog, n int64) {
 	}
 }
 
-// written is nbio's report, on the loop and under its lock for the connection: n bytes have left.
+// written is the poller's report that n queued bytes have left. c must not be written to meanwhile.
 func (c *Conn) written(n int) {
 	l := c.loop
 	l.spend(writeCost + bytesCost(n))

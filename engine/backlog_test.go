@@ -49,7 +49,7 @@ func (g *laggard) pass(d time.Duration) {
 	}
 }
 
-// queue has n bytes, and no less, wait with nbio.
+// queue has n bytes, and no less, wait with the poller.
 func (g *laggard) queue(n int) {
 	for int(g.conn.queued) < n {
 		g.conn.Write(AppendFrame(nil, OpBinary, make([]byte, 10<<10)))
@@ -97,7 +97,7 @@ func TestNobodyIsSlowWhileTheLoopIs(t *testing.T) {
 	g.on(func() {
 		g.queue(40 << 10)
 		began <- 1 << 20
-		for unsent(g.conn.nb.Hash()) > 0 {
+		for g.conn.socket.unsent() > 0 {
 			runtime.Gosched()
 		}
 		g.pass(catchUpTime - time.Second)

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"slices"
-	"syscall"
 	"time"
 )
 
@@ -96,16 +95,14 @@ func (c *Conn) leave() {
 		c.move(awaiting)
 		l.conns.set(c, l.due(ticks(lingerTime)))
 	default:
-		if c.alive() {
-			_ = syscall.Shutdown(c.nb.Hash(), syscall.SHUT_WR)
-		}
+		c.socket.shut()
 		c.move(lingering)
 		l.conns.set(c, l.due(ticks(lingerTime)))
 	}
 }
 
-// cut ends the connection at once: what the kernel still holds is thrown away. nbio closes the descriptor
-// on the hang-up that follows.
+// cut ends the connection at once: what the kernel still holds is thrown away. The poller closes
+// the descriptor on the hang-up that follows.
 func (c *Conn) cut() {
 	if c.state == ended {
 		return
@@ -114,14 +111,10 @@ func (c *Conn) cut() {
 	c.tell(PeerGone)
 	c.loop.conns.remove(c)
 	c.loop.spend(writeCost)
-	if c.alive() {
-		fd := c.nb.Hash()
-		_ = syscall.SetsockoptLinger(fd, syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
-		_ = syscall.Shutdown(fd, syscall.SHUT_RDWR)
-	}
+	c.socket.reset()
 }
 
-// gone is called when nbio has closed the descriptor.
+// gone is called when the poller has closed the descriptor.
 func (c *Conn) gone() {
 	l := c.loop
 	c.move(ended)

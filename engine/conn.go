@@ -3,8 +3,6 @@ package engine
 import (
 	"errors"
 	"syscall"
-
-	"github.com/lesismal/nbio"
 )
 
 // Peer is what lives behind one open connection. The engine calls it on the connection's loop.
@@ -29,7 +27,7 @@ const (
 	awaiting               // our Close frame has left, the peer's is awaited
 	departing              // our last bytes wait to leave, and nothing is awaited
 	lingering              // our side is shut; input is thrown away until the peer's FIN
-	ended                  // shut both ways, or closed by nbio
+	ended                  // shut both ways, or closed by the poller
 )
 
 // Conn is one client's connection. All its methods are to be called on its loop.
@@ -39,8 +37,8 @@ type Conn struct {
 	pinged  bool  // a ping went out, and nothing was heard since, nor did queued bytes leave
 	counted bool  // in counters.open
 	leaving uint8 // ticks spent in closing
-	queued  int32 // bytes with nbio that the kernel has not taken
-	nb      *nbio.Conn
+	queued  int32 // bytes with the poller that the kernel has not taken
+	socket  socket
 	loop    *Loop
 	peer    Peer
 	in      reader
@@ -54,7 +52,7 @@ func (c *Conn) Loop() *Loop { return c.loop }
 func (c *Conn) Queued() int { return int(c.queued) }
 
 // readable reads what is there and works on it, at most a buffer of it: the poller reports again what is left. After
-// a FIN it would not, because nbio closes as soon as we return; all of it is read then.
+// a FIN it would not, because it closes as soon as we return; all of it is read then.
 func (c *Conn) readable() {
 	defer func() {
 		if r := recover(); r != nil {
@@ -64,7 +62,7 @@ func (c *Conn) readable() {
 	l := c.loop
 	buf := l.buf[:l.readSize()]
 	for {
-		n, err := c.nb.Read(buf)
+		n, err := c.socket.read(buf)
 		if n > 0 {
 			l.count.bytesIn.Add(uint64(n))
 			l.spend(bytesCost(n))
@@ -74,7 +72,7 @@ func (c *Conn) readable() {
 		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
-		if err != nil || n < len(buf) || !hungUp(c.nb.Hash()) {
+		if err != nil || n < len(buf) || !c.socket.hungUp() {
 			return // an error's own event closes the connection
 		}
 		buf = l.buf
@@ -228,7 +226,9 @@ var ping = []byte{0x89, 0x00}
 
 // heartbeat sends a ping; if nothing was heard since the last one, and nothing left to the peer, it is dead.
 func (c *Conn) heartbeat() {
-	if c.pinged && !c.unread() && !c.flows() {
+	// After a time in which nothing ran, answers may wait with the kernel; and what the peer takes of what stands
+	// before the ping shows that its answer may come yet.
+	if c.pinged && !c.socket.unread() && !c.socket.flows(c.loop.srv.cfg.Heartbeat) {
 		c.Close(HeartbeatMissed)
 		return
 	}
@@ -236,22 +236,6 @@ func (c *Conn) heartbeat() {
 	c.loop.count.pings.Add(1)
 	c.loop.conns.set(c, c.loop.due(c.loop.heartbeat(c.loop.srv.cfg.Heartbeat, false)))
 	c.send(ping)
-}
-
-// unread tells whether the kernel holds input that the loop has not come to yet: after a time in which
-// nothing ran, it may find heartbeats due and their answers waiting.
-func (c *Conn) unread() bool {
-	if !c.alive() {
-		return false
-	}
-	var b [1]byte
-	n, _, err := syscall.Recvfrom(c.nb.Hash(), b[:], syscall.MSG_PEEK)
-	return err == nil && n > 0
-}
-
-// flows tells whether the peer has taken bytes that stand before the last ping: its answer may come yet.
-func (c *Conn) flows() bool {
-	return c.alive() && flows(c.nb.Hash(), c.loop.srv.cfg.Heartbeat)
 }
 
 // Peer is what Accept was given, nil before and after.

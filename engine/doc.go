@@ -3,12 +3,12 @@
 //
 // # Who owns what
 //
-// A [Server] has a fixed number of loops, one per nbio poller. A [Loop] owns its connections: it reads
+// A [Server] has a fixed number of loops, one per goroutine of the poller. A [Loop] owns its connections: it reads
 // them, parses what they send, writes to them, runs their timers and ends them, always on the poller's
 // own goroutine. So a [Conn] has no lock, and neither has what hangs on it. Everybody else reaches a
 // loop through [Loop.Post].
 //
-//	accept goroutine ──AddConn──▶ nbio poller ──OnRead──▶ Loop ──▶ reader ──▶ Peer.Message, Peer.Overhead
+//	accept goroutine ──add──▶ poller ──readable──▶ Loop ──▶ reader ──▶ Peer.Message, Peer.Overhead
 //	clock goroutine ───Post────▶ inbox + wake-up ──────▶ Loop ──▶ wheels (heartbeat, deadlines)
 //	any goroutine ─────Post────▶ inbox + wake-up ──────▶ Loop ──▶ the posted func
 //
@@ -25,13 +25,12 @@
 // left keep their order for the next turn, timers have half of each, and a connection that sends without end is read
 // one buffer at a time. Control frames and small fragments cost their sender: see [Peer].Overhead.
 //
-// What a socket does not take is queued by nbio, and accounted for in Loop.backlogs, together with what the Peer holds
-// back itself ([Conn.Owe]). Once a second slow.go looks at who gets on, and cuts who does not. In bytes the queues
+// What a socket does not take is queued by the poller, and accounted for in Loop.backlogs, together with what the Peer
+// holds back itself ([Conn.Owe]). Once a second slow.go looks at who gets on, and cuts who does not. In bytes the queues
 // are bounded by relief.go, over all connections.
 //
-// # Why writes look the way they do
+// # The poller
 //
-// nbio closes a socket at once when a write fails, and its poller may still hold an event for that
-// descriptor number, which a new connection may own by then. So the loop writes to the descriptor
-// itself and leaves every close to the poller's own event for it: see [Conn.Write] and accept.go.
+// poller.go is nbio's core behind a few words of our own, and the reason for each of them: why we write to descriptors
+// ourselves, and leave every close to the poller's own event for the descriptor.
 package engine

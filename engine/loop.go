@@ -7,8 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/lesismal/nbio"
 )
 
 // Loop is one event loop. It owns its connections and everything that hangs on them.
@@ -25,8 +23,8 @@ type Loop struct {
 	// Guarded by mu.
 	mu     sync.Mutex
 	inbox  []func()
-	opened []*nbio.Conn // registered with nbio, not yet seen by the loop
-	closed []*nbio.Conn // closed by nbio
+	opened []socket // watched by the poller, not yet seen by the loop
+	closed []socket // by the poller
 	ended  bool
 
 	// Shared, atomic.
@@ -38,7 +36,7 @@ type Loop struct {
 	// Owned by the loop.
 	jobs     []func()      // the inbox's other half: the two are swapped when all of these have run
 	ran      int           // of jobs
-	leaving  []*nbio.Conn  // closed by nbio, not yet let go of
+	leaving  []socket      // closed by the poller, not yet let go of
 	spent    time.Duration // work done in this turn; see turnWork
 	buf      []byte        // what was just read
 	out      []byte        // what is just written; reused
@@ -229,7 +227,7 @@ func (l *Loop) runTimers() {
 	l.next.Store(next)
 }
 
-// reap lets go of connections that nbio has closed.
+// reap lets go of connections that the poller has closed.
 func (l *Loop) reap() {
 	for !l.Spent() {
 		if len(l.leaving) == 0 {
@@ -241,11 +239,11 @@ func (l *Loop) reap() {
 		if n == 0 {
 			return
 		}
-		nb := l.leaving[n-1]
-		l.leaving[n-1] = nil
+		sock := l.leaving[n-1]
+		l.leaving[n-1] = socket{}
 		l.leaving = l.leaving[:n-1]
 		l.spend(goneCost)
-		if c, ok := nb.Session().(*Conn); ok {
+		if c := sock.conn(); c != nil {
 			l.guard(nil, c.gone)
 		}
 	}
@@ -280,9 +278,9 @@ func (l *Loop) recovered(c *Conn, r any) {
 // admit makes the state of new connections; mu is held. Their first bytes may come before the turn that
 // would do it, so both do.
 func (l *Loop) admit() {
-	for _, nb := range l.opened {
-		c := &Conn{nb: nb, loop: l, transit: new(transit)}
-		nb.SetSession(c)
+	for _, s := range l.opened {
+		c := &Conn{socket: s, loop: l, transit: new(transit)}
+		s.attach(c)
 		l.transits.push(c)
 		l.conns.set(c, l.due(ticks(l.srv.cfg.HandshakeTimeout)))
 	}
@@ -290,15 +288,14 @@ func (l *Loop) admit() {
 	l.opened = l.opened[:0]
 }
 
-// conn returns nb's state.
-func (l *Loop) conn(nb *nbio.Conn) *Conn {
-	if _, ok := nb.Session().(*Conn); !ok {
+// conn returns the state of sock, which is watched.
+func (l *Loop) conn(sock socket) *Conn {
+	if sock.conn() == nil {
 		l.mu.Lock()
 		l.admit()
 		l.mu.Unlock()
 	}
-	c, _ := nb.Session().(*Conn)
-	return c
+	return sock.conn()
 }
 
 // sweepTime is the time between two looks at those who hold something of the loop's.

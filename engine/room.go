@@ -3,8 +3,6 @@ package engine
 import (
 	"sync/atomic"
 	"syscall"
-
-	"github.com/lesismal/nbio"
 )
 
 // fileReserve is how many descriptors are kept from connections, at most half of all: half of the reserve for
@@ -22,7 +20,7 @@ func fileLimit() int {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
 		return 1024
 	}
-	return int(min(lim.Cur, uint64(nbio.MaxOpenFiles))) // nbio's table has a slot per descriptor
+	return int(min(lim.Cur, uint64(maxFiles())))
 }
 
 func reserve(files int) int { return min(fileReserve, files/2) }

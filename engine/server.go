@@ -6,10 +6,8 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
-	"github.com/lesismal/nbio"
 	"github.com/rs/zerolog"
 )
 
@@ -21,16 +19,11 @@ type Server struct {
 	log      zerolog.Logger
 	addr     net.Addr
 	acceptor *acceptor
-	nb       *nbio.Engine
+	poller   *poller
 	loops    []*Loop
 	clock    *clock
 	ending   chan struct{} // closed when no more connections are accepted
 	endOnce  sync.Once
-
-	// registering is held while a descriptor is registered with nbio, and while nbio may close one
-	// in the middle of a batch. Guarded by it:
-	registering sync.Mutex
-	stale       []*Loop // loops in whose current batch nbio has closed a descriptor
 
 	// Shared.
 	room     *room
@@ -62,20 +55,10 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		room:     newRoom(cfg.MaxConnections),
 		ending:   make(chan struct{}),
 	}
-	quietNbio(cfg.Log)
 	for i := range cfg.Pollers {
 		s.loops = append(s.loops, newLoop(s, i))
 	}
-	s.nb = nbio.NewEngine(nbio.Config{
-		Name:               "wshub",
-		NPoller:            cfg.Pollers,
-		EpollMod:           nbio.EPOLLLT,
-		MaxWriteBufferSize: 0,  // no bound: ours come first, and close in the right place
-		ReadBufferSize:     16, // the loops bring their own
-	})
-	s.nb.OnClose(s.onClose)
-	s.nb.OnRead(s.onRead)
-	s.nb.OnWrittenSize(onWrittenSize)
+	s.poller = newPoller(s.loops, cfg.Log, s.closed)
 	return s, nil
 }
 
@@ -91,17 +74,9 @@ func (s *Server) Config() Config { return s.cfg }
 // Run serves until ctx ends. Then it cuts what connections are left, and returns when all its goroutines
 // have. Call it once.
 func (s *Server) Run(ctx context.Context) error {
-	if err := s.nb.Start(); err != nil {
+	if err := s.poller.start(); err != nil {
 		s.acceptor.close()
-		return fmt.Errorf("start the pollers: %w", err)
-	}
-	if err := s.connectWakeUps(); err != nil {
-		s.acceptor.close()
-		s.nb.Stop()
-		return fmt.Errorf("connect the loops: %w", err)
-	}
-	for _, l := range s.loops {
-		l.settle() // nbio can't be stopped before its pollers have begun
+		return err
 	}
 	var children sync.WaitGroup
 	clockEnd := make(chan struct{})
@@ -126,15 +101,12 @@ func (s *Server) StopAccepting() {
 	})
 }
 
-// stop cuts every connection and ends nbio.
+// stop cuts every connection and ends the poller.
 func (s *Server) stop() {
 	for _, l := range s.loops {
 		l.end()
 	}
-	s.nb.Stop()
-	for _, l := range s.loops {
-		_ = syscall.Close(l.wakeFD)
-	}
+	s.poller.stop()
 }
 
 // Live is nil if every loop has turned within the last limit, else it names one that has not.
@@ -145,25 +117,4 @@ func (s *Server) Live(limit time.Duration) error {
 		}
 	}
 	return nil
-}
-
-// onRead runs on the poller's goroutine, which is the loop's.
-func (s *Server) onRead(nb *nbio.Conn) {
-	if l, ok := nb.Session().(*Loop); ok {
-		var b [8]byte
-		_, _ = nb.Read(b[:])
-		l.look()
-		l.turn()
-		l.yield()
-		return
-	}
-	l := s.loops[nb.Hash()%len(s.loops)]
-	l.look()
-	if c := l.conn(nb); c != nil {
-		c.readable()
-	}
-	if l.Spent() {
-		l.wake() // for a turn, which begins the account anew
-	}
-	l.yield()
 }

@@ -30,7 +30,7 @@ func (l *Loop) cutSlow() {
 	}
 	l.judged = len(all)
 	inTurns(l, all, func(c *Conn) {
-		if b, ok := l.backlogs[c]; ok && c.state == open && c.alive() {
+		if b, ok := l.backlogs[c]; ok && c.state == open && c.socket.open() {
 			if c.judge(&b); c.slow(b) {
 				c.Close(SlowConsumer)
 			} else {
@@ -45,7 +45,7 @@ func (l *Loop) cutSlow() {
 func (c *Conn) judge(b *backlog) {
 	l := c.loop
 	l.spend(jobCost)
-	unsent := unsent(c.nb.Hash())
+	unsent := c.socket.unsent()
 	if c.queued == 0 || unsent == 0 || unsent < b.unsent {
 		b.moved = l.now
 	}

@@ -3,8 +3,6 @@ package engine
 import (
 	"errors"
 	"syscall"
-
-	"github.com/lesismal/nbio"
 )
 
 // Write sends frames, one or more as the Append functions make them, without blocking, and queues what
@@ -24,7 +22,7 @@ func (c *Conn) Touch() int {
 	if c.state != open {
 		return 0
 	}
-	return c.nb.Hash() + int(c.nb.Type())
+	return c.socket.touch()
 }
 
 // AfterWritten calls f on the loop once nothing is queued for c any more, or never if c ends before.
@@ -51,12 +49,8 @@ func (c *Conn) runEmptied() {
 	}
 }
 
-// send writes b in whatever state c is, while nbio holds the socket open.
-//
-// With nothing queued it writes to the descriptor itself. A failing nb.Write would close the descriptor
-// at once, in the middle of the poller's batch of events; here the socket is only shut down, and the
-// close follows in the event for that very descriptor. nb.Write(nil) tells that the descriptor is still
-// c's: only this goroutine closes it.
+// send writes b in whatever state c is, while its socket is open. With nothing queued it writes at once; an error's own
+// event closes the socket.
 func (c *Conn) send(b []byte) {
 	if c.state == ended {
 		return
@@ -64,10 +58,10 @@ func (c *Conn) send(b []byte) {
 	c.loop.count.bytesOut.Add(uint64(len(b)))
 	c.loop.spend(writeCost + bytesCost(len(b)))
 	if c.queued == 0 {
-		if !c.alive() {
+		if !c.socket.open() {
 			return
 		}
-		n, err := write(c.nb.Hash(), b)
+		n, err := c.socket.write(b)
 		if n == len(b) {
 			return
 		}
@@ -78,17 +72,4 @@ func (c *Conn) send(b []byte) {
 		b = b[n:]
 	}
 	c.enqueue(b)
-}
-
-// alive tells whether nbio still holds c's descriptor.
-func (c *Conn) alive() bool {
-	_, err := c.nb.Write(nil)
-	return err == nil
-}
-
-// onWrittenSize finds the connection that nbio reports about.
-func onWrittenSize(nb *nbio.Conn, _ []byte, n int) {
-	if c, ok := nb.Session().(*Conn); ok {
-		c.written(n)
-	}
 }

@@ -1,12 +1,43 @@
 package engine
 
 import (
+	"errors"
+	"reflect"
 	"syscall"
 	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/lesismal/nbio"
 )
+
+// Where an nbio.Conn has its descriptor and its type. There is no call that sets them.
+var (
+	fdField, fdKnown     = field[int]("fd")
+	typeField, typeKnown = field[nbio.ConnType]("typ")
+)
+
+func field[T any](name string) (offset uintptr, ok bool) {
+	f, ok := reflect.TypeFor[nbio.Conn]().FieldByName(name)
+	return f.Offset, ok && f.Type == reflect.TypeFor[T]()
+}
+
+// canAdopt is nil if adopt works with this version of nbio.
+func canAdopt() error {
+	if !fdKnown || !typeKnown {
+		return errors.New("this version of nbio has a connection's descriptor elsewhere")
+	}
+	return nil
+}
+
+// adopt makes what nbio.NBConn would make of the connection fd, but for its addresses.
+func adopt(fd int) socket {
+	nb := new(nbio.Conn)
+	*(*int)(unsafe.Add(unsafe.Pointer(nb), fdField)) = fd
+	*(*nbio.ConnType)(unsafe.Add(unsafe.Pointer(nb), typeField)) = nbio.ConnTypeTCP
+	return socket{nb}
+}
 
 // write sends b on a socket without blocking. The scheduler is not told of the call, since it never sleeps and lasts
 // some 10 µs: told of it, the runtime's monitor would take the processor away from a loop in the middle of a

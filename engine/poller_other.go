@@ -3,9 +3,23 @@
 package engine
 
 import (
+	"net"
 	"syscall"
 	"time"
+
+	"github.com/lesismal/nbio"
 )
+
+// adopt takes conn's place.
+func adopt(conn *net.TCPConn) (socket, error) {
+	nb, err := nbio.NBConn(conn)
+	if err != nil {
+		_ = conn.Close()
+		return socket{}, err
+	}
+	syscall.CloseOnExec(nb.Hash()) // a child process that held it would keep its events coming after our close
+	return socket{nb}, nil
+}
 
 // write sends b on a non-blocking socket.
 func write(fd int, b []byte) (int, error) {
