@@ -14,7 +14,7 @@ type laggard struct {
 	t      *testing.T
 	loop   *Loop
 	conn   *Conn
-	client net.Conn
+	client *net.TCPConn
 	gone   chan *Cause
 }
 
