@@ -154,7 +154,7 @@ func (p *poller) onClose(nb *nbio.Conn, _ error) {
 }
 
 // connectWakeUps gives each loop a socket pair, the near end registered with the loop's poller: a byte
-// written to the far end makes the poller call Loop.turn. nbio has no call for that. It chooses a poller by
+// written to the far end makes the poller call Loop.turn. nbio chooses a poller by
 // descriptor number, so pairs are made until each loop has one.
 func (p *poller) connectWakeUps() error {
 	var spare []*nbio.Conn // kept open until the end, so that their numbers are not given out again
