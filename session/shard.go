@@ -112,7 +112,7 @@ func (sh *shard) flush() {
 		sh.tear(name, at)
 	}
 
-	for writes := sliceWrites; writes > 0 && sh.head < len(sh.active) && !sh.loop.Spent(); sh.head++ {
+	for writes := sliceWrites; writes > 0 && sh.head < len(sh.active) && (writes == sliceWrites || !sh.loop.Spent()); sh.head++ {
 		t := sh.active[sh.head]
 		writes -= sh.advance(t, writes)
 		if t.ext == nil || !t.ext.pending() {
