@@ -121,6 +121,7 @@ func (s *Session) requestAuth(m *request) {
 		s.shard.loop.Post(func() { s.authenticated(id, claims, err) })
 	}) {
 		s.ext.authing = false
+		s.shard.count.drops.Add("key_wait_full")
 		s.error(id, Busy, "too many tokens wait for their key")
 	}
 }

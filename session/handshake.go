@@ -201,7 +201,8 @@ func (sh *shard) identify(hs *engine.Handshake, a admission, query url.Values) {
 		sh.loop.Post(func() { sh.identified(hs, a, claims, err) })
 	})
 	if !accepted {
-		hs.Refuse(later("too much to do, try again"))
+		sh.count.drops.Add("key_wait_full")
+		hs.Refuse(later("too many tokens wait for their key, try again"))
 	}
 }
 

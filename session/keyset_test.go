@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session/token"
@@ -224,4 +226,26 @@ func TestAKeyJustAddedLetsItsTokensInThoughAStrangerCameBefore(t *testing.T) {
 	for range 3 {
 		n.v1("?token=" + mint(t, signer, token.Grant{KeyID: "2"}))
 	}
+}
+
+func TestWhoFindsNoRoomToWaitForItsKeyIsToldToComeBack(t *testing.T) {
+	forger, _ := keyPair(t, "")
+	is := &issuer{answer: hangs}
+	n := closed(t, Config{}, token.Config{JWKS: "https://login.example/keys", Transport: is, JWKSTimeout: time.Minute})
+	c := n.v1("?token=" + mint(t, secretSigner(t), token.Grant{}))
+	c.send(`{"type":"ping"}`)
+	c.want(`{"type":"pong"}`)
+	c.want(`{"type":"subscribed","topic":"user:42"}`)
+	long := mint(t, forger, token.Grant{KeyID: "made up", Audience: []string{strings.Repeat("x", 5000)}})
+	for range 700 { // 4 MiB of 7 KB each are some 600
+		n.knock(long)
+	}
+	n.eventually("there is no room any more", func() bool { return n.hub.Stats().Dropped["key_wait_full"] > 0 })
+	c.send(fmt.Sprintf(`{"type":"auth","id":1,"token":%q}`, long))
+	c.wantError(Busy)
+	_, resp, err := websocket.Dial(t.Context(), "ws://"+n.server.Addr().String()+"/notification?token="+long, nil)
+	if err == nil || resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("%v, %v", resp, err)
+	}
+	n.v1("?token=" + mint(t, secretSigner(t), token.Grant{})) // whose key is known has room
 }

@@ -97,7 +97,7 @@ var families = []family{
 	counters("wshub_errors_total", "code", "Errors told to clients.", errorCodes(),
 		func(s *snapshot) map[string]uint64 { return s.session.Errors }),
 	counters("wshub_dropped_total", "reason", "What was not let in, kept or done, for lack of room.",
-		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate"},
+		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
