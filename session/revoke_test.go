@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -278,4 +279,19 @@ func TestWhatWasFoundInUseIsToldUntilItIsTaken(t *testing.T) {
 		cancel()
 		<-ended
 	})
+}
+
+// A node that starts reads all revocations that hold. Its loops go on meanwhile.
+func TestManyRevocationsAtOnceAreTakenInParts(t *testing.T) {
+	n := closed(t, Config{}, token.Config{})
+	now := time.Now()
+	revoked, other := n.v1("?token="+issued(t, "40000", now)), n.v1("?token="+issued(t, "other", now))
+	list := make([]pubsub.Revocation, 100_000)
+	for i := range list {
+		list[i] = pubsub.Revocation{Subject: "user:" + strconv.Itoa(i), At: now, Until: now.Add(time.Hour), Before: now.Truncate(time.Second), InUse: true}
+	}
+	n.hub.Revoked(list)
+	revoked.wantClose(4001)
+	other.stays()
+	n.eventually("they hold", func() bool { return n.refuses(issued(t, "99999", now.Add(-time.Second))) })
 }
