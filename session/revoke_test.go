@@ -295,3 +295,38 @@ func TestManyRevocationsAtOnceAreTakenInParts(t *testing.T) {
 	other.stays()
 	n.eventually("they hold", func() bool { return n.refuses(issued(t, "99999", now.Add(-time.Second))) })
 }
+
+// A session is judged by a revocation once: by the list when its token comes, or by the revocation when that comes. Here
+// the token comes in between: the revocation holds, and the loop has not looked at its sessions yet.
+func TestWhoIsLetInKnowingARevocationIsNotClosedByIt(t *testing.T) {
+	n := closed(t, Config{}, token.Config{})
+	first := issued(t, "42", time.Now())
+	let, old := n.v1("?token="+first), n.v1("?token="+first)
+	let.stays()
+	old.stays()
+	claims, err := n.hub.cfg.Verifier.Verify(issued(t, "42", time.Now().Add(time.Second)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sh := range n.hub.shards {
+		renewed := make(chan int)
+		sh.loop.Post(func() {
+			found := sh.find(Target{User: "42"})
+			if len(found) > 0 {
+				n.hub.Revoked([]pubsub.Revocation{{Subject: "user:42", At: time.Now(), Until: time.Now().Add(time.Hour), Before: time.Now().Truncate(time.Second), InUse: true}})
+				found[0].ext.grant.stop(sh.loop)
+				found[0].ext.grant = n.hub.grant(claims) // as auth does
+			}
+			renewed <- len(found)
+		})
+		if <-renewed > 0 {
+			break
+		}
+	}
+	n.eventually("the other one is closed", func() bool { return n.hub.Stats().V1 == 1 })
+	n.publish("user:42", "1")
+	n.eventually("the renewed one stays", func() bool { return n.hub.Stats().Deliveries > 0 })
+	if !n.refuses(first) {
+		t.Error("the token that was in use is let in")
+	}
+}
