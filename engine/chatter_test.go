@@ -3,7 +3,6 @@ package engine
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -90,7 +89,7 @@ func TestPongsComeBeforeTheCloseOfABrokenStream(t *testing.T) {
 	_, g := chatting(t)
 	g.on(func() { g.conn.receive(join(clientFrame(finPing, "1"), []byte{0xFF, 0xFF})) })
 	expect(t, g.client, AppendFrame(nil, OpPong, []byte("1")))
-	expectClose(t, g.client.(*net.TCPConn), 1002)
+	expectClose(t, g.client, 1002)
 }
 
 // Eight control frames or small fragments in a second are nobody's business, more are told to the Peer, each once.
