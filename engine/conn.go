@@ -125,7 +125,9 @@ func (c *Conn) receiveFrames(data []byte) {
 		case OpPong:
 			others++
 		case OpText, OpBinary:
-			c.answerPings()
+			if c.answerPings(); c.state != open {
+				continue // the write found that the client is gone
+			}
 			l.spend(messageCost(len(m.payload)))
 			c.peer.Message(m.op, m.payload)
 		case OpClose:

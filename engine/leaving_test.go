@@ -289,3 +289,26 @@ func TestWhatWasSentBeforeAFinIsRead(t *testing.T) {
 		})
 	}
 }
+
+// What a client sent before it broke off is read, and the answer to the first of it finds that it is gone.
+func TestAnswerToWhoBrokeOffIsNoPanic(t *testing.T) {
+	p := new(counting)
+	s := running(t, Config{}, p)
+	const clients = 20
+	for range clients {
+		c := opened(t, s)
+		stalled, goOn := make(chan struct{}), make(chan struct{})
+		for _, l := range s.loops {
+			l.Post(func() { stalled <- struct{}{}; <-goOn })
+			<-stalled
+		}
+		send(c, join(clientFrame(finPing, "p"), clientFrame(finText, "x")), whole)
+		_ = c.SetLinger(0)
+		_ = c.Close()
+		close(goOn)
+	}
+	until(t, "all are gone", func() bool { st := s.Stats(); return st.Sockets == 0 && st.Closed["gone"] == clients })
+	if st := s.Stats(); st.Panics != 0 || p.messages.Load() != 0 {
+		t.Errorf("%d panics, %d messages", st.Panics, p.messages.Load())
+	}
+}
