@@ -12,8 +12,8 @@ const lingerTime = 2 * time.Second
 
 // Close ends c: the Peer is told, then the client by a Close frame with cause's code, behind what is
 // queued. Our FIN follows when the client has answered by its own Close frame, or 2 s later: many clients that see
-// the end of the stream before they come to the Close frame tell their application of 1006. With code 1006, or where a slow consumer's queue is full, the client is cut without a word.
-// Closing twice is harmless.
+// the end of the stream before they come to the Close frame tell their application of 1006. With code 1006, or where a
+// slow consumer's queue is full, the client is cut without a word. Closing twice is harmless.
 func (c *Conn) Close(cause *Cause) {
 	switch {
 	case c.state < open:

@@ -1,6 +1,9 @@
 package engine
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // skimmer goes over what a client sends while our Close frame waits for the client's, for that frame alone: it keeps
 // no payload, and unmasks none. Its zero value is at the beginning of a frame, in no message.
@@ -69,6 +72,7 @@ const (
 // skim looks for the peer's Close frame, behind which our FIN may follow.
 func (c *Conn) skim(data []byte) {
 	frames, closed, err := c.transit.skimmer.next(data)
+	c.loop.spend(time.Duration(frames) * frameCost)
 	if closed || err != nil {
 		c.move(departing)
 		c.leave()
