@@ -421,16 +421,27 @@ func (w *world) check() {
 			if s.user() != modelUser {
 				continue
 			}
-			if s.busy() != nil {
-				w.t.Errorf("work is left: %+v", *s.busy())
-			}
+			var followed []string
 			for _, f := range s.subs {
-				if w.topics[f.topic.name] == nil {
-					w.t.Errorf("%s is followed, and the client does not know", f.topic.name)
+				followed = append(followed, f.topic.name)
+			}
+			if work := s.busy(); work != nil {
+				for _, sub := range work.pending {
+					// To trail is to follow, as far as the client can tell: where another follower came without a
+					// position, as the broker did not answer, only the next event shows that the loop is there.
+					if sub.stage == trailing && sub.t.followers.len() > 0 {
+						followed = append(followed, sub.t.name)
+					}
+				}
+				rest := *work
+				rest.pending = nil
+				if !rest.idle() {
+					w.t.Errorf("work is left: %+v", *work)
 				}
 			}
-			if len(s.subs) != len(w.topics) {
-				w.t.Errorf("%d topics are followed, the client knows of %d", len(s.subs), len(w.topics))
+			slices.Sort(followed)
+			if known := slices.Sorted(maps.Keys(w.topics)); !slices.Equal(followed, known) {
+				w.t.Errorf("%v are followed, the client knows of %v", followed, known)
 			}
 		}
 		sh.mu.Lock()
