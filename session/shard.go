@@ -71,10 +71,12 @@ func newShard(h *Hub, loop *engine.Loop) *shard {
 	return sh
 }
 
-// push hands the loop a message. From any goroutine; order is kept.
+// push hands the loop a message. From any goroutine; order is kept: what comes behind a message that was dropped, and is
+// of the same topic, is dropped, too, until the loop knows of it.
 func (sh *shard) push(m *message) {
 	sh.mu.Lock()
-	if sh.bytes+m.size() > sh.hub.cfg.MaxInbox {
+	_, torn := sh.torn[m.topic]
+	if torn || sh.bytes+m.size() > sh.hub.cfg.MaxInbox {
 		if sh.torn == nil {
 			sh.torn = make(map[string]pubsub.Position)
 		}

@@ -14,9 +14,9 @@ func (sh *shard) tear(name string, at pubsub.Position) {
 		sh.giveBack(-gap.size())
 		sh.enqueue(gap)
 	case sh.extra(t).rereading:
-		t.ext.torn = at
+		t.ext.torn, t.ext.older = at, len(t.ext.queue)
 	default:
-		t.ext.rereading = true
+		t.ext.rereading, t.ext.older = true, len(t.ext.queue)
 		sh.reread(t, at)
 	}
 }
@@ -55,10 +55,27 @@ func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err er
 		}
 	}
 	ext.torn = pubsub.Position{}
+	sh.dropOlder(ext)
 	for _, m := range ext.page {
 		ext.pageBytes += m.size()
 	}
 	sh.giveBack(-ext.pageBytes)
 	sh.list(t)
 	sh.schedule()
+}
+
+// dropOlder drops the part of the queue that came before the loss: what was read in its place holds it, or a gap covers
+// it. Events that are in no log stay.
+func (sh *shard) dropOlder(ext *topicExt) {
+	kept, dropped := make([]*message, 0, len(ext.queue)), 0
+	for i, m := range ext.queue {
+		if i < ext.older && !m.position.IsZero() {
+			dropped += m.size()
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	ext.queue, ext.older = kept, 0
+	ext.queued -= dropped
+	sh.giveBack(dropped)
 }

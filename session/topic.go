@@ -25,6 +25,7 @@ type topicExt struct {
 	chunks    [formats]chunks // the batch as it is written
 	joined    []*[]byte       // buffers behind chunks, to be given back
 	rereading bool            // lost messages are being read again; the queue waits
+	older     int             // messages of queue that came before the last loss
 	torn      pubsub.Position // not zero: more was lost meanwhile, up to there
 	page      []*message      // what was read; the next batch
 	pageBytes int
