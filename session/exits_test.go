@@ -245,3 +245,17 @@ func TestAPlainClientWaitsForABrokerThatIsAwayAndMissesNothing(t *testing.T) {
 		}
 	}
 }
+
+func TestTheOwnTopicIsFollowedBesideAsManyAsASessionMayFollow(t *testing.T) {
+	n := bend(t, Config{MaxTopics: 3}, engine.Config{Pollers: 1}, &bent{})
+	_, welcome := n.enter("?user=42")
+	c, _ := n.enter("?user=42")
+	if r := c.resume(welcome.Token, map[string]string{"a": "0", "b": "0", "raw": ""}); r.Type != "resumed" || len(r.Topics) != 3 {
+		t.Fatalf("%+v", r)
+	}
+	if h := c.hear(); h.Type != "subscribed" || h.Topic != "user:42" {
+		t.Fatalf("%+v", h)
+	}
+	n.number("user:42", 1, 1, 10)
+	c.wantEvents("user:42", 1, 1)
+}

@@ -27,7 +27,7 @@ func (s *Session) mayBegin(name string) refusal {
 	switch {
 	case s.following(name) >= 0 || s.waitingFor(name) != nil:
 		return refusal{AlreadyFollows, "the session follows this topic already"}
-	case s.topics() >= hub.cfg.MaxTopics:
+	case s.topics() >= hub.cfg.MaxTopics && name != s.own: // nobody has to ask for the own topic, so nobody has to leave room for it
 		return refusal{TooManyTopics, "a session may follow " + strconv.Itoa(hub.cfg.MaxTopics) + " topics"}
 	case s.shard.room() < 1:
 		return refusal{TooManyTopics, "the node has no room for more subscriptions"}

@@ -254,9 +254,20 @@ func (stranger) Message(engine.Opcode, []byte) {}
 func (stranger) Overhead(int)                  {}
 func (stranger) Closed(*engine.Cause)          {}
 
+// begins is how many topics the session follows from the start. A plain one that is to follow none counts as one.
+func (a *admission) begins() int {
+	switch {
+	case a.protocol == protocolV1:
+		return 0
+	case a.user != "":
+		return max(len(a.topics), 1) + 1
+	}
+	return max(len(a.topics), 1)
+}
+
 // admit makes the session and lets the client in.
 func (sh *shard) admit(hs *engine.Handshake, a admission) {
-	if len(a.topics) > sh.room() {
+	if a.begins() > sh.room() {
 		sh.count.drops.Add("node_topics")
 		hs.Refuse(later("the node has no room for more subscriptions"))
 		return

@@ -57,6 +57,7 @@ func (u unasked) settle(sub *subscribing, o outcome) bool {
 	s := u.s
 	switch {
 	case !o.none():
+		s.missOwn(o.topic) // the node may have room for it later
 	case s.format == enveloped:
 		s.send(appendSubscribed(nil, nil, o))
 	case o.asked && !o.recovered: // a verbatim client is told, too: it asked
