@@ -17,7 +17,8 @@ import (
 // work is what a session has only while something of it is on its way; most never do.
 type work struct {
 	pending []*subscribing // subscriptions that do not follow yet
-	reads   []*read        // in turn; the first one is under way
+	reads   []*read        // in turn
+	reading bool           // the first of reads is under way, or waits for the connection's queue to empty
 	early   early          // messages of a plain client whose topics are not followed yet
 
 	replays []*subscribing // started and not caught up; the next one comes first

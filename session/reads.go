@@ -26,31 +26,43 @@ type read struct {
 // costs nobody else more than that; and the next one begins when the client has taken what the last one brought.
 func (s *Session) queueRead(r *read) {
 	w := s.working()
-	if w.reads = append(w.reads, r); len(w.reads) == 1 {
-		s.beginRead()
-	}
+	w.reads = append(w.reads, r)
+	s.beginRead(w)
 }
 
-// beginRead hands the session's first read to the readers.
-func (s *Session) beginRead() {
-	w := s.busy()
-	if w == nil || len(w.reads) == 0 {
+// beginRead hands the session's first read to the readers, unless one is under way.
+func (s *Session) beginRead(w *work) {
+	if w.reading || len(w.reads) == 0 {
 		return
+	}
+	w.reading = true
+	begin := func() {
+		if r := w.first(); r != nil {
+			s.shard.hub.readers.put(job{r, s.shard.loop, func(replay pubsub.Replay, err error) { s.landed(r, replay, err) }})
+		}
 	}
 	if s.conn.Queued() > s.shard.hub.maxChunk {
-		s.conn.AfterWritten(s.beginRead)
+		s.conn.AfterWritten(begin)
 		return
 	}
-	r := w.reads[0]
-	s.shard.hub.readers.put(job{r, s.shard.loop, func(replay pubsub.Replay, err error) { s.landed(r, replay, err) }})
+	begin()
+}
+
+// first is the read whose turn it is, nil if the session has ended.
+func (w *work) first() *read {
+	if len(w.reads) == 0 {
+		return nil
+	}
+	return w.reads[0]
 }
 
 // landed takes the answer to the session's first read.
 func (s *Session) landed(r *read, replay pubsub.Replay, err error) {
 	w := s.busy()
-	if w == nil || len(w.reads) == 0 || w.reads[0] != r {
+	if w == nil || w.first() != r {
 		return // the session has ended
 	}
+	w.reading = false
 	w.reads[0] = nil
 	w.reads = w.reads[1:]
 	for len(w.reads) > 0 && w.reads[0].dropped.Load() {
@@ -63,7 +75,7 @@ func (s *Session) landed(r *read, replay pubsub.Replay, err error) {
 		r.done(replay, err)
 	}
 	if s.busy() == w {
-		s.beginRead()
+		s.beginRead(w)
 		s.trim()
 	}
 }
