@@ -115,8 +115,8 @@ func (c *chain) excerpt(since Position, limit Limit, life time.Duration) excerpt
 		events: slices.Clone(limit.page(c.recent[first:])),
 	}
 	if x.last.Seq == 0 {
-		// Nothing was published by then, and nothing arrived since: it is as empty now as later.
-		x.last, x.now = ID{}, max(x.now, since.ID.Ms)
+		// Nothing was published by then, and nothing arrived since. A later place that a client hands in may be made up.
+		x.last = ID{}
 	}
 	return x
 }

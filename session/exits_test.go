@@ -259,3 +259,49 @@ func TestTheOwnTopicIsFollowedBesideAsManyAsASessionMayFollow(t *testing.T) {
 	n.number("user:42", 1, 1, 10)
 	c.wantEvents("user:42", 1, 1)
 }
+
+// Nothing has been published, so there is nothing that a subscriber could be ahead of.
+func TestEverySubscriberOfAnEmptyTopicFollowsIt(t *testing.T) {
+	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{})
+	clock := time.NewTicker(2 * time.Millisecond) // each finds the topic empty at a later time
+	defer clock.Stop()
+	var all []*client
+	for range 5 {
+		c := n.v1("")
+		c.send(`{"type":"subscribe","topic":"news"}`)
+		c.hear()
+		all = append(all, c)
+		<-clock.C
+		<-clock.C
+	}
+	if st := n.hub.Stats(); st.Subscriptions != 5 {
+		t.Errorf("%d subscriptions", st.Subscriptions)
+	}
+	n.number("news", 1, 3, 10)
+	for _, c := range all {
+		c.wantEvents("news", 1, 3)
+	}
+}
+
+func TestAMadeUpPositionSilencesATopicForNobody(t *testing.T) {
+	redis, _ := cluster(t)
+	for name, n := range map[string]*node{"redis": redis, "memory": bend(t, Config{}, engine.Config{Pollers: 2}, &bent{})} {
+		for i, seq := range []string{"0", "1"} {
+			topic := fmt.Sprint("news", i)
+			forger := n.v1("") // alone on its loop
+			epoch, _, _ := strings.Cut(forger.follow(topic)[topic], ":")
+			forger.send(`{"type":"unsubscribe","topic":"` + topic + `"}`)
+			forger.want(`{"type":"ok"}`)
+			forger.send(`{"type":"subscribe","topic":"` + topic + `","since":"` + epoch + `:2795879049648-` + seq + `"}`)
+			if h := forger.hear(); strings.HasPrefix(h.Position, epoch+":2795") {
+				t.Errorf("%s: the forger is told its own position, %s", name, h.Position)
+			}
+			for range 2 { // on each loop
+				good := n.v1("")
+				good.follow(topic)
+				n.number(topic, 1, 3, 10)
+				good.wantEvents(topic, 1, 3)
+			}
+		}
+	}
+}
