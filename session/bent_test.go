@@ -52,15 +52,17 @@ func (b *bent) Replay(ctx context.Context, topic string, since pubsub.Position, 
 	return r, err
 }
 
-// kept is what bent nodes keep: the last 1,000 events of all topics whose names do not begin with "raw".
+// kept is what bent nodes keep unless they are told otherwise: the last 1,000 events of all topics whose names do not begin with "raw".
 var kept = pubsub.History{{Prefix: "raw"}, {Count: 1000}}
 
 // bend starts a node on b that keeps a history, gives resume tokens, and closes the sessions that are revoked.
 func bend(t *testing.T, cfg Config, ecfg engine.Config, b *bent) *node {
 	t.Helper()
 	var hub *Hub // set before the broker is asked to revoke
-	b.Memory = pubsub.NewMemory(pubsub.MemoryConfig{History: kept, OnRevoked: func(list []pubsub.Revocation) { hub.Revoked(list) }})
-	cfg.History = kept
+	if cfg.History == nil {
+		cfg.History = kept
+	}
+	b.Memory = pubsub.NewMemory(pubsub.MemoryConfig{History: cfg.History, OnRevoked: func(list []pubsub.Revocation) { hub.Revoked(list) }})
 	n := start(t, cfg, ecfg, b)
 	hub = n.hub
 	hub.UseSealer(sealer(t, make([]byte, 32)))

@@ -33,9 +33,10 @@ func (sh *shard) reread(t *topic, at pubsub.Position) {
 // mend has what was read again go out before what has come since; topic.fresh drops what then is there twice.
 func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err error) {
 	ext := t.ext
-	if t.dead {
-		sh.giveBack(ext.queued)
-		t.ext = nil
+	if t.dead { // what waits goes to nobody, in its turn
+		ext.rereading, ext.torn = false, pubsub.Position{}
+		sh.list(t)
+		sh.schedule()
 		return
 	}
 	if err != nil || !replay.Recovered || replay.Missed > sh.hub.cfg.ReplayLimit {
