@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"strings"
 	"sync"
 	"syscall"
@@ -44,10 +43,7 @@ func clientsReadSlowly(d *drill) {
 
 // readSlowly reads a byte a second. It would not soon notice that it was cut: there is something to read.
 func (d *drill) readSlowly(ctx context.Context, url string) {
-	small := func(_, _ string, raw syscall.RawConn) error {
-		return raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
-	}
-	dialer := ws.Dialer{NetDial: (&net.Dialer{Control: small}).DialContext}
+	dialer := ws.Dialer{NetDial: dialNarrow(4 << 10)}
 	conn, _, _, err := dialer.Dial(ctx, url)
 	if err != nil {
 		d.oddity("slow client: %v", err)

@@ -9,67 +9,72 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/url"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
 )
 
-// follower is a client as one should be: it keeps its position in each topic, comes back to any hub when
-// its connection ends, and asks for what it missed. It checks that each event comes once and in order.
+// follower is a client as the README wants one: it keeps the position of every answer and every event, comes
+// back to any hub when its connection ends, and asks for what it missed. It checks that each event comes
+// once and in order, and that each of its requests is answered once.
 type follower struct {
+	manner
 	d      *drill
 	number int
-	// byResume says how it comes back: by resume with its token, or by subscribing each topic since its
-	// position.
-	byResume bool
 
 	// Owned by run.
-	token string
-	next  string // the token of this connection's session, until it resumed another
-	hub   int    // the first it tries; -1: any
+	hub   int // the first it tries; -1: any
 	after time.Duration
-	came  int // times that a hub let it in
+	hold  func() // is called once, between the next welcome and what the client asks then
 
-	mu     sync.Mutex
-	places []*place
-	conn   net.Conn // nil between connections
-	ended  bool
+	mu          sync.Mutex
+	places      []*place
+	conn        net.Conn // nil between connections
+	came        int      // times that a hub let it in
+	token       string
+	next        string               // the token of this connection's session, until it resumed another
+	established bool                 // the session is the one that it stays
+	asked       map[int]drillRequest // those without an answer on this connection
+	lastID      int
+	answers     int   // to what it asked for its topics, on this connection
+	events      int   // behind the first of them
+	broken      int   // connections in a row that it broke in haste
+	trap        *trap // stops it, once
+	ended       bool
+	replaced    bool // another one has its session
 }
 
-// place is where a follower stands in one topic. mu of the follower guards it.
-type place struct {
-	topic    int
-	last     int    // the newest event's number
-	position string // where the hub said that is
-	live     bool   // followed on the present connection
-	told     bool   // a loss was told since the last event
-	passed   map[int]bool
+// manner is how a client comes back, and what else it does.
+type manner struct {
+	way       way
+	hasty     bool // it breaks off when it has just come back: see stays
+	publishes bool // it publishes the events of its topics by itself
+	window    int  // bytes that the kernel keeps for it; 0: as many as it likes
+	rate      int  // bytes that it reads in a second; 0: all
 }
 
-// heard is whatever a hub says.
-type heard struct {
-	Type, Topic, Position, Token, Code string
-	ID                                 *int
-	Recovered                          *bool
-	Retry                              bool
-	AfterMS                            int `json:"after_ms"`
-	Topics                             map[string]struct {
-		Recovered       bool
-		Position, Error string
-		Retry           bool
-	}
-	Data struct {
-		N  int
-		At int64
-	}
+// way is how a client says where it left off.
+type way int
+
+const (
+	resumes    way = iota // by resume with its token
+	subscribes            // by subscribing each topic since its position
+)
+
+// manners of the clients, in turn.
+var manners = []manner{
+	{way: resumes},
+	{way: resumes, hasty: true},
+	{way: subscribes},
+	{way: subscribes, hasty: true},
 }
 
-// idResume is the resume request's number; those of subscribe are the places'.
-const idResume = 1_000_000
-
+// newFollower returns client number of a drill, which begins at a hub and follows topics from their beginning.
 func newFollower(d *drill, number, hub int, topics []int) *follower {
-	f := &follower{d: d, number: number, byResume: number%4 != 3, hub: hub}
+	f := &follower{d: d, number: number, manner: manners[number%len(manners)], hub: hub, asked: map[int]drillRequest{}}
 	for _, topic := range topics {
 		f.places = append(f.places, &place{topic: topic, position: "0", passed: map[int]bool{}})
 	}
@@ -107,35 +112,90 @@ func (f *follower) run(ctx context.Context) {
 
 // connected is one connection from dial to end. It returns whether the hub let it in.
 func (f *follower) connected(ctx context.Context) bool {
-	hub := f.d.hub(f.hub)
-	f.hub = -1
-	dialer := ws.Dialer{Protocols: []string{"hub.v1.json"}, Timeout: 10 * time.Second}
-	conn, buffered, _, err := dialer.Dial(ctx, hub.public+f.d.query)
+	conn, from, err := f.dial(ctx)
 	if err != nil {
 		return false
-	}
-	if buffered == nil {
-		buffered = bufio.NewReader(conn)
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	f.mu.Lock()
 	f.conn = conn
+	if f.came++; f.came > 1 {
+		f.d.counted(func(c *drillCount) { c.reconnects++ })
+	}
 	if f.ended {
 		_ = conn.Close()
 	}
 	f.mu.Unlock()
-	code := f.read(buffered)
+	code := f.read(from)
 	_ = conn.Close()
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.conn = nil
+	if code == broke {
+		f.broken++
+	} else {
+		f.broken = 0
+	}
+	f.conn, f.established, f.answers, f.events = nil, false, 0, 0
 	for _, p := range f.places {
 		p.live = false
 	}
+	for _, r := range f.asked {
+		r.answer(nil, nil)
+	}
+	clear(f.asked)
 	if !f.ended {
 		f.d.counted(func(c *drillCount) { c.closes[code]++ })
 	}
 	return true
+}
+
+func (f *follower) dial(ctx context.Context) (net.Conn, io.Reader, error) {
+	hub := f.d.hub(f.hub)
+	f.hub = -1
+	dialer := ws.Dialer{Timeout: 10 * time.Second, Protocols: []string{"hub.v1.json"}}
+	if f.window > 0 {
+		dialer.NetDial = dialNarrow(f.window)
+	}
+	conn, buffered, _, err := dialer.Dial(ctx, f.url(hub))
+	if err != nil {
+		return nil, nil, err
+	}
+	if buffered == nil {
+		buffered = bufio.NewReader(conn)
+	}
+	if f.rate > 0 {
+		return conn, &slowly{from: buffered, rate: f.rate}, nil
+	}
+	return conn, buffered, nil
+}
+
+func (f *follower) url(hub *process) string {
+	query := url.Values{}
+	if f.d.token != "" {
+		query.Set("token", f.d.token)
+	}
+	return hub.public + "?" + query.Encode()
+}
+
+// dialNarrow dials connections for which the kernel keeps few bytes that were not read.
+func dialNarrow(window int) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	control := func(_, _ string, raw syscall.RawConn) error {
+		return raw.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, window) })
+	}
+	return (&net.Dialer{Control: control}).DialContext
+}
+
+// slowly reads no faster than at a rate, in bytes per second.
+type slowly struct {
+	from io.Reader
+	rate int
+}
+
+func (s *slowly) Read(b []byte) (int, error) {
+	n, err := s.from.Read(b[:min(len(b), 4<<10)])
+	<-time.After(time.Duration(n) * time.Second / time.Duration(s.rate))
+	return n, err
 }
 
 // readFrame reads one frame of at most 16 MiB.
@@ -156,199 +216,38 @@ func (f *follower) read(from io.Reader) ws.StatusCode {
 		if err != nil {
 			return ws.StatusAbnormalClosure
 		}
-		f.mu.Lock()
 		switch op {
 		case ws.OpText:
-			var h heard
-			if err := json.Unmarshal(payload, &h); err != nil {
-				f.d.oddity("client %d hears %q", f.number, payload)
+			if !f.stays(f.hears(payload)) {
+				return broke
 			}
-			f.hear(&h, payload)
 		case ws.OpPing:
+			f.mu.Lock()
 			f.write(ws.NewPongFrame(payload))
+			f.mu.Unlock()
 		case ws.OpClose:
+			f.mu.Lock()
 			f.write(ws.NewCloseFrame(nil))
 			f.mu.Unlock()
 			code, _ := ws.ParseCloseFrameData(payload)
 			return code
 		}
-		f.mu.Unlock()
 	}
 }
 
-func (f *follower) hear(h *heard, text []byte) {
-	switch h.Type {
-	case "welcome":
-		f.next = h.Token
-		if f.came++; f.came > 1 {
-			f.d.counted(func(c *drillCount) { c.reconnects++ })
-		}
-		if f.byResume && f.token != "" {
-			f.resume()
-			return
-		}
-		f.subscribeAll()
-	case "event":
-		if p := f.place(h.Topic); p != nil {
-			f.event(p, h)
-		}
-	case "gap":
-		if p := f.place(h.Topic); p != nil {
-			f.d.counted(func(c *drillCount) { c.gaps++ })
-			f.told(p, h.Position)
-		}
-	case "subscribed":
-		if p := f.place(h.Topic); p != nil {
-			p.live = true
-			f.count(*h.Recovered)
-			if !*h.Recovered {
-				f.told(p, h.Position)
-			}
-		}
-	case "resumed":
-		f.resumed(h)
-	case "error":
-		f.failed(h, text)
-	case "goodbye":
-		f.after = time.Duration(h.AfterMS) * time.Millisecond
-	default:
-		f.d.oddity("client %d hears %s", f.number, text)
+// hears takes one message and returns the stage that the client has come to by it.
+func (f *follower) hears(payload []byte) stage {
+	var h heard
+	if err := json.Unmarshal(payload, &h); err != nil {
+		f.d.oddity("client %d hears %q", f.number, payload)
 	}
-}
-
-// event checks that h is what follows at p.
-func (f *follower) event(p *place, h *heard) {
-	n := h.Data.N
-	late := time.Since(time.Unix(0, h.Data.At))
-	f.d.counted(func(c *drillCount) {
-		c.deliveries++
-		c.late = append(c.late, late)
-		switch {
-		case n == p.last+1:
-		case n > p.last && p.told:
-			c.told += n - p.last - 1
-		case n > p.last:
-			c.lost += n - p.last - 1
-		case p.passed[n]:
-			c.reordered++
-		case n == p.last && p.told && f.d.topics[p.topic].doubted(n):
-			c.unsureTwice++
-		default:
-			c.repeated++
-		}
-	})
-	if n != p.last+1 && !p.told {
-		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, h.Topic, p.last)
+	if h.Type == "welcome" && f.hold != nil {
+		f.hold()
+		f.hold = nil
 	}
-	for passed := p.last + 1; passed < n; passed++ {
-		p.passed[passed] = true
-	}
-	if h.Position == "" {
-		f.d.oddity("event %d of %s has no position", n, h.Topic)
-	}
-	p.last, p.position, p.told = max(p.last, n), h.Position, false
-}
-
-// told notes a loss that is admitted; p goes on behind position.
-func (f *follower) told(p *place, position string) {
-	if position == "" {
-		f.d.oddity("a loss in %s is told without a position", f.d.topics[p.topic].name)
-		return
-	}
-	p.told, p.position = true, position
-}
-
-// count counts an answer to since, those at the beginning left out.
-func (f *follower) count(recovered bool) {
-	f.d.counted(func(c *drillCount) {
-		switch {
-		case !recovered:
-			c.unrecovered++
-		case f.came > 1:
-			c.recovered++
-		}
-	})
-}
-
-func (f *follower) subscribeAll() {
-	f.token = f.next
-	for i := range f.places {
-		f.subscribe(i)
-	}
-}
-
-func (f *follower) subscribe(i int) {
-	p := f.places[i]
-	f.say(map[string]any{"type": "subscribe", "id": i, "topic": f.d.topics[p.topic].name, "since": p.position})
-}
-
-func (f *follower) resume() {
-	positions := map[string]string{}
-	for _, p := range f.places {
-		positions[f.d.topics[p.topic].name] = p.position
-	}
-	f.say(map[string]any{"type": "resume", "id": idResume, "token": f.token, "positions": positions})
-}
-
-func (f *follower) resumed(h *heard) {
-	f.token = h.Token
-	f.d.counted(func(c *drillCount) { c.resumes++ })
-	for i, p := range f.places {
-		switch r, ok := h.Topics[f.d.topics[p.topic].name]; {
-		case !ok:
-			f.d.oddity("client %d: resumed without one of its topics", f.number)
-		case r.Error != "":
-			if !r.Retry {
-				f.d.oddity("client %d: resumed with %s", f.number, r.Error)
-			}
-			f.again(func() { f.subscribe(i) })
-		default:
-			p.live = true
-			f.count(r.Recovered)
-			if !r.Recovered {
-				f.told(p, r.Position)
-			}
-		}
-	}
-}
-
-// failed retries what may be.
-func (f *follower) failed(h *heard, text []byte) {
-	switch {
-	case h.ID == nil || !h.Retry && *h.ID != idResume:
-		f.d.oddity("client %d hears %s", f.number, text)
-	case *h.ID != idResume:
-		f.again(func() { f.subscribe(*h.ID) })
-	case h.Retry:
-		f.again(f.resume)
-	default:
-		f.d.oddity("client %d can't resume: %s", f.number, text)
-		f.subscribeAll()
-	}
-}
-
-// again asks once more in a moment, if the connection still stands.
-func (f *follower) again(ask func()) {
-	conn := f.conn
-	time.AfterFunc(100*time.Millisecond+rand.N(100*time.Millisecond), func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.conn == conn {
-			ask()
-		}
-	})
-}
-
-// say sends one request.
-func (f *follower) say(request map[string]any) {
-	b, _ := json.Marshal(request) // plain values can always be written
-	f.write(ws.NewTextFrame(b))
-}
-
-// write writes one frame. If it fails, the next read does.
-func (f *follower) write(frame ws.Frame) {
-	b, _ := ws.CompileFrame(ws.MaskFrameInPlace(frame)) // in memory
-	_, _ = f.conn.Write(b)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.hear(&h, payload)
 }
 
 func (f *follower) place(topic string) *place {

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +57,8 @@ type drill struct {
 	path  string // of the program
 	redis *redistest.Server
 	args  []string
-	query string // of the clients' URLs
+	token string // the clients' JWT
+	calm  bool   // hasty clients are not
 	began time.Time
 
 	http       *http.Client
@@ -67,6 +67,7 @@ type drill struct {
 	clients    []*follower
 	running    sync.WaitGroup // clients
 	gate       gate           // clients that are away come back through it
+	traps      []*trap
 	topics     []*drillTopic
 
 	mu    sync.Mutex
@@ -75,35 +76,13 @@ type drill struct {
 	count drillCount
 }
 
-// drillTopic is what its publisher knows of a topic.
-type drillTopic struct {
-	name  string
-	acked atomic.Int64 // number of the last acknowledged event: all before it are acknowledged, too
-
-	mu sync.Mutex
-	// unsure are numbers of events whose first outcome the publisher was not told: without its memory
-	// the broker can't know that the retry is one.
-	unsure map[int]bool
-}
-
-func (topic *drillTopic) doubt(n int) {
-	topic.mu.Lock()
-	defer topic.mu.Unlock()
-	topic.unsure[n] = true
-}
-
-func (topic *drillTopic) doubted(n int) bool {
-	topic.mu.Lock()
-	defer topic.mu.Unlock()
-	return topic.unsure[n]
-}
-
 // drillCount is what happened. mu of the drill guards it.
 type drillCount struct {
 	events, acked, deliveries                   int
 	reconnects, resumes, recovered, unrecovered int
 	gaps, told, unsureTwice                     int // losses that clients were told, and events in them
 	lost, repeated, reordered                   int // those that nobody was told of
+	unanswered                                  int // requests
 	retried, refused                            map[string]int
 	closes                                      map[ws.StatusCode]int
 	late                                        []time.Duration // from publishing to delivery
@@ -134,7 +113,7 @@ func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 	d.gate.let()
 	d.count = newDrillCount()
 	for i := range s.topics {
-		d.topics = append(d.topics, &drillTopic{name: fmt.Sprintf("drill:%d", i), unsure: map[int]bool{}})
+		d.topics = append(d.topics, newDrillTopic(fmt.Sprintf("drill:%d", i)))
 	}
 	return d
 }
@@ -223,7 +202,7 @@ func (d *drill) publishNext(i int) {
 	retry := time.NewTicker(50 * time.Millisecond)
 	defer retry.Stop()
 	for d.t.Context().Err() == nil {
-		code, sure := d.post(topic.name, n)
+		code, sure := d.post(topic, n)
 		if code == "" {
 			topic.acked.Store(int64(n))
 			d.counted(func(c *drillCount) { c.acked++ })
@@ -241,8 +220,8 @@ func (d *drill) publishNext(i int) {
 
 // post asks any hub to publish event n of topic. code is "" if that is acknowledged, else why not; sure
 // is true if it was surely not published then.
-func (d *drill) post(topic string, n int) (code string, sure bool) {
-	body := fmt.Sprintf(`{"topic":%q,"key":"%s/%d","data":{"n":%d,"at":%d}}`, topic, topic, n, n, time.Now().UnixNano())
+func (d *drill) post(topic *drillTopic, n int) (code string, sure bool) {
+	body := fmt.Sprintf(`{"topic":%q,"key":"%s/%d","data":%s}`, topic.name, topic.name, n, d.event(n))
 	r, _ := http.NewRequestWithContext(d.t.Context(), http.MethodPost, d.hub(-1).control+"/api/publish", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-API-Key", apiKey)
@@ -267,6 +246,7 @@ func (d *drill) post(topic string, n int) (code string, sure bool) {
 		d.oddity("a publisher is answered %d %s", res.StatusCode, text.String())
 	}
 	if res.StatusCode == http.StatusOK {
+		d.acknowledged(topic, n, answer.Position)
 		return "", true
 	}
 	code = answer.Error.Code
@@ -278,6 +258,18 @@ func (d *drill) post(topic string, n int) (code string, sure bool) {
 		}
 	})
 	return code, code != "unknown_outcome"
+}
+
+// event is the data of event n of a topic.
+func (d *drill) event(n int) json.RawMessage {
+	return fmt.Appendf(nil, `{"n":%d,"at":%d}`, n, time.Now().UnixNano())
+}
+
+// acknowledged notes that the broker has event n of topic, and where.
+func (d *drill) acknowledged(topic *drillTopic, n int, position string) {
+	if other := topic.note(n, position); other > 0 {
+		d.oddity("events %d and %d of %s have one position, %s", other, n, topic.name, position)
+	}
 }
 
 // pass lets time go by while events flow.
@@ -317,16 +309,30 @@ func (d *drill) await(what string, fact func(*follower) bool) {
 func (d *drill) settle(name string) drillCount {
 	d.t.Helper()
 	d.quiet()
-	late := time.Now().Add(drillPatience)
-	nudge := time.NewTicker(500 * time.Millisecond)
+	late, nudge := time.After(drillPatience), time.NewTicker(500*time.Millisecond)
+	look := time.NewTicker(20 * time.Millisecond)
 	defer nudge.Stop()
-	for d.behind() > 0 && time.Now().Before(late) {
-		<-nudge.C
-		for _, i := range d.told() {
-			d.publishNext(i) // a client was told of a loss, and only the next event shows how much it was
+	defer look.Stop()
+	for d.behind()+len(d.unanswered()) > 0 {
+		select {
+		case <-look.C:
+		case <-nudge.C:
+			for _, i := range d.told() {
+				d.publishNext(i) // a client was told of a loss, and only the next event shows how much it was
+			}
+		case <-late:
+			return d.judge(name)
 		}
 	}
 	return d.judge(name)
+}
+
+// unanswered are the clients' requests that wait for their answers.
+func (d *drill) unanswered() (list []string) {
+	for _, f := range d.clients {
+		list = append(list, f.unanswered()...)
+	}
+	return list
 }
 
 // quiet ends publishing; what was begun is acknowledged.
@@ -371,6 +377,10 @@ func (d *drill) judge(name string) drillCount {
 			}
 		}
 	}
+	for _, what := range d.unanswered() {
+		d.counted(func(c *drillCount) { c.unanswered++ })
+		d.oddity("never answered: %s", what)
+	}
 	d.t.Logf("%s: %s", name, d.line())
 	for _, text := range d.wrongs() {
 		d.t.Error(text)
@@ -379,8 +389,8 @@ func (d *drill) judge(name string) drillCount {
 	c := d.count
 	d.count, d.wrong, d.began = newDrillCount(), nil, time.Now()
 	d.mu.Unlock()
-	if c.lost+c.repeated+c.reordered > 0 {
-		d.t.Errorf("%s: silently %d lost, %d repeated, %d reordered", name, c.lost, c.repeated, c.reordered)
+	if c.lost+c.repeated+c.reordered+c.unanswered > 0 {
+		d.t.Errorf("%s: silently %d lost, %d repeated, %d reordered; %d requests not answered", name, c.lost, c.repeated, c.reordered, c.unanswered)
 	}
 	if c.acked == 0 || c.deliveries+c.told == 0 {
 		d.t.Errorf("%s: %d events acknowledged and %d delivered prove nothing", name, c.acked, c.deliveries)
@@ -394,9 +404,9 @@ func (d *drill) line() string {
 	defer d.mu.Unlock()
 	c := &d.count
 	return fmt.Sprintf("events %d, acknowledged %d, deliveries %d, reconnects %d, resumes %d (recovered %d, not %d), gaps %d, told lost %d, "+
-		"LOST %d, REPEATED %d, REORDERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
+		"LOST %d, REPEATED %d, REORDERED %d, UNANSWERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
 		c.events, c.acked, c.deliveries, c.reconnects, c.resumes, c.recovered, c.unrecovered, c.gaps, c.told,
-		c.lost, c.repeated, c.reordered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
+		c.lost, c.repeated, c.reordered, c.unanswered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
 }
 
 // costsNothing fails the test if a client was told of a loss, or a publisher that it need not retry.
@@ -442,6 +452,9 @@ func (d *drill) wrongs() []string {
 func (d *drill) end() {
 	for _, f := range d.clients {
 		f.end()
+	}
+	for _, t := range d.traps {
+		t.let()
 	}
 	d.gate.let()
 	d.running.Wait()

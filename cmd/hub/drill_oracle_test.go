@@ -29,7 +29,8 @@ func TestADrillSeesWhatGoesWrong(t *testing.T) {
 		{"1 7 x 7", 5, 0, 0, 0}, // 7 may have been published twice: its outcome was unsure, and then Redis forgot
 		{"1 7 7", 5, 1, 0, 0},
 	} {
-		topic := &drillTopic{name: "drill:0", unsure: map[int]bool{7: true}}
+		topic := newDrillTopic("drill:0")
+		topic.doubt(7)
 		d := &drill{t: t, topics: []*drillTopic{topic}, count: newDrillCount()}
 		f := newFollower(d, 0, 0, []int{0})
 		for word := range strings.FieldsSeq(one.heard) {

@@ -135,6 +135,7 @@ func redisSaysNo(d *drill) {
 		d.costsNothing(c)
 	}
 
+	d.calm = true // the numbers of answers are asserted
 	d.publish()
 	d.pass(300 * time.Millisecond)
 	d.gate.shut()

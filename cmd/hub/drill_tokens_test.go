@@ -64,7 +64,7 @@ func (d *drill) enter(h *process, jwt string) (c *client, resume string) {
 func tokensAreJudged(d *drill) {
 	good := d.mint(secret, token.Grant{Subject: "42"})
 	d.args = append(d.args, "--jwt-secret="+secret, "--api-key="+apiKey)
-	d.query = "?token=" + d.mint(secret, token.Grant{Subject: "reader"})
+	d.token = d.mint(secret, token.Grant{Subject: "reader"})
 	d.begin()
 
 	// Its subscriptions change and nobody answers: the hub is dead.

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// drillTopic is what its publisher knows of a topic.
+type drillTopic struct {
+	name  string
+	acked atomic.Int64 // number of the last acknowledged event: all before it are acknowledged, too
+
+	mu sync.Mutex
+	// unsure are numbers of events whose first outcome the publisher was not told: without its memory
+	// the broker can't know that the retry is one.
+	unsure  map[int]bool
+	numbers map[string]int // of acknowledged events, by position
+}
+
+func newDrillTopic(name string) *drillTopic {
+	return &drillTopic{name: name, unsure: map[int]bool{}, numbers: map[string]int{}}
+}
+
+func (topic *drillTopic) doubt(n int) {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	topic.unsure[n] = true
+}
+
+func (topic *drillTopic) doubted(n int) bool {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	return topic.unsure[n]
+}
+
+// note takes the position of an acknowledged event. It returns the number of another event that has it, or 0.
+func (topic *drillTopic) note(n int, position string) (other int) {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	other = topic.numbers[position]
+	topic.numbers[position] = n
+	if other == n {
+		return 0
+	}
+	return other
+}
+
+// number is that of the event at a position, 0 if none is known to be there.
+func (topic *drillTopic) number(position string) int {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	return topic.numbers[position]
+}
+
+// place is where a follower stands in one topic. mu of the follower guards it.
+type place struct {
+	topic    int
+	last     int    // the newest event's number, or that of one behind which the topic was said to go on
+	position string // as an answer or an event said last
+	live     bool   // followed on the present connection
+	told     bool   // a loss was told since the last event
+	passed   map[int]bool
+}
+
+// pass goes on to event n. Those in between must not come any more.
+func (p *place) pass(n int) {
+	for passed := p.last + 1; passed < n; passed++ {
+		p.passed[passed] = true
+	}
+	p.last = max(p.last, n)
+}
+
+// event checks that h is what follows at p.
+func (f *follower) event(p *place, h *heard) {
+	topic, n := f.d.topics[p.topic], h.Data.N
+	told := 0
+	if p.told {
+		// The publisher knows by now where the topic was said to go on, if that is an event.
+		if at := topic.number(p.position); at > p.last {
+			told = at - p.last
+			p.pass(at + 1)
+			p.last = at
+		} else if at == 0 && n > p.last+1 {
+			told = n - 1 - p.last
+			p.pass(n)
+			p.last = n - 1
+		}
+	}
+	late := time.Since(time.Unix(0, h.Data.At))
+	f.d.counted(func(c *drillCount) {
+		c.deliveries++
+		c.told += told
+		c.late = append(c.late, late)
+		switch {
+		case n == p.last+1:
+		case n > p.last:
+			c.lost += n - p.last - 1
+		case p.passed[n]:
+			c.reordered++
+		case n == p.last && p.told && topic.doubted(n):
+			c.unsureTwice++
+		default:
+			c.repeated++
+		}
+	})
+	if n != p.last+1 && !p.told {
+		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, h.Topic, p.last)
+	}
+	if h.Position == "" {
+		f.d.oddity("event %d of %s has no position", n, h.Topic)
+	}
+	p.pass(n)
+	p.position, p.told = h.Position, false
+}
+
+// told notes a loss that is admitted; p goes on behind position.
+func (f *follower) told(p *place, position string) {
+	if position == "" {
+		f.d.oddity("a loss in %s is told without a position", f.d.topics[p.topic].name)
+		return
+	}
+	p.told, p.position = true, position
+}
+
+// comesTo takes what the hub says of a topic that the client comes back to: the position of the answer is
+// kept, so that it is handed in if the connection breaks before any event.
+func (f *follower) comesTo(p *place, recovered *bool, position string) {
+	topic := f.d.topics[p.topic]
+	switch {
+	case recovered == nil:
+		f.d.oddity("client %d asks for what it missed of %s and is not told whether it comes", f.number, topic.name)
+		return
+	case !*recovered:
+		f.told(p, position)
+	case position == "":
+		f.d.oddity("client %d comes back to %s and is told no position", f.number, topic.name)
+	case topic.number(position) > p.last && !p.told:
+		f.d.oddity("client %d comes back to %s behind event %d, and the answer's position is that of event %d",
+			f.number, topic.name, p.last, topic.number(position))
+		p.position = position
+	default:
+		p.position = position
+	}
+	p.live = true
+	f.d.counted(func(c *drillCount) {
+		switch {
+		case !*recovered:
+			c.unrecovered++
+		case f.came > 1:
+			c.recovered++
+		}
+	})
+}

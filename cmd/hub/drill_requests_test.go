@@ -1,0 +1,180 @@
+package main
+
+import (
+	"encoding/json"
+	"math/rand/v2"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// heard is whatever a hub says.
+type heard struct {
+	Type, Topic, Position, Token, Code string
+	ID                                 *int
+	Recovered                          *bool
+	Retry                              bool
+	AfterMS                            int `json:"after_ms"`
+	Topics                             map[string]struct {
+		Recovered       *bool
+		Position, Error string
+		Retry           bool
+	}
+	Data drillEvent
+}
+
+// drillEvent is the data of an event.
+type drillEvent struct {
+	N  int   // its number in its topic
+	At int64 // when it was published, in ns
+}
+
+// drillRequest is what a client asked and has no answer to.
+type drillRequest struct {
+	what string
+	// answer is called with the answer, or without if the connection ends before.
+	answer func(h *heard, text []byte)
+}
+
+// ask sends a request, which is to be answered once.
+func (f *follower) ask(members map[string]any, answer func(h *heard, text []byte)) {
+	f.lastID++
+	members["id"] = f.lastID
+	b, _ := json.Marshal(members) // plain values can always be written
+	f.asked[f.lastID] = drillRequest{string(b), answer}
+	f.write(ws.NewTextFrame(b))
+}
+
+// write writes one frame. If it fails, the next read does.
+func (f *follower) write(frame ws.Frame) {
+	b, _ := ws.CompileFrame(ws.MaskFrameInPlace(frame)) // in memory
+	_, _ = f.conn.Write(b)
+}
+
+// unanswered are the requests of the present connection that wait for their answers.
+func (f *follower) unanswered() (list []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, r := range f.asked {
+		list = append(list, r.what)
+	}
+	return list
+}
+
+// hear takes what a hub says, and returns the stage that the client has come to by it.
+func (f *follower) hear(h *heard, text []byte) stage {
+	if h.ID != nil {
+		r, ok := f.asked[*h.ID]
+		if !ok {
+			f.d.oddity("client %d hears a second answer: %s", f.number, text)
+			return underway
+		}
+		delete(f.asked, *h.ID)
+		r.answer(h, text)
+		return f.progress(h)
+	}
+	switch h.Type {
+	case "welcome":
+		f.next = h.Token
+		f.comeBack()
+		return waiting
+	case "event":
+		if p := f.place(h.Topic); p != nil {
+			f.event(p, h)
+		}
+	case "gap":
+		if p := f.place(h.Topic); p != nil {
+			f.d.counted(func(c *drillCount) { c.gaps++ })
+			f.told(p, h.Position)
+		}
+	case "subscribed": // nobody asked on this connection
+		if p := f.place(h.Topic); p != nil {
+			f.comesTo(p, h.Recovered, h.Position)
+		}
+	case "goodbye":
+		f.after = time.Duration(h.AfterMS) * time.Millisecond
+	default:
+		f.d.oddity("client %d hears %s", f.number, text)
+	}
+	return f.progress(h)
+}
+
+// comeBack asks for the topics, from where the client left off.
+func (f *follower) comeBack() {
+	if f.way == resumes && f.token != "" {
+		f.resume()
+		return
+	}
+	f.subscribeAll()
+}
+
+func (f *follower) subscribeAll() {
+	f.token, f.established = f.next, true
+	for _, p := range f.places {
+		f.subscribe(p)
+	}
+}
+
+func (f *follower) subscribe(p *place) {
+	topic := f.d.topics[p.topic].name
+	f.ask(map[string]any{"type": "subscribe", "topic": topic, "since": p.position}, func(h *heard, text []byte) {
+		switch {
+		case h == nil:
+		case h.Type == "subscribed" && h.Topic == topic:
+			f.comesTo(p, h.Recovered, h.Position)
+		case h.Type == "error" && h.Retry:
+			f.again(func() { f.subscribe(p) })
+		default:
+			f.d.oddity("client %d subscribes %s and hears %s", f.number, topic, text)
+		}
+	})
+}
+
+func (f *follower) resume() {
+	positions := map[string]string{}
+	for _, p := range f.places {
+		positions[f.d.topics[p.topic].name] = p.position
+	}
+	f.ask(map[string]any{"type": "resume", "token": f.token, "positions": positions}, func(h *heard, text []byte) {
+		switch {
+		case h == nil:
+		case h.Type == "resumed":
+			f.resumed(h)
+		case h.Type == "error" && h.Retry:
+			f.again(f.resume)
+		default:
+			f.d.oddity("client %d can't resume: %s", f.number, text)
+			f.subscribeAll()
+		}
+	})
+}
+
+func (f *follower) resumed(h *heard) {
+	f.token, f.established = h.Token, true
+	f.d.counted(func(c *drillCount) { c.resumes++ })
+	for _, p := range f.places {
+		switch r, ok := h.Topics[f.d.topics[p.topic].name]; {
+		case !ok:
+			f.d.oddity("client %d: resumed without one of its topics", f.number)
+		case r.Error != "":
+			if !r.Retry {
+				f.d.oddity("client %d: resumed with %s", f.number, r.Error)
+			}
+			f.again(func() { f.subscribe(p) })
+		default:
+			f.comesTo(p, r.Recovered, r.Position)
+		}
+	}
+}
+
+// again asks once more in a moment, if the connection still stands.
+func (f *follower) again(ask func()) {
+	conn := f.conn
+	time.AfterFunc(100*time.Millisecond+rand.N(100*time.Millisecond), func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if f.conn == conn {
+			ask()
+		}
+	})
+}
