@@ -21,12 +21,14 @@
 //
 // # The Redis keys
 //
-//	hub:{pNN}:epoch     8 random bytes: the partition's epoch, part of every position
-//	hub:{pNN}:s:<topic> stream: the topic's events, each with its number and the ID of the one before
+//	hub:{pNN}:epoch     the partition's epoch, 8 random bytes, part of every position; and which servers the
+//	                    partition was on, see partition.lua
+//	hub:{pNN}:s:<topic> stream: the topic's events, each with the record of the one before
 //	hub:{pNN}:r:<topic> the topic's record: its last ID and number, which outlive its events by days
 //	hub:{pNN}:i:…       the result of a publication that had a key
 //	hub:resume-key      the key that instances share which were given none
 //	hub:revoked         sorted set of revocations, by expiry
+//	hub:alive:<node>    nothing: the node tries whether it can write
 //
 // NN is the partition of the topic, see [partition]. A topic has keys only once somebody published to
 // it, if [History] says that it keeps some. One script appends an event, notes it in the record and

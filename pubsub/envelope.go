@@ -9,8 +9,8 @@ import (
 //	byte 0      0x01, which no JSON text begins with
 //	1 to 8      epoch
 //	9 to 24     ID: milliseconds, sequence
-//	25 to 40    ID of the topic's event before, zero if there is none
-//	41 to 48    number of the event in its topic
+//	25 to 32    number of the event in its topic
+//	33 to 48    ID of the topic's event before, zero if there is none
 //	49 to end   data, verbatim
 //
 // Numbers are 64 bits, big endian. The publishing script writes it, see publish.lua.
@@ -26,7 +26,7 @@ func isEnvelope(payload []byte) bool { return len(payload) > 0 && payload[0] == 
 func appendEnvelope(dst []byte, ev *Event) []byte {
 	dst = append(dst, envelopeMark)
 	for _, n := range [...]uint64{
-		ev.Position.Epoch, ev.Position.ID.Ms, ev.Position.ID.Seq, ev.Before.Ms, ev.Before.Seq, ev.Number,
+		ev.Position.Epoch, ev.Position.ID.Ms, ev.Position.ID.Seq, ev.Number, ev.Before.Ms, ev.Before.Seq,
 	} {
 		dst = binary.BigEndian.AppendUint64(dst, n)
 	}
@@ -42,8 +42,8 @@ func parseEnvelope(payload []byte) (ev Event, ok bool) {
 	number := func(i int) uint64 { return binary.BigEndian.Uint64(payload[1+8*i:]) }
 	ev = Event{
 		Position: Position{number(0), ID{number(1), number(2)}},
-		Before:   ID{number(3), number(4)},
-		Number:   number(5),
+		Number:   number(3),
+		Before:   ID{number(4), number(5)},
 		Data:     payload[envelopeHead:],
 	}
 	ok = ev.Position.Epoch != 0 && ev.Position.ID.Seq != 0 && ev.Number != 0 && ev.Before.Compare(ev.Position.ID) < 0

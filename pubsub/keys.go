@@ -18,12 +18,15 @@ func partition(topic string) byte {
 	return byte(h % partitions)
 }
 
-// logKeys are the keys of topic's log: its partition's epoch, its stream, and its record, which is the
-// last ID. The tag in braces puts a partition's keys on one node of a cluster.
+// logKeys are the keys of topic's log: its partition's state, its stream, and its record, which is where it
+// ends. The tag in braces puts a partition's keys on one node of a cluster.
 func logKeys(topic string) []string {
 	tag := fmt.Sprintf("hub:{p%02x}:", partition(topic))
 	return []string{tag + "epoch", tag + "s:" + topic, tag + "r:" + topic}
 }
+
+// aliveKey, with the node's name behind it, is what a node writes to see whether it can.
+const aliveKey = "hub:alive:"
 
 // onceKey is where the result of p's first publication is kept. Lengths keep names apart that hold
 // colons.
@@ -36,9 +39,9 @@ func freshEpoch() string {
 	return string(binary.BigEndian.AppendUint64(nil, max(rand.Uint64(), 1)))
 }
 
-// parseEpoch reads what freshEpoch made. ok is false for anything else.
-func parseEpoch(s string) (epoch uint64, ok bool) {
-	if len(s) != 8 {
+// parsePartition reads the epoch that partition.lua stored. ok is false for anything else.
+func parsePartition(s string) (epoch uint64, ok bool) {
+	if len(s) < 24 {
 		return 0, false
 	}
 	epoch = binary.BigEndian.Uint64([]byte(s))

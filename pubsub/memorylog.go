@@ -28,7 +28,7 @@ func (m *Memory) log(topic string) *memoryLog {
 func (l *memoryLog) add(ev *Event, epoch, now uint64, rule HistoryRule) {
 	id := ID{Ms: now, Seq: 1}
 	if id.Compare(l.last) <= 0 {
-		id = ID{Ms: l.last.Ms, Seq: l.last.Seq + 1}
+		id = l.last.next()
 	}
 	l.number++
 	ev.Position, ev.Before, ev.Number, l.last = Position{epoch, id}, l.last, l.number, id

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// ID is an event's place in its topic: Redis's stream ID, milliseconds and a sequence number ≥ 1.
+// ID is an event's place in its topic: Redis's stream ID, milliseconds and a sequence number, 1 to 4095.
 type ID struct{ Ms, Seq uint64 }
 
 // Compare orders IDs by time, then sequence: -1, 0 or +1.
@@ -17,6 +17,18 @@ func (a ID) Compare(b ID) int {
 		return c
 	}
 	return cmp.Compare(a.Seq, b.Seq)
+}
+
+// maxSeq is the largest sequence number that is given, which publish.lua keeps to: 12 bits, so that a
+// protocol can make one number below 2^53 of an ID.
+const maxSeq = 4095
+
+// next is the ID behind a, of the same millisecond if that has room.
+func (a ID) next() ID {
+	if a.Seq >= maxSeq {
+		return ID{a.Ms + 1, 1}
+	}
+	return ID{a.Ms, a.Seq + 1}
 }
 
 // IsZero tells whether a names no event.

@@ -4,11 +4,13 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
-// ask loads what a new connection has to, then begins a round of probing every ProbeEvery, until ctx ends. A round is a PING, which shows that
-// the subscriber's connection works both ways, and a message to this node's own channel, which shows
-// that what is published arrives here: a demoted master still answers pings.
+// ask begins a round of probing every ProbeEvery, until ctx ends. A round is a PING, which shows that the
+// subscriber's connection works both ways, and a message to this node's own channel, which shows that what is
+// published arrives here: a demoted master still answers pings.
 func (s *subscriber) ask(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -35,12 +37,43 @@ func (s *subscriber) ask(ctx context.Context) error {
 	}
 }
 
-// publishProbe sends round to this node's channel. An error shows itself: the probe will be late.
+// writeProbe writes as publish.lua does: by a script.
+const writeProbe = `return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])`
+
+// publishProbe sends round to this node's channel. An error shows itself: the probe will be late. It also asks
+// whether the server takes writes, and what time it is there.
 func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
 	defer cancel()
-	if err := s.prober.Publish(ctx, s.nodeChannel, string(probeMark)+round).Err(); err != nil && ctx.Err() == nil {
+	pipe := s.prober.Pipeline()
+	sent := pipe.Publish(ctx, s.nodeChannel, string(probeMark)+round)
+	write := pipe.Eval(ctx, writeProbe, []string{aliveKey + s.cfg.Node}, (10 * time.Second).Milliseconds())
+	clock := pipe.Time(ctx)
+	if err := exec(ctx, pipe); err != nil {
+		for _, command := range []redis.Cmder{sent, write, clock} {
+			command.SetErr(err)
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err := sent.Err(); err != nil {
 		s.trouble.Warn().Err(err).Msg("publish a probe to redis")
+	}
+	s.refusal.tried(write.Err(), len(s.cfg.History) > 0)
+	if clock.Err() == nil {
+		s.clock.set(clock.Val())
+		s.checkClocks()
+	}
+}
+
+// checkClocks complains of clocks that are apart further than leaps allow for.
+func (r *Redis) checkClocks() {
+	if d := r.clock.difference(); d.Abs() > maxClockDifference {
+		r.clocks.Error().Stringer("redis_is_ahead", d).Msg("the clocks of redis and of this machine differ: a failover may give positions twice, or lead to gaps")
+	}
+	if lead := time.Duration(r.ids.lead.Load()); lead > maxLead {
+		r.clocks.Error().Stringer("ahead", lead).Msg("positions are ahead of redis's clock: it was set back, or redis moved often")
 	}
 }
 

@@ -2,24 +2,12 @@ package pubsub
 
 import (
 	"context"
-	_ "embed"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 
 	"github.com/redis/go-redis/v9"
-)
-
-//go:embed publish.lua
-var publishSource string
-
-//go:embed once.lua
-var onceSource string
-
-var (
-	publishScript = redis.NewScript(publishSource)
-	onceScript    = redis.NewScript(onceSource)
 )
 
 // Publish implements Broker: the whole batch is one pipeline on one connection. It takes 2 s at most,
@@ -53,9 +41,9 @@ func (r *Redis) publication(p *Publication) scriptCall {
 		if p.Key != "" {
 			keys = append(keys, onceKey(p))
 		}
-		return scriptCall{publishScript, keys, []any{
+		return scriptCall{publish, keys, []any{
 			topicChannel(p.Topic), p.Data, rule.Count, rule.Age.Milliseconds(), r.life(p.Topic).Milliseconds(),
-			freshEpoch(), IdempotencyTime.Milliseconds(),
+			freshEpoch(), IdempotencyTime.Milliseconds(), r.ids.latest(),
 		}}
 	}
 	channel := topicChannel(p.Topic)
@@ -63,9 +51,9 @@ func (r *Redis) publication(p *Publication) scriptCall {
 		channel = p.Topic // the one that backends use: foreign subscribers see it too
 	}
 	if p.Key != "" {
-		return scriptCall{onceScript, []string{onceKey(p)}, []any{channel, p.Data, IdempotencyTime.Milliseconds()}}
+		return scriptCall{once, []string{onceKey(p)}, []any{channel, p.Data, IdempotencyTime.Milliseconds()}}
 	}
-	return scriptCall{args: []any{channel, p.Data}}
+	return scriptCall{plain, nil, []any{channel, p.Data}}
 }
 
 // result reads the answer to a publication: nothing but success, or where the event stands.
@@ -81,19 +69,9 @@ func (r *Redis) result(reply *redis.Cmd) Result {
 		return Result{Err: r.publishError(errBadLog)}
 	}
 	number := func(i int) uint64 { return binary.BigEndian.Uint64([]byte(place[8*i : 8*i+8])) }
-	return Result{Position: Position{number(0), ID{number(1), number(2)}}}
-}
-
-// exec runs pipe. It is nil when each command tells its own fate. They do not when the server turned
-// a new connection away, at AUTH say: go-redis leaves the commands looking as if they had succeeded.
-func exec(ctx context.Context, pipe redis.Pipeliner) error {
-	commands, err := pipe.Exec(ctx)
-	for _, command := range commands {
-		if command.Err() != nil {
-			return nil
-		}
-	}
-	return err
+	at := Position{number(0), ID{number(1), number(2)}}
+	r.ids.given(at.ID, &r.clock)
+	return Result{Position: at}
 }
 
 // publishError counts err and makes it one of the broker's.
@@ -107,6 +85,11 @@ func (r *Redis) publishError(err error) error {
 	case ErrUnknownOutcome:
 		r.stats.unknown.Add(1)
 	}
+	var answer redis.Error
+	if errors.As(err, &answer) && kind != ErrUnavailable {
+		r.refusal.published(err)
+		r.refused.Error().Err(err).Msg("redis refuses publications")
+	}
 	return fmt.Errorf("publish: %w: %s", kind, err)
 }
 
@@ -114,14 +97,22 @@ func (r *Redis) publishError(err error) error {
 // executed and may be later, ErrRefused if the server said no, ErrUnknownOutcome otherwise.
 func classify(err error) error {
 	var answer redis.Error
-	var dial *dialError
+	var before *unsent
 	switch {
+	case errors.As(err, &before):
+		if kind := classify(before.error); kind == ErrRefused {
+			return kind
+		}
+		return ErrUnavailable
+	case redis.HasErrorPrefix(err, "STORED "):
+		return ErrUnknownOutcome // an event that was stored, but perhaps not published
+
 	case redis.IsLoadingError(err), redis.IsMasterDownError(err), redis.IsClusterDownError(err),
-		redis.IsTryAgainError(err), redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "):
+		redis.IsTryAgainError(err), redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "), redis.HasErrorPrefix(err, "NOSCRIPT"):
 		return ErrUnavailable
 	case errors.As(err, &answer), errors.Is(err, errBadLog):
 		return ErrRefused
-	case errors.As(err, &dial), errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted),
+	case errors.Is(err, redis.ErrPoolTimeout), errors.Is(err, redis.ErrPoolExhausted),
 		errors.Is(err, redis.ErrClosed):
 		return ErrUnavailable
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
@@ -131,16 +122,11 @@ func classify(err error) error {
 	return ErrUnknownOutcome
 }
 
-// dialError marks an error of dialing: nothing was sent.
-type dialError struct{ error }
-
-func (e *dialError) Unwrap() error { return e.error }
-
 func tagDialErrors(dial dialer) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
 		if err != nil {
-			return nil, &dialError{err}
+			return nil, &unsent{err}
 		}
 		return c, nil
 	}

@@ -2,21 +2,15 @@ package pubsub
 
 import (
 	"context"
-	_ "embed"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 )
-
-//go:embed read.lua
-var readSource string
-
-var readScript = redis.NewScript(readSource)
 
 // errBadLog: the keys of a log hold what this package did not write.
 var errBadLog = errors.New("not a hub's log")
@@ -36,13 +30,14 @@ func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, fmt.Errorf("read heads: %w", err)
 	}
+	r.clock.set(clock.Val())
 	heads := make([]excerpt, len(topics))
 	for i, record := range records {
-		epoch, record := str(record.Val(), 0), str(record.Val(), 1)
-		if epoch == "" {
-			heads[i] = r.excerpt(ctx, topics[i], Start, Limit{}) // makes the epoch
+		partition, record := str(record.Val(), 0), str(record.Val(), 1)
+		if partition == "" {
+			heads[i] = r.excerpt(ctx, topics[i], Start, Limit{}) // makes it
 		} else {
-			heads[i] = r.parseHead(topics[i], epoch, record, uint64(clock.Val().UnixMilli()))
+			heads[i] = r.parseHead(topics[i], partition, record, uint64(clock.Val().UnixMilli()))
 		}
 	}
 	return heads, nil
@@ -66,7 +61,7 @@ func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position,
 		if since[i].ID == lastID {
 			events = 0
 		}
-		calls[i] = scriptCall{readScript, logKeys(topic), []any{since[i].ID.String(), events, limit.Bytes, freshEpoch()}}
+		calls[i] = scriptCall{read, logKeys(topic), []any{since[i].ID.String(), events, limit.Bytes, freshEpoch()}}
 	}
 	replies := r.run(ctx, calls)
 	list := make([]excerpt, len(topics))
@@ -103,10 +98,10 @@ func (r *Redis) parseExcerpt(topic string, reply any) excerpt {
 }
 
 // parseHead reads what is stored of where a log ends.
-func (r *Redis) parseHead(topic, epoch, record string, now uint64) excerpt {
+func (r *Redis) parseHead(topic, partition, record string, now uint64) excerpt {
 	x := excerpt{now: now, life: r.life(topic)}
 	var ok bool
-	if x.epoch, ok = parseEpoch(epoch); !ok {
+	if x.epoch, ok = parsePartition(partition); !ok {
 		return excerpt{err: fmt.Errorf("%w: epoch of %q", errBadLog, topic)}
 	}
 	if x.last, x.number, ok = parseRecord(record); !ok {
@@ -115,15 +110,14 @@ func (r *Redis) parseHead(topic, epoch, record string, now uint64) excerpt {
 	return x
 }
 
-// parseRecord reads a record, which is the topic's last ID and that event's number, or "" for none.
+// parseRecord reads a record as publish.lua wrote it: the topic's last ID and that event's number. "" stands for
+// none.
 func parseRecord(record string) (last ID, number uint64, ok bool) {
-	if record == "" {
-		return ID{}, 0, true
+	if len(record) != 32 {
+		return ID{}, 0, record == ""
 	}
-	id, n, _ := strings.Cut(record, " ")
-	last, err1 := ParseID(id)
-	number, err2 := strconv.ParseUint(n, 10, 64)
-	return last, number, err1 == nil && err2 == nil && number > 0
+	field := func(i int) uint64 { return binary.BigEndian.Uint64([]byte(record[8*i : 8*i+8])) }
+	return ID{field(0), field(1)}, field(2), true
 }
 
 // life is how long the record of topic is kept behind its last event.
@@ -132,15 +126,14 @@ func (r *Redis) life(topic string) time.Duration {
 	return rule.Age + r.cfg.RecordLife
 }
 
-// parseEntry reads a stream's entry: its ID, then fields b, n and d as publish.lua wrote them. Others are
+// parseEntry reads a stream's entry: its ID, then fields b and d as publish.lua wrote them. Others are
 // dropped, which shows as a link that does not fit.
 func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool) {
 	fields := at(entry, 1)
-	id, err1 := ParseID(str(entry, 0))
-	prior, err2 := ParseID(str(fields, 1))
-	number, err3 := strconv.ParseUint(str(fields, 3), 10, 64)
-	data := []byte(str(fields, 5))
-	if err1 != nil || err2 != nil || err3 != nil {
+	id, err := ParseID(str(entry, 0))
+	prior, number, ok := parseRecord(str(fields, 1))
+	data := []byte(str(fields, 3))
+	if err != nil || !ok {
 		r.drop(BadEntry, topic)
 		return nil, false
 	}
@@ -148,7 +141,7 @@ func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool)
 		r.drop(why, topic)
 		return nil, false
 	}
-	return &Event{Topic: topic, Position: Position{epoch, id}, Before: prior, Number: number, Data: data}, true
+	return &Event{Topic: topic, Position: Position{epoch, id}, Before: prior, Number: number + 1, Data: data}, true
 }
 
 // at is element i of a reply that should be a list, or nil.

@@ -1,14 +1,10 @@
 -- Reads the first page of a topic's log behind an ID, with what is needed to judge it, in one step. It copies
 -- about the page, however long the log is.
--- KEYS  epoch, stream, record
+-- KEYS  partition, stream, record
 -- ARGV  the ID, entries at most, bytes of data at most or 0 for no bound, a fresh epoch
--- Returns epoch, record or '', TIME, entries, the log's newest ID or '' if none lies behind the ID, the ID of
+-- Returns partition, record or '', TIME, entries, the log's newest ID or '' if none lies behind the ID, the ID of
 --         the last entry looked at or '', the number of entries that no hub wrote.
-local epoch = redis.call('GET', KEYS[1])
-if not epoch then
-  epoch = ARGV[4]
-  redis.call('SET', KEYS[1], epoch)
-end
+local stored = partition(ARGV[4])
 local record = redis.call('GET', KEYS[3]) or ''
 
 local room, bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -21,13 +17,13 @@ while more do
   for _, entry in ipairs(list) do
     local fields = entry[2]
     behind = entry[1]
-    if fields[1] ~= 'b' or fields[3] ~= 'n' or fields[5] ~= 'd' then
+    if fields[1] ~= 'b' or #fields[2] ~= 32 or fields[3] ~= 'd' then
       foreign = foreign + 1
-    elseif #entries > 0 and bytes > 0 and held + #fields[6] > bytes then
+    elseif #entries > 0 and bytes > 0 and held + #fields[4] > bytes then
       more = false
       break
     else
-      held, largest = held + #fields[6], math.max(largest, #fields[6])
+      held, largest = held + #fields[4], math.max(largest, #fields[4])
       entries[#entries + 1] = entry
     end
     read = behind
@@ -41,10 +37,10 @@ while more do
   step = math.max(1, math.min(2 * step, 16, math.floor((bytes - held) / largest)))
 end
 if #entries > 0 and newest == '' then
-  if record:match('^%S+') == read then
+  if #record == 32 and string.format('%.0f-%.0f', struct.unpack('>I8I8', record)) == read then
     newest = read
   else
     newest = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1][1]
   end
 end
-return { epoch, record, redis.call('TIME'), entries, newest, read, foreign }
+return { stored, record, redis.call('TIME'), entries, newest, read, foreign }

@@ -100,11 +100,17 @@ type Redis struct {
 	follows *follows
 	flood   zerolog.Logger // sampled, for what a stranger can cause at any rate
 	trouble zerolog.Logger // sampled on its own, for what goes wrong with the server
+	refused zerolog.Logger // sampled on its own, for publications that the server refuses
+	clocks  zerolog.Logger // sampled on its own
 	// nodeChannel is this node's own, broadcastChannel the topic channel of the broadcast topic.
 	nodeChannel, broadcastChannel string
 
 	stats    stats
 	delivery delivery
+	scripts  atomic.Pointer[scripts] // nil until the server said who it is
+	clock    serverClock
+	ids      givenIDs
+	refusal  refusal
 	reads    singleflight.Group // of Replay
 	// probed is when a probe last came back, in Unix nanoseconds; the start's time before.
 	probed    atomic.Int64
@@ -136,13 +142,19 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 	opt.ContextTimeoutEnabled = true
 	opt.DisableIdentity = true
 	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	sampled := func(lines uint32, period time.Duration) zerolog.Logger {
+		return cfg.Log.Sample(&zerolog.BurstSampler{Burst: lines, Period: period})
+	}
 	r := &Redis{
 		cfg:     cfg,
 		opt:     opt,
 		follows: newFollows(cfg.FollowTimeout, cfg.Linger, cfg.History),
-		flood:   cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
-		trouble: cfg.Log.Sample(&zerolog.BurstSampler{Burst: 5, Period: 10 * time.Second}),
+		flood:   sampled(5, 10*time.Second),
+		trouble: sampled(5, 10*time.Second),
+		refused: sampled(5, 10*time.Second),
+		clocks:  sampled(4, time.Minute),
 
+		clock:            serverClock{born: time.Now()},
 		nodeChannel:      nodePrefix + cfg.Node,
 		broadcastChannel: topicChannel(cfg.Broadcast),
 	}
@@ -183,7 +195,8 @@ func (r *Redis) Follow(topic string, loop int, done func(error)) { r.follows.add
 // Unfollow implements Broker.
 func (r *Redis) Unfollow(topic string, loop int) { r.follows.remove(topic, loop) }
 
-// Ready is nil while a probe came back within ProbeDeadline, else an ErrUnavailable that says why not.
+// Ready is nil while a probe came back within ProbeDeadline and the server takes writes, else an ErrUnavailable
+// or ErrRefused that says why not.
 func (r *Redis) Ready() error {
 	age := r.probeAge()
 	switch {
@@ -192,7 +205,7 @@ func (r *Redis) Ready() error {
 	case age > r.cfg.ProbeDeadline:
 		return fmt.Errorf("%w: no probe came back from redis for %s", ErrUnavailable, age.Round(time.Millisecond))
 	}
-	return nil
+	return r.refusal.err()
 }
 
 func (r *Redis) probeAge() time.Duration {
@@ -204,6 +217,8 @@ func (r *Redis) Stats() Snapshot {
 	s := r.stats.snapshot()
 	s.Followed = r.follows.len()
 	s.ProbeAge = r.probeAge()
+	s.ClockDifference = r.clock.difference()
+	s.PositionLead = time.Duration(r.ids.lead.Load())
 	return s
 }
 

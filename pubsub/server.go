@@ -2,6 +2,8 @@ package pubsub
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +11,35 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 )
+
+// identify returns the scripts for the server at the other end of conn. They are the ones to use from now on.
+func (r *Redis) identify(ctx context.Context, conn *redis.Conn) (*scripts, error) {
+	info, err := conn.Info(ctx).Result()
+	switch {
+	case redis.IsPermissionError(err):
+		r.trouble.Warn().Err(err).Msg("redis does not say which server it is: positions may be given twice after a failover")
+	case err != nil:
+		return nil, fmt.Errorf("which redis is it: %w", err)
+	}
+	name := serverName(info)
+	known := r.scripts.Load()
+	if known == nil || known.server != name {
+		known = newScripts(name)
+		r.scripts.Store(known)
+	}
+	return known, nil
+}
+
+// serverName names, in 16 characters, a server's process and its line of replication: both are new where it
+// may lack what another one had. "" if INFO does not tell.
+func serverName(info string) string {
+	run := infoField(info, "run_id")
+	if run == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(run + " " + infoField(info, "master_replid")))
+	return hex.EncodeToString(sum[:8])
+}
 
 // checkServer warns, once, of a server that can't keep what this package promises. INFO tells all of
 // it; a server that forbids INFO is left unchecked.

@@ -55,6 +55,9 @@ type Snapshot struct {
 	// ProbeAge is the time since a probe last came back, or since the broker started.
 	// Always 0 in Memory.
 	ProbeAge time.Duration
+	// ClockDifference is how far the server's clock is ahead of this machine's, PositionLead how far the
+	// last published position was ahead of the server's clock. Always 0 in Memory.
+	ClockDifference, PositionLead time.Duration
 	// PublishErrors counts publications that failed: unavailable, unknown_outcome, refused.
 	PublishErrors map[string]uint64
 }

@@ -157,6 +157,7 @@ func (s *subscriber) acknowledge(m *redis.Subscription) {
 	case s.base > 0:
 		if s.base--; s.base == 0 {
 			close(s.ready)
+			s.scripts.Store(nil) // the server may be another one, or have become a master again
 			s.follows.begin()
 		}
 	case m.Kind == "unsubscribe":

@@ -102,6 +102,8 @@ var families = []family{
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
 	gauge("wshub_broker_probe_age_seconds", "Time since the broker was last seen working.", func(s *snapshot) float64 { return s.broker.ProbeAge.Seconds() }),
+	gauge("wshub_broker_clock_difference_seconds", "How far the broker's clock is ahead of this machine's; more than 30 either way is an error.", func(s *snapshot) float64 { return s.broker.ClockDifference.Seconds() }),
+	gauge("wshub_broker_position_lead_seconds", "How far the last published position was ahead of the broker's clock: up to 60 for a minute after the broker moved or restarted.", func(s *snapshot) float64 { return s.broker.PositionLead.Seconds() }),
 	counter("wshub_broker_received_total", "Messages from the broker, probes included.", func(s *snapshot) uint64 { return s.broker.Received }),
 	counter("wshub_broker_delivered_total", "Events handed on to sessions' loops.", func(s *snapshot) uint64 { return s.broker.Delivered }),
 	counter("wshub_broker_gaps_total", "Times that events of a topic may have been lost.", func(s *snapshot) uint64 { return s.broker.Gaps }),

@@ -21,11 +21,11 @@ func (w Way) covers(one Way) bool { return w == Both || w == one }
 
 // Proxy forwards TCP connections to a server and can stop doing so as a network does: without a word.
 type Proxy struct {
-	server   string
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu     sync.Mutex
+	server string
 	thawed *sync.Cond
 	frozen [2]bool // by Way
 	chunk  int     // most bytes forwarded at once, 0 for any
@@ -53,6 +53,14 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
 // URL is the proxy's address as a REDIS_URL.
 func (p *Proxy) URL() string { return "redis://" + p.Addr() }
+
+// Point sends connections to another server, those that are open being closed: a failover.
+func (p *Proxy) Point(server string) {
+	p.mu.Lock()
+	p.server = server
+	p.mu.Unlock()
+	p.Reset()
+}
 
 // Freeze stops forwarding that way, on open and new connections, until Thaw. Nothing is closed and
 // nothing is lost.
@@ -114,7 +122,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.server)
+		p.mu.Lock()
+		addr := p.server
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", addr)
 		if err != nil {
 			_ = client.Close()
 			continue

@@ -3,11 +3,13 @@ package redistest
 
 import (
 	"bufio"
+	_ "embed"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,8 +30,10 @@ type Server struct {
 	dir  string
 	port string
 	args []string
-	cmd  *exec.Cmd // nil while it is killed
-	gone chan struct{}
+	// clock is how far the server's clock is ahead of the machine's.
+	clock time.Duration
+	cmd   *exec.Cmd // nil while it is killed
+	gone  chan struct{}
 }
 
 // Start runs a server that keeps nothing on disk; args come behind that on its command line and may
@@ -47,6 +51,26 @@ func Start(t testing.TB, args ...string) *Server {
 	t.Cleanup(s.Kill)
 	return s
 }
+
+//go:embed testdata/clock.c
+var clockSource string
+
+// SetClock has the server, from its next Restart on, live ahead of the machine's clock, or behind it. Without a
+// C compiler the test is skipped, see Required.
+func (s *Server) SetClock(ahead time.Duration) {
+	s.t.Helper()
+	compile := exec.Command("cc", "-shared", "-fPIC", "-O1", "-x", "c", "-o", s.clockLibrary(), "-")
+	compile.Stdin = strings.NewReader(clockSource)
+	if out, err := compile.CombinedOutput(); err != nil {
+		if os.Getenv(Required) == "1" {
+			s.t.Fatalf("%v: %s", err, out)
+		}
+		s.t.Skipf("no C compiler: %v", err)
+	}
+	s.clock = ahead
+}
+
+func (s *Server) clockLibrary() string { return filepath.Join(s.dir, "clock.so") }
 
 func freePort(t testing.TB) string {
 	t.Helper()
@@ -72,8 +96,12 @@ func (s *Server) Restart() {
 	s.Kill()
 	args := append([]string{
 		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+		"--repl-diskless-sync-delay", "0",
 	}, s.args...)
 	cmd := exec.Command("redis-server", args...)
+	if s.clock != 0 {
+		cmd.Env = append(os.Environ(), "LD_PRELOAD="+s.clockLibrary(), fmt.Sprintf("AHEAD_US=%d", s.clock.Microseconds()))
+	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -105,6 +133,22 @@ func (s *Server) Restart() {
 		s.t.Fatalf("redis-server is not ready after %s", patience)
 	}
 }
+
+// Follow makes s a replica of master, and waits until it is.
+func (s *Server) Follow(master *Server) {
+	s.t.Helper()
+	s.CLI("replicaof", "127.0.0.1", master.port)
+	late := time.Now().Add(patience)
+	for !strings.Contains(s.CLI("info", "replication"), "master_link_status:up") {
+		if time.Now().After(late) {
+			s.t.Fatal("the replica does not come up")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Promote makes s, which was a replica, a master: what it had not got by now it lacks for good.
+func (s *Server) Promote() { s.CLI("replicaof", "no", "one") }
 
 // Kill ends the server by SIGKILL and waits until it is gone.
 func (s *Server) Kill() {

@@ -1,0 +1,80 @@
+package pubsub
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// leap is how far IDs jump ahead when their partition has come to another server, see publish.lua.
+	leap = time.Minute
+	// maxClockDifference is how far two clocks may be apart. Half of a leap is left for what a replica lacks.
+	maxClockDifference = leap / 2
+	// maxLead is how far an ID may be ahead of the server's clock without a doubt: two leaps that follow
+	// each other, and clocks as far apart as they may be.
+	maxLead = 2*leap + maxClockDifference
+	// trustedLead is how far ahead of the clock IDs may have been that the next leap goes behind. A forged
+	// one must not take all others along.
+	trustedLead = time.Hour
+)
+
+// serverClock tells the server's time between the moments when it was asked. It goes by this process's
+// monotonic clock. Any goroutine may use it.
+type serverClock struct {
+	born time.Time
+	// start is the server's time at born, in Unix milliseconds; 0 until it is known.
+	start atomic.Int64
+}
+
+// set takes what the server's clock says now.
+func (c *serverClock) set(now time.Time) {
+	c.start.Store(now.UnixMilli() - time.Since(c.born).Milliseconds())
+}
+
+// now is the server's time in Unix milliseconds. ok is false while it is not known.
+func (c *serverClock) now() (ms int64, ok bool) {
+	start := c.start.Load()
+	return start + time.Since(c.born).Milliseconds(), start != 0
+}
+
+// difference is how far the server's clock is ahead of this machine's. Zero while it is not known.
+func (c *serverClock) difference() time.Duration {
+	ms, ok := c.now()
+	if !ok {
+		return 0
+	}
+	return time.Duration(ms-time.Now().UnixMilli()) * time.Millisecond
+}
+
+// lead is how far id is ahead of the server's clock. Zero while that is not known.
+func (c *serverClock) lead(id ID) time.Duration {
+	ms, ok := c.now()
+	if !ok {
+		return 0
+	}
+	const most = int64(time.Duration(1<<63-1) / time.Millisecond)
+	return time.Duration(max(-most, min(int64(min(id.Ms, 1<<62))-ms, most))) * time.Millisecond
+}
+
+// givenIDs are the IDs that this hub's publications got.
+type givenIDs struct {
+	newest atomic.Uint64 // the largest Ms
+	lead   atomic.Int64  // of the last one, ahead of the server's clock
+}
+
+// given takes the ID of a publication.
+func (g *givenIDs) given(id ID, clock *serverClock) {
+	for had := g.newest.Load(); id.Ms > had && !g.newest.CompareAndSwap(had, id.Ms); had = g.newest.Load() {
+	}
+	g.lead.Store(int64(clock.lead(id)))
+}
+
+// latest is the latest time that any ID is known to be of, which is this machine's own at least, in
+// milliseconds. A server that comes to serve a partition must not go behind it.
+func (g *givenIDs) latest() int64 {
+	now := time.Now()
+	if newest := int64(min(g.newest.Load(), 1<<62)); newest <= now.Add(trustedLead).UnixMilli() {
+		return max(newest, now.UnixMilli())
+	}
+	return now.UnixMilli()
+}

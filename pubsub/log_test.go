@@ -1,0 +1,32 @@
+package pubsub
+
+import (
+	"bytes"
+	"strings"
+	"sync"
+
+	"github.com/rs/zerolog"
+)
+
+// lines is a log to look at.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) logger() zerolog.Logger { return zerolog.New(l) }
+
+func (l *lines) contains(text string) bool { return l.count(text) > 0 }
+
+// count is the number of times that text was logged.
+func (l *lines) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
+}

@@ -1,0 +1,60 @@
+package pubsub
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// refusal is why the server stores nothing now, for all that is known. Any goroutine may use it.
+type refusal struct{ why atomic.Pointer[string] }
+
+// cantWrite tells whether err says that the server takes no writes, whoever asks: it is out of memory, a replica,
+// can't save, or has too few replicas.
+func cantWrite(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	text := strings.TrimPrefix(answer.Error(), "ERR ")
+	for _, prefix := range []string{"OOM ", "READONLY ", "MISCONF ", "NOREPLICAS "} {
+		if strings.HasPrefix(text, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// published takes the error of a publication.
+func (f *refusal) published(err error) {
+	if cantWrite(err) {
+		f.set(err)
+	}
+}
+
+// tried takes the result of a write that nobody needs. keeps tells whether anything is stored for topics: else
+// being out of memory harms no publication without a key.
+func (f *refusal) tried(err error, keeps bool) {
+	switch {
+	case err == nil:
+		f.why.Store(nil)
+	case cantWrite(err) && (keeps || redis.IsReadOnlyError(err)):
+		f.set(err)
+	}
+}
+
+func (f *refusal) set(err error) {
+	text := err.Error()
+	f.why.Store(&text)
+}
+
+// err is nil while the server takes writes.
+func (f *refusal) err() error {
+	if why := f.why.Load(); why != nil {
+		return fmt.Errorf("%w to store events: %s", ErrRefused, *why)
+	}
+	return nil
+}
