@@ -88,7 +88,8 @@ type Limit struct {
 	// Events is how many events an answer has at most. 0: none, it tells where the topic stands.
 	Events int
 	// Bytes is how much data the events have together at most; 0: no bound. The first event of an answer
-	// is there however long it is.
+	// is there however long it is. With a bound an answer may also have fewer than fit: there may be
+	// events behind its last one unless that is Head.
 	Bytes int
 }
 

@@ -166,7 +166,8 @@ func (s *subscriber) settle(channel string, head *excerpt) bool {
 
 // release lets go what was held, and unlocks delivery.mu.
 func (s *subscriber) release(channel string, loops Loops, c *chain) {
-	steps, again := c.release()
+	steps, strange, again := c.release(s.clock.believed())
+	s.stats.drops[NotInLog].Add(strange)
 	for _, step := range steps {
 		s.tell(topicOf(channel), loops, c, step)
 	}

@@ -7,10 +7,16 @@ type chain struct {
 	last Position
 	// number is the last event's, zero where last is no event.
 	number uint64
+	// read is the number of the last event that was there when the log was last read. Only up to that one
+	// may an event arrive that the followers have.
+	read uint64
 	// held is not nil while the chain is in doubt.
 	held *held
-	// recent are the last events up to last, without a gap. See recent.go.
-	recent []*Event
+	// recent are the last events up to last. See recent.go.
+	recent *recent
+	// raw is true since an event without a position arrived: such are lost with a connection, and no log
+	// shows it.
+	raw bool
 }
 
 // held is what arrived on a topic while its log is being read.
@@ -41,16 +47,25 @@ const (
 )
 
 // judge tells what ev is to followers who have everything up to last. Where last is a place and no
-// event, one before it was not read from the log: the server's clock has stepped back.
-func (c *chain) judge(ev *Event) verdict {
+// event, one before it was not read from the log: the server's clock has stepped back. latest is the largest Ms
+// that is believed without a look at the log, unless that is as far ahead itself.
+func (c *chain) judge(ev *Event, latest uint64) verdict {
 	switch {
-	case ev.Position.IsZero() || links(c.last, ev) && (c.last.ID.Seq == 0 || ev.Number == c.number+1):
+	case ev.Position.IsZero():
 		return fresh
-	case c.last.ID.Seq != 0 && ev.Position.Epoch == c.last.Epoch && ev.Position.ID.Compare(c.last.ID) <= 0:
+	case links(c.last, ev) && (c.last.ID.Seq == 0 || ev.Number == c.number+1) && ev.Position.ID.Ms <= max(latest, c.last.ID.Ms+uint64(maxLead.Milliseconds())):
+		return fresh
+	case ev.Number <= c.read && c.has(ev):
 		return repeated // it was read from the log before it arrived
 	default:
 		return broken
 	}
+}
+
+// has tells whether followers have everything up to ev, so that it is news only if it is forged, or what they
+// have is.
+func (c *chain) has(ev *Event) bool {
+	return c.last.ID.Seq != 0 && ev.Position.Epoch == c.last.Epoch && ev.Position.ID.Compare(c.last.ID) <= 0
 }
 
 // doubt begins to hold what arrives, unless that was so before.
@@ -93,7 +108,7 @@ func (c *chain) settled(head *excerpt) bool {
 	default:
 		return false
 	}
-	c.last, c.number = at, head.number
+	c.last, c.number, c.read = at, head.number, head.number
 	return true
 }
 
@@ -112,32 +127,37 @@ func (c *chain) catchUp(x *excerpt) (steps []step, more bool) {
 	case c.last != Position{x.epoch, x.last}:
 		steps = c.jump(steps, x.head(), x.number)
 	}
+	c.read = c.number
 	return steps, false
 }
 
-// release ends the doubt: what is held goes out behind what was read, each event once. again is true
-// if something is missing before an event that stays held, or if some were dropped: read again.
-func (c *chain) release() (steps []step, again bool) {
+// release ends the doubt: what is held goes out behind what was read, each event once. strange is the number of
+// events that were dropped because they are not in the log. again is true if something is missing before an
+// event that stays held, or if some were dropped for lack of room: read again.
+func (c *chain) release(latest uint64) (steps []step, strange uint64, again bool) {
 	h := c.held
 	for i, ev := range h.events {
 		if i < h.seen && !ev.Position.IsZero() {
+			if !c.has(ev) {
+				strange++
+			}
 			continue
 		}
-		switch c.judge(ev) {
+		switch c.judge(ev, latest) {
 		case fresh:
 			steps = c.move(steps, ev)
 		case repeated:
 		case broken:
 			h.events = h.events[i:]
-			return steps, true
+			return steps, strange, true
 		}
 	}
 	if h.spilled {
 		h.events = nil
-		return steps, true
+		return steps, strange, true
 	}
 	c.held = nil
-	return steps, false
+	return steps, strange, false
 }
 
 // move makes ev the last. Events without a position stand beside the chain.

@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -31,6 +32,8 @@ type world struct {
 	told    []step
 }
 
+const believeAll = math.MaxUint64
+
 const worldRead = 3 // events read at once
 
 func newWorld(t *rapid.T) *world {
@@ -51,6 +54,18 @@ func (w *world) publish(*rapid.T) {
 func (w *world) raw(*rapid.T) {
 	w.raws++
 	w.wire = append(w.wire, &Event{Data: []byte(fmt.Sprint(w.raws))})
+}
+
+// forge sends what a stranger made of the last event: it may look as if it were next, and be of any time.
+func (w *world) forge(t *rapid.T) {
+	before := rapid.SampledFrom([]ID{w.chain.last.ID, w.last, {w.clock + 50, 1}}).Draw(t, "before")
+	if before.Seq == 0 {
+		before = ID{}
+	}
+	id := ID{max(before.Ms, w.chain.last.ID.Ms) + uint64(rapid.IntRange(1, 100).Draw(t, "later")), 1}
+	number := w.chain.number + 1 + uint64(rapid.IntRange(0, 1).Draw(t, "off"))
+	w.wire = append(w.wire, &Event{Position: Position{w.epoch, id}, Before: before, Number: number})
+	w.hidden = true
 }
 
 // lose drops an event on the wire, which pub/sub is not known to do.
@@ -96,7 +111,7 @@ func (w *world) arrive(t *rapid.T) {
 	ev := w.wire[0]
 	w.wire = w.wire[1:]
 	if w.chain.held == nil {
-		switch w.chain.judge(ev) {
+		switch w.chain.judge(ev, believeAll) {
 		case fresh:
 			w.told = w.chain.move(w.told, ev)
 			return
@@ -137,7 +152,7 @@ func (w *world) settle(t *rapid.T) {
 			return
 		}
 	}
-	steps, _ := w.chain.release()
+	steps, _, _ := w.chain.release(believeAll)
 	w.told = append(w.told, steps...)
 }
 
@@ -206,7 +221,7 @@ func missNothingUntold(t *rapid.T) {
 	t.Repeat(map[string]func(*rapid.T){
 		"publish": w.publish, "publish more": w.publish, "raw": w.raw,
 		"arrive": w.arrive, "arrive more": w.arrive, "look": w.look, "settle": w.settle,
-		"lose": w.lose, "reconnect": w.reconnect, "flush": w.flush, "rewind": w.rewind, "trim": w.trim,
+		"lose": w.lose, "reconnect": w.reconnect, "flush": w.flush, "rewind": w.rewind, "trim": w.trim, "forge": w.forge,
 	})
 	if w.quiet(t); !w.hidden && !w.upToDate() {
 		t.Errorf("the followers are at %s, the log at %d:%s", w.chain.last, w.epoch, w.last)
@@ -249,7 +264,7 @@ func TestFollowersGetEverythingOnceIfTheLogKeepsIt(t *testing.T) {
 func TestAClockThatStepsBackIsNotSilence(t *testing.T) {
 	c := chain{last: Position{1, ID{Ms: 100}}} // an empty log at time 100
 	ev := &Event{Position: Position{1, ID{90, 1}}}
-	if c.judge(ev) != broken {
+	if c.judge(ev, believeAll) != broken {
 		t.Fatal("an event before the place that the log was empty at is no surprise")
 	}
 	c.doubt()
@@ -260,7 +275,7 @@ func TestAClockThatStepsBackIsNotSilence(t *testing.T) {
 		t.Fatal("nothing is missed")
 	}
 	steps, _ := c.catchUp(&x)
-	if rest, again := c.release(); len(steps) != 1 || steps[0].ev != nil || len(rest) > 0 || again {
+	if rest, _, again := c.release(believeAll); len(steps) != 1 || steps[0].ev != nil || len(rest) > 0 || again {
 		t.Errorf("told %v and %v", steps, rest)
 	}
 }
@@ -292,77 +307,10 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 	if c.held.add(&Event{Data: make([]byte, maxHeldBytes+1)}) != 1 {
 		t.Error("too many bytes are held")
 	}
-	if _, again := c.release(); !again {
+	if _, _, again := c.release(believeAll); !again {
 		t.Error("what was dropped is not read again")
 	}
 	if c.look(); c.held.spilled {
 		t.Error("a new reading does not cover what was dropped before it")
-	}
-}
-
-func TestRecentEventsAreBoundedInBytesTheOldestOfAllGoFirst(t *testing.T) {
-	r := recents{limit: 3 * eventOverhead}
-	a, b := &chain{}, &chain{}
-	events := make([]*Event, 6)
-	for i := range events {
-		events[i] = &Event{Position: Position{1, ID{uint64(i + 1), 1}}}
-	}
-	r.push(a, events[0])
-	r.push(b, events[1])
-	r.push(a, events[2])
-	r.push(a, events[3])
-	if !slices.Equal(a.recent, []*Event{events[2], events[3]}) || len(b.recent) != 1 {
-		t.Errorf("a has %d, b has %d", len(a.recent), len(b.recent))
-	}
-	x := a.excerpt(Position{1, ID{2, 1}}, Limit{Events: 10}, time.Hour)
-	r.drop(a)
-	if !slices.Equal(x.events, events[2:4]) {
-		t.Error("what was forgotten is torn from an answer")
-	}
-	if r.bytes != eventOverhead || a.recent != nil {
-		t.Errorf("%d bytes after a drop", r.bytes)
-	}
-	r.push(a, events[4])
-	r.push(b, events[5])
-	if r.bytes > r.limit || len(a.recent)+len(b.recent) == 0 {
-		t.Errorf("%d bytes of %d", r.bytes, r.limit)
-	}
-}
-
-func TestWhatWasReadIsKeptWithTheRecentEventsIfNothingIsMissingBetween(t *testing.T) {
-	events := make([]*Event, 7) // 1 to 6 are a log
-	for i := range events {
-		events[i] = &Event{Position: Position{1, ID{uint64(i), 1}}}
-		if i > 1 {
-			events[i].Before = events[i-1].Position.ID
-		}
-	}
-	hole := slices.Concat(events[1:3], events[4:6])
-	for _, c := range []struct {
-		name              string
-		room              int
-		last              int
-		recent, read, now []*Event
-	}{
-		{"up to the recent ones", 6, 6, events[5:], events[1:5], events[1:]},
-		{"and on", 6, 6, events[5:], events[1:], events[1:]},
-		{"not up to them", 6, 6, events[5:], events[1:4], events[5:]},
-		{"no recent ones", 6, 6, nil, events[4:], events[4:]},
-		{"further than the followers are", 6, 4, nil, events[1:], events[1:5]},
-		{"behind a hole", 6, 6, events[6:], hole, events[4:]},
-		{"nothing", 6, 6, events[5:], nil, events[5:]},
-		{"all there", 6, 6, events[1:], events[1:4], events[1:]},
-		{"no room for all", 4, 6, events[5:], events[1:5], events[3:]},
-		{"no room", 2, 6, events[5:], events[1:5], events[5:]},
-		{"another epoch", 6, 6, nil, []*Event{{Position: Position{2, ID{6, 1}}}}, nil},
-	} {
-		r, chain := recents{limit: c.room * eventOverhead}, &chain{last: events[c.last].Position}
-		for _, ev := range c.recent {
-			r.push(chain, ev)
-		}
-		r.recall(chain, c.read)
-		if !slices.Equal(chain.recent, c.now) || r.bytes != len(c.now)*eventOverhead || len(r.order) != len(c.now) {
-			t.Errorf("%s: %d events, %d bytes, %d in order; want %d events", c.name, len(chain.recent), r.bytes, len(r.order), len(c.now))
-		}
 	}
 }

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -35,6 +36,15 @@ func (c *serverClock) set(now time.Time) {
 func (c *serverClock) now() (ms int64, ok bool) {
 	start := c.start.Load()
 	return start + time.Since(c.born).Milliseconds(), start != 0
+}
+
+// believed is how far ahead an ID may be without a doubt: all there is while the time is not known.
+func (c *serverClock) believed() uint64 {
+	ms, ok := c.now()
+	if !ok {
+		return math.MaxUint64
+	}
+	return uint64(max(ms, 0) + maxLead.Milliseconds())
 }
 
 // difference is how far the server's clock is ahead of this machine's. Zero while it is not known.

@@ -29,11 +29,12 @@ func (s *subscriber) arrive(channel string, ev Event) {
 		s.tell(ev.Topic, loops, nil, step{&ev, ev.Position})
 		return
 	}
+	c.raw = c.raw || ev.Position.IsZero()
 	if !sure {
 		c.doubt() // raw, by another channel: it waits until this one is subscribed and the log compared
 	}
 	if c.held == nil {
-		switch c.judge(&ev) {
+		switch c.judge(&ev, s.clock.believed()) {
 		case repeated:
 			return
 		case fresh:
@@ -71,16 +72,19 @@ func (r *Redis) tell(topic string, loops Loops, c *chain, step step) {
 }
 
 // confirm says that all that is published to channel's topic arrives from now on, and tells a gap to
-// followers who were told otherwise before. The caller holds delivery.mu, and answers done without it.
+// followers who were told otherwise before, or who may have missed events that no log has. The caller holds
+// delivery.mu, and answers done without it.
 func (r *Redis) confirm(channel string, c *chain) (done []waiter) {
-	loops, torn, done := r.follows.confirm(channel)
-	if torn {
-		var at Position
-		if c != nil {
-			at = c.last
-		}
-		r.tell(topicOf(channel), loops, nil, step{at: at})
+	loops, torn, again, done := r.follows.confirm(channel)
+	var at Position
+	switch {
+	case torn && c != nil:
+		at = c.last
+	case torn, again && c != nil && c.raw:
+	default:
+		return done
 	}
+	r.tell(topicOf(channel), loops, nil, step{at: at})
 	return done
 }
 

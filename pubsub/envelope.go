@@ -34,7 +34,7 @@ func appendEnvelope(dst []byte, ev *Event) []byte {
 }
 
 // parseEnvelope reads an envelope. The event's data lies in payload; its topic is left empty.
-// ok is false unless epoch, sequence and number are not zero and before lies before the ID.
+// ok is false unless epoch, sequences and number are not zero and before, if there is one, lies before the ID.
 func parseEnvelope(payload []byte) (ev Event, ok bool) {
 	if len(payload) < envelopeHead || payload[0] != envelopeMark {
 		return Event{}, false
@@ -46,6 +46,7 @@ func parseEnvelope(payload []byte) (ev Event, ok bool) {
 		Before:   ID{number(4), number(5)},
 		Data:     payload[envelopeHead:],
 	}
-	ok = ev.Position.Epoch != 0 && ev.Position.ID.Seq != 0 && ev.Number != 0 && ev.Before.Compare(ev.Position.ID) < 0
+	ok = ev.Position.Epoch != 0 && ev.Position.ID.Seq != 0 && ev.Number != 0 && ev.Before.Compare(ev.Position.ID) < 0 &&
+		(ev.Before.Seq != 0 || ev.Before.IsZero())
 	return ev, ok
 }

@@ -99,6 +99,12 @@ func (x *excerpt) complete(since Position) bool {
 	}
 }
 
+// ended tells whether events go up to the last of the log.
+func (x *excerpt) ended() bool {
+	n := len(x.events)
+	return n == 0 || x.events[n-1].Position.ID == x.last
+}
+
 // remembers tells whether an event after since would have left a record. It is asked of places between
 // events only: an event's own ID is either named in the log or not.
 func (x *excerpt) remembers(since Position) bool {

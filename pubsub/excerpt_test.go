@@ -150,7 +150,7 @@ func TestEpochsAreNotMixed(t *testing.T) {
 	if c.settled(&excerpt{epoch: 7, last: id, now: 200, life: time.Hour}) {
 		t.Error("the same ID in another epoch is no news")
 	}
-	if c.judge(&Event{Position: Position{7, id}}) != broken {
+	if c.judge(&Event{Position: Position{7, id}}, believeAll) != broken {
 		t.Error("the same ID in another epoch is a repetition")
 	}
 }

@@ -273,19 +273,19 @@ func (t *follows) subscribed(channel string) (check bool) {
 }
 
 // confirm says that all that is published to the topic from now on arrives: the caller tells done, and
-// before it a Gap to loops if torn.
-func (t *follows) confirm(channel string) (loops Loops, torn bool, done []waiter) {
+// before it a Gap to loops if torn. again is true if it had arrived before, on an earlier connection.
+func (t *follows) confirm(channel string) (loops Loops, torn, again bool, done []waiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, ok := t.get(channel)
 	if !ok || f.phase != checking {
-		return 0, false, nil
+		return 0, false, false, nil
 	}
-	loops, torn, done = f.loops, f.torn, t.waiting[channel]
+	loops, torn, again, done = f.loops, f.torn, f.known, t.waiting[channel]
 	delete(t.waiting, channel)
 	f.phase, f.torn, f.known = on, false, true
 	t.topics[channel] = f
-	return loops, torn, done
+	return loops, torn, again, done
 }
 
 // unsubscribed takes Redis's answer to UNSUBSCRIBE.

@@ -42,7 +42,7 @@ func (s *server) answer(table *follows) {
 	if c.subscribe {
 		s.subscribed[c.channel] = true
 		table.subscribed(c.channel)
-		_, _, done := table.confirm(c.channel)
+		_, _, _, done := table.confirm(c.channel)
 		for _, w := range done {
 			w.done(nil)
 		}
@@ -167,7 +167,7 @@ func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
 		}
 		redis.take(table)
 		table.subscribed("hub:t:news")
-		if loops, torn, _ := table.confirm("hub:t:news"); loops != 1 || !torn {
+		if loops, torn, _, _ := table.confirm("hub:t:news"); loops != 1 || !torn {
 			t.Errorf("confirmed late: loops %b, torn %t", loops, torn)
 		}
 	})
@@ -219,7 +219,7 @@ func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
 	table.next()
 	for topic, want := range map[string]bool{"confirmed": true, "asked": false, "new": false} {
 		table.subscribed(topicChannel(topic))
-		if _, torn, _ := table.confirm(topicChannel(topic)); torn != want {
+		if _, torn, _, _ := table.confirm(topicChannel(topic)); torn != want {
 			t.Errorf("%s: torn is %t", topic, torn)
 		}
 	}
@@ -244,7 +244,7 @@ func TestOnlyAFirstFollowThatWaitedInVainIsTorn(t *testing.T) {
 		table.next()
 		for topic, want := range map[string]bool{"h:known": false, "h:new": true} {
 			table.subscribed(topicChannel(topic))
-			if loops, torn, _ := table.confirm(topicChannel(topic)); torn != want || !loops.Has(1) {
+			if loops, torn, _, _ := table.confirm(topicChannel(topic)); torn != want || !loops.Has(1) {
 				t.Errorf("%s: torn is %t, loops %b", topic, torn, loops)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 	"time"
 )
 
@@ -104,15 +103,16 @@ func (r *Redis) replayRecent(topic string, since Position, limit Limit) (got Rep
 	x := c.excerpt(since, limit.reading(since), r.life(topic))
 	ok = since.Epoch == x.epoch || since.IsZero()
 	ok = ok && x.joined(since) && (len(x.events) > 0 || limit.Events == 0 && since.IsZero() || x.complete(since))
+	// Earlier events may end before the page is full. Who reads by bytes goes on from there.
+	ok = ok && (limit.Bytes > 0 || len(x.events) >= limit.Events || x.complete(since) && x.ended())
 	return x.replay(since, limit), c.last, ok
 }
 
 // excerpt is what the chain itself can tell of its log behind since.
 func (c *chain) excerpt(since Position, limit Limit, life time.Duration) excerpt {
-	first := sort.Search(len(c.recent), func(i int) bool { return c.recent[i].Position.ID.Compare(since.ID) > 0 })
 	x := excerpt{
 		epoch: c.last.Epoch, last: c.last.ID, number: c.number, newest: c.last.ID, now: c.last.ID.Ms, life: life,
-		events: slices.Clone(limit.page(c.recent[first:])),
+		events: slices.Clone(limit.page(c.recent.behind(since.ID))),
 	}
 	if x.last.Seq == 0 {
 		// Nothing was published by then, and nothing arrived since. A later place that a client hands in may be made up.

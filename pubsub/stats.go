@@ -17,11 +17,12 @@ const (
 	BadAddress              // on hub:to, but not {"to":{"user":…}|{"topic":…},"data":…}
 	BadControl              // between nodes, but none that is known
 	BadEntry                // in a log, but not written by a hub
+	NotInLog                // it has a position, and its log does not know it: forged, or the log has lost it
 	Overrun                 // too much arrived while the log was read; what has a position is read from there
 	numDrops
 )
 
-var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address", "bad_control", "bad_entry", "overrun"}
+var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address", "bad_control", "bad_entry", "not_in_log", "overrun"}
 
 // String is the drop's name in metrics and logs.
 func (d Drop) String() string { return dropNames[d] }
