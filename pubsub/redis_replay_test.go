@@ -123,3 +123,38 @@ func TestAPageCostsAPage(t *testing.T) {
 		t.Errorf("the server read %d entries", entries)
 	}
 }
+
+// TestACrowdThatReadsPageByPageSharesTheReading has clients come back that left off at different places.
+func TestACrowdThatReadsPageByPageSharesTheReading(t *testing.T) {
+	const events, clients = 2000, 50
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	data := []byte(`"` + strings.Repeat("x", 500) + `"`)
+	batch := make([]Publication, events)
+	for i := range batch {
+		batch[i] = Publication{Topic: "h:a", Data: data}
+	}
+	results := r.Publish(t.Context(), batch)
+	mustFollow(t, r, "h:a", 0)
+	var reading sync.WaitGroup
+	for i := range clients {
+		reading.Go(func() {
+			since, pages := results[i].Position, 0
+			for n := events - 1 - i; n > 0; pages++ {
+				rep, err := r.Replay(t.Context(), "h:a", since, Limit{Events: 1000, Bytes: 64 << 10})
+				if err != nil || !rep.Recovered || rep.Missed != n || len(rep.Events) == 0 {
+					t.Errorf("client %d, page %d: %d events, %d missed of %d, recovered %t, %v", i, pages, len(rep.Events), rep.Missed, n, rep.Recovered, err)
+					return
+				}
+				since, n = rep.Events[len(rep.Events)-1].Position, n-len(rep.Events)
+			}
+		})
+	}
+	reading.Wait()
+	pages := events * len(data) / (64 << 10)
+	n := r.Stats().ReplaysFromRedis
+	t.Logf("%d readings of %d pages for %d clients", n, pages, clients)
+	if n > uint64(3*pages+clients) { // 750 if each read its own
+		t.Error("the readings are not shared")
+	}
+}
