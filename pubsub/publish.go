@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -120,14 +119,4 @@ func classify(err error) error {
 		return ErrUnavailable
 	}
 	return ErrUnknownOutcome
-}
-
-func tagDialErrors(dial dialer) dialer {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		c, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, &unsent{err}
-		}
-		return c, nil
-	}
 }

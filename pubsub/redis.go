@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -159,13 +158,11 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		broadcastChannel: topicChannel(cfg.Broadcast),
 	}
 	r.delivery.recent.limit = cfg.RecentBytes
-	r.pub = r.newClient(cfg.PoolSize, tagDialErrors(redis.NewDialer(opt)))
-	r.prober = r.newClient(1, redis.NewDialer(opt))
+	r.pub = r.newClient(cfg.PoolSize, answered(redis.NewDialer(opt)))
+	r.prober = r.newClient(1, answered(redis.NewDialer(opt)))
 	r.probed.Store(time.Now().UnixNano())
 	return r, nil
 }
-
-type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 func (r *Redis) newClient(connections int, dial dialer) *redis.Client {
 	opt := *r.opt

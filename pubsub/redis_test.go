@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"wshub/pubsub/redistest"
 )
 
@@ -385,5 +387,38 @@ func TestTheServersShortcomingsAreNamed(t *testing.T) {
 	}
 	if list := troubles(""); len(list) > 0 {
 		t.Errorf("a silent server: %q", list)
+	}
+}
+
+// TestTooManyClientsIsNoDoubt has the server turn away all new connections.
+func TestTooManyClientsIsNoDoubt(t *testing.T) {
+	for _, topic := range []string{"h:a", "plain"} {
+		t.Run(topic, func(t *testing.T) {
+			server := redistest.Start(t)
+			r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+			mustPublish(t, r, topic, "1")
+			admin := redis.NewClient(&redis.Options{Addr: server.Addr(), PoolSize: 1})
+			defer admin.Close()
+			if err := admin.ConfigSet(t.Context(), "maxclients", "1").Err(); err != nil {
+				t.Fatal(err)
+			}
+			if err := admin.ClientKillByFilter(t.Context(), "type", "normal", "skipme", "yes").Err(); err != nil {
+				t.Fatal(err)
+			}
+			// The connection that was killed is in doubt; those that come after it are not.
+			r.Publish(t.Context(), []Publication{{Topic: topic, Data: []byte("2")}})
+			for range 50 {
+				if err := r.Publish(t.Context(), []Publication{{Topic: topic, Data: []byte("3")}})[0].Err; !errors.Is(err, ErrUnavailable) {
+					t.Fatalf("got %v", err)
+				}
+			}
+			if err := admin.ConfigSet(t.Context(), "maxclients", "10000").Err(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "publishing", func() bool {
+				return r.Publish(t.Context(), []Publication{{Topic: topic, Data: []byte("4")}})[0].Err == nil
+			})
+			ready(t, r)
+		})
 	}
 }
