@@ -18,14 +18,12 @@ type Session struct {
 	id     uint64
 	format format
 	v1     bool
-	// Set once, by a resume.
-	resumed    bool
+	// Owned by the loop. (The order keeps a session at 80 bytes.)
+	resumed    bool // set once, with generation
+	lagging    bool // events wait in the pump: see lag
 	generation generation
-
-	// Owned by the loop.
-	lagging bool // events wait in the pump: see lag
-	subs    []subscription
-	ext     *sessionExt // what a session has that does more than listen; nil otherwise
+	subs       []subscription
+	ext        *sessionExt // what a session has that does more than listen; nil otherwise
 }
 
 // subscription is a followed topic, and where in its list of followers the session stands.
