@@ -282,12 +282,14 @@ func (w *world) answerAll() {
 			}
 		})
 		w.settle() // so that the pumps go on
+		pumping := w.pumping()
+		w.n.idle() // what a pump asked for last has come to the broker
 		b := w.broker
 		b.mu.Lock()
 		follows, reads := b.follows, b.reads
 		b.follows, b.reads = nil, nil
 		b.mu.Unlock()
-		if len(follows)+len(reads) == 0 && !w.pumping() {
+		if len(follows)+len(reads) == 0 && !pumping {
 			w.settle()
 			return
 		}
