@@ -64,9 +64,7 @@ func (h *Hub) Control(message []byte) {
 }
 
 func (sh *shard) obey(order control) {
-	for _, r := range order.Replace {
-		sh.replace(r, order.From > sh.hub.cfg.Node)
-	}
+	sh.replaceAll(order.Replace, order.From)
 	if d := order.Disconnect; d != nil {
 		sh.close(*d, Disconnected)
 	}

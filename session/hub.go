@@ -35,7 +35,6 @@ type Hub struct {
 	// Shared.
 	users       users
 	revocations revocations
-	generations generations
 	found       found
 	draining    atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer

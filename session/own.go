@@ -17,9 +17,8 @@ const (
 // beginSilence waits for the client's first frame before its own topic is followed.
 func (s *Session) beginSilence(wait time.Duration) {
 	s.extra().silence = s.shard.loop.After(wait, func() {
-		if s.justified("") {
-			s.followOwn()
-		}
+		s.endSurplus()
+		s.followOwn()
 	})
 }
 

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"wshub/session/token"
@@ -12,33 +11,23 @@ import (
 // A session that is resumed ends its older connections, wherever they are: the one that was resumed last stays. Which
 // that is, all nodes must agree on.
 
-// generation orders the connections of one session: the time of its resume in steps of 10 ms, modulo 2^32, which is
-// 497 days; of two, the one up to half of that ahead is the newer. 0 for a session that was never resumed.
+// generation orders the connections of one session: the time of its resume in steps of 100 µs, modulo 2^32, which is
+// 5 days; of two, the one up to half of that ahead is the newer. A resume token lives one day. 0 for a session that was
+// never resumed.
 type generation uint32
 
-const generationStep = 10 * time.Millisecond
+const generationStep = 100 * time.Microsecond
 
 // newer tells whether g is newer than other.
 func (g generation) newer(other generation) bool { return g != 0 && (other == 0 || int32(g-other) > 0) }
 
-// generations gives out a node's generations, each once.
-type generations struct{ last atomic.Uint32 }
-
-// next is the generation of a session that was of generation after and is resumed at time now.
-func (g *generations) next(after generation, now time.Time) generation {
-	for {
-		last := g.last.Load()
-		next := generation(now.UnixNano() / int64(generationStep))
-		for _, earlier := range [...]generation{after, generation(last)} {
-			if earlier != 0 && !next.newer(earlier) {
-				next = earlier + 1
-			}
-		}
-		next = max(next, 1)
-		if g.last.CompareAndSwap(last, uint32(next)) {
-			return next
-		}
+// next is the generation of a session that was of generation g and is resumed at time now.
+func (g generation) next(now time.Time) generation {
+	next := generation(now.UnixNano() / int64(generationStep))
+	if g != 0 && !next.newer(g) { // its node's clock was ahead
+		next = g + 1
 	}
+	return max(next, 1)
 }
 
 // replacement is what the node of a resumed session tells all nodes: its older connections are to be closed.
@@ -51,7 +40,9 @@ const (
 	// replaceDelay is how long orders are gathered: a crowd that comes back after a crash must not cost the broker a
 	// command per client.
 	replaceDelay = 100 * time.Millisecond
-	// replaceBatch bounds the orders in one message, about 25 KiB.
+	// replaceAgain is the wait before orders are told again that could not be told.
+	replaceAgain = time.Second
+	// replaceBatch bounds the orders in one message, about 32 KiB.
 	replaceBatch = 512
 )
 
@@ -60,8 +51,8 @@ const (
 func (s *Session) takeOver(ticket token.Resume) {
 	sh := s.shard
 	delete(sh.resumable, s.id)
-	s.id, s.resumed = ticket.Session, true
-	s.generation = sh.hub.generations.next(generation(ticket.Generation), sh.hub.now())
+	s.id = ticket.Session
+	s.generation = generation(ticket.Generation).next(sh.hub.now())
 	if older := sh.resumable[s.id]; older != nil {
 		older.conn.Close(Replaced)
 	}
@@ -70,32 +61,65 @@ func (s *Session) takeOver(ticket token.Resume) {
 	order := replacement{s.id, s.generation}
 	for _, other := range sh.hub.shards {
 		if other != sh {
-			other.loop.Post(func() { other.replace(order, true) })
+			other.loop.Post(func() { other.replace(order, sh.loop.Index > other.loop.Index) })
 		}
 	}
-	if len(sh.replacing) == 0 {
-		sh.loop.After(replaceDelay, sh.tellReplacements)
-	}
-	sh.replacing = append(sh.replacing, order)
+	sh.tell(replaceDelay, order)
 }
 
-// replace closes the session's connection on this loop if it is older than the resumed one. later tells which of two of
-// the same generation was resumed on the node that counts as the later one.
-func (sh *shard) replace(r replacement, later bool) {
+// replace closes the session's connection on this loop if it is older than one that was resumed elsewhere. later tells
+// which of two of the same generation counts as the newer. It returns the session if it is the newer one itself.
+func (sh *shard) replace(r replacement, later bool) (stays *Session) {
 	s := sh.resumable[r.Session]
 	if s != nil && (r.Generation.newer(s.generation) || r.Generation == s.generation && later) {
 		s.conn.Close(Replaced)
+		return nil
+	}
+	return s
+}
+
+// replaceAll does what node from tells. Of two connections of the same generation the one on the node that comes last by
+// name is the newer. A node that does not know of a newer connection here, because its clock is behind, is told again.
+func (sh *shard) replaceAll(orders []replacement, from string) {
+	here := sh.hub.cfg.Node
+	for _, r := range orders {
+		if s := sh.replace(r, from > here); s != nil && from != here {
+			sh.tell(replaceDelay, replacement{s.id, s.generation})
+		}
 	}
 }
 
+// tell has all nodes told of orders, in a while and together with others.
+func (sh *shard) tell(wait time.Duration, orders ...replacement) {
+	if len(orders) == 0 {
+		return
+	}
+	if len(sh.replacing) == 0 {
+		sh.loop.After(wait, sh.tellReplacements)
+	}
+	sh.replacing = append(sh.replacing, orders...)
+}
+
 func (sh *shard) tellReplacements() {
-	hub := sh.hub
-	for batch := range slices.Chunk(sh.replacing, replaceBatch) {
-		hub.workers.do(batch[0].Session, func(ctx context.Context) {
+	hub, all := sh.hub, sh.replacing
+	sh.replacing = nil
+	for batch := range slices.Chunk(all, replaceBatch) {
+		queued := hub.workers.do(batch[0].Session, func(ctx context.Context) {
 			if err := hub.tell(ctx, "", control{Replace: batch, From: hub.cfg.Node}); err != nil {
 				hub.log.Debug().Err(err).Msg("other nodes could not be told of resumed sessions")
+				sh.loop.Post(func() { sh.tellAgain(batch) })
 			}
 		})
+		if !queued {
+			sh.tellAgain(batch)
+		}
 	}
-	sh.replacing = nil
+}
+
+// tellAgain tells later what could not be told, as far as it still holds.
+func (sh *shard) tellAgain(orders []replacement) {
+	sh.tell(replaceAgain, slices.DeleteFunc(orders, func(r replacement) bool {
+		s := sh.resumable[r.Session]
+		return s == nil || s.generation != r.Generation
+	})...)
 }

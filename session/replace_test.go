@@ -2,23 +2,32 @@ package session
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
+	"time"
+	"unsafe"
+
+	"pgregory.net/rapid"
 
 	"wshub/engine"
 	"wshub/pubsub"
 )
 
-// tellCounter is the broker of a node that tells one other node things, and counts them.
+// tellCounter is the broker of a node that tells one other node things, and counts them. The first ones may fail.
 type tellCounter struct {
 	*pubsub.Memory
 	other *Hub
 	tells atomic.Int64
+	fail  int64
 }
 
 func (b *tellCounter) Tell(_ context.Context, _ string, message []byte) error {
-	b.tells.Add(1)
+	if b.tells.Add(1) <= b.fail {
+		return pubsub.ErrUnavailable
+	}
 	b.other.Control(message)
 	return nil
 }
@@ -62,5 +71,134 @@ func TestACrowdReplacesItsOlderConnectionsInFewMessages(t *testing.T) {
 	t.Logf("%d clients were replaced with %d messages", crowd, tells)
 	if tells == 0 || tells > crowd/5 {
 		t.Errorf("%d messages for %d clients", tells, crowd)
+	}
+}
+
+func TestOfTwoGenerationsOneIsTheNewer(t *testing.T) {
+	const day = generation(24 * time.Hour / generationStep)
+	for _, c := range []struct {
+		newer, older generation
+	}{
+		{1, 0}, {math.MaxUint32, 0}, {2, 1}, {1000 + 2*day, 1000},
+		{1, math.MaxUint32}, {day, math.MaxUint32 - day}, // around the wrap
+	} {
+		if !c.newer.newer(c.older) || c.older.newer(c.newer) {
+			t.Errorf("%d is not newer than %d", c.newer, c.older)
+		}
+	}
+	for _, g := range []generation{0, 1, day, math.MaxUint32} {
+		if g.newer(g) {
+			t.Errorf("%d is newer than itself", g)
+		}
+	}
+}
+
+// Whatever the clocks say: a connection that resumes another one is newer than it, and never of generation 0.
+func TestAResumedConnectionIsNewerThanTheOneBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "now"))
+		if rapid.Bool().Draw(t, "at a wrap") {
+			now = time.Unix(0, int64(generationStep)*rapid.Int64Range(0, 3).Draw(t, "steps")+int64(generationStep)<<32)
+		}
+		g := generation(rapid.Uint32().Draw(t, "before"))
+		for range 5 {
+			next := g.next(now)
+			if !next.newer(g) || g.newer(next) {
+				t.Fatalf("behind %d comes %d", g, next)
+			}
+			g = next
+			now = now.Add(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "later")))
+		}
+	})
+	now := time.Now()
+	if a, b := generation(0).next(now), generation(0).next(now.Add(generationStep)); b != a+1 {
+		t.Errorf("a step later than %d is %d", a, b)
+	}
+}
+
+// replaced tells node n that a session was resumed with a generation, on the node from.
+func (n *node) replaced(from string, id uint64, g generation) {
+	message, err := json.Marshal(control{Replace: []replacement{{id, g}}, From: from})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.hub.Control(message)
+}
+
+func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
+	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"})}
+	hub, err := NewHub(Config{Node: "n2"}, broker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broker.other = hub
+	hub.UseSealer(sealer(t, make([]byte, 32)))
+	n := run(t, hub, engine.Config{Pollers: 1})
+	for _, c := range []struct {
+		what   string
+		from   string
+		ahead  int32
+		closes bool
+	}{
+		{"an older one", "n1", -1, false},
+		{"a newer one", "n1", 1, true},
+		{"one as new, on a node that comes before", "n1", 0, false},
+		{"one as new, on a node that comes behind", "n3", 0, true},
+		{"itself", "n2", 0, false},
+		{"an older one of the same node", "n2", -1, false},
+	} {
+		_, welcome := n.enter("")
+		resumed, _ := n.enter("")
+		if r := resumed.resume(welcome.Token, nil); r.Type != "resumed" {
+			t.Fatalf("%+v", r)
+		}
+		id, _ := parseName(welcome.Session)
+		told := broker.tells.Load()
+		n.eventually("the others are told", func() bool { return broker.tells.Load() > told })
+		told++
+		var g generation
+		n.onLoop(func() { g = hub.shards[0].resumable[id].generation })
+		n.replaced(c.from, id, g+generation(c.ahead))
+		if c.closes {
+			resumed.wantClose(4009)
+			continue
+		}
+		if c.from != "n2" { // it does not know that there is a newer one
+			n.eventually("the other node is told again", func() bool { return broker.tells.Load() > told })
+		}
+		resumed.send(`{"type":"ping","id":1}`)
+		resumed.answers(1)
+		_ = resumed.conn.CloseNow()
+	}
+}
+
+func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
+	first, err := NewHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.UseSealer(sealer(t, make([]byte, 32)))
+	n1 := run(t, first, engine.Config{Pollers: 2})
+	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first, fail: 1}
+	second, err := NewHub(Config{Node: "n2"}, broker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.UseSealer(sealer(t, make([]byte, 32)))
+	n2 := run(t, second, engine.Config{Pollers: 2})
+	older, welcome := n1.enter("")
+	newer, _ := n2.enter("")
+	if r := newer.resume(welcome.Token, nil); r.Type != "resumed" {
+		t.Fatalf("%+v", r)
+	}
+	older.wantClose(4009)
+	if tells := broker.tells.Load(); tells != 2 {
+		t.Errorf("told %d times", tells)
+	}
+}
+
+func TestASessionIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(Session{}); size > 80 {
+		t.Errorf("%d bytes: the next size class", size)
 	}
 }

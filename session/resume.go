@@ -29,7 +29,7 @@ type resumed struct {
 // requestResume takes up a session where an earlier connection, here or at another node, left it.
 func (s *Session) requestResume(m *request) {
 	hub := s.shard.hub
-	if s.resumed || s.followsMoreThanOwn() {
+	if s.generation != 0 || s.followsMoreThanOwn() {
 		s.error(m.id, BadRequest, "resume comes before everything else, and once")
 		return
 	}

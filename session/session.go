@@ -18,12 +18,14 @@ type Session struct {
 	id     uint64
 	format format
 	v1     bool
-	// Owned by the loop. (The order keeps a session at 80 bytes.)
-	resumed    bool // set once, with generation
-	lagging    bool // events wait in the pump: see lag
+	// Owned by the loop: events wait in the pump, see lag. It stands where it costs no memory.
+	lagging bool
+	// Set once, by a resume; 0 without one.
 	generation generation
-	subs       []subscription
-	ext        *sessionExt // what a session has that does more than listen; nil otherwise
+
+	// Owned by the loop.
+	subs []subscription
+	ext  *sessionExt // what a session has that does more than listen; nil otherwise
 }
 
 // subscription is a followed topic, and where in its list of followers the session stands.

@@ -9,24 +9,31 @@ import "time"
 // replaceTime is how long the older connection of a resumed session may take to end.
 const replaceTime = time.Second
 
-// justified tells whether a session that is one too many may stay for what its client asks first; "" is nothing.
-// If not, it is closed.
-func (s *Session) justified(kind string) bool {
+// surplus tells whether the session is one more than its user may have.
+func (s *Session) surplus() bool {
 	if s.ext == nil || !s.ext.surplus {
-		return true
+		return false
 	}
+	s.ext.surplus = s.shard.hub.users.crowded(s.user()) // else others have left
+	return s.ext.surplus
+}
+
+// justified tells whether a session that may be one too many may stay for what its client asks. If not, it is closed.
+func (s *Session) justified(kind string) bool {
 	switch {
-	case !s.shard.hub.users.crowded(s.user()): // others have left
-		s.ext.surplus = false
+	case !s.surplus(), s.generation != 0: // the one that it resumed has replaceTime to end
 		return true
-	case kind == "resume" && !s.resumed:
-		s.shard.loop.After(replaceTime, func() {
-			if s.conn.Peer() != nil {
-				s.justified("")
-			}
-		})
+	case kind == "resume":
+		s.shard.loop.After(replaceTime, s.endSurplus)
 		return true
 	}
 	s.conn.Close(TooManySessions)
 	return false
+}
+
+// endSurplus closes the session if it is one too many.
+func (s *Session) endSurplus() {
+	if s.conn.Peer() != nil && s.surplus() {
+		s.conn.Close(TooManySessions)
+	}
 }

@@ -40,7 +40,7 @@ const (
 // credential: where keys are configured, the bearer shows a JWT as well. It names no topics.
 type Resume struct {
 	Session    uint64
-	Generation uint64 // how often the session was resumed
+	Generation uint64 // of two connections of the session the newer one has the larger
 	User       string // "" for an anonymous session
 	Node       string // the one that issued the token
 	// Granted is when the session's JWT was issued, on its issuer's clock; zero if it has none, or its JWT does

@@ -1,0 +1,128 @@
+package session
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"wshub/engine"
+)
+
+// shift takes a descriptor, so that the next connection comes to another of two loops than it would have.
+func shift(t *testing.T) (back func()) {
+	f, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = f.Close() }
+}
+
+// A phone that comes back while its old connection hangs takes its place, on whichever loop either is.
+func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
+	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: 2}, &bent{})
+	for round := range 20 {
+		older, welcome := n.enter("?user=42")
+		at := older.follow("news", "user:42")
+		if round%2 == 1 {
+			defer shift(t)()
+		}
+		newer, _ := n.enter("?user=42")
+		n.number("news", 1, 1, 10)
+		n.together(newer, resumeRequest(1, welcome.Token, at), `{"type":"publish","id":2,"topic":"raw","data":1}`)
+		got := newer.answers(1, 2)
+		if !strings.HasPrefix(got[1], `{"type":"resumed"`) || !strings.HasPrefix(got[2], `{"type":"ok"`) {
+			t.Fatalf("round %d: %v", round, got)
+		}
+		older.wantClose(4009)
+		n.eventually("one is left", func() bool { return n.hub.Stats().V1 == 1 })
+		newer.send(`{"type":"ping","id":3}`)
+		newer.answers(3)
+		_ = newer.conn.CloseNow()
+		n.eventually("none is left", func() bool { return n.hub.Stats().V1 == 0 })
+	}
+}
+
+// Who only says that it resumes is closed like any other, by a code that a page can see.
+func TestASessionThatIsOneTooManyAndResumesNothingIsClosed(t *testing.T) {
+	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: 2}, &bent{})
+	first, _ := n.enter("?user=42")
+	n.dial("?user=42").wantClose(4030) // a plain client can't resume
+	for _, request := range []string{`{"type":"ping"}`, `{"type":"resume","token":"r1.AAAA"}`, `{"type":"resume"}`, `{`} {
+		c, _ := n.enter("?user=42")
+		c.send(request)
+		c.wantClose(4030)
+	}
+	silent, _ := n.enter("?user=42")
+	silent.wantClose(4030)
+	first.send(`{"type":"ping","id":1}`)
+	first.answers(1)
+}
+
+func TestTheLaterOfTwoResumesWithOneTokenStays(t *testing.T) {
+	n1, n2 := cluster(t)
+	for name, second := range map[string]*node{"on one hub": n1, "on two hubs": n2} {
+		for round := range 6 { // on one loop, and on two
+			_, welcome := n1.enter("")
+			a, _ := n1.enter("")
+			if round%2 == 1 {
+				defer shift(t)()
+			}
+			b, _ := second.enter("")
+			if r := a.resume(welcome.Token, nil); r.Type != "resumed" {
+				t.Fatalf("%s: %+v", name, r)
+			}
+			if r := b.resume(welcome.Token, nil); r.Type != "resumed" {
+				t.Fatalf("%s: %+v", name, r)
+			}
+			a.wantClose(4009)
+			b.send(`{"type":"ping","id":3}`)
+			b.answers(3)
+		}
+	}
+}
+
+func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
+	n1, n2 := cluster(t)
+	var stayed []*client
+	for round := range 20 {
+		second := []*node{n1, n2}[round%2]
+		_, welcome := n1.enter("")
+		a, _ := n1.enter("")
+		if round%4 < 2 {
+			defer shift(t)()
+		}
+		b, _ := second.enter("")
+		request := fmt.Sprintf(`{"type":"resume","id":1,"token":%q}`, welcome.Token)
+		a.send(request)
+		b.send(request)
+		ended := make(chan *client, 2)
+		for _, c := range []*client{a, b} {
+			go func() {
+				for {
+					if _, _, err := c.conn.Read(t.Context()); err != nil {
+						if strings.Contains(err.Error(), "4009") {
+							ended <- c
+						}
+						return
+					}
+				}
+			}()
+		}
+		select {
+		case c := <-ended:
+			if c == a {
+				stayed = append(stayed, b)
+			} else {
+				stayed = append(stayed, a)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("round %d: both stay", round)
+		}
+	}
+	n1.eventually("all others have gone", func() bool { return n1.hub.Stats().V1+n2.hub.Stats().V1 == 20 })
+	for _, c := range stayed {
+		c.send(`{"type":"ping"}`)
+	}
+}
