@@ -35,6 +35,7 @@ type Hub struct {
 	// Shared.
 	users       users
 	revocations revocations
+	generations generations
 	found       found
 	draining    atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer

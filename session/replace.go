@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"wshub/session/token"
@@ -21,13 +22,27 @@ const generationStep = 100 * time.Microsecond
 // newer tells whether g is newer than other.
 func (g generation) newer(other generation) bool { return g != 0 && (other == 0 || int32(g-other) > 0) }
 
-// next is the generation of a session that was of generation g and is resumed at time now.
-func (g generation) next(now time.Time) generation {
-	next := generation(now.UnixNano() / int64(generationStep))
-	if g != 0 && !next.newer(g) { // its node's clock was ahead
-		next = g + 1
+// after is g, or the next one behind earlier if that is not older.
+func (g generation) after(earlier generation) generation {
+	if earlier != 0 && !g.newer(earlier) {
+		g = earlier + 1
 	}
-	return max(next, 1)
+	return max(g, 1)
+}
+
+// generations gives out a node's generations, each once and in order. They run ahead of the clock while more than 10,000
+// sessions are resumed in a second.
+type generations struct{ last atomic.Uint32 }
+
+// next is the generation of a session that was of generation before and is resumed at time now.
+func (g *generations) next(before generation, now time.Time) generation {
+	for {
+		last := g.last.Load()
+		next := generation(now.UnixNano() / int64(generationStep)).after(before).after(generation(last))
+		if g.last.CompareAndSwap(last, uint32(next)) {
+			return next
+		}
+	}
 }
 
 // replacement is what the node of a resumed session tells all nodes: its older connections are to be closed.
@@ -52,7 +67,7 @@ func (s *Session) takeOver(ticket token.Resume) {
 	sh := s.shard
 	delete(sh.resumable, s.id)
 	s.id = ticket.Session
-	s.generation = generation(ticket.Generation).next(sh.hub.now())
+	s.generation = sh.hub.generations.next(generation(ticket.Generation), sh.hub.now())
 	if older := sh.resumable[s.id]; older != nil {
 		older.conn.Close(Replaced)
 	}
@@ -61,14 +76,14 @@ func (s *Session) takeOver(ticket token.Resume) {
 	order := replacement{s.id, s.generation}
 	for _, other := range sh.hub.shards {
 		if other != sh {
-			other.loop.Post(func() { other.replace(order, sh.loop.Index > other.loop.Index) })
+			other.loop.Post(func() { other.replace(order, false) })
 		}
 	}
 	sh.tell(replaceDelay, order)
 }
 
 // replace closes the session's connection on this loop if it is older than one that was resumed elsewhere. later tells
-// which of two of the same generation counts as the newer. It returns the session if it is the newer one itself.
+// which of two of the same generation counts as the newer. It returns the session if that stays.
 func (sh *shard) replace(r replacement, later bool) (stays *Session) {
 	s := sh.resumable[r.Session]
 	if s != nil && (r.Generation.newer(s.generation) || r.Generation == s.generation && later) {
@@ -78,8 +93,8 @@ func (sh *shard) replace(r replacement, later bool) (stays *Session) {
 	return s
 }
 
-// replaceAll does what node from tells. Of two connections of the same generation the one on the node that comes last by
-// name is the newer. A node that does not know of a newer connection here, because its clock is behind, is told again.
+// replaceAll does what node from says. Of two connections of the same generation the one on the node that comes last by
+// name is the newer. A node that has not heard of a newer connection here, perhaps because its clock is behind, is told.
 func (sh *shard) replaceAll(orders []replacement, from string) {
 	here := sh.hub.cfg.Node
 	for _, r := range orders {

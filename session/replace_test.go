@@ -93,26 +93,35 @@ func TestOfTwoGenerationsOneIsTheNewer(t *testing.T) {
 	}
 }
 
-// Whatever the clocks say: a connection that resumes another one is newer than it, and never of generation 0.
+// Whatever the clocks say: a connection that resumes another one is newer than it, and than all that its node resumed
+// before, also where the number wraps.
 func TestAResumedConnectionIsNewerThanTheOneBefore(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		now := time.UnixMicro(rapid.Int64Range(0, 1<<52).Draw(t, "now"))
-		if rapid.Bool().Draw(t, "at a wrap") {
-			now = time.Unix(0, int64(generationStep)*rapid.Int64Range(0, 3).Draw(t, "steps")+int64(generationStep)<<32)
+		now := time.Unix(0, int64(generationStep)*(rapid.Int64Range(1, 1<<12).Draw(t, "wraps")<<32+rapid.Int64Range(-10, 1<<32).Draw(t, "steps")))
+		ago := func(what string, most time.Duration) generation {
+			return generation(now.Add(-time.Duration(rapid.Int64Range(-int64(time.Hour), int64(most)).Draw(t, what))).UnixNano() / int64(generationStep))
 		}
-		g := generation(rapid.Uint32().Draw(t, "before"))
+		var node generations
+		node.last.Store(uint32(ago("last", time.Hour)))
+		g := ago("before", 25*time.Hour)
 		for range 5 {
-			next := g.next(now)
-			if !next.newer(g) || g.newer(next) {
-				t.Fatalf("behind %d comes %d", g, next)
+			last := generation(node.last.Load())
+			next := node.next(g, now)
+			if !next.newer(g) || !next.newer(last) || g.newer(next) || next == 0 {
+				t.Fatalf("behind %d, and behind %d of the node, comes %d", g, last, next)
 			}
 			g = next
-			now = now.Add(time.Duration(rapid.Int64Range(-int64(time.Hour), int64(time.Hour)).Draw(t, "later")))
+			now = now.Add(time.Duration(rapid.Int64Range(-int64(time.Minute), int64(time.Minute)).Draw(t, "later")))
 		}
 	})
+	var node generations
 	now := time.Now()
-	if a, b := generation(0).next(now), generation(0).next(now.Add(generationStep)); b != a+1 {
+	if a, b := node.next(0, now), node.next(0, now.Add(generationStep)); b != a+1 {
 		t.Errorf("a step later than %d is %d", a, b)
+	}
+	a := node.next(0, now) // as late as before
+	if b := node.next(a+7, now); b != a+8 {
+		t.Errorf("behind %d comes %d", a+7, b)
 	}
 }
 
