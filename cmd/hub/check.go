@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +15,10 @@ import (
 // connectTime is how long check --connect waits for Redis.
 const connectTime = 5 * time.Second
 
-// check prints what the settings come to and where each comes from. A bad one is a usageError; a Redis
-// that can't be used is an ordinary error.
+// check prints what the settings come to and where each comes from. A bad one is a usageError, and so is a variable
+// that looks like one and is none; a Redis that can't be used is an ordinary error.
 func check(ctx context.Context, s *settings, stdout io.Writer) error {
-	if err := s.validate(); err != nil {
+	if err := errors.Join(s.validate(), s.unknownVariables()); err != nil {
 		return usageError{err}
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
@@ -25,17 +26,13 @@ func check(ctx context.Context, s *settings, stdout io.Writer) error {
 		if f.Group == nil {
 			continue
 		}
-		from := s.source[f.Name]
-		if from == "" {
-			from = "default"
-		}
-		fmt.Fprintf(table, "--%s\t%s\t%s\n", f.Name, s.value(f), from)
+		fmt.Fprintf(table, "--%s\t%s\t%s\n", f.Name, s.value(f), cmp.Or(s.source[f.Name], "default"))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(stdout)
-	for _, note := range s.cfg.notes() {
+	for _, note := range s.notes() {
 		fmt.Fprintln(stdout, note)
 	}
 	if !s.connect {

@@ -17,8 +17,8 @@ import (
 //	range   lowest and highest value that is accepted, in the field's unit
 //	zero    what 0 stands for, where 0 is accepted besides the range
 //	also    a second environment variable
-//	sep     what separates several values; a comma without it
-//	secret  "value" or "password" (of a URL): never printed
+//	sep     what separates several values; a comma without it, "none" where only flags and lines do
+//	secret  "value": never printed; "url": printed without its password and the values of its query
 type config struct {
 	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect. Default: 127.0.0.1 and --port."`
 	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port on 127.0.0.1, where --addr is not given; 0 takes a free one."`
@@ -50,11 +50,11 @@ type config struct {
 
 	History     []string `group:"History" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
 	ReplayLimit int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; who missed more is told recovered:false."`
-	ResumeKey   []string `group:"History" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
+	ResumeKey   []string `group:"History" sep:"none" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, one a line or in repeated flags, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
 
-	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change."`
+	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
 	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
-	JWKSURL          string        `name:"jwks-url" group:"Tokens" placeholder:"URL" help:"Where the issuer publishes its keys, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`
+	JWKSURL          string        `name:"jwks-url" group:"Tokens" secret:"url" placeholder:"URL" help:"Where the issuer publishes its keys, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`
 	JWTAud           []string      `name:"jwt-aud" group:"Tokens" placeholder:"NAME" help:"Names of this hub: a token must be for one of them. Set it if the issuer serves others, too. Default: any token of the issuer."`
 	JWTIss           string        `name:"jwt-iss" group:"Tokens" placeholder:"NAME" help:"The issuer that a token must name. Default: whoever has the key."`
 	JWTSkew          time.Duration `name:"jwt-skew" group:"Tokens" default:"30s" range:"0s..10m" help:"How far the issuer's clock may be off."`
@@ -62,12 +62,12 @@ type config struct {
 	DefaultSubscribe []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 
-	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"password" placeholder:"URL" help:"The Redis that instances share, redis://[user:password@]host:port[/db] or rediss:// for TLS. Default: none, events stay in this process."`
+	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"url" placeholder:"URL" help:"The Redis that instances share, redis://[user:password@]host:port[/db] or rediss:// for TLS. Default: none, events stay in this process."`
 	RedisPoolSize int    `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
 	Node          string `group:"Redis" placeholder:"NAME" help:"This instance's name to others, unique among them. Default: host name and process number."`
 
 	Control string   `group:"Control port" default:"127.0.0.1:3001" help:"Where probes, metrics and the API are served; off for nowhere."`
-	APIKey  []string `group:"Control port" secret:"value" placeholder:"KEY" help:"Key for /api and /debug, at least 16 characters; several while keys change. Without one they answer to loopback only."`
+	APIKey  []string `group:"Control port" sep:"none" secret:"value" placeholder:"KEY" help:"Key for /api and /debug, at least 16 characters; several while keys change, one a line or in repeated flags. Without one they answer to loopback only."`
 
 	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between being not ready and letting nobody in any more, for the load balancer to notice."`
 	DrainWindow time.Duration `group:"Stopping" default:"30s" range:"0s..24h" help:"Time over which clients are sent away."`
@@ -108,5 +108,5 @@ func (c *config) isOpen() bool {
 
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return slices.Concat(urlSecrets(c.RedisURL), c.APIKey, c.JWTSecret, c.ResumeKey)
+	return slices.Concat(urlSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.JWTSecret, c.ResumeKey)
 }

@@ -47,11 +47,11 @@ var bad = map[string][]string{
 	"message-rate":          {"-1", "1000001"},
 	"message-burst":         {"0", "1048577"},
 	"workers":               {"0", "1025"},
-	"redis-url":             {"localhost:6379", "http://localhost", "redis://:secret-password@host:port", "redis://host:6379/zero"},
+	"redis-url":             {"localhost:6379", "http://localhost", "redis://:secret-password@host:port", "redis://host:6379/zero", "redis://host:6379:1", "redis://a:6379,b:6379", "redis://host/0#1"},
 	"redis-pool-size":       {"0", "1025"},
 	"node":                  {"a\x01b", strings.Repeat("x", 256)},
 	"control":               {"3001", "on", "127.0.0.1:3000"},
-	"api-key":               {"too-short", "long-enough-for-a-key,too-short"},
+	"api-key":               {"too-short", "long-enough-for-a-key\ntoo-short"},
 	"drain-grace":           {"-1s", "2h"},
 	"drain-window":          {"-1s", "25h"},
 	"memory-limit":          {"1MiB", "2TiB"},
@@ -59,10 +59,10 @@ var bad = map[string][]string{
 	"handshake-rate":        {"-1", "1000001"},
 	"history":               {"news:*", "news:*=", "news:*=-1", "news:*=1000001", "news=10", "a*b*=10", "=10", "n*=10,", "n*=10,999ms", "n*=10,1000h", "n*=10,5m,6m", "n*=10;new*=20"},
 	"replay-limit":          {"0", "100001"},
-	"resume-key":            {"too-short", strings.Repeat("z", 44), resumeKey1 + "," + resumeKey1, resumeKey1 + ",too-short"},
-	"jwt-secret":            {"too-short", secret + ",too-short", "-----BEGIN PUBLIC KEY-----.................."},
+	"resume-key":            {"too-short", strings.Repeat("z", 44), resumeKey1 + "\n" + resumeKey1, resumeKey1 + "\ntoo-short"},
+	"jwt-secret":            {"too-short", secret + "\ntoo-short", "-----BEGIN PUBLIC KEY-----.................."},
 	"jwt-key":               {"/does/not/exist", "config.go"},
-	"jwks-url":              {"example.com", "http://example.com/keys", "https://user:secret-password@example.com", "ftp://example.com"},
+	"jwks-url":              {"example.com", "http://example.com/keys", "https://user:secret-password@example.com", "ftp://example.com", "https://example.com/keys#1"},
 	"jwt-aud":               {"hub"},
 	"jwt-iss":               {"issuer"},
 	"jwt-skew":              {"-1s", "11m", "x"},
@@ -105,6 +105,21 @@ func TestEveryBadVariableIsNamedWithItsFlag(t *testing.T) {
 	}
 }
 
+func TestOfSeveralBadVariablesEachIsNamed(t *testing.T) {
+	env := map[string]string{"HUB_PATH": "a", "HUB_BROADCAST": "$b", "HUB_NODE": "n\x01", "HUB_WORKERS": "0", "HUB_DEFAULT_PUBLISH": "a*b"}
+	_, _, stderr := call(t, env, "check")
+	for name := range env {
+		flag := "--" + strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, "HUB_")), "_", "-")
+		found := false
+		for line := range strings.Lines(stderr) {
+			found = found || strings.Contains(line, flag) && strings.Contains(line, "(from "+name+")") && strings.Count(line, "(from ") == 1
+		}
+		if !found {
+			t.Errorf("no line with %s and %s in\n%s", flag, name, stderr)
+		}
+	}
+}
+
 func TestWhatIsNoSettingIsRefused(t *testing.T) {
 	for _, args := range [][]string{{"--pollars=2"}, {"walk"}, {"run", "fast"}, {"--pollers"}, {"--connect"}} {
 		if code, _, stderr := call(t, nil, args...); code != 2 || stderr == "" {
@@ -136,7 +151,7 @@ func TestSettingsComeFromFlagThenVariableThenDefault(t *testing.T) {
 
 func TestSettingsOfEachKindAreRead(t *testing.T) {
 	c := parsed(t, map[string]string{
-		"REDIS_URL": "redis://localhost:6379/2", "HUB_API_KEY": "0123456789abcdef,fedcba9876543210", "HUB_MAX_MESSAGE": "1MB",
+		"REDIS_URL": "redis://localhost:6379/2", "HUB_API_KEY": "0123456789abcdef\nfedcba9876543210", "HUB_MAX_MESSAGE": "1MB",
 		"HUB_HEARTBEAT": "1m30s", "HUB_OPEN": "yes", "HUB_ORIGINS": "https://a.example,https://*.b.example", "HUB_WORKERS": "9",
 	}).cfg
 	switch {

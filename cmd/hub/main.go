@@ -8,7 +8,7 @@
 //
 // # Where to look
 //
-// A setting: config.go; what it may be: validate.go. What happens between start and end: serve.go. The
+// A setting: config.go; what it may be: validate.go; what does not go together: conflicts.go. What variables there are: environ.go. What happens between start and end: serve.go. The
 // control port: control.go, who may use it: guard.go, its calls: publish.go and target.go, its metrics:
 // metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go, and what never does: redact.go.
 package main
@@ -19,6 +19,7 @@ import (
 )
 
 func main() {
-	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, os.LookupEnv)
-	os.Exit(report(os.Stderr, err))
+	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, environment{variables(os.Environ())})
+	report(os.Stderr, err)
+	os.Exit(exitCode(err))
 }

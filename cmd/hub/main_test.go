@@ -24,23 +24,16 @@ func call(t *testing.T, env map[string]string, args ...string) (code int, stdout
 		cancel()
 	}
 	var out, errs bytes.Buffer
-	err := run(ctx, args, &out, &errs, lookupIn(env))
-	code = report(&errs, err)
-	return code, out.String(), errs.String()
-}
-
-func lookupIn(env map[string]string) lookup {
-	return func(name string) (string, bool) {
-		v, ok := env[name]
-		return v, ok
-	}
+	err := run(ctx, args, &out, &errs, environment{vars: env})
+	report(&errs, err)
+	return exitCode(err), out.String(), errs.String()
 }
 
 // parsed returns what the program makes of env and args, which must be right.
 func parsed(t *testing.T, env map[string]string, args ...string) *settings {
 	t.Helper()
 	var out, errs bytes.Buffer
-	s, err := parse(args, &out, &errs, lookupIn(env))
+	s, err := parse(args, &out, &errs, environment{vars: env})
 	if err == nil {
 		err = s.validate()
 	}

@@ -19,7 +19,8 @@ type settings struct {
 	mint    mintFlags         // token's
 	connect bool              // check --connect
 	done    bool              // --help was printed: nothing is left to do
-	source  map[string]string // flag name to where its value comes from; absent: its default
+	source  map[string]string // of a flag that was given: "flag", or the variable
+	env     environment
 }
 
 // commandLine is what kong reads: the settings, which may stand anywhere, and the commands.
@@ -34,10 +35,10 @@ type commandLine struct {
 }
 
 // parse reads args and, for flags that they leave out, the environment. It checks form, not ranges.
-func parse(args []string, stdout, stderr io.Writer, env lookup) (*settings, error) {
-	s := &settings{source: make(map[string]string)}
+func parse(args []string, stdout, stderr io.Writer, env environment) (*settings, error) {
+	s := &settings{source: make(map[string]string), env: env}
 	var line commandLine
-	k, err := newParser(&line, stdout, stderr, s, env)
+	k, err := newParser(&line, stdout, stderr, s)
 	if err != nil {
 		return nil, err
 	}
@@ -54,12 +55,35 @@ func parse(args []string, stdout, stderr io.Writer, env lookup) (*settings, erro
 			s.source[step.Flag.Name] = "flag"
 		}
 	}
+	for _, f := range s.flags {
+		trimFlag(f)
+	}
 	s.cfg.fill()
 	s.command, s.connect, s.mint = ctx.Command(), line.Check.Connect, line.Token
 	return s, nil
 }
 
-func newParser(line *commandLine, stdout, stderr io.Writer, s *settings, env lookup) (*kong.Kong, error) {
+// trimFlag takes blanks and line ends away around f's values, and values that are nothing else. Several secrets stand
+// one a line: they are never split at commas, which a passphrase may hold.
+func trimFlag(f *kong.Flag) {
+	switch v := f.Target.Interface().(type) {
+	case string:
+		f.Target.SetString(trimmed(v))
+	case []string:
+		if f.Tag.Get("secret") != "" {
+			v = strings.Split(strings.Join(v, "\n"), "\n")
+		}
+		var kept []string
+		for _, one := range v {
+			if one = trimmed(one); one != "" {
+				kept = append(kept, one)
+			}
+		}
+		f.Target.Set(reflect.ValueOf(kept))
+	}
+}
+
+func newParser(line *commandLine, stdout, stderr io.Writer, s *settings) (*kong.Kong, error) {
 	return kong.New(line,
 		kong.Name("hub"),
 		kong.Description("A WebSocket event hub. Every setting is a flag or an environment variable; the flag wins, an empty variable counts as none."),
@@ -69,7 +93,7 @@ func newParser(line *commandLine, stdout, stderr io.Writer, s *settings, env loo
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 110}),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
 			for _, name := range envNames(f) {
-				if v, ok := env(name); ok && v != "" {
+				if v := s.env.value(name); v != "" {
 					s.source[f.Name] = name
 					return v, nil
 				}
@@ -131,12 +155,20 @@ func (s *settings) named(err error) error {
 	return err
 }
 
+// origin names a flag, and the variable if its value came from one.
+func (s *settings) origin(flag string) string {
+	if from := s.source[flag]; from != "" && from != "flag" {
+		return "--" + flag + " (" + from + ")"
+	}
+	return "--" + flag
+}
+
 // value returns what f is set to, as it would be written; secrets masked.
 func (s *settings) value(f *kong.Flag) string {
 	v := reflect.ValueOf(f.Target.Interface())
 	list, isList := v.Interface().([]string)
 	switch secret := f.Tag.Get("secret"); {
-	case secret == "password":
+	case secret == "url":
 		return maskURL(v.String())
 	case secret != "":
 		return strings.Join(slices.Repeat([]string{masked}, len(list)), ",")

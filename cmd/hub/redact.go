@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/url"
 	"strings"
@@ -45,6 +46,23 @@ func quoted(s string, html bool) string {
 // text returns s without secrets.
 func (r redactor) text(s string) string { return r.replace.Replace(s) }
 
+// error is err with a text without secrets.
+func (r redactor) error(err error) error {
+	if err == nil || r.text(err.Error()) == err.Error() {
+		return err
+	}
+	return redactedError{err, r.text(err.Error())}
+}
+
+type redactedError struct {
+	error
+	text string
+}
+
+func (e redactedError) Error() string { return e.text }
+
+func (e redactedError) Unwrap() error { return e.error }
+
 // writer passes on what is written to it, without secrets. A secret must not be split over two writes:
 // a logger writes whole lines.
 func (r redactor) writer(w io.Writer) io.Writer { return redactingWriter{r, w} }
@@ -61,24 +79,50 @@ func (w redactingWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// maskURL returns raw without its password. What can't be read as a URL with a host is masked whole.
+// maskURL returns raw without its password and without the values in its query. A torn URL, and text that can't be
+// read as a URL, is masked whole.
 func maskURL(raw string) string {
 	u, err := url.Parse(raw)
 	switch {
 	case raw == "":
 		return ""
-	case err != nil || u.Opaque != "" || u.Scheme == "":
+	case err != nil || u.Opaque != "" || u.Scheme == "" || isTorn(raw):
 		return masked
-	case u.User == nil:
-		return raw
 	}
-	if _, ok := u.User.Password(); !ok { // most likely a password in the wrong place
+	if _, ok := u.User.Password(); u.User != nil && !ok { // most likely a password in the wrong place
 		u.User = url.User(masked)
 	}
+	u.RawQuery = maskQuery(u.RawQuery)
 	return u.Redacted()
 }
 
-// urlSecrets are the secrets in raw, a URL.
+// maskQuery leaves of a query the names. A part without "=" may be a key itself.
+func maskQuery(query string) string {
+	parts := strings.Split(query, "&")
+	for i, part := range parts {
+		switch name, _, isPair := strings.Cut(part, "="); {
+		case isPair:
+			parts[i] = name + "=" + masked
+		case part != "":
+			parts[i] = masked
+		}
+	}
+	return strings.Join(parts, "&")
+}
+
+// isTorn tells whether raw holds a character that can't be meant where it stands: mostly one of a password, which ends
+// the password there. A parser would take "redis://:57#x@host" for port 57 of this machine.
+func isTorn(raw string) bool {
+	_, rest, _ := strings.Cut(raw, "://")
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 && strings.Contains(rest[end:], "@") {
+		return true
+	}
+	return strings.ContainsFunc(raw, func(r rune) bool { return r == '#' || r <= ' ' || r == '\\' || r == 0x7f })
+}
+
+var errTorn = errors.New("special characters in a URL are written %XX: a # is %23, / is %2F, ? is %3F, @ is %40, a blank %20; as it stands, parts of the URL would be taken for others")
+
+// urlSecrets are the secrets before the host of raw, a URL.
 func urlSecrets(raw string) []string {
 	u, err := url.Parse(raw)
 	if err != nil || u.User == nil {
@@ -88,4 +132,20 @@ func urlSecrets(raw string) []string {
 		return []string{password}
 	}
 	return []string{u.User.Username()}
+}
+
+// querySecrets are the values in the query of raw, a URL, as they stand and decoded.
+func querySecrets(raw string) (secrets []string) {
+	_, query, _ := strings.Cut(raw, "?")
+	for part := range strings.SplitSeq(query, "&") {
+		value := part
+		if _, after, isPair := strings.Cut(part, "="); isPair {
+			value = after
+		}
+		secrets = append(secrets, value)
+		if decoded, err := url.QueryUnescape(value); err == nil && decoded != value {
+			secrets = append(secrets, decoded)
+		}
+	}
+	return secrets
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +24,10 @@ func (c *config) sealer() (*token.Sealer, error) {
 	var keys [][]byte
 	for i, text := range c.ResumeKey {
 		key, err := token.ParseResumeKey(text)
-		if err != nil {
+		switch {
+		case err != nil && strings.Contains(text, ","):
+			return nil, fmt.Errorf("--resume-key: key %d: %w; several keys stand one a line, or in repeated flags", i+1, err)
+		case err != nil:
 			return nil, fmt.Errorf("--resume-key: key %d: %w", i+1, err)
 		}
 		keys = append(keys, key)

@@ -80,7 +80,7 @@ func TestResumeKeysAreRotated(t *testing.T) {
 		}
 		return s
 	}
-	before, during, after := sealer(resumeKey1), sealer(second+","+resumeKey1), sealer(second)
+	before, during, after := sealer(resumeKey1), sealer(second+"\n"+resumeKey1), sealer(second)
 	for _, c := range []struct {
 		what     string
 		from, to *token.Sealer

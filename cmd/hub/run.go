@@ -10,19 +10,20 @@ import (
 	"syscall"
 )
 
-// lookup reads one environment variable, as os.LookupEnv does.
-type lookup func(name string) (string, bool)
-
 // run does what args ask for, and returns when it is done. An error of type usageError is the caller's
-// to mend: a bad flag, variable or combination of them.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, env lookup) error {
+// to mend: a bad flag, variable or combination of them. No error has a secret of the settings in its text.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, env environment) error {
 	s, err := parse(args, stdout, stderr, env)
 	if err != nil || s.done {
 		return err
 	}
+	return newRedactor(s.cfg.secrets()...).error(s.do(ctx, stdout, stderr))
+}
+
+func (s *settings) do(ctx context.Context, stdout, stderr io.Writer) error {
 	switch s.command {
 	case "version":
-		_, err = fmt.Fprintln(stdout, readVersion())
+		_, err := fmt.Fprintln(stdout, readVersion())
 		return err
 	case "token":
 		return printToken(s, stdout)
@@ -30,13 +31,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env looku
 		return check(ctx, s, stdout)
 	}
 	if err := s.validate(); err != nil {
-		return usageError{err}
+		return usageError{errors.Join(err, s.unknownVariables())} // one of them may be why
 	}
 	come := make(chan os.Signal, 2)
 	signal.Notify(come, os.Interrupt, syscall.SIGTERM)
 	release := func() { signal.Stop(come) }
 	defer release()
-	return serve(ctx, s.cfg, stderr, signals{come, release})
+	return serve(ctx, s, stderr, signals{come, release})
 }
 
 // usageError is a mistake in how the program was called.
@@ -44,15 +45,23 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// report prints err, if there is one, and returns the exit code: 0, 1 for what went wrong while
-// running, 2 for a mistake in how the program was called.
-func report(w io.Writer, err error) int {
+// report prints err, if there is one.
+func report(w io.Writer, err error) {
 	if err == nil {
-		return 0
+		return
 	}
 	fmt.Fprintln(w, "hub:", err)
-	if errors.As(err, &usageError{}) {
+	if exitCode(err) == 2 {
 		fmt.Fprintln(w, "hub --help lists every setting.")
+	}
+}
+
+// exitCode is 0 without an error, 1 for what went wrong while running, 2 for a mistake in how the program was called.
+func exitCode(err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usageError{}):
 		return 2
 	}
 	return 1

@@ -18,7 +18,8 @@ import (
 const liveLimit = 10 * time.Second
 
 // serve runs the hub until a signal comes and its clients are gone, or until ctx ends, which cuts them.
-func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error {
+func serve(ctx context.Context, s *settings, stderr io.Writer, stop signals) error {
+	c := s.cfg
 	log, console := newLogger(c, stderr)
 	pubsub.LogClient(log.With().Str("part", "redis").Logger())
 	if c.MemoryLimit > 0 {
@@ -85,7 +86,7 @@ func serve(ctx context.Context, c *config, stderr io.Writer, stop signals) error
 		start.control = control.addr()
 		nested = append([]runner{control.Run}, nested...)
 	}
-	start.announce(c, stderr, log, console)
+	start.announce(s, stderr, log, console)
 	if err := nest(ctx, nested...); err != nil {
 		return err
 	}

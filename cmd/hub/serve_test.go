@@ -55,10 +55,10 @@ func startInside(t *testing.T, args ...string) *hubInside {
 	come := make(chan os.Signal, 2)
 	ctx, cut := context.WithCancel(t.Context())
 	h := &hubInside{log: &logBuffer{listening: make(chan logLine, 1)}, stop: come, cut: cut, ended: make(chan error, 1)}
-	cfg := parsed(t, nil, append([]string{"--port=0", "--control=127.0.0.1:0", "--drain-grace=0s", "--drain-window=100ms", "--log-format=json"}, args...)...).cfg
+	s := parsed(t, nil, append([]string{"--port=0", "--control=127.0.0.1:0", "--drain-grace=0s", "--drain-window=100ms", "--log-format=json"}, args...)...)
 	go func() {
 		defer close(h.ended)
-		h.ended <- serve(ctx, cfg, h.log, signals{come, func() {}})
+		h.ended <- serve(ctx, s, h.log, signals{come, func() {}})
 	}()
 	t.Cleanup(func() {
 		cut()
@@ -203,9 +203,8 @@ func TestATakenPortIsNamedWithExitCode1(t *testing.T) {
 }
 
 func TestTheStartTellsAPersonHowToBegin(t *testing.T) {
-	cfg := parsed(t, nil).cfg
 	var out bytes.Buffer
-	started{"127.0.0.1:3000", "127.0.0.1:3001"}.announce(cfg, &out, zerolog.New(io.Discard), true)
+	started{"127.0.0.1:3000", "127.0.0.1:3001"}.announce(parsed(t, nil), &out, zerolog.New(io.Discard), true)
 	for _, want := range []string{"ws://127.0.0.1:3000/notification", "new WebSocket(", "http://127.0.0.1:3001/try", "Open hub", "in this process"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
@@ -215,7 +214,7 @@ func TestTheStartTellsAPersonHowToBegin(t *testing.T) {
 
 func TestNotesWarnOfWhatOthersCanReach(t *testing.T) {
 	has := func(text string, args ...string) bool {
-		return strings.Contains(strings.Join(parsed(t, nil, args...).cfg.notes(), "\n"), text)
+		return strings.Contains(strings.Join(parsed(t, nil, args...).notes(), "\n"), text)
 	}
 	switch public := []string{"--addr=0.0.0.0:3000", "--open"}; {
 	case has("--open"), !has("--open", public...),

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/rs/zerolog"
 )
@@ -12,24 +13,34 @@ type started struct{ public, control string } // host:port; control is "" where 
 
 // announce says where the hub listens and what an operator should know: to a person in words, and to a
 // program as one log line.
-func (s started) announce(c *config, w io.Writer, log zerolog.Logger, console bool) {
+func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console bool) {
+	c := s.cfg
 	if !console {
-		log.Info().Str("addr", s.public).Str("path", c.Path).Str("control", s.control).Str("node", c.Node).
+		log.Info().Str("addr", at.public).Str("path", c.Path).Str("control", at.control).Str("node", c.Node).
 			Str("redis", maskURL(c.RedisURL)).Stringer("version", readVersion()).Msg("listening")
-		for _, note := range c.notes() {
+		for _, note := range s.notes() {
 			log.Warn().Msg(note)
 		}
 		return
 	}
-	fmt.Fprintf(w, "\n  wshub listens on ws://%s%s\n", s.public, c.Path)
-	if s.control != "" {
-		fmt.Fprintf(w, "  control port     http://%s  (try it: http://%s/try)\n", s.control, s.control)
+	fmt.Fprintf(w, "\n  wshub listens on ws://%s%s\n", at.public, c.Path)
+	if at.control != "" {
+		fmt.Fprintf(w, "  control port     http://%s  (try it: http://%s/try)\n", at.control, at.control)
 	}
-	fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", s.public, c.Path)
-	for _, note := range c.notes() {
+	fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", at.public, c.Path)
+	for _, note := range s.notes() {
 		fmt.Fprintln(w, "  "+note)
 	}
 	fmt.Fprintln(w)
+}
+
+// notes are what the settings, and the variables that are none, come to and may surprise. hub check prints the same.
+func (s *settings) notes() []string {
+	var notes []string
+	for _, text := range s.env.unknown(s.flags) {
+		notes = append(notes, text+"; it is ignored.")
+	}
+	return slices.Concat(notes, s.env.notes(s.flags), s.conflicts(), s.cfg.notes())
 }
 
 // notes are what follows from the settings and may surprise.

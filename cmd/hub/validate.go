@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"net/url"
+	"os"
 	"reflect"
 	"slices"
 	"strconv"
@@ -28,20 +32,74 @@ func (s *settings) validate() error {
 		errs = append(errs, checkRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames(), c.checkHistory(), c.checkTokens(), c.checkSecrets())
+	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames(), c.checkHistory(),
+		cmp.Or(c.checkSecrets(), c.checkKeySet(), c.checkKeyFiles(), c.checkTokens()))
+	return s.name(errs)
+}
+
+// name joins errs, each with the variable that it is about, also those that were joined before.
+func (s *settings) name(errs []error) error {
 	for i, err := range errs {
-		if err != nil {
+		if several, ok := err.(interface{ Unwrap() []error }); ok {
+			errs[i] = s.name(several.Unwrap())
+		} else if err != nil {
 			errs[i] = s.named(err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// checkSecrets refuses what could not be found again in a log: bytes that are no UTF-8 melt into the text
-// beside them.
+// unknownVariables names what looks like a setting and is none. The hub itself starts all the same: what it does not
+// know may be meant for another version of it.
+func (s *settings) unknownVariables() error {
+	var errs []error
+	for _, text := range s.env.unknown(s.flags) {
+		errs = append(errs, errors.New(text))
+	}
+	return errors.Join(errs...)
+}
+
+// checkSecrets refuses secrets that could not be found again in a log: bytes that are no UTF-8 melt into the text
+// beside them. It also refuses key text where it would be printed, or split into lines.
 func (c *config) checkSecrets() error {
-	if slices.ContainsFunc(c.secrets(), func(s string) bool { return !utf8.ValidString(s) }) { // flags are UTF-8 by the time they come here
-		return errors.New("--redis-url: the password is not UTF-8, so it could not be kept out of logs")
+	for _, of := range []struct {
+		flag    string
+		secrets []string
+	}{
+		{"redis-url", urlSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey},
+	} {
+		switch {
+		case slices.ContainsFunc(of.secrets, func(s string) bool { return !utf8.ValidString(s) }):
+			return fmt.Errorf("--%s: the secret is not UTF-8, so it could not be kept out of logs", of.flag)
+		case slices.ContainsFunc(of.secrets, isPEM):
+			return fmt.Errorf("--%s: a PEM key is no secret; --jwt-key takes the name of its file", of.flag)
+		}
+	}
+	return nil
+}
+
+func isPEM(s string) bool { return strings.Contains(s, "-----BEGIN") }
+
+// checkKeyFiles never repeats a name that is no file's: it may be a key.
+func (c *config) checkKeyFiles() error {
+	for i, name := range c.JWTKey {
+		if err := checkKeyFile(i, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkKeyFile(i int, name string) error {
+	if isPEM(name) {
+		return errors.New("--jwt-key: want the name of a PEM file, not its text")
+	}
+	if _, err := os.Stat(name); err != nil {
+		reason := err
+		if in := new(fs.PathError); errors.As(err, &in) {
+			reason = in.Err
+		}
+		return fmt.Errorf("--jwt-key: file %d: %w", i+1, reason)
 	}
 	return nil
 }
@@ -128,8 +186,20 @@ func (c *config) checkRedis() error {
 	if c.RedisURL == "" {
 		return nil
 	}
-	if _, err := redis.ParseURL(c.RedisURL); err != nil {
+	if isTorn(c.RedisURL) {
+		return fmt.Errorf("--redis-url: %w", errTorn)
+	}
+	_, err := redis.ParseURL(c.RedisURL)
+	u, _ := url.Parse(c.RedisURL)
+	if err != nil || strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") { // of host:1:2 the parser makes a host "host:1:2"
 		return errors.New("--redis-url: want redis://[user:password@]host:port[/db], rediss:// for TLS, or unix:///path; special characters in a password are written %XX")
+	}
+	return nil
+}
+
+func (c *config) checkKeySet() error {
+	if isTorn(c.JWKSURL) {
+		return fmt.Errorf("--jwks-url: %w", errTorn)
 	}
 	return nil
 }

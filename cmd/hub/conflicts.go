@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// leastTokenSecret is the shortest secret for tokens (RFC 7518, 3.2).
+const leastTokenSecret = 32
+
+// conflicts are the settings that can't do what they say, because of others.
+func (s *settings) conflicts() (notes []string) {
+	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
+	c := s.cfg
+	if s.source["port"] != "" && s.source["addr"] != "" {
+		note("%s has no effect, since %s says where to listen.", s.origin("port"), s.origin("addr"))
+	}
+	loops := byteSize(c.Pollers)
+	if c.MaxPartial/loops < c.MaxMessage {
+		note("%s lets clients send messages of %s, but each of %d event loops (--pollers) may hold only %s of half-received ones: raise --max-partial to %s or more.",
+			s.origin("max-message"), c.MaxMessage, loops, c.MaxPartial/loops, c.MaxMessage*loops)
+	}
+	if c.MaxBacklog/loops < c.MaxMessage {
+		note("%s lets in events of %s, but each of %d event loops (--pollers) may keep only %s for clients that do not take them at once: raise --max-backlog to %s or more.",
+			s.origin("max-message"), c.MaxMessage, loops, c.MaxBacklog/loops, c.MaxMessage*loops)
+	}
+	if c.MaxNodeTopics < c.Pollers {
+		note("%s is %d, less than one for each of %d event loops (--pollers): clients can follow nothing.", s.origin("max-node-topics"), c.MaxNodeTopics, c.Pollers)
+	}
+	if c.controlOff() && len(c.APIKey) > 0 {
+		note("%s has no effect, since the control port is off.", s.origin("api-key"))
+	}
+	for _, list := range []struct {
+		flag   string
+		values []string
+		least  int // of a value's length
+	}{{"api-key", c.APIKey, leastKey}, {"jwt-secret", c.JWTSecret, leastTokenSecret}} {
+		for i, v := range list.values {
+			if couldBeList(v, list.least) {
+				note("%s: value %d holds a comma and counts as one. If several were meant, write them one a line or in repeated flags.", s.origin(list.flag), i+1)
+			}
+		}
+	}
+	return notes
+}
+
+// couldBeList tells whether secret looks like several that are separated by commas.
+func couldBeList(secret string, least int) bool {
+	parts := strings.Split(secret, ",")
+	for _, part := range parts {
+		if len(part) < least {
+			return false
+		}
+	}
+	return len(parts) > 1
+}

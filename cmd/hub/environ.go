@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// environment is what the program finds around it: the variables that it was started with.
+type environment struct {
+	vars map[string]string
+}
+
+// variables reads the form of os.Environ. Of a name that comes twice the first one holds, as with os.Getenv.
+func variables(environ []string) map[string]string {
+	vars := make(map[string]string, len(environ))
+	for _, text := range environ {
+		name, value, _ := strings.Cut(text, "=")
+		if _, twice := vars[name]; !twice {
+			vars[name] = value
+		}
+	}
+	return vars
+}
+
+// value is the setting that the variable holds, "" if none. Blanks and line ends around it are never meant: files of
+// secrets end with one.
+func (e environment) value(name string) string {
+	if v := trimmed(e.vars[name]); !isServiceAddress(name, v) {
+		return v
+	}
+	return ""
+}
+
+func trimmed(s string) string { return strings.Trim(s, " \t\r\n") }
+
+// Kubernetes gives a pod variables for every service of its namespace, named after the service: one named hub, or
+// hub-api, makes HUB_… ones, and one named ws makes WS_PORT. Docker's links do the same.
+var (
+	serviceName    = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
+	serviceAddress = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+)
+
+// isServiceAddress tells whether the platform has set the variable, with the address of a service, where a setting's
+// name is the same.
+func isServiceAddress(name, value string) bool {
+	return strings.HasSuffix(name, "_PORT") && serviceAddress.MatchString(value)
+}
+
+// notes are the variables that are set and do not say what their reader may think.
+func (e environment) notes(flags []*kong.Flag) []string {
+	var notes []string
+	for _, f := range flags {
+		for _, name := range envNames(f) {
+			value, set := e.vars[name]
+			switch value = trimmed(value); {
+			case isServiceAddress(name, value):
+				notes = append(notes, fmt.Sprintf("%s is ignored: it holds the address of a service, as Kubernetes sets it for a service of this name, and no setting. If it was meant as one, say --%s.", name, f.Name))
+			case set && value == "" && f.Tag.Get("secret") != "":
+				notes = append(notes, fmt.Sprintf("%s is set and empty, so --%s counts as not given.", name, f.Name))
+			}
+		}
+	}
+	return notes
+}
+
+// unknown are, for each variable that looks like a setting and is none, a sentence with the nearest real name. The
+// platform's own are none of them, nor are empty ones.
+func (e environment) unknown(flags []*kong.Flag) []string {
+	var known, sentences []string
+	for _, f := range flags {
+		known = append(known, envNames(f)...)
+	}
+	for name, value := range e.vars {
+		value = trimmed(value)
+		if !strings.HasPrefix(name, "HUB_") || value == "" || slices.Contains(known, name) || serviceName.MatchString(name) || isServiceAddress(name, value) {
+			continue
+		}
+		text := name + " is no setting of the hub"
+		if near := nearest(name, known); near != "" {
+			text += "; did you mean " + near + "?"
+		}
+		sentences = append(sentences, text)
+	}
+	slices.Sort(sentences)
+	return sentences
+}
+
+// nearest is the one of known that takes the fewest changes to become name, "" if more than half of it would change.
+func nearest(name string, known []string) string {
+	best, least := "", len(name)
+	for _, k := range known {
+		own, other := strings.TrimPrefix(name, "HUB_"), strings.TrimPrefix(k, "HUB_")
+		if d := distance(own, other); d < least && 2*d <= max(len(own), len(other)) {
+			best, least = k, d
+		}
+	}
+	return best
+}
+
+// distance is how many letters must be put in, taken out, replaced or swapped with their neighbour to make a of b.
+func distance(a, b string) int {
+	var before, last []int // rows of the table for a[:i-2] and a[:i-1]
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		before, last, row = last, row, make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+	}
+	return row[len(b)]
+}
