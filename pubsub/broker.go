@@ -18,8 +18,9 @@ type Broker interface {
 	// Follow makes loop one of those that topic's events go to, until Unfollow, through every
 	// reconnect. It never blocks. done is called once, from another goroutine or before Follow
 	// returns: nil when events published from then on arrive, ErrUnavailable when that was not
-	// confirmed in time (the topic stays followed all the same; when it begins to arrive, a Gap
-	// says so), or when Run has ended. done must not block.
+	// confirmed in time, ErrRefused when the server does not let the topic's log be read (the topic
+	// stays followed all the same; when it begins to arrive, a Gap says so), or ErrUnavailable when Run
+	// has ended. done must not block.
 	Follow(topic string, loop int, done func(error))
 
 	// Unfollow takes loop off topic. It never blocks. Leaving a topic that is not followed is

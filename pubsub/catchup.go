@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -53,8 +54,14 @@ func (s *subscriber) check(channel string) {
 	}
 }
 
-// catchUp looks at the logs of topics in doubt, until ctx ends. What can't be read now is read later:
-// until then it stays held.
+// unread is a topic whose log could not be looked at, and why.
+type unread struct {
+	channel string
+	err     error
+}
+
+// catchUp looks at the logs of topics in doubt, until ctx ends. A log that can't be read now is read later:
+// until then what arrives stays held. Where the server refuses, Follows that wait are told so.
 func (s *subscriber) catchUp(ctx context.Context) error {
 	var later []string
 	retry := time.NewTimer(0)
@@ -72,45 +79,52 @@ func (s *subscriber) catchUp(ctx context.Context) error {
 			}
 			continue
 		}
-		unread, err := s.compare(ctx, channels)
-		if err == nil {
+		failed := s.compare(ctx, channels)
+		if len(failed) == 0 {
 			failures = 0
 			continue
 		}
-		s.trouble.Warn().Err(err).Int("topics", len(unread)).Msg("history can't be read; followers wait")
-		later = append(later, unread...)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.trouble.Warn().Err(failed[0].err).Int("topics", len(failed)).Msg("history can't be read; followers wait")
+		for _, f := range failed {
+			later = append(later, f.channel)
+			if readError(f.err) == ErrRefused {
+				s.follows.refuse(f.channel, fmt.Errorf("follow: %w: %s", ErrRefused, f.err))
+			}
+		}
 		retry.Reset(s.backoff(failures))
 		failures++
 	}
 }
 
-// compare looks where the logs of channels' topics end, and reads those that went on. After an error
-// unread are those that it is about. Topics that settled are in doubt no more: to compare them again
-// does no harm.
-func (s *subscriber) compare(ctx context.Context, channels []string) (unread []string, err error) {
+// compare looks where the logs of channels' topics end, and reads those that went on. Topics that settled are
+// in doubt no more: to compare them again does no harm.
+func (s *subscriber) compare(ctx context.Context, channels []string) (failed []unread) {
 	channels, _ = s.look(channels)
 	heads, err := s.heads(ctx, topicsOf(channels))
 	if err != nil {
-		return channels, err
+		for _, channel := range channels {
+			failed = append(failed, unread{channel, err})
+		}
+		return failed
 	}
 	var changed []string
 	for i, channel := range channels {
 		if heads[i].err != nil {
-			unread, err = append(unread, channel), heads[i].err
+			failed = append(failed, unread{channel, heads[i].err})
 		} else if !s.settle(channel, &heads[i]) {
 			changed = append(changed, channel)
 		}
 	}
 	for len(changed) > 0 {
 		batch := changed[:min(logBatch, len(changed))]
-		changed = changed[len(batch):]
-		more, failed, why := s.readOn(ctx, batch)
-		if why != nil {
-			unread, err = append(unread, failed...), why
-		}
-		changed = append(changed, more...)
+		more, without := s.readOn(ctx, batch)
+		failed = append(failed, without...)
+		changed = append(changed[len(batch):], more...)
 	}
-	return unread, err
+	return failed
 }
 
 func topicsOf(channels []string) []string {
@@ -182,18 +196,17 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 	answer(done)
 }
 
-// readOn reads one batch of logs behind what the followers have. more are those that go on, failed
-// those that could not be read because of err.
-func (s *subscriber) readOn(ctx context.Context, channels []string) (more, failed []string, err error) {
+// readOn reads one batch of logs behind what the followers have. more are those that go on.
+func (s *subscriber) readOn(ctx context.Context, channels []string) (more []string, failed []unread) {
 	channels, since := s.look(channels)
 	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logPage) {
 		if x.err != nil {
-			failed, err = append(failed, channels[i]), x.err
+			failed = append(failed, unread{channels[i], x.err})
 		} else if s.goOn(channels[i], &x) {
 			more = append(more, channels[i])
 		}
 	}
-	return more, failed, err
+	return more, failed
 }
 
 // goOn takes the followers over what was read of their log. more is true if it goes on behind that.

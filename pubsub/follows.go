@@ -357,6 +357,21 @@ func (t *follows) expire(now int64) (late []func(error), next int64) {
 	return late, next
 }
 
+// refuse answers the Follows of channel that wait with err. The topic stays followed.
+func (t *follows) refuse(channel string, err error) {
+	t.mu.Lock()
+	waiting := t.waiting[channel]
+	delete(t.waiting, channel)
+	if f, ok := t.get(channel); ok && len(waiting) > 0 {
+		f.torn = f.torn || f.chain == nil || !f.known
+		t.topics[channel] = f
+	}
+	t.mu.Unlock()
+	for _, w := range waiting {
+		w.done(err)
+	}
+}
+
 // overdue takes the Follows of channel that waited until now.
 func (t *follows) overdue(channel string, now int64) (late []func(error)) {
 	list := t.waiting[channel]
