@@ -19,28 +19,36 @@ const (
 	trustedLead = time.Hour
 )
 
-// serverClock tells the server's time between the moments when it was asked. It goes by this process's
-// monotonic clock. Any goroutine may use it.
+// stopwatch tells how long it has been running, by the monotonic clock: setting the machine's clock does not
+// touch it.
+type stopwatch struct{ born time.Time }
+
+func newStopwatch() stopwatch { return stopwatch{time.Now()} }
+
+// now is in nanoseconds, never 0.
+func (s stopwatch) now() int64 { return int64(time.Since(s.born)) + 1 }
+
+// serverClock tells the server's time between the moments when it was asked. Any goroutine may use it.
 type serverClock struct {
-	born time.Time
-	// start is the server's time at born, in Unix milliseconds; 0 until it is known.
+	stopwatch
+	// start is the server's time when the stopwatch began, in Unix milliseconds; 0 until it is known.
 	start atomic.Int64
 }
 
 // set takes what the server's clock says now.
 func (c *serverClock) set(now time.Time) {
-	c.start.Store(now.UnixMilli() - time.Since(c.born).Milliseconds())
+	c.start.Store(now.UnixMilli() - c.stopwatch.now()/1e6)
 }
 
-// now is the server's time in Unix milliseconds. ok is false while it is not known.
-func (c *serverClock) now() (ms int64, ok bool) {
+// time is the server's time in Unix milliseconds. ok is false while it is not known.
+func (c *serverClock) time() (ms int64, ok bool) {
 	start := c.start.Load()
-	return start + time.Since(c.born).Milliseconds(), start != 0
+	return start + c.stopwatch.now()/1e6, start != 0
 }
 
 // believed is how far ahead an ID may be without a doubt: all there is while the time is not known.
 func (c *serverClock) believed() uint64 {
-	ms, ok := c.now()
+	ms, ok := c.time()
 	if !ok {
 		return math.MaxUint64
 	}
@@ -49,7 +57,7 @@ func (c *serverClock) believed() uint64 {
 
 // difference is how far the server's clock is ahead of this machine's. Zero while it is not known.
 func (c *serverClock) difference() time.Duration {
-	ms, ok := c.now()
+	ms, ok := c.time()
 	if !ok {
 		return 0
 	}
@@ -58,7 +66,7 @@ func (c *serverClock) difference() time.Duration {
 
 // lead is how far id is ahead of the server's clock. Zero while that is not known.
 func (c *serverClock) lead(id ID) time.Duration {
-	ms, ok := c.now()
+	ms, ok := c.time()
 	if !ok {
 		return 0
 	}

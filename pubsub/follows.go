@@ -24,7 +24,7 @@ const (
 // follow is one topic's line in the table. A node may follow a million user topics: keep it small.
 type follow struct {
 	loops Loops
-	// left is when the lingering ends that began as the last loop left, in Unix nanoseconds; else 0.
+	// left is when the lingering ends that began as the last loop left, by the table's clock; else 0.
 	left int64
 	// chain is nil if the topic keeps no history. The pointer is the table's, what it points to is
 	// not: see delivery.
@@ -52,6 +52,7 @@ type follows struct {
 	patience time.Duration // from Follow to its done(ErrUnavailable)
 	linger   time.Duration // from the last Unfollow to UNSUBSCRIBE
 	history  History
+	clock    func() int64  // nanoseconds that have gone by; never 0
 	work     chan struct{} // wakes the connection's writer
 	alarm    chan struct{} // wakes keepTime
 
@@ -74,7 +75,7 @@ type waiter struct {
 	done  func(error)
 }
 
-// deadline says when to look at channel again, in Unix nanoseconds.
+// deadline says when to look at channel again, by the table's clock.
 type deadline struct {
 	at      int64
 	channel string
@@ -83,6 +84,7 @@ type deadline struct {
 func newFollows(patience, linger time.Duration, history History) *follows {
 	return &follows{
 		history:  history,
+		clock:    newStopwatch().now,
 		patience: patience,
 		linger:   linger,
 		work:     make(chan struct{}, 1),
@@ -131,7 +133,7 @@ func (t *follows) add(topic string, loop int, done func(error)) {
 		done(nil)
 		return
 	}
-	until := time.Now().Add(t.patience).UnixNano()
+	until := t.clock() + int64(t.patience)
 	t.waiting[channel] = append(t.waiting[channel], waiter{until, done})
 	t.remind(&t.patiences, deadline{until, channel})
 	t.enqueue(channel, &f)
@@ -150,7 +152,7 @@ func (t *follows) remove(topic string, loop int) {
 	}
 	f.loops = f.loops.Without(loop)
 	if f.loops == 0 {
-		f.left = time.Now().Add(t.linger).UnixNano()
+		f.left = t.clock() + int64(t.linger)
 		t.remind(&t.lingers, deadline{f.left, channel})
 	}
 	t.topics[channel] = f
@@ -323,12 +325,12 @@ func (t *follows) keepTime(ctx context.Context) error {
 		case <-t.alarm:
 		case <-timer.C:
 		}
-		late, next := t.expire(time.Now().UnixNano())
+		late, next := t.expire(t.clock())
 		for _, done := range late {
 			done(ErrUnavailable)
 		}
 		if next > 0 {
-			timer.Reset(time.Until(time.Unix(0, next)))
+			timer.Reset(time.Duration(next - t.clock()))
 		}
 	}
 }

@@ -58,7 +58,7 @@ func TestManyDeadlinesAtOnceAreTakenInParts(t *testing.T) {
 		table.add(strconv.Itoa(i), 0, func(error) {})
 		table.remove(strconv.Itoa(i), 0)
 	}
-	now := time.Now().Add(time.Minute).UnixNano()
+	now := table.clock() + int64(time.Minute)
 	for turn, want := range []int{followBatch, followBatch, 1} {
 		late, next := table.expire(now)
 		if len(late) != want {

@@ -89,7 +89,7 @@ func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
 				redis.answer(table)
 			},
 			"time": func(*rapid.T) {
-				late, _ := table.expire(time.Now().UnixNano())
+				late, _ := table.expire(table.clock())
 				for _, done := range late {
 					done(ErrUnavailable)
 				}
@@ -102,7 +102,7 @@ func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
 			},
 		})
 
-		table.expire(time.Now().Add(time.Hour).UnixNano())
+		table.expire(table.clock() + int64(time.Hour))
 		for redis.take(table); len(redis.sent) > 0; redis.take(table) {
 			for len(redis.sent) > 0 {
 				redis.answer(table)
@@ -171,6 +171,35 @@ func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
 			t.Errorf("confirmed late: loops %b, torn %t", loops, torn)
 		}
 	})
+}
+
+// TestTheTableGoesByItsOwnClock waits on one that nothing but the test moves: the machine's may be set at will.
+func TestTheTableGoesByItsOwnClock(t *testing.T) {
+	now := int64(1)
+	table, redis := newFollows(5*time.Second, 10*time.Second, nil), &server{subscribed: map[string]bool{}}
+	table.clock = func() int64 { return now }
+	table.begin()
+	table.add("left", 0, func(error) {})
+	redis.take(table)
+	redis.answer(table)
+	table.remove("left", 0)
+	table.add("asked", 0, func(error) {})
+	for _, c := range []struct {
+		at         time.Duration
+		late, left int
+	}{{4 * time.Second, 0, 2}, {5 * time.Second, 1, 2}, {9 * time.Second, 0, 2}, {10 * time.Second, 0, 1}} {
+		now = 1 + int64(c.at)
+		late, _ := table.expire(now)
+		if c.late == 0 && c.at > 5*time.Second { // the server answers now
+			redis.take(table)
+		}
+		for len(redis.sent) > 0 {
+			redis.answer(table)
+		}
+		if len(late) != c.late || table.len() != c.left {
+			t.Errorf("after %s: %d answered too late, %d topics; want %d and %d", c.at, len(late), table.len(), c.late, c.left)
+		}
+	}
 }
 
 // timed is a table whose time passes, for a test in a bubble.
@@ -285,7 +314,7 @@ func BenchmarkFollowedTopicMemory(b *testing.B) {
 			table.confirm(channel)
 		}
 	}
-	table.expire(time.Now().UnixNano())
+	table.expire(table.clock())
 	runtime.GC()
 	runtime.ReadMemStats(&after)
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(b.N), "B/topic")

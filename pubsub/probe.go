@@ -81,7 +81,7 @@ func (r *Redis) checkClocks() {
 func (s *subscriber) roundTrip() {
 	if back := min(s.pong, s.probe); back > s.returned {
 		s.returned = back
-		s.probed.Store(time.Now().UnixNano())
+		s.probed.Store(s.stopwatch.now())
 		if !s.connected.Swap(true) {
 			s.cfg.Log.Info().Str("redis", s.opt.Addr).Int("topics", s.follows.len()).Msg("connected to redis")
 		}

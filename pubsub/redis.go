@@ -111,8 +111,9 @@ type Redis struct {
 	ids      givenIDs
 	refusal  refusal
 	reads    singleflight.Group // of Replay
-	// probed is when a probe last came back, in Unix nanoseconds; the start's time before.
+	// probed is when a probe last came back, by the stopwatch; the start's time before.
 	probed    atomic.Int64
+	stopwatch stopwatch
 	connected atomic.Bool
 	// round numbers the probes, through all connections.
 	round atomic.Uint64
@@ -153,14 +154,15 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		refused: sampled(5, 10*time.Second),
 		clocks:  sampled(4, time.Minute),
 
-		clock:            serverClock{born: time.Now()},
+		stopwatch:        newStopwatch(),
+		clock:            serverClock{stopwatch: newStopwatch()},
 		nodeChannel:      nodePrefix + cfg.Node,
 		broadcastChannel: topicChannel(cfg.Broadcast),
 	}
 	r.delivery.recent.limit = cfg.RecentBytes
 	r.pub = r.newClient(cfg.PoolSize, answered(redis.NewDialer(opt)))
 	r.prober = r.newClient(1, answered(redis.NewDialer(opt)))
-	r.probed.Store(time.Now().UnixNano())
+	r.probed.Store(r.stopwatch.now())
 	return r, nil
 }
 
@@ -178,7 +180,7 @@ func (r *Redis) Run(ctx context.Context, sink Sink) error {
 		_ = r.pub.Close()
 		_ = r.prober.Close()
 	}()
-	r.probed.Store(time.Now().UnixNano())
+	r.probed.Store(r.stopwatch.now())
 	r.delivery.sink = sink
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.follows.keepTime(ctx) })
@@ -206,7 +208,7 @@ func (r *Redis) Ready() error {
 }
 
 func (r *Redis) probeAge() time.Duration {
-	return time.Since(time.Unix(0, r.probed.Load()))
+	return time.Duration(r.stopwatch.now() - r.probed.Load())
 }
 
 // Stats is what happened so far. It takes the table's lock for a moment.

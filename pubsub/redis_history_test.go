@@ -154,7 +154,7 @@ func TestAReadingBeforeASubscriptionProvesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Unfollow("h:a", 0)
-	s.follows.expire(time.Now().Add(time.Second).UnixNano())
+	s.follows.expire(s.follows.clock() + int64(time.Second))
 	s.follows.next()
 	s.follows.unsubscribed(channel)
 	at := mustPublish(t, s, "h:a", "1")
