@@ -11,6 +11,15 @@ type delivery struct {
 	recent recents
 }
 
+// forget lets the recent events go of topics that nobody follows any more.
+func (d *delivery) forget(gone []*chain) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range gone {
+		d.recent.drop(c)
+	}
+}
+
 // arrive takes an event from pub/sub to its followers, unless it has to wait for what is missing.
 func (s *subscriber) arrive(channel string, ev Event) {
 	d := &s.delivery

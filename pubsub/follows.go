@@ -57,8 +57,9 @@ type follows struct {
 	alarm    chan struct{} // wakes keepTime
 
 	mu      sync.Mutex
-	topics  map[string]follow // by Redis channel
-	waiting map[string][]waiter
+	topics  table[string, follow] // by Redis channel
+	waiting table[string, []waiter]
+	gone    []*chain // of topics that were left for good
 	queue   []string // channels that may need a command
 	asked   int      // commands under way
 	// connection is the number of the newest.
@@ -89,8 +90,6 @@ func newFollows(patience, linger time.Duration, history History) *follows {
 		linger:   linger,
 		work:     make(chan struct{}, 1),
 		alarm:    make(chan struct{}, 1),
-		topics:   map[string]follow{},
-		waiting:  map[string][]waiter{},
 	}
 }
 
@@ -104,7 +103,7 @@ func wake(c chan struct{}) {
 
 // get returns channel's line as it stands on the connection of now. Nothing is stored.
 func (t *follows) get(channel string) (f follow, known bool) {
-	f, known = t.topics[channel]
+	f, known = t.topics.get(channel)
 	if f.connection != t.connection {
 		f.torn = f.torn || f.phase == on && f.chain == nil
 		f.phase, f.queued, f.connection = off, false, t.connection
@@ -128,17 +127,34 @@ func (t *follows) add(topic string, loop int, done func(error)) {
 	f.loops = f.loops.With(loop)
 	f.left = 0
 	if t.live && f.phase == on {
-		t.topics[channel] = f
+		t.topics.set(channel, f)
 		t.mu.Unlock()
 		done(nil)
 		return
 	}
 	until := t.clock() + int64(t.patience)
-	t.waiting[channel] = append(t.waiting[channel], waiter{until, done})
+	t.wait(channel, waiter{until, done})
 	t.remind(&t.patiences, deadline{until, channel})
 	t.enqueue(channel, &f)
-	t.topics[channel] = f
+	t.topics.set(channel, f)
 	t.mu.Unlock()
+}
+
+// wait puts w behind others who wait for channel.
+func (t *follows) wait(channel string, w waiter) {
+	list, _ := t.waiting.get(channel)
+	t.waiting.set(channel, append(list, w))
+}
+
+// drop takes channel, whose line is f, out of the table.
+func (t *follows) drop(channel string, f *follow) {
+	t.topics.delete(channel)
+	if f.chain == nil {
+		return
+	}
+	if t.gone = append(t.gone, f.chain); len(t.gone) == 1 {
+		wake(t.alarm)
+	}
 }
 
 // remove takes loop off topic. The last one leaves the topic lingering.
@@ -155,7 +171,7 @@ func (t *follows) remove(topic string, loop int) {
 		f.left = t.clock() + int64(t.linger)
 		t.remind(&t.lingers, deadline{f.left, channel})
 	}
-	t.topics[channel] = f
+	t.topics.set(channel, f)
 }
 
 // remind puts d behind the others in list and lets keepTime know if it is the first.
@@ -187,7 +203,7 @@ func (t *follows) followers(channel string) (loops Loops, c *chain, sure bool) {
 func (t *follows) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return len(t.topics)
+	return t.topics.len()
 }
 
 // begin starts anew on a fresh connection, on which nothing is subscribed yet. The table is looked through
@@ -198,7 +214,7 @@ func (t *follows) begin() {
 	t.live, t.asked = true, 0
 	t.connection++
 	seen := 0
-	for channel := range t.topics {
+	for channel := range t.topics.all {
 		if seen++; seen%followBatch == 0 {
 			t.mu.Unlock()
 			t.mu.Lock()
@@ -208,9 +224,9 @@ func (t *follows) begin() {
 		case !known: // left meanwhile
 		case f.wanted():
 			t.enqueue(channel, &f)
-			t.topics[channel] = f
+			t.topics.set(channel, f)
 		case f.phase == off:
-			delete(t.topics, channel)
+			t.drop(channel, &f)
 		}
 	}
 	wake(t.work)
@@ -244,13 +260,13 @@ func (t *follows) next() (subscribe, unsubscribe []string) {
 			f.phase = asking
 			subscribe = append(subscribe, channel)
 		case f.phase == off:
-			delete(t.topics, channel)
+			t.drop(channel, &f)
 			continue
 		case !f.wanted():
 			f.phase = leaving
 			unsubscribe = append(unsubscribe, channel)
 		}
-		t.topics[channel] = f
+		t.topics.set(channel, f)
 	}
 	if len(t.queue) == 0 {
 		t.queue = nil
@@ -270,7 +286,7 @@ func (t *follows) subscribed(channel string) (check bool) {
 	}
 	f.phase = checking
 	t.answered()
-	t.topics[channel] = f
+	t.topics.set(channel, f)
 	return f.chain != nil
 }
 
@@ -283,10 +299,11 @@ func (t *follows) confirm(channel string) (loops Loops, torn, again bool, done [
 	if !ok || f.phase != checking {
 		return 0, false, false, nil
 	}
-	loops, torn, again, done = f.loops, f.torn, f.known, t.waiting[channel]
-	delete(t.waiting, channel)
+	loops, torn, again = f.loops, f.torn, f.known
+	done, _ = t.waiting.get(channel)
+	t.waiting.delete(channel)
 	f.phase, f.torn, f.known = on, false, true
-	t.topics[channel] = f
+	t.topics.set(channel, f)
 	return loops, torn, again, done
 }
 
@@ -301,9 +318,9 @@ func (t *follows) unsubscribed(channel string) {
 	f.phase = off
 	t.answered()
 	if f.wanted() {
-		t.topics[channel] = f
+		t.topics.set(channel, f)
 	} else {
-		delete(t.topics, channel)
+		t.drop(channel, &f)
 	}
 }
 
@@ -314,8 +331,9 @@ func (t *follows) answered() {
 	}
 }
 
-// keepTime ends lingering and answers Follows that waited too long, until ctx ends.
-func (t *follows) keepTime(ctx context.Context) error {
+// keepTime ends lingering, answers Follows that waited too long, and gives the chains of topics that were left
+// to forget, until ctx ends.
+func (t *follows) keepTime(ctx context.Context, forget func([]*chain)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -324,6 +342,9 @@ func (t *follows) keepTime(ctx context.Context) error {
 			return nil
 		case <-t.alarm:
 		case <-timer.C:
+		}
+		if gone := t.takeGone(); len(gone) > 0 {
+			forget(gone)
 		}
 		late, next := t.expire(t.clock())
 		for _, done := range late {
@@ -335,6 +356,14 @@ func (t *follows) keepTime(ctx context.Context) error {
 	}
 }
 
+func (t *follows) takeGone() []*chain {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	gone := t.gone
+	t.gone = nil
+	return gone
+}
+
 // expire takes what is due at now, in parts: late are the Follows to answer, next is when to come again, or 0.
 func (t *follows) expire(now int64) (late []func(error), next int64) {
 	t.mu.Lock()
@@ -344,12 +373,14 @@ func (t *follows) expire(now int64) (late []func(error), next int64) {
 		t.patiences = t.patiences[1:]
 	}
 	if len(t.patiences) == 0 {
-		// Nobody waits. Let go of what a storm of Follows made grow: maps never shrink.
-		t.patiences, t.waiting = nil, map[string][]waiter{}
+		t.patiences = nil
 	}
 	for n := 0; n < followBatch && len(t.lingers) > 0 && t.lingers[0].at <= now; n++ {
 		t.forget(t.lingers[0])
 		t.lingers = t.lingers[1:]
+	}
+	if len(t.lingers) == 0 {
+		t.lingers = nil
 	}
 	for _, list := range [...][]deadline{t.patiences, t.lingers} {
 		if len(list) > 0 && (next == 0 || list[0].at < next) {
@@ -362,11 +393,11 @@ func (t *follows) expire(now int64) (late []func(error), next int64) {
 // refuse answers the Follows of channel that wait with err. The topic stays followed.
 func (t *follows) refuse(channel string, err error) {
 	t.mu.Lock()
-	waiting := t.waiting[channel]
-	delete(t.waiting, channel)
+	waiting, _ := t.waiting.get(channel)
+	t.waiting.delete(channel)
 	if f, ok := t.get(channel); ok && len(waiting) > 0 {
 		f.torn = f.torn || f.chain == nil || !f.known
-		t.topics[channel] = f
+		t.topics.set(channel, f)
 	}
 	t.mu.Unlock()
 	for _, w := range waiting {
@@ -376,19 +407,19 @@ func (t *follows) refuse(channel string, err error) {
 
 // overdue takes the Follows of channel that waited until now.
 func (t *follows) overdue(channel string, now int64) (late []func(error)) {
-	list := t.waiting[channel]
+	list, _ := t.waiting.get(channel)
 	for len(list) > 0 && list[0].until <= now {
 		late = append(late, list[0].done)
 		list = list[1:]
 	}
 	if len(list) > 0 {
-		t.waiting[channel] = list
+		t.waiting.set(channel, list)
 	} else {
-		delete(t.waiting, channel)
+		t.waiting.delete(channel)
 	}
 	if f, ok := t.get(channel); ok && len(late) > 0 {
 		f.torn = f.torn || f.chain == nil || !f.known
-		t.topics[channel] = f
+		t.topics.set(channel, f)
 	}
 	return late
 }
@@ -401,23 +432,24 @@ func (t *follows) forget(d deadline) {
 	}
 	f.left = 0
 	if !t.live {
-		delete(t.topics, d.channel)
+		t.drop(d.channel, &f)
 		return
 	}
 	t.enqueue(d.channel, &f)
-	t.topics[d.channel] = f
+	t.topics.set(d.channel, f)
 }
 
 // close answers every waiting Follow, and from now on each at once, with ErrUnavailable.
 func (t *follows) close() {
 	t.mu.Lock()
 	t.closed = true
-	waiting := t.waiting
-	t.waiting, t.patiences = nil, nil
+	var waiting []waiter
+	for _, list := range t.waiting.all {
+		waiting = append(waiting, list...)
+	}
+	t.waiting, t.patiences = table[string, []waiter]{}, nil
 	t.mu.Unlock()
-	for _, list := range waiting {
-		for _, w := range list {
-			w.done(ErrUnavailable)
-		}
+	for _, w := range waiting {
+		w.done(ErrUnavailable)
 	}
 }

@@ -72,3 +72,42 @@ func TestManyDeadlinesAtOnceAreTakenInParts(t *testing.T) {
 		t.Errorf("%d topics are left", n)
 	}
 }
+
+// TestTopicsThatWereLeftGiveTheirMemoryBack follows and leaves very many, with history.
+func TestTopicsThatWereLeftGiveTheirMemoryBack(t *testing.T) {
+	const topics = 100_000
+	before := heap()
+	table, redis := newFollows(5*time.Second, 10*time.Second, History{{Count: 1}}), &server{subscribed: map[string]bool{}}
+	table.begin()
+	quiet := func() {
+		for redis.take(table); len(redis.sent) > 0; redis.take(table) {
+			for len(redis.sent) > 0 {
+				redis.answer(table)
+			}
+		}
+		redis.sent = nil
+	}
+	for i := range topics {
+		table.add(strconv.Itoa(i), 0, func(error) {})
+	}
+	quiet()
+	full := heap() - before
+	for i := range topics {
+		table.remove(strconv.Itoa(i), 0)
+	}
+	for now := table.clock() + int64(20*time.Second); ; {
+		if _, next := table.expire(now); next == 0 {
+			break
+		}
+		quiet()
+	}
+	quiet()
+	if gone := table.takeGone(); len(gone) != topics || table.len() != 0 {
+		t.Errorf("%d chains are gone, %d topics are left", len(gone), table.len())
+	}
+	redis.subscribed = nil
+	if left := heap() - before; left > full/20 {
+		t.Errorf("%d bytes of %d are left", left, full)
+	}
+	runtime.KeepAlive(table)
+}

@@ -207,7 +207,7 @@ func timed(t *testing.T, patience, linger time.Duration) (*follows, *server) {
 	table := newFollows(patience, linger, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- table.keepTime(ctx) }()
+	go func() { ended <- table.keepTime(ctx, func([]*chain) {}) }()
 	t.Cleanup(func() { cancel(); <-ended })
 	table.begin()
 	return table, &server{subscribed: map[string]bool{}}

@@ -42,11 +42,11 @@ type Memory struct {
 	// It owns what is kept, and is locked before mu.
 	order sync.Mutex
 	sink  Sink // nil unless running
-	logs  map[string]*memoryLog
+	logs  table[string, *memoryLog]
 	once  onceTable
 
 	mu     sync.Mutex
-	topics map[string]Loops
+	topics table[string, Loops]
 }
 
 var _ Broker = (*Memory)(nil)
@@ -56,12 +56,9 @@ func NewMemory(cfg MemoryConfig) *Memory {
 	setDefault(&cfg.MaxMessage, DefaultMaxMessage)
 	setDefault(&cfg.RecordLife, DefaultRecordLife)
 	return &Memory{
-		cfg:    cfg,
-		epoch:  max(rand.Uint64(), 1),
-		born:   time.Now(),
-		logs:   map[string]*memoryLog{},
-		once:   onceTable{results: map[onceName]Result{}},
-		topics: map[string]Loops{},
+		cfg:   cfg,
+		epoch: max(rand.Uint64(), 1),
+		born:  time.Now(),
 
 		resumeKey: newResumeKey(),
 	}
@@ -101,7 +98,8 @@ func (m *Memory) now() uint64 {
 // Follow implements Broker. It calls done before it returns, never with an error.
 func (m *Memory) Follow(topic string, loop int, done func(error)) {
 	m.mu.Lock()
-	m.topics[topic] = m.topics[topic].With(loop)
+	loops, _ := m.topics.get(topic)
+	m.topics.set(topic, loops.With(loop))
 	m.mu.Unlock()
 	done(nil)
 }
@@ -110,17 +108,19 @@ func (m *Memory) Follow(topic string, loop int, done func(error)) {
 func (m *Memory) Unfollow(topic string, loop int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if left := m.topics[topic].Without(loop); left != 0 {
-		m.topics[topic] = left
+	loops, _ := m.topics.get(topic)
+	if left := loops.Without(loop); left != 0 {
+		m.topics.set(topic, left)
 	} else {
-		delete(m.topics, topic)
+		m.topics.delete(topic)
 	}
 }
 
 func (m *Memory) loops(topic string) Loops {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.topics[topic]
+	loops, _ := m.topics.get(topic)
+	return loops
 }
 
 // Publish implements Broker. The events were delivered when it returns. It blocks as long as the Sink does.
@@ -172,6 +172,6 @@ func (m *Memory) Stats() Snapshot {
 	s := m.stats.snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.Followed = len(m.topics)
+	s.Followed = m.topics.len()
 	return s
 }

@@ -25,7 +25,7 @@ func TestMemoryForgetsInTime(t *testing.T) {
 		}
 		time.Sleep(IdempotencyTime)
 		synctest.Wait()
-		if len(m.once.results) > 0 {
+		if m.once.results.len() > 0 {
 			t.Error("a key is kept longer than its time")
 		}
 		if r := replay(t, m, "h:a", first.Position, 10); !r.Recovered {
@@ -36,7 +36,7 @@ func TestMemoryForgetsInTime(t *testing.T) {
 		if r := replay(t, m, "h:a", first.Position, 10); r.Recovered || r.Head.ID.Seq != 0 {
 			t.Errorf("after the record's life: %+v", r)
 		}
-		if len(m.logs) > 0 {
+		if m.logs.len() > 0 {
 			t.Error("a log is kept longer than its record")
 		}
 	})

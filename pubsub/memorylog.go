@@ -16,10 +16,10 @@ type memoryLog struct {
 
 // log is topic's, made if there is none.
 func (m *Memory) log(topic string) *memoryLog {
-	l := m.logs[topic]
-	if l == nil {
+	l, ok := m.logs.get(topic)
+	if !ok {
 		l = &memoryLog{}
-		m.logs[topic] = l
+		m.logs.set(topic, l)
 	}
 	return l
 }
@@ -58,11 +58,11 @@ func (m *Memory) sweep() {
 	m.order.Lock()
 	defer m.order.Unlock()
 	now := m.now()
-	for topic, l := range m.logs {
+	for topic, l := range m.logs.all {
 		rule, _ := m.cfg.History.For(topic)
 		l.trim(now, rule)
 		if older(now, l.last, rule.Age+m.cfg.RecordLife) {
-			delete(m.logs, topic)
+			m.logs.delete(topic)
 		}
 	}
 	m.once.forget(now)
@@ -78,7 +78,7 @@ func (m *Memory) Replay(_ context.Context, topic string, since Position, limit L
 	defer m.order.Unlock()
 	m.stats.replaysMemory.Add(1)
 	x := excerpt{epoch: m.epoch, now: m.now(), life: rule.Age + m.cfg.RecordLife}
-	if l := m.logs[topic]; l != nil && !older(x.now, l.last, x.life) {
+	if l, ok := m.logs.get(topic); ok && !older(x.now, l.last, x.life) {
 		l.trim(x.now, rule)
 		first := sort.Search(len(l.events), func(i int) bool { return l.events[i].Position.ID.Compare(since.ID) > 0 })
 		x.last, x.number, x.newest = l.last, l.number, l.last
@@ -89,7 +89,7 @@ func (m *Memory) Replay(_ context.Context, topic string, since Position, limit L
 
 // onceTable holds the results of publications that have a key, for IdempotencyTime.
 type onceTable struct {
-	results map[onceName]Result
+	results table[onceName, Result]
 	order   []onceUntil
 }
 
@@ -107,8 +107,7 @@ func (t *onceTable) result(p *Publication, now uint64) (result Result, known boo
 		return Result{}, false
 	}
 	t.forget(now)
-	result, known = t.results[onceName{p.Topic, p.Caller, p.Key}]
-	return result, known
+	return t.results.get(onceName{p.Topic, p.Caller, p.Key})
 }
 
 func (t *onceTable) remember(p *Publication, now uint64, result Result) {
@@ -116,14 +115,14 @@ func (t *onceTable) remember(p *Publication, now uint64, result Result) {
 		return
 	}
 	name := onceName{p.Topic, p.Caller, p.Key}
-	t.results[name] = result
+	t.results.set(name, result)
 	t.order = append(t.order, onceUntil{now + uint64(IdempotencyTime.Milliseconds()), name})
 }
 
 // forget drops the results whose time is over.
 func (t *onceTable) forget(now uint64) {
 	for len(t.order) > 0 && t.order[0].ms <= now {
-		delete(t.results, t.order[0].name)
+		t.results.delete(t.order[0].name)
 		t.order = t.order[1:]
 	}
 }

@@ -183,7 +183,7 @@ func (r *Redis) Run(ctx context.Context, sink Sink) error {
 	r.probed.Store(r.stopwatch.now())
 	r.delivery.sink = sink
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.follows.keepTime(ctx) })
+	g.Go(func() error { return r.follows.keepTime(ctx, r.delivery.forget) })
 	g.Go(func() error { return r.stayConnected(ctx) })
 	return g.Wait()
 }

@@ -460,3 +460,21 @@ func TestAFollowIsToldThatTheServerRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestEventsOfATopicThatNobodyFollowsAreForgotten(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll, Linger: time.Millisecond})
+	kept := func() int {
+		r.delivery.mu.Lock()
+		defer r.delivery.mu.Unlock()
+		return r.delivery.recent.kept
+	}
+	mustFollow(t, r, "h:a", 0)
+	number(t, r, "h:a", 1, 100)
+	wantEvents(t, sink, "h:a", 1, 100)
+	if kept() == 0 {
+		t.Error("no events are kept")
+	}
+	r.Unfollow("h:a", 0)
+	eventually(t, "all are forgotten", func() bool { return kept() == 0 })
+}
