@@ -94,12 +94,16 @@ type Limit struct {
 	Bytes int
 }
 
+// admits tells whether an answer of n events may have one more, all having that many bytes.
+func (l Limit) admits(n, bytes int) bool {
+	return n < l.Events && (n == 0 || l.Bytes == 0 || bytes <= l.Bytes)
+}
+
 // page is the beginning of events that l lets in.
 func (l Limit) page(events []*Event) []*Event {
 	bytes := 0
 	for i, ev := range events {
-		bytes += len(ev.Data)
-		if i == l.Events || i > 0 && l.Bytes > 0 && bytes > l.Bytes {
+		if bytes += len(ev.Data); !l.admits(i, bytes) {
 			return events[:i]
 		}
 	}

@@ -14,6 +14,9 @@ type excerpt struct {
 	now uint64
 	// life is how long a record is kept behind the topic's last event.
 	life time.Duration
+	// forgotten is the time up to which records may have been forgotten before their life was over, in
+	// milliseconds; zero if none was.
+	forgotten uint64
 	// events are the first that lie behind the position asked for, oldest first.
 	events []*Event
 	// newest is the last event that the log holds; zero if it holds none behind the position.
@@ -89,7 +92,7 @@ func (x *excerpt) complete(since Position) bool {
 		return end.Position.ID == x.last && end.Number == x.number ||
 			end.Position.ID.Compare(x.last) < 0 && end.Number < x.number && x.newest.Compare(x.last) >= 0
 	case since.IsZero():
-		return x.last.IsZero()
+		return x.last.IsZero() && x.forgotten == 0
 	case since.Epoch != x.epoch:
 		return false
 	case since.ID.Seq == 0:
@@ -108,7 +111,7 @@ func (x *excerpt) ended() bool {
 // remembers tells whether an event after since would have left a record. It is asked of places between
 // events only: an event's own ID is either named in the log or not.
 func (x *excerpt) remembers(since Position) bool {
-	return since.ID.Seq != 0 || x.now < since.ID.Ms+uint64(x.life.Milliseconds())
+	return since.ID.Seq != 0 || since.ID.Ms > x.forgotten && x.now < since.ID.Ms+uint64(x.life.Milliseconds())
 }
 
 // links tells whether ev is the first event after at, which is an event's position or, with sequence 0,

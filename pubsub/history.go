@@ -20,6 +20,9 @@ type HistoryRule struct {
 // DefaultHistoryAge outlasts a reload, a tunnel and a deployment.
 const DefaultHistoryAge = 10 * time.Minute
 
+// DefaultHistoryBytes bounds what a Memory keeps.
+const DefaultHistoryBytes = 256 << 20
+
 // DefaultRecordLife is how much longer than its events a topic's record is kept: who was away over a
 // weekend, while nothing was published, still hears that nothing was missed.
 const DefaultRecordLife = 7 * 24 * time.Hour

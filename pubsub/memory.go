@@ -17,6 +17,9 @@ type MemoryConfig struct {
 	MaxMessage int
 	// History is what is kept, in this process's memory. Default: nothing.
 	History History
+	// HistoryBytes bounds what is kept of all topics together, in bytes, and a quarter of it besides the
+	// results of publications that had a key. The oldest goes first. Default 256 MiB.
+	HistoryBytes int
 	// RecordLife is how long a topic's last position is remembered after its events are gone.
 	// Default DefaultRecordLife.
 	RecordLife time.Duration
@@ -43,6 +46,7 @@ type Memory struct {
 	order sync.Mutex
 	sink  Sink // nil unless running
 	logs  table[string, *memoryLog]
+	kept  memoryKept
 	once  onceTable
 
 	mu     sync.Mutex
@@ -55,10 +59,13 @@ var _ Broker = (*Memory)(nil)
 func NewMemory(cfg MemoryConfig) *Memory {
 	setDefault(&cfg.MaxMessage, DefaultMaxMessage)
 	setDefault(&cfg.RecordLife, DefaultRecordLife)
+	setDefault(&cfg.HistoryBytes, DefaultHistoryBytes)
 	return &Memory{
 		cfg:   cfg,
 		epoch: max(rand.Uint64(), 1),
 		born:  time.Now(),
+		kept:  memoryKept{limit: cfg.HistoryBytes},
+		once:  onceTable{limit: max(1, cfg.HistoryBytes/4/onceSize)},
 
 		resumeKey: newResumeKey(),
 	}
@@ -143,20 +150,19 @@ func (m *Memory) publish(p *Publication) Result {
 		return Result{Err: fmt.Errorf("publish: %w: not running", ErrUnavailable)}
 	}
 	now := m.now()
-	if result, known := m.once.result(p, now); known {
-		return result
+	if at, known := m.once.position(p, now); known {
+		return Result{Position: at}
 	}
 	ev := &Event{Topic: p.Topic, Data: p.Data}
 	if rule, keeps := m.cfg.History.For(p.Topic); keeps {
-		m.log(p.Topic).add(ev, m.epoch, now, rule)
+		m.add(m.log(p.Topic), ev, now, rule)
 	}
-	result := Result{Position: ev.Position}
-	m.once.remember(p, now, result)
+	m.stats.drops[KeysFull].Add(m.once.remember(p, now, ev.Position))
 	if loops := m.loops(p.Topic); loops != 0 {
 		m.stats.delivered.Add(1)
 		m.sink.Deliver(ev, loops)
 	}
-	return result
+	return Result{Position: ev.Position}
 }
 
 // Ready is nil while Run does.
@@ -170,6 +176,9 @@ func (m *Memory) Ready() error {
 // Stats is what happened so far.
 func (m *Memory) Stats() Snapshot {
 	s := m.stats.snapshot()
+	m.order.Lock()
+	s.HistoryBytes = uint64(m.kept.bytes + m.once.order.len()*onceSize)
+	m.order.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s.Followed = m.topics.len()

@@ -1,51 +1,76 @@
 package pubsub
 
 import (
+	"bytes"
 	"context"
-	"slices"
 	"sort"
 	"time"
 )
 
-// memoryLog is what a Memory keeps of a topic. It stays, empty of events, for a record's life.
+// memoryLog is what a Memory keeps of a topic. It stays, bare of events, for a record's life.
 type memoryLog struct {
+	topic  string
 	last   ID
 	number uint64 // of last
-	events []*Event
+	events []*keptEvent
+	// older and newer are its neighbours among the bare ones.
+	older, newer *memoryLog
 }
 
 // log is topic's, made if there is none.
 func (m *Memory) log(topic string) *memoryLog {
 	l, ok := m.logs.get(topic)
 	if !ok {
-		l = &memoryLog{}
+		l = &memoryLog{topic: topic}
 		m.logs.set(topic, l)
+		m.kept.begin(l)
 	}
 	return l
 }
 
+// end forgets a log without events.
+func (m *Memory) end(l *memoryLog) {
+	m.logs.delete(l.topic)
+	m.kept.end(l)
+}
+
 // add gives ev the next position and keeps it as long as rule says.
-func (l *memoryLog) add(ev *Event, epoch, now uint64, rule HistoryRule) {
+func (m *Memory) add(l *memoryLog, ev *Event, now uint64, rule HistoryRule) {
 	id := ID{Ms: now, Seq: 1}
-	if id.Compare(l.last) <= 0 {
+	switch {
+	case l.last.IsZero():
+		id.Ms = max(id.Ms, m.kept.forgotten+1) // no log of this topic that was forgotten has it
+	case id.Compare(l.last) <= 0:
 		id = l.last.next()
 	}
+	if spare := cap(ev.Data) - len(ev.Data); spare > 64+len(ev.Data)/8 {
+		ev.Data = bytes.Clone(ev.Data) // what is behind it would be kept, too
+	}
 	l.number++
-	ev.Position, ev.Before, ev.Number, l.last = Position{epoch, id}, l.last, l.number, id
-	l.events = append(l.events, ev)
-	l.trim(now, rule)
+	ev.Position, ev.Before, ev.Number, l.last = Position{m.epoch, id}, l.last, l.number, id
+	m.kept.add(&keptEvent{Event: ev, log: l})
+	m.trim(l, now, rule)
+	m.fit()
 }
 
 // trim forgets what is too old or too much.
-func (l *memoryLog) trim(now uint64, rule HistoryRule) {
-	first := max(0, len(l.events)-rule.Count)
-	for first < len(l.events) && older(now, l.events[first].Position.ID, rule.Age) {
-		first++
+func (m *Memory) trim(l *memoryLog, now uint64, rule HistoryRule) {
+	for len(l.events) > rule.Count || len(l.events) > 0 && older(now, l.events[0].Position.ID, rule.Age) {
+		m.kept.shift(l)
 	}
-	clear(l.events[:first])
-	if l.events = l.events[first:]; len(l.events) == 0 {
-		l.events = nil
+}
+
+// behind returns the first of l's events behind since, as many as limit lets in.
+func (l *memoryLog) behind(since ID, limit Limit) (page []*Event) {
+	first := sort.Search(len(l.events), func(i int) bool { return l.events[i].Position.ID.Compare(since) > 0 })
+	total := 0
+	for _, e := range l.events[first:] {
+		if total += len(e.Data); !limit.admits(len(page), total) {
+			break
+		}
+		page = append(page, e.Event)
 	}
+	return page
 }
 
 // older tells whether id is of a time at least age before now.
@@ -53,16 +78,26 @@ func older(now uint64, id ID, age time.Duration) bool {
 	return now >= id.Ms+uint64(age.Milliseconds())
 }
 
+// sweepBatch is how many logs are looked at while publishers wait: about 0.1 ms.
+const sweepBatch = 512
+
 // sweep forgets what is too old in every log, and logs whose record's life is over.
 func (m *Memory) sweep() {
 	m.order.Lock()
 	defer m.order.Unlock()
-	now := m.now()
+	now, seen := m.now(), 0
 	for topic, l := range m.logs.all {
+		if seen++; seen%sweepBatch == 0 {
+			m.order.Unlock()
+			m.order.Lock()
+		}
+		if current, _ := m.logs.get(topic); current != l {
+			continue
+		}
 		rule, _ := m.cfg.History.For(topic)
-		l.trim(now, rule)
+		m.trim(l, now, rule)
 		if older(now, l.last, rule.Age+m.cfg.RecordLife) {
-			m.logs.delete(topic)
+			m.end(l)
 		}
 	}
 	m.once.forget(now)
@@ -77,52 +112,12 @@ func (m *Memory) Replay(_ context.Context, topic string, since Position, limit L
 	m.order.Lock()
 	defer m.order.Unlock()
 	m.stats.replaysMemory.Add(1)
-	x := excerpt{epoch: m.epoch, now: m.now(), life: rule.Age + m.cfg.RecordLife}
+	// A place must be behind all that was forgotten, to be told from the places before it.
+	x := excerpt{epoch: m.epoch, now: max(m.now(), m.kept.forgotten+1), life: rule.Age + m.cfg.RecordLife, forgotten: m.kept.forgotten}
 	if l, ok := m.logs.get(topic); ok && !older(x.now, l.last, x.life) {
-		l.trim(x.now, rule)
-		first := sort.Search(len(l.events), func(i int) bool { return l.events[i].Position.ID.Compare(since.ID) > 0 })
+		m.trim(l, x.now, rule)
 		x.last, x.number, x.newest = l.last, l.number, l.last
-		x.events = slices.Clone(limit.reading(since).page(l.events[first:]))
+		x.events = l.behind(since.ID, limit.reading(since))
 	}
 	return x.replay(since, limit), nil
-}
-
-// onceTable holds the results of publications that have a key, for IdempotencyTime.
-type onceTable struct {
-	results table[onceName, Result]
-	order   []onceUntil
-}
-
-type onceName struct{ topic, caller, key string }
-
-// onceUntil says when a result's time is over.
-type onceUntil struct {
-	ms   uint64
-	name onceName
-}
-
-// result is what became of p's first publication, if there was one.
-func (t *onceTable) result(p *Publication, now uint64) (result Result, known bool) {
-	if p.Key == "" {
-		return Result{}, false
-	}
-	t.forget(now)
-	return t.results.get(onceName{p.Topic, p.Caller, p.Key})
-}
-
-func (t *onceTable) remember(p *Publication, now uint64, result Result) {
-	if p.Key == "" {
-		return
-	}
-	name := onceName{p.Topic, p.Caller, p.Key}
-	t.results.set(name, result)
-	t.order = append(t.order, onceUntil{now + uint64(IdempotencyTime.Milliseconds()), name})
-}
-
-// forget drops the results whose time is over.
-func (t *onceTable) forget(now uint64) {
-	for len(t.order) > 0 && t.order[0].ms <= now {
-		t.results.delete(t.order[0].name)
-		t.order = t.order[1:]
-	}
 }

@@ -204,10 +204,11 @@ func TestSequencesStayBelow4096(t *testing.T) {
 			t.Errorf("published at %s, want %s", at, want)
 		}
 	}
+	m := NewMemory(MemoryConfig{})
 	l := &memoryLog{last: ID{1000, 4094}}
 	for _, want := range []ID{{1000, 4095}, {1001, 1}, {1001, 2}} {
 		var ev Event
-		if l.add(&ev, 1, 1000, keepAll[0]); ev.Position.ID != want {
+		if m.add(l, &ev, 1000, keepAll[0]); ev.Position.ID != want {
 			t.Errorf("in memory: published at %s, want %s", ev.Position.ID, want)
 		}
 	}

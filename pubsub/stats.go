@@ -18,11 +18,14 @@ const (
 	BadControl              // between nodes, but none that is known
 	BadEntry                // in a log, but not written by a hub
 	NotInLog                // it has a position, and its log does not know it: forged, or the log has lost it
+	HistoryFull             // an event of a history in memory that had no room any more
+	RecordsFull             // a topic's last position in memory, of which there were too many
+	KeysFull                // the result of a publication with a key, in memory, likewise
 	Overrun                 // too much arrived while the log was read; what has a position is read from there
 	numDrops
 )
 
-var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address", "bad_control", "bad_entry", "not_in_log", "overrun"}
+var dropNames = [numDrops]string{"bad_utf8", "bad_json", "too_big", "bad_envelope", "bad_address", "bad_control", "bad_entry", "not_in_log", "history_full", "records_full", "keys_full", "overrun"}
 
 // String is the drop's name in metrics and logs.
 func (d Drop) String() string { return dropNames[d] }
@@ -53,6 +56,8 @@ type Snapshot struct {
 	Reconnects uint64
 	// Followed is the number of topics in the table, lingering ones among them.
 	Followed int
+	// HistoryBytes is how much a Memory keeps. Always 0 in Redis.
+	HistoryBytes uint64
 	// ProbeAge is the time since a probe last came back, or since the broker started.
 	// Always 0 in Memory.
 	ProbeAge time.Duration

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wshub/engine"
+	"wshub/pubsub"
 )
 
 // config is every setting of the hub. A field is a flag, an environment variable (HUB_ and the flag's
@@ -48,9 +49,10 @@ type config struct {
 	MessageBurst       int    `group:"Topics" default:"200" range:"1..1048576" help:"Messages that one client may send at once."`
 	Workers            int    `group:"Topics" default:"4" range:"1..1024" help:"Goroutines that talk to the broker on behalf of sessions."`
 
-	History     []string `group:"History" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
-	ReplayLimit int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; who missed more is told recovered:false."`
-	ResumeKey   []string `group:"History" sep:"none" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, one a line or in repeated flags, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
+	History      []string `group:"History" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
+	HistoryBytes byteSize `group:"History" default:"0" range:"1MiB..1TiB" zero:"256MiB, or a quarter of --memory-limit if that is less" help:"Bytes that are kept of all topics together without Redis, which has its own maxmemory; over it the oldest go first."`
+	ReplayLimit  int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; who missed more is told recovered:false."`
+	ResumeKey    []string `group:"History" sep:"none" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, one a line or in repeated flags, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
 
 	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
 	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
@@ -88,6 +90,12 @@ func (c *config) fill() {
 	}
 	if c.MaxConnections == 0 {
 		c.MaxConnections = engine.ConnectionLimit()
+	}
+	if c.HistoryBytes == 0 {
+		c.HistoryBytes = pubsub.DefaultHistoryBytes
+		if c.MemoryLimit > 0 {
+			c.HistoryBytes = min(c.HistoryBytes, max(c.MemoryLimit/4, 1<<20))
+		}
 	}
 	if c.Node == "" {
 		host, err := os.Hostname()

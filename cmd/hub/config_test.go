@@ -280,3 +280,19 @@ func TestVersionIsPrinted(t *testing.T) {
 		t.Errorf("ends with %d: %q", code, stdout)
 	}
 }
+
+func TestTheHistoryTakesNoMoreThanAQuarterOfTheMemory(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want byteSize
+	}{
+		{nil, 256 << 20},
+		{[]string{"--memory-limit", "4GiB"}, 256 << 20},
+		{[]string{"--memory-limit", "512MiB"}, 128 << 20},
+		{[]string{"--memory-limit", "512MiB", "--history-bytes", "200MiB"}, 200 << 20},
+	} {
+		if got := parsed(t, nil, c.args...).cfg.HistoryBytes; got != c.want {
+			t.Errorf("%q: %s, want %s", c.args, got, c.want)
+		}
+	}
+}

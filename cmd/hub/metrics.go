@@ -101,6 +101,7 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
+	gauge("wshub_broker_history_bytes", "Bytes that the embedded broker keeps of histories; see --history-bytes.", func(s *snapshot) float64 { return float64(s.broker.HistoryBytes) }),
 	gauge("wshub_broker_probe_age_seconds", "Time since the broker was last seen working.", func(s *snapshot) float64 { return s.broker.ProbeAge.Seconds() }),
 	gauge("wshub_broker_clock_difference_seconds", "How far the broker's clock is ahead of this machine's; more than 30 either way is an error.", func(s *snapshot) float64 { return s.broker.ClockDifference.Seconds() }),
 	gauge("wshub_broker_position_lead_seconds", "How far the last published position was ahead of the broker's clock: up to 60 for a minute after the broker moved or restarted.", func(s *snapshot) float64 { return s.broker.PositionLead.Seconds() }),

@@ -94,11 +94,12 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 	}
 	if c.RedisURL == "" {
 		return pubsub.NewMemory(pubsub.MemoryConfig{
-			Node:       c.Node,
-			MaxMessage: int(c.MaxMessage),
-			History:    history,
-			OnControl:  to.control,
-			OnRevoked:  to.revoked,
+			Node:         c.Node,
+			MaxMessage:   int(c.MaxMessage),
+			History:      history,
+			HistoryBytes: int(c.HistoryBytes),
+			OnControl:    to.control,
+			OnRevoked:    to.revoked,
 		}), nil
 	}
 	return pubsub.NewRedis(pubsub.RedisConfig{
