@@ -19,12 +19,6 @@ var errCut = errors.New("a second signal came: the clients that were left were c
 // errDraining is why a draining hub is not ready.
 var errDraining = errors.New("draining: going to stop")
 
-// signals are the wishes to stop, in order. After release a further one kills the process.
-type signals struct {
-	come    <-chan os.Signal
-	release func()
-}
-
 // drainer waits for a signal and then empties the hub.
 type drainer struct {
 	// Fixed at birth.

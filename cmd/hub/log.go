@@ -23,6 +23,9 @@ func newLogger(c *config, w io.Writer) (log zerolog.Logger, console bool) {
 }
 
 func isTerminal(w io.Writer) bool {
+	if q, ok := w.(*logQueue); ok {
+		w = q.to
+	}
 	f, ok := w.(*os.File)
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -8,18 +8,29 @@
 //
 // # Where to look
 //
-// A setting: config.go; what it may be: validate.go; what does not go together: conflicts.go. What variables there are: environ.go. What happens between start and end: serve.go. The
-// control port: control.go, who may use it: guard.go, its calls: publish.go and target.go, its metrics:
-// metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go, and what never does: redact.go.
+// A setting: config.go; what it may be: validate.go; what does not go together: conflicts.go. What variables there are:
+// environ.go. What happens between start and end: serve.go, signals.go. The
+// control port: control.go, who may use it: guard.go, its calls: publish.go and target.go, its metrics: metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go,
+// how it gets there: logqueue.go, and what never does: redact.go.
 package main
 
 import (
 	"context"
 	"os"
+	"time"
 )
 
 func main() {
-	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, environment{variables(os.Environ())})
-	report(os.Stderr, err)
+	env := environment{variables(os.Environ())}
+	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, env)
+	reported := make(chan struct{})
+	go func() {
+		report(os.Stderr, err)
+		close(reported)
+	}()
+	select {
+	case <-reported:
+	case <-time.After(logPatience): // nobody reads
+	}
 	os.Exit(exitCode(err))
 }

@@ -19,6 +19,7 @@ type sources struct {
 	broker   func() pubsub.Snapshot
 	ready    func() error
 	draining func() bool
+	lost     func() uint64 // log lines that could not be written
 }
 
 // snapshot is all numbers at one moment.
@@ -27,6 +28,7 @@ type snapshot struct {
 	session         session.Stats
 	broker          pubsub.Snapshot
 	ready, draining bool
+	lost            uint64
 }
 
 // family is one metric: a single number, or one per reason. A reason is never a topic, a user or a session.
@@ -99,6 +101,8 @@ var families = []family{
 	counters("wshub_dropped_total", "reason", "What was not let in, kept or done, for lack of room.",
 		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
+
+	counter("wshub_log_lines_lost_total", "Log lines that could not be written, or for which the log's reader was too slow.", func(s *snapshot) uint64 { return s.lost }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
 	gauge("wshub_broker_history_bytes", "Bytes that the embedded broker keeps of histories; see --history-bytes.", func(s *snapshot) float64 { return float64(s.broker.HistoryBytes) }),
@@ -195,7 +199,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining()}
+	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost()}
 	for i, f := range families {
 		if f.one != nil {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.one(s))

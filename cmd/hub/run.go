@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"os/signal"
-	"syscall"
 )
 
 // run does what args ask for, and returns when it is done. An error of type usageError is the caller's
@@ -33,11 +30,9 @@ func (s *settings) do(ctx context.Context, stdout, stderr io.Writer) error {
 	if err := s.validate(); err != nil {
 		return usageError{errors.Join(err, s.unknownVariables())} // one of them may be why
 	}
-	come := make(chan os.Signal, 2)
-	signal.Notify(come, os.Interrupt, syscall.SIGTERM)
-	release := func() { signal.Stop(come) }
+	stop, release := notify()
 	defer release()
-	return serve(ctx, s, stderr, signals{come, release})
+	return serve(ctx, s, stderr, stop)
 }
 
 // usageError is a mistake in how the program was called.

@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
@@ -18,9 +20,16 @@ import (
 const liveLimit = 10 * time.Second
 
 // serve runs the hub until a signal comes and its clients are gone, or until ctx ends, which cuts them.
-func serve(ctx context.Context, s *settings, stderr io.Writer, stop signals) error {
+func serve(ctx context.Context, s *settings, stderr io.Writer, sent signals) error {
+	lines := newLogQueue(stderr)
+	log, console := newLogger(s.cfg, lines)
+	return around(ctx, func(ctx context.Context) error { return lines.Run(ctx, log) }, func(ctx context.Context) error {
+		return s.serve(ctx, lines, log, console, sent)
+	})
+}
+
+func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logger, console bool, sent signals) error {
 	c := s.cfg
-	log, console := newLogger(c, stderr)
 	pubsub.LogClient(log.With().Str("part", "redis").Logger())
 	if c.MemoryLimit > 0 {
 		debug.SetMemoryLimit(int64(c.MemoryLimit))
@@ -55,7 +64,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, stop signals) err
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
-	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: stop, log: log}
+	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log}
 	sealing, err := newResumeKey(c, broker, hub, log)
 	if err != nil {
 		return err
@@ -66,7 +75,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, stop signals) err
 	}
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	nested := []runner{memory.Run, server.Run, hub.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
+	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
@@ -77,7 +86,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, stop signals) err
 			live:     func() error { return server.Live(liveLimit) },
 			ready:    ready,
 			hub:      hub,
-			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining}),
+			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost}),
 			try:      tryPage(start.public, c.Path),
 		})
 		if err != nil {
@@ -86,7 +95,7 @@ func serve(ctx context.Context, s *settings, stderr io.Writer, stop signals) err
 		start.control = control.addr()
 		nested = append([]runner{control.Run}, nested...)
 	}
-	start.announce(s, stderr, log, console)
+	start.announce(s, lines, log, console)
 	if err := nest(ctx, nested...); err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func startInside(t *testing.T, args ...string) *hubInside {
 	s := parsed(t, nil, append([]string{"--port=0", "--control=127.0.0.1:0", "--drain-grace=0s", "--drain-window=100ms", "--log-format=json"}, args...)...)
 	go func() {
 		defer close(h.ended)
-		h.ended <- serve(ctx, s, h.log, signals{come, func() {}})
+		h.ended <- serve(ctx, s, h.log, signals{come: come, release: func() {}})
 	}()
 	t.Cleanup(func() {
 		cut()
