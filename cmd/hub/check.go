@@ -26,7 +26,7 @@ func check(ctx context.Context, s *settings, stdout io.Writer) error {
 		if f.Group == nil {
 			continue
 		}
-		fmt.Fprintf(table, "--%s\t%s\t%s\n", f.Name, s.value(f), cmp.Or(s.source[f.Name], "default"))
+		fmt.Fprintf(table, "--%s\t%s\t%s\n", f.Name, s.value(f), cmp.Or(s.follows[f.Name], s.source[f.Name], "default"))
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 // config is every setting of the hub. A field is a flag, an environment variable (HUB_ and the flag's
 // name), an entry of --help and a row of the README's table. Its tags, beside kong's own:
 //
+//	share   n: at most the n-th part of the memory, where the setting is not given
 //	range   lowest and highest value that is accepted, in the field's unit
 //	zero    what 0 stands for, where 0 is accepted besides the range
 //	also    a second environment variable
@@ -35,9 +36,9 @@ type config struct {
 	MaxHead          byteSize      `group:"Public port" default:"16KiB" range:"4KiB..64KiB" help:"Largest HTTP head of a handshake in bytes, cookies and tokens included; more is answered 431."`
 	MaxMessage       byteSize      `group:"Public port" default:"64KiB" range:"1..64MiB" help:"Largest message, from a client or a backend, in bytes."`
 	MaxQueued        byteSize      `group:"Public port" default:"256KiB" range:"1KiB..256MiB" help:"Bytes that may wait for one client; with more it is cut as a slow consumer if nothing leaves for a second, or if it does not catch up."`
-	MaxPartial       byteSize      `group:"Public port" default:"256MiB" range:"1KiB..1TiB" help:"Bytes of half-received messages of all clients; over it the largest are cut."`
-	MaxBacklog       byteSize      `group:"Public port" default:"1GiB" range:"1KiB..1TiB" help:"Bytes that may wait for all clients; over it the slowest are cut."`
-	SendBuffer       byteSize      `group:"Public port" default:"128KiB" range:"4KiB..64MiB" help:"Kernel send buffer of one connection in bytes; Linux doubles it."`
+	MaxPartial       byteSize      `group:"Public port" default:"256MiB" share:"8" range:"1KiB..1TiB" help:"Bytes of half-received messages of all clients; over it the largest are cut. Not given, it is at most 1/8 of the memory."`
+	MaxBacklog       byteSize      `group:"Public port" default:"1GiB" share:"4" range:"1KiB..1TiB" help:"Bytes that may wait for all clients; over it the slowest are cut. Not given, it is at most 1/4 of the memory."`
+	SendBuffer       byteSize      `group:"Public port" default:"128KiB" range:"4KiB..64MiB" help:"Kernel send buffer of one connection in bytes; Linux doubles it. Not given, it is at most 1/8192 of a container's memory where the kernel's buffers count there (control groups version 2)."`
 	ReadBuffer       byteSize      `group:"Public port" default:"64KiB" range:"4KiB..16MiB" help:"Read buffer of one event loop in bytes."`
 	Pollers          int           `group:"Public port" default:"0" range:"1..64" zero:"one per CPU" help:"Event loops. Each owns its share of the connections."`
 
@@ -74,10 +75,12 @@ type config struct {
 	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between being not ready and letting nobody in any more, for the load balancer to notice."`
 	DrainWindow time.Duration `group:"Stopping" default:"30s" range:"0s..24h" help:"Time over which clients are sent away."`
 
-	MemoryLimit byteSize `group:"Process" default:"0" range:"16MiB..1TiB" zero:"GOMEMLIMIT, or none" help:"Memory that the Go runtime tries to stay below, in bytes."`
+	MemoryLimit byteSize `group:"Process" default:"0" range:"16MiB..1TiB" zero:"GOMEMLIMIT, or 9/10 of the memory of the container or machine" help:"Memory that the Go runtime tries to stay below, in bytes."`
 	GCHeadroom  byteSize `name:"gc-headroom" group:"Process" default:"8MiB" range:"1MiB..64GiB" help:"Bytes allocated between two garbage collections, whatever the size of the heap. Lower saves memory and costs CPU."`
 	LogLevel    string   `group:"Process" default:"info" enum:"trace,debug,info,warn,error" help:"Least important log lines to write."`
 	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines; auto is console on a terminal, else json."`
+
+	room memory // what all of it must fit into
 }
 
 // fill replaces what means "choose for me" by the choice.

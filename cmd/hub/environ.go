@@ -9,9 +9,11 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// environment is what the program finds around it: the variables that it was started with.
+// environment is what the program finds around it: the variables that it was started with, and how much memory
+// the system lets it have.
 type environment struct {
 	vars map[string]string
+	room memory
 }
 
 // variables reads the form of os.Environ. Of a name that comes twice the first one holds, as with os.Getenv.

@@ -9,7 +9,7 @@
 // # Where to look
 //
 // A setting: config.go; what it may be: validate.go; what does not go together: conflicts.go. What variables there are:
-// environ.go. What happens between start and end: serve.go, signals.go. The
+// environ.go, and how much memory: memory.go, cgroup.go. What happens between start and end: serve.go, signals.go. The
 // control port: control.go, who may use it: guard.go, its calls: publish.go and target.go, its metrics: metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go,
 // how it gets there: logqueue.go, and what never does: redact.go.
 package main
@@ -21,7 +21,7 @@ import (
 )
 
 func main() {
-	env := environment{variables(os.Environ())}
+	env := environment{variables(os.Environ()), systemMemory(os.DirFS("/"))}
 	err := run(context.Background(), os.Args[1:], os.Stdout, os.Stderr, env)
 	reported := make(chan struct{})
 	go func() {

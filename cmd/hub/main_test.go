@@ -32,8 +32,14 @@ func call(t *testing.T, env map[string]string, args ...string) (code int, stdout
 // parsed returns what the program makes of env and args, which must be right.
 func parsed(t *testing.T, env map[string]string, args ...string) *settings {
 	t.Helper()
+	return parsedWith(t, environment{vars: env}, args...)
+}
+
+// parsedWith is parsed on a machine of which something is known.
+func parsedWith(t *testing.T, env environment, args ...string) *settings {
+	t.Helper()
 	var out, errs bytes.Buffer
-	s, err := parse(args, &out, &errs, environment{vars: env})
+	s, err := parse(args, &out, &errs, env)
 	if err == nil {
 		err = s.validate()
 	}

@@ -20,6 +20,7 @@ type settings struct {
 	connect bool              // check --connect
 	done    bool              // --help was printed: nothing is left to do
 	source  map[string]string // of a flag that was given: "flag", or the variable
+	follows map[string]string // of a flag that was not given and is no default: what it follows
 	env     environment
 }
 
@@ -36,7 +37,7 @@ type commandLine struct {
 
 // parse reads args and, for flags that they leave out, the environment. It checks form, not ranges.
 func parse(args []string, stdout, stderr io.Writer, env environment) (*settings, error) {
-	s := &settings{source: make(map[string]string), env: env}
+	s := &settings{source: make(map[string]string), follows: make(map[string]string), env: env}
 	var line commandLine
 	k, err := newParser(&line, stdout, stderr, s)
 	if err != nil {
@@ -59,6 +60,7 @@ func parse(args []string, stdout, stderr io.Writer, env environment) (*settings,
 		trimFlag(f)
 	}
 	s.cfg.fill()
+	s.fit()
 	s.command, s.connect, s.mint = ctx.Command(), line.Check.Connect, line.Token
 	return s, nil
 }

@@ -40,7 +40,7 @@ func (s *settings) notes() []string {
 	for _, text := range s.env.unknown(s.flags) {
 		notes = append(notes, text+"; it is ignored.")
 	}
-	return slices.Concat(notes, s.env.notes(s.flags), s.conflicts(), s.cfg.notes())
+	return slices.Concat(notes, s.env.notes(s.flags), s.conflicts(), s.memoryNotes(), s.cfg.notes())
 }
 
 // notes are what follows from the settings and may surprise.

@@ -49,6 +49,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		Workers:            c.Workers,
 		MaxTopics:          c.MaxTopics,
 		MaxNodeTopics:      c.MaxNodeTopics,
+		MaxInbox:           c.maxInbox(),
 		MessageRate:        rate,
 		MessageBurst:       c.MessageBurst,
 		MaxSessionsPerUser: c.MaxSessionsPerUser,
