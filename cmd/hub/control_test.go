@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -331,6 +332,29 @@ func errorOf(t *testing.T, body string) (code string, retry bool) {
 		t.Errorf("no error in %q: %v", body, err)
 	}
 	return answer.Error.Code, answer.Error.Retry
+}
+
+// nginx, where nothing but proxy_pass is written, asks like this.
+func TestAProxyThatAsksByHTTP10IsNoLocalProgram(t *testing.T) {
+	b := &backend{}
+	url := b.start(t)
+	addr := strings.TrimPrefix(url, "http://")
+	for proto, want := range map[string]string{"HTTP/1.0": "401", "HTTP/1.1": "200"} {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		body := `{"topic":"news","data":1}`
+		fmt.Fprintf(conn, "POST /api/publish %s\r\nHost: %s\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", proto, addr, len(body), body)
+		answer, err := io.ReadAll(conn)
+		if status := strings.Fields(string(answer)); err != nil || len(status) < 2 || status[1] != want {
+			t.Errorf("%s is answered %s, %v", proto, answer, err)
+		}
+	}
+	if len(b.published) != 1 {
+		t.Errorf("published %+v", b.published)
+	}
 }
 
 func TestAnswersOfTheAPIAreCounted(t *testing.T) {

@@ -3,15 +3,18 @@ package main
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
 // guard decides who may use /api and /debug: whoever has a key; where no key is configured, a program on
-// this machine, and where clients need tokens, nobody. A web page never may, wherever its browser runs.
+// this machine, and where clients need tokens, nobody. A web page never may, wherever its browser runs. A proxy on this
+// machine brings in the world: it is refused where it can be told from a program.
 type guard struct {
 	keys [][sha256.Size]byte
 	open bool // clients need no tokens
@@ -29,19 +32,50 @@ func newGuard(keys []string, open bool) guard {
 func (g guard) refusal(r *http.Request) *apiError {
 	switch {
 	case fromPage(r):
-		return &apiError{http.StatusForbidden, "forbidden", "requests from other origins are refused"}
+		return forbidden("requests from other origins are refused")
 	case len(g.keys) > 0 && !g.knows(keyOf(r)):
-		return &apiError{http.StatusUnauthorized, "unauthorized", "a valid key is required: Authorization: Bearer <key>"}
+		return unauthorized("a valid key is required: Authorization: Bearer <key>")
 	case len(g.keys) > 0:
 		return nil
 	case !g.open:
-		return &apiError{http.StatusUnauthorized, "unauthorized", "no --api-key is configured: nobody may ask a hub whose clients need tokens"}
-	case !isLoopback(r.RemoteAddr) || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "":
-		return &apiError{http.StatusUnauthorized, "unauthorized", "no --api-key is configured: only this machine may ask"}
+		return unauthorized("no --api-key is configured: nobody may ask a hub whose clients need tokens")
+	case !isLoopback(r.RemoteAddr):
+		return unauthorized("no --api-key is configured: only this machine may ask")
+	case !r.ProtoAtLeast(1, 1):
+		return unauthorized("no --api-key is configured: only programs on this machine may ask, by HTTP/1.1; by HTTP/1.0 proxies ask")
+	case proxyHeader(r.Header) != "":
+		return unauthorized("no --api-key is configured: only programs on this machine may ask, and " + proxyHeader(r.Header) + " comes from a proxy")
 	case !isLoopback(r.Host): // a name that a web page's owner made point to this machine
-		return &apiError{http.StatusForbidden, "forbidden", "without a key, Host must be a loopback address or localhost"}
+		return forbidden("without a key, Host must be a loopback address or localhost")
 	}
 	return nil
+}
+
+func unauthorized(why string) *apiError {
+	return &apiError{http.StatusUnauthorized, "unauthorized", why}
+}
+
+func forbidden(why string) *apiError { return &apiError{http.StatusForbidden, "forbidden", why} }
+
+// proxyHeaders are fields that proxies, balancers and content networks add, and programs do not: fields of tracing are none
+// of them. In canonical form; with "*" the beginning of a name.
+var proxyHeaders = []string{
+	"Via", "Forwarded", "X-Forwarded*", "X-Real-Ip", "X-Original*", "X-Scheme", "Proxy-*", "X-Proxy*", "Cdn-Loop", "Surrogate-Capability",
+	"Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "True-Client-Ip", "Cf-Connecting-Ip", "Cf-Ray", "Fly-Client-Ip", "Fastly-*", "X-Varnish",
+	"X-Envoy-*", "X-Amz-Cf-*", "Cloudfront-*", "X-Appengine-*", "X-Azure-*", "X-Arr-*", "X-Akamai-*", "Akamai-*", "X-Vercel-*",
+}
+
+// proxyHeader is the first field of h that only a proxy adds, "" if there is none.
+func proxyHeader(h http.Header) string {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		if slices.ContainsFunc(proxyHeaders, func(p string) bool {
+			begin, isBeginning := strings.CutSuffix(p, "*")
+			return name == p || isBeginning && strings.HasPrefix(name, begin)
+		}) {
+			return name
+		}
+	}
+	return ""
 }
 
 // knows compares in a time that tells nothing of the keys.

@@ -3,8 +3,69 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 )
+
+// A proxy on this machine brings in the world. What tells it from a program is enough to refuse it.
+func TestAProxyWithoutAKeyIsRefused(t *testing.T) {
+	ask := func(proto string, header http.Header) *apiError {
+		r := httptest.NewRequest("POST", "/api/publish", nil)
+		r.RemoteAddr, r.Host, r.Header = "127.0.0.1:5555", "127.0.0.1:3001", header
+		r.Proto = proto
+		r.ProtoMajor, r.ProtoMinor, _ = http.ParseHTTPVersion(proto)
+		return newGuard(nil, true).refusal(r)
+	}
+	for _, name := range []string{
+		"Via", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded", "X-Real-IP",
+		"X-Original-Forwarded-For", "X-Client-IP", "True-Client-IP", "CF-Connecting-IP", "CDN-Loop", "Fastly-Client-IP", "X-Envoy-External-Address",
+		"X-Cluster-Client-IP", "Client-IP", "X-Scheme", "X-Varnish", "X-Azure-ClientIP", "Proxy-Connection",
+	} {
+		for _, value := range []string{"192.0.2.7", ""} { // an empty one is one, too
+			header := http.Header{}
+			header.Set(name, value)
+			if refusal := ask("HTTP/1.1", header); refusal == nil || refusal.status != 401 || !strings.Contains(refusal.message, http.CanonicalHeaderKey(name)) {
+				t.Errorf("%s: %q: %+v", name, value, refusal)
+			}
+		}
+	}
+	if refusal := ask("HTTP/1.0", http.Header{}); refusal == nil || refusal.status != 401 {
+		t.Errorf("HTTP/1.0: %+v", refusal)
+	}
+	// What programs send by themselves, tracing included, hinders none.
+	if refusal := ask("HTTP/1.1", http.Header{
+		"User-Agent": {"python-requests/2.32"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}, "Connection": {"keep-alive"}, "Content-Type": {"application/json"},
+		"Traceparent": {"00-1-2-01"}, "X-Request-Id": {"1"}, "X-Amzn-Trace-Id": {"1"}, "X-Cloud-Trace-Context": {"1"}, "X-B3-Traceid": {"1"}, "Expect": {"100-continue"},
+		"X-Requested-With": {"me"}, "Origin": {"http://127.0.0.1:3001"}, "Cookie": {"a=b"},
+	}); refusal != nil {
+		t.Errorf("a program is refused: %+v", refusal)
+	}
+}
+
+func TestWithAKeyAProxyMayAsk(t *testing.T) {
+	const key = "0123456789abcdef"
+	r := httptest.NewRequest("POST", "/api/publish", nil)
+	r.RemoteAddr, r.Proto, r.ProtoMinor = "127.0.0.1:5555", "HTTP/1.0", 0
+	r.Header = http.Header{"Via": {"1.1 proxy"}, "X-Api-Key": {key}}
+	if refusal := newGuard([]string{key}, true).refusal(r); refusal != nil {
+		t.Errorf("refused: %+v", refusal)
+	}
+}
+
+func TestCheckWarnsOfAControlPortWithoutAKey(t *testing.T) {
+	for _, c := range []struct {
+		args  []string
+		warns bool
+	}{
+		{nil, true}, {[]string{"--control=0.0.0.0:3001"}, true},
+		{[]string{"--control=off"}, false}, {[]string{"--api-key=0123456789abcdef"}, false}, {[]string{"--jwt-secret=" + secret}, false},
+	} {
+		_, stdout, _ := call(t, nil, append([]string{"check"}, c.args...)...)
+		if strings.Contains(stdout, "There is no --api-key") != c.warns {
+			t.Errorf("%q: warns is not %v:\n%s", c.args, c.warns, stdout)
+		}
+	}
+}
 
 func TestWhoMayUseTheAPI(t *testing.T) {
 	const key, second = "0123456789abcdef", "fedcba9876543210"

@@ -59,6 +59,9 @@ func (c *config) notes() []string {
 		notes = append(notes, "/api and /debug answer to nobody until there is an --api-key: clients need tokens here, so backends need keys.")
 	case !isLoopback(c.Control):
 		notes = append(notes, "The control port is reachable by others; /api and /debug answer to this machine only until there is an --api-key.")
+		fallthrough
+	default:
+		notes = append(notes, "There is no --api-key, so every program on this machine may use /api and /debug. A proxy here that adds nothing to a request can't be told from one: give an --api-key before one leads to --control.")
 	}
 	return notes
 }
