@@ -22,6 +22,9 @@ import (
 const (
 	// controlTime bounds reading and answering one request; a longer profile extends it.
 	controlTime = 15 * time.Second
+	// idleTime is how long a connection is kept for the next request: longer than balancers keep one, mostly 60 s, so that
+	// none is closed while a request is on its way.
+	idleTime = 120 * time.Second
 	// controlHeader bounds a request's header in bytes.
 	controlHeader = 16 << 10
 	// closeTime is how long open requests may take when the hub ends.
@@ -30,8 +33,8 @@ const (
 
 // control is the second listener, for those who run the hub: probes, metrics, API, profiles.
 type control struct {
-	listener net.Listener
-	server   *http.Server
+	callers *callers
+	server  *http.Server
 }
 
 // controlled is what the control port needs of the hub.
@@ -56,21 +59,27 @@ func listenControl(ctx context.Context, c *config, log zerolog.Logger, of contro
 	if err != nil {
 		return nil, fmt.Errorf("--control: %w", err)
 	}
+	return newControl(newCallers(ln, maxCallers()), c, log, of), nil
+}
+
+func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *control {
 	log = sampled(log.With().Str("part", "control").Logger())
-	return &control{ln, &http.Server{
-		Handler:           controlMux(c, log, of),
+	return &control{from, &http.Server{
+		Handler:           from.count(controlMux(c, log, of)),
+		ConnContext:       from.connContext,
 		ErrorLog:          stdlog.New(log, "", 0),
 		ReadHeaderTimeout: controlTime,
 		ReadTimeout:       controlTime,
 		WriteTimeout:      controlTime,
+		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    controlHeader,
-	}}, nil
+	}}
 }
 
 // Run serves until ctx ends.
 func (c *control) Run(ctx context.Context) error {
 	return around(ctx, func(context.Context) error {
-		if err := c.server.Serve(c.listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := c.server.Serve(c.callers); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("control port: %w", err)
 		}
 		return nil
@@ -86,7 +95,7 @@ func (c *control) Run(ctx context.Context) error {
 }
 
 // addr is where the port is, without "tcp:".
-func (c *control) addr() string { return c.listener.Addr().String() }
+func (c *control) addr() string { return c.callers.Addr().String() }
 
 // endpoints is what / shows.
 const endpoints = `wshub control port

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -354,6 +355,35 @@ func TestAProxyThatAsksByHTTP10IsNoLocalProgram(t *testing.T) {
 	}
 	if len(b.published) != 1 {
 		t.Errorf("published %+v", b.published)
+	}
+}
+
+func TestIdleConnectionsToTheControlPortAreBounded(t *testing.T) {
+	url, most := (&backend{}).start(t), int64(maxCallers())
+	var cut atomic.Int64
+	for range 3 * most {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		go func() {
+			if _, err := conn.Read(make([]byte, 1)); err != nil && !errors.Is(err, net.ErrClosed) {
+				cut.Add(1)
+			}
+		}()
+	}
+	eventually(t, func() error {
+		if status, _, _ := ask(t, "GET", url+"/livez", ""); status != 200 {
+			return fmt.Errorf("a probe is answered %d", status)
+		}
+		if n := cut.Load(); n < 2*most {
+			return fmt.Errorf("%d of %d were cut", n, 3*most)
+		}
+		return nil
+	})
+	if n := cut.Load(); n > 2*most+2 {
+		t.Errorf("%d of %d were cut", n, 3*most)
 	}
 }
 

@@ -19,7 +19,8 @@ type sources struct {
 	broker   func() pubsub.Snapshot
 	ready    func() error
 	draining func() bool
-	lost     func() uint64 // log lines that could not be written
+	lost     func() uint64            // log lines that could not be written
+	callers  func() map[string]uint64 // connections to the control port that were dropped, by reason
 }
 
 // snapshot is all numbers at one moment.
@@ -29,6 +30,7 @@ type snapshot struct {
 	broker          pubsub.Snapshot
 	ready, draining bool
 	lost            uint64
+	callers         map[string]uint64
 }
 
 // family is one metric: a single number, or one per reason. A reason is never a topic, a user or a session.
@@ -102,6 +104,8 @@ var families = []family{
 		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
+	counters("wshub_control_dropped_total", "reason", "Connections to the control port that were closed for lack of room.", nil,
+		func(s *snapshot) map[string]uint64 { return s.callers }),
 	counter("wshub_log_lines_lost_total", "Log lines that could not be written, or for which the log's reader was too slow.", func(s *snapshot) uint64 { return s.lost }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
@@ -199,7 +203,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost()}
+	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers()}
 	for i, f := range families {
 		if f.one != nil {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.one(s))

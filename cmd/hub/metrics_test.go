@@ -23,6 +23,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		ready:    func() error { return errors.New("not yet") },
 		draining: func() bool { return true },
 		lost:     func() uint64 { return 12 },
+		callers:  func() map[string]uint64 { return map[string]uint64{"idle": 13} },
 	}
 }
 
@@ -38,6 +39,7 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 	for sample, value := range map[string]float64{
 		`wshub_connections_closed_total{cause="slow_consumer"}`: 6,
 		`wshub_connections_closed_total{cause="drain"}`:         7,
+		`wshub_control_dropped_total{reason="idle"}`:            13,
 		"wshub_log_lines_lost_total":                            12,
 		`wshub_connections_closed_total{cause="other"}`:         2,
 		`wshub_connections_closed_total{cause="peer"}`:          0,

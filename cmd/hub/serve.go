@@ -82,11 +82,13 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	}
 	start := started{public: server.Addr().String()}
 	if !c.controlOff() {
+		var control *control
+		dropped := func() map[string]uint64 { return control.callers.Dropped() }
 		control, err := listenControl(ctx, c, log, controlled{
 			live:     func() error { return server.Live(liveLimit) },
 			ready:    ready,
 			hub:      hub,
-			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost}),
+			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped}),
 			try:      tryPage(start.public, c.Path),
 		})
 		if err != nil {
