@@ -125,7 +125,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("GET /readyz", probe(of.ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
 	mux.Handle("GET /try", of.try)
-	mux.Handle("POST /api/publish", protect(publishAPI{of.hub.Publish, int(c.MaxMessage)}))
+	mux.Handle("POST /api/publish", protect(newPublishAPI(c, of.hub.Publish)))
 	mux.Handle("POST /api/disconnect", protect(targetAPI{of.hub.Disconnect}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
 	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))

@@ -10,7 +10,7 @@
 //
 // A setting: config.go; what it may be: validate.go; what does not go together: conflicts.go. What variables there are:
 // environ.go, and how much memory: memory.go, cgroup.go. What happens between start and end: serve.go, signals.go. The
-// control port: control.go, who may use it: guard.go, how many: callers.go, its calls: publish.go and
+// control port: control.go, who may use it: guard.go, how many: callers.go, its calls: publish.go, events.go and
 // target.go, its metrics: metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go,
 // how it gets there: logqueue.go, and what never does: redact.go.
 package main

@@ -13,6 +13,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"golang.org/x/sync/semaphore"
+
 	"wshub/pubsub"
 	"wshub/session"
 )
@@ -23,8 +25,11 @@ const (
 	publishHead = 4 << 10
 	// batchEvents bounds the events of one request, batchBytes what it may be longer for having several.
 	batchEvents, batchBytes = 1000, 1 << 20
-	// brokerTime bounds one request at the broker.
+	// brokerTime bounds one request at the broker, and the time that it waits for room before.
 	brokerTime = 5 * time.Second
+	// publishRoom bounds the bodies of all requests to publish that are held at one time, and publishShare does where there
+	// is little memory: a body costs up to three times its bytes. One always has room.
+	publishRoom, publishShare = 16 << 20, 16
 )
 
 // publishAPI is POST /api/publish. One event in, {"topic","data","key"?}, gives one answer, {"position"}, which
@@ -33,11 +38,36 @@ const (
 type publishAPI struct {
 	publish    func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)
 	maxMessage int
+	room       *semaphore.Weighted // bytes of all requests that are read or published
+}
+
+func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)) publishAPI {
+	a := publishAPI{publish: publish, maxMessage: int(c.MaxMessage)}
+	room := int64(publishRoom)
+	if c.room.limit > 0 {
+		room = min(room, int64(c.room.limit)/publishShare)
+	}
+	a.room = semaphore.NewWeighted(max(room, int64(a.maxBody())))
+	return a
 }
 
 func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	batch, several, refusal := a.read(w, r)
+	if refusal := wantJSON(r); refusal != nil {
+		refusal.write(w)
+		return
+	}
+	size := int64(a.maxBody())
+	if r.ContentLength >= 0 {
+		size = min(size, r.ContentLength)
+	}
+	if !a.enter(r.Context(), size) {
+		(&apiError{http.StatusServiceUnavailable, session.Busy, "too many large requests at once; nothing was published"}).write(w)
+		return
+	}
+	defer a.room.Release(size)
+	batch, several, refusal := a.readEvents(w, r)
 	if refusal != nil {
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, size)) // a caller that still sends would not read the answer
 		refusal.write(w)
 		return
 	}
@@ -77,44 +107,15 @@ type answer struct {
 	Error    *errorDetail `json:"error,omitempty"`
 }
 
-// published is one event as a request names it.
-type published struct {
-	Topic string          `json:"topic"`
-	Data  json.RawMessage `json:"data"`
-	Key   string          `json:"key"`
+// enter waits for room for a body of so many bytes. False: there was none in time.
+func (a publishAPI) enter(ctx context.Context, size int64) bool {
+	ctx, cancel := context.WithTimeout(ctx, brokerTime)
+	defer cancel()
+	return a.room.Acquire(ctx, size) == nil
 }
 
-// read takes the events from r. several tells that they came as an array.
-func (a publishAPI) read(w http.ResponseWriter, r *http.Request) (batch []pubsub.Publication, several bool, refusal *apiError) {
-	body, refusal := readBody(w, r, a.maxMessage+publishHead+batchBytes)
-	if refusal != nil {
-		return nil, false, refusal
-	}
-	several = bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("["))
-	var events []published
-	if several {
-		refusal = decode(body, &events, `[{"topic":…,"data":…,"key":…},…]`)
-	} else {
-		events = make([]published, 1)
-		refusal = decode(body, &events[0], `{"topic":…,"data":…,"key":…} or an array of them`)
-	}
-	switch {
-	case refusal != nil:
-		return nil, several, refusal
-	case len(events) == 0 || len(events) > batchEvents:
-		return nil, several, badRequest(session.BadRequest, fmt.Sprintf("want 1 to %d events, not %d", batchEvents, len(events)))
-	}
-	for i, ev := range events {
-		if refusal := a.check(ev); refusal != nil {
-			if several {
-				refusal.message = fmt.Sprintf("event %d of %d: %s; nothing was published", i+1, len(events), refusal.message)
-			}
-			return nil, several, refusal
-		}
-		batch = append(batch, pubsub.Publication{Topic: ev.Topic, Data: ev.Data, Key: ev.Key, Caller: "api"})
-	}
-	return batch, several, nil
-}
+// maxBody bounds the body of a request in bytes.
+func (a publishAPI) maxBody() int { return a.maxMessage + publishHead + batchBytes }
 
 func (a publishAPI) check(ev published) *apiError {
 	switch {
@@ -128,10 +129,17 @@ func (a publishAPI) check(ev published) *apiError {
 	return nil
 }
 
+func wantJSON(r *http.Request) *apiError {
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		return &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
+	}
+	return nil
+}
+
 // readBody reads r's body, JSON of up to limit bytes.
 func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *apiError) {
-	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, &apiError{http.StatusUnsupportedMediaType, "unsupported_media_type", "Content-Type must be application/json"}
+	if refusal := wantJSON(r); refusal != nil {
+		return nil, refusal
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(limit)))
 	switch {
@@ -145,10 +153,14 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *apiEr
 
 // decode reads body into v; want shows what it should look like.
 func decode(body []byte, v any, want string) *apiError {
-	err := decodeStrict(body, v)
-	if err == nil {
-		return nil
+	if err := decodeStrict(body, v); err != nil {
+		return badJSON(err, want)
 	}
+	return nil
+}
+
+// badJSON says why a body is none, or not of the form that want shows.
+func badJSON(err error, want string) *apiError {
 	reason := err.Error()
 	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) { // it would name a Go type
 		reason = fmt.Sprintf("not a %s at byte %d", wrong.Value, wrong.Offset)
