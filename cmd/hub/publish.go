@@ -27,8 +27,8 @@ const (
 	batchEvents, batchBytes = 1000, 1 << 20
 	// brokerTime bounds one request at the broker, and the time that it waits for room before.
 	brokerTime = 5 * time.Second
-	// publishRoom bounds the bodies of all requests to publish that are held at one time, and publishShare does where there
-	// is little memory: a body costs up to three times its bytes. One always has room.
+	// publishRoom bounds the bodies of all batches that are held at one time, and as much those of single events, and
+	// publishShare does where there is little memory: a body costs up to three times its bytes. One always has room.
 	publishRoom, publishShare = 16 << 20, 16
 )
 
@@ -38,7 +38,8 @@ const (
 type publishAPI struct {
 	publish    func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)
 	maxMessage int
-	room       *semaphore.Weighted // bytes of all requests that are read or published
+	// Bytes of the requests that are read or published: single events do not wait behind batches.
+	singles, batches *semaphore.Weighted
 }
 
 func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)) publishAPI {
@@ -47,7 +48,8 @@ func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication
 	if c.room.limit > 0 {
 		room = min(room, int64(c.room.limit)/publishShare)
 	}
-	a.room = semaphore.NewWeighted(max(room, int64(a.maxBody())))
+	room = max(room, int64(a.maxBody()))
+	a.singles, a.batches = semaphore.NewWeighted(room), semaphore.NewWeighted(room)
 	return a
 }
 
@@ -56,15 +58,18 @@ func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		return
 	}
-	size := int64(a.maxBody())
+	size, room := int64(a.maxBody()), a.batches
 	if r.ContentLength >= 0 {
 		size = min(size, r.ContentLength)
 	}
-	if !a.enter(r.Context(), size) {
+	if size <= int64(a.maxMessage+publishHead) {
+		room = a.singles
+	}
+	if !enter(r.Context(), room, size) {
 		(&apiError{http.StatusServiceUnavailable, session.Busy, "too many large requests at once; nothing was published"}).write(w)
 		return
 	}
-	defer a.room.Release(size)
+	defer room.Release(size)
 	batch, several, refusal := a.readEvents(w, r)
 	if refusal != nil {
 		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, size)) // a caller that still sends would not read the answer
@@ -108,10 +113,10 @@ type answer struct {
 }
 
 // enter waits for room for a body of so many bytes. False: there was none in time.
-func (a publishAPI) enter(ctx context.Context, size int64) bool {
+func enter(ctx context.Context, room *semaphore.Weighted, size int64) bool {
 	ctx, cancel := context.WithTimeout(ctx, brokerTime)
 	defer cancel()
-	return a.room.Acquire(ctx, size) == nil
+	return room.Acquire(ctx, size) == nil
 }
 
 // maxBody bounds the body of a request in bytes.
