@@ -3,7 +3,7 @@ package session
 // bucket is a token bucket: rate messages per second, burst at once. Its zero value is full.
 type bucket struct {
 	used   float32 // tokens taken and not yet given back
-	excess float32 // tokens asked for in vain and not yet forgiven, which takes as long
+	excess float32 // tokens asked for in vain and not yet forgiven, which takes a third longer than to give tokens back
 	at     uint32  // the time of the last take, in milliseconds; it wraps, differences do not mind
 }
 
@@ -28,7 +28,7 @@ func (b *bucket) takeAbove(now uint32, rate, burst, reserve int) bool {
 func (b *bucket) refill(now uint32, rate int) {
 	back := float32(now-b.at) / 1000 * float32(rate)
 	b.used = max(b.used-back, 0)
-	b.excess = max(b.excess-back, 0)
+	b.excess = max(b.excess-back*3/4, 0) // twice the rate is too much for ever, half as much again is not
 	b.at = now
 }
 
