@@ -62,14 +62,20 @@ type way int
 const (
 	resumes    way = iota // by resume with its token
 	subscribes            // by subscribing each topic since its position
+	positions             // as a plain client, by a URL with the position of each topic
+	verbatim              // as a plain client that has no positions: what it misses is lost to it
 )
 
 // manners of the clients, in turn.
 var manners = []manner{
 	{way: resumes},
 	{way: resumes, hasty: true},
+	{way: resumes, publishes: true},
 	{way: subscribes},
 	{way: subscribes, hasty: true},
+	{way: positions},
+	{way: positions, hasty: true},
+	{way: verbatim},
 }
 
 // newFollower returns client number of a drill, which begins at a hub and follows topics from their beginning.
@@ -125,6 +131,9 @@ func (f *follower) connected(ctx context.Context) bool {
 	if f.ended {
 		_ = conn.Close()
 	}
+	if f.way == verbatim {
+		f.begins()
+	}
 	f.mu.Unlock()
 	code := f.read(from)
 	_ = conn.Close()
@@ -153,7 +162,10 @@ func (f *follower) connected(ctx context.Context) bool {
 func (f *follower) dial(ctx context.Context) (net.Conn, io.Reader, error) {
 	hub := f.d.hub(f.hub)
 	f.hub = -1
-	dialer := ws.Dialer{Timeout: 10 * time.Second, Protocols: []string{"hub.v1.json"}}
+	dialer := ws.Dialer{Timeout: 10 * time.Second}
+	if f.speaksV1() {
+		dialer.Protocols = []string{"hub.v1.json"}
+	}
 	if f.window > 0 {
 		dialer.NetDial = dialNarrow(f.window)
 	}
@@ -175,8 +187,26 @@ func (f *follower) url(hub *process) string {
 	if f.d.token != "" {
 		query.Set("token", f.d.token)
 	}
+	if f.speaksV1() {
+		return hub.public + "?" + query.Encode()
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.way == verbatim {
+		query.Add("topic", f.echoTopic())
+	} else {
+		query.Set("positions", "1")
+	}
+	for _, p := range f.places {
+		query.Add("topic", f.d.topics[p.topic].name)
+		if f.way == positions {
+			query.Add("since", p.position)
+		}
+	}
 	return hub.public + "?" + query.Encode()
 }
+
+func (f *follower) speaksV1() bool { return f.way == resumes || f.way == subscribes }
 
 // dialNarrow dials connections for which the kernel keeps few bytes that were not read.
 func dialNarrow(window int) func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -211,6 +241,9 @@ func readFrame(from io.Reader) (ws.OpCode, []byte, error) {
 
 // read hears what the hub says until the connection ends, and returns the code of that.
 func (f *follower) read(from io.Reader) ws.StatusCode {
+	if f.way == positions && !f.stays(waiting) {
+		return broke
+	}
 	for {
 		op, payload, err := readFrame(from) // a hub does not fragment
 		if err != nil {

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -81,6 +79,8 @@ type drillCount struct {
 	events, acked, deliveries                   int
 	reconnects, resumes, recovered, unrecovered int
 	gaps, told, unsureTwice                     int // losses that clients were told, and events in them
+	away, unheard                               int // events that clients without positions missed: before they came, and later
+	mute                                        int // events that plain clients published and did not hear
 	lost, repeated, reordered                   int // those that nobody was told of
 	unanswered                                  int // requests
 	retried, refused                            map[string]int
@@ -164,112 +164,12 @@ func (d *drill) follow() {
 // join connects client number i, which follows topics and begins at that hub.
 func (d *drill) join(i, hub int, topics []int) {
 	f := newFollower(d, i, hub, topics)
+	d.mu.Lock()
 	d.clients = append(d.clients, f)
+	d.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	d.running.Go(func() { f.run(ctx) })
 	d.t.Cleanup(cancel)
-}
-
-// publish begins to publish, every topic at its pace.
-func (d *drill) publish() {
-	ctx, cancel := context.WithCancel(context.Background())
-	d.stop = cancel
-	d.t.Cleanup(func() {
-		cancel()
-		d.publishers.Wait()
-	})
-	for i := range d.topics {
-		d.publishers.Go(func() {
-			tick := time.NewTicker(d.scale.every)
-			defer tick.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case <-tick.C:
-				}
-				d.publishNext(i)
-			}
-		})
-	}
-}
-
-// publishNext publishes the topic's next event until it is acknowledged, or the test is over.
-func (d *drill) publishNext(i int) {
-	topic := d.topics[i]
-	n := int(topic.acked.Load()) + 1
-	d.counted(func(c *drillCount) { c.events++ })
-	retry := time.NewTicker(50 * time.Millisecond)
-	defer retry.Stop()
-	for d.t.Context().Err() == nil {
-		code, sure := d.post(topic, n)
-		if code == "" {
-			topic.acked.Store(int64(n))
-			d.counted(func(c *drillCount) { c.acked++ })
-			return
-		}
-		if !sure {
-			topic.doubt(n)
-		}
-		select {
-		case <-d.t.Context().Done():
-		case <-retry.C:
-		}
-	}
-}
-
-// post asks any hub to publish event n of topic. code is "" if that is acknowledged, else why not; sure
-// is true if it was surely not published then.
-func (d *drill) post(topic *drillTopic, n int) (code string, sure bool) {
-	body := fmt.Sprintf(`{"topic":%q,"key":"%s/%d","data":%s}`, topic.name, topic.name, n, d.event(n))
-	r, _ := http.NewRequestWithContext(d.t.Context(), http.MethodPost, d.hub(-1).control+"/api/publish", strings.NewReader(body))
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("X-API-Key", apiKey)
-	res, err := d.http.Do(r)
-	var text bytes.Buffer
-	if err == nil {
-		_, err = text.ReadFrom(res.Body)
-		_ = res.Body.Close()
-	}
-	if err != nil {
-		d.counted(func(c *drillCount) { c.retried["no_answer"]++ })
-		return "no_answer", false
-	}
-	var answer struct {
-		Position string
-		Error    struct {
-			Code  string
-			Retry bool
-		}
-	}
-	if err := json.Unmarshal(text.Bytes(), &answer); err != nil || res.StatusCode == http.StatusOK && answer.Position == "" {
-		d.oddity("a publisher is answered %d %s", res.StatusCode, text.String())
-	}
-	if res.StatusCode == http.StatusOK {
-		d.acknowledged(topic, n, answer.Position)
-		return "", true
-	}
-	code = answer.Error.Code
-	d.counted(func(c *drillCount) {
-		if answer.Error.Retry {
-			c.retried[code]++
-		} else {
-			c.refused[code]++
-		}
-	})
-	return code, code != "unknown_outcome"
-}
-
-// event is the data of event n of a topic.
-func (d *drill) event(n int) json.RawMessage {
-	return fmt.Appendf(nil, `{"n":%d,"at":%d}`, n, time.Now().UnixNano())
-}
-
-// acknowledged notes that the broker has event n of topic, and where.
-func (d *drill) acknowledged(topic *drillTopic, n int, position string) {
-	if other := topic.note(n, position); other > 0 {
-		d.oddity("events %d and %d of %s have one position, %s", other, n, topic.name, position)
-	}
 }
 
 // pass lets time go by while events flow.
@@ -313,11 +213,11 @@ func (d *drill) settle(name string) drillCount {
 	look := time.NewTicker(20 * time.Millisecond)
 	defer nudge.Stop()
 	defer look.Stop()
-	for d.behind()+len(d.unanswered()) > 0 {
+	for behind(d.clients)+len(d.unanswered()) > 0 {
 		select {
 		case <-look.C:
 		case <-nudge.C:
-			for _, i := range d.told() {
+			for _, i := range d.doubtful() {
 				d.publishNext(i) // a client was told of a loss, and only the next event shows how much it was
 			}
 		case <-late:
@@ -342,8 +242,8 @@ func (d *drill) quiet() {
 }
 
 // behind is how many events clients still miss.
-func (d *drill) behind() (missing int) {
-	for _, f := range d.clients {
+func behind(clients []*follower) (missing int) {
+	for _, f := range clients {
 		for _, n := range f.missing() {
 			missing += n
 		}
@@ -351,8 +251,8 @@ func (d *drill) behind() (missing int) {
 	return missing
 }
 
-// told are the topics in which a client was told of a loss and got no event since.
-func (d *drill) told() []int {
+// doubtful are the topics in which a client was told of a loss and got no event since.
+func (d *drill) doubtful() []int {
 	topics := map[int]bool{}
 	for _, f := range d.clients {
 		f.mu.Lock()
@@ -403,17 +303,21 @@ func (d *drill) line() string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c := &d.count
-	return fmt.Sprintf("events %d, acknowledged %d, deliveries %d, reconnects %d, resumes %d (recovered %d, not %d), gaps %d, told lost %d, "+
+	return fmt.Sprintf("events %d, acknowledged %d, deliveries %d, reconnects %d, resumes %d (recovered %d, not %d), gaps %d, told lost %d, without positions %d and %d and %d, "+
 		"LOST %d, REPEATED %d, REORDERED %d, UNANSWERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
-		c.events, c.acked, c.deliveries, c.reconnects, c.resumes, c.recovered, c.unrecovered, c.gaps, c.told,
+		c.events, c.acked, c.deliveries, c.reconnects, c.resumes, c.recovered, c.unrecovered, c.gaps, c.told, c.away, c.unheard, c.mute,
 		c.lost, c.repeated, c.reordered, c.unanswered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
 }
 
-// costsNothing fails the test if a client was told of a loss, or a publisher that it need not retry.
+// costsNothing fails the test if a client was told of a loss or can't be, or a publisher was told that it need not
+// retry.
 func (d *drill) costsNothing(c drillCount) {
 	d.t.Helper()
 	if c.gaps+c.unrecovered+c.told > 0 {
 		d.t.Errorf("%d gaps, %d recovered:false, %d events told lost; want none", c.gaps, c.unrecovered, c.told)
+	}
+	if c.unheard > 0 {
+		d.t.Errorf("clients that have no positions did not hear %d events on one connection; want none", c.unheard)
 	}
 	if len(c.refused) > 0 {
 		d.t.Errorf("publishers were refused: %v", c.refused)

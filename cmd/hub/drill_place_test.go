@@ -71,47 +71,56 @@ func (p *place) pass(n int) {
 	p.last = max(p.last, n)
 }
 
-// event checks that h is what follows at p.
-func (f *follower) event(p *place, h *heard) {
-	topic, n := f.d.topics[p.topic], h.Data.N
-	told := 0
+// event checks that e is what follows at p.
+func (f *follower) event(p *place, e drillEvent, position string) {
+	topic, n, told := f.d.topics[p.topic], e.N, 0
+	if p.told && f.way == verbatim && n <= p.last { // it can't say what it has, and another hub may be behind
+		p.last = n - 1
+		clear(p.passed)
+	}
 	if p.told {
 		// The publisher knows by now where the topic was said to go on, if that is an event.
 		if at := topic.number(p.position); at > p.last {
 			told = at - p.last
-			p.pass(at + 1)
-			p.last = at
+			p.pass(at)
+			p.passed[at] = true
 		} else if at == 0 && n > p.last+1 {
 			told = n - 1 - p.last
-			p.pass(n)
-			p.last = n - 1
+			p.pass(n - 1)
+			p.passed[n-1] = true
 		}
 	}
-	late := time.Since(time.Unix(0, h.Data.At))
+	late := time.Since(time.Unix(0, e.At))
 	f.d.counted(func(c *drillCount) {
 		c.deliveries++
-		c.told += told
 		c.late = append(c.late, late)
+		if f.way == verbatim {
+			c.away += told
+		} else {
+			c.told += told
+		}
 		switch {
 		case n == p.last+1:
+		case n > p.last && f.way == verbatim:
+			c.unheard += n - p.last - 1
 		case n > p.last:
 			c.lost += n - p.last - 1
 		case p.passed[n]:
 			c.reordered++
-		case n == p.last && p.told && topic.doubted(n):
+		case n == p.last && (p.told || f.way == verbatim) && topic.doubted(n):
 			c.unsureTwice++
 		default:
 			c.repeated++
 		}
 	})
-	if n != p.last+1 && !p.told {
-		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, h.Topic, p.last)
+	if n != p.last+1 && !p.told && f.way != verbatim {
+		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, topic.name, p.last)
 	}
-	if h.Position == "" {
-		f.d.oddity("event %d of %s has no position", n, h.Topic)
+	if position == "" && f.way != verbatim {
+		f.d.oddity("event %d of %s has no position", n, topic.name)
 	}
 	p.pass(n)
-	p.position, p.told = h.Position, false
+	p.position, p.told = position, false
 }
 
 // told notes a loss that is admitted; p goes on behind position.

@@ -149,10 +149,10 @@ func redisSaysNo(d *drill) {
 	d.gate.let()
 	d.await("followed", (*follower).follows)
 	c := d.settle("FLUSHALL")
-	if want := len(away) * d.scale.each; c.unrecovered != want || c.recovered > 0 {
+	if want := told(away); c.unrecovered != want || c.recovered > 0 {
 		d.t.Errorf("recovered %d, not %d, want 0 and %d", c.recovered, c.unrecovered, want)
 	}
-	if want := (len(d.clients) - len(away)) * d.scale.each; c.gaps < want {
+	if want := told(d.clients) - told(away); c.gaps < want {
 		d.t.Errorf("%d gaps told, want %d", c.gaps, want)
 	}
 }

@@ -20,13 +20,15 @@ type heard struct {
 		Position, Error string
 		Retry           bool
 	}
-	Data drillEvent
+	Data       drillEvent
+	drillEvent // to a plain client without positions it is the message
 }
 
 // drillEvent is the data of an event.
 type drillEvent struct {
-	N  int   // its number in its topic
-	At int64 // when it was published, in ns
+	Of string // its topic
+	N  int    // its number there
+	At int64  // when it was published, in ns
 }
 
 // drillRequest is what a client asked and has no answer to.
@@ -78,19 +80,27 @@ func (f *follower) hear(h *heard, text []byte) stage {
 		f.next = h.Token
 		f.comeBack()
 		return waiting
+	case "":
+		if h.Of == f.echoTopic() {
+			f.echoed(h)
+		} else if p := f.place(h.Of); p != nil {
+			f.event(p, h.drillEvent, "")
+		}
 	case "event":
 		if p := f.place(h.Topic); p != nil {
-			f.event(p, h)
+			f.event(p, h.Data, h.Position)
 		}
 	case "gap":
 		if p := f.place(h.Topic); p != nil {
 			f.d.counted(func(c *drillCount) { c.gaps++ })
 			f.told(p, h.Position)
 		}
-	case "subscribed": // nobody asked on this connection
+	case "subscribed": // as the URL says, or its user's own
 		if p := f.place(h.Topic); p != nil {
 			f.comesTo(p, h.Recovered, h.Position)
 		}
+	case "error":
+		f.erred(h, text)
 	case "goodbye":
 		f.after = time.Duration(h.AfterMS) * time.Millisecond
 	default:

@@ -64,7 +64,7 @@ func (d *drill) enter(h *process, jwt string) (c *client, resume string) {
 func tokensAreJudged(d *drill) {
 	good := d.mint(secret, token.Grant{Subject: "42"})
 	d.args = append(d.args, "--jwt-secret="+secret, "--api-key="+apiKey)
-	d.token = d.mint(secret, token.Grant{Subject: "reader"})
+	d.token = d.mint(secret, token.Grant{Subject: "reader", Publish: []string{"drill:*"}})
 	d.begin()
 
 	// Its subscriptions change and nobody answers: the hub is dead.
@@ -110,7 +110,9 @@ func tokensAreJudged(d *drill) {
 	})
 	later := d.mint(secret, token.Grant{Subject: "42", Now: time.Now().Add(5 * time.Second)}) // within the skew
 	d.refuses(third, "revoked", later, resume, positions, `"code":"forbidden"`)
-	d.costsNothing(d.settle("tokens"))
+	settled := d.settle("tokens")
+	d.costsNothing(settled)
+	d.hearThemselves(settled)
 }
 
 // resumesAreRefused whose resume token is not good, or not theirs; what the JWT does not allow is not given.
