@@ -304,6 +304,13 @@ func (f *follower) follows() bool {
 	return true
 }
 
+// connectedNow tells whether there is a connection.
+func (f *follower) connectedNow() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.conn != nil
+}
+
 // missing is for each place how many acknowledged events have not come yet.
 func (f *follower) missing() []int {
 	f.mu.Lock()

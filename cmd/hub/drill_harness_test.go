@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,7 @@ type drill struct {
 	began time.Time
 
 	http       *http.Client
+	pad        atomic.Int64 // bytes that make an event large
 	publishers sync.WaitGroup
 	stop       context.CancelFunc // ends the publishers, each after its last event is acknowledged
 	clients    []*follower
@@ -162,14 +164,19 @@ func (d *drill) follow() {
 }
 
 // join connects client number i, which follows topics and begins at that hub.
-func (d *drill) join(i, hub int, topics []int) {
-	f := newFollower(d, i, hub, topics)
+func (d *drill) join(i, hub int, topics []int) *follower {
+	return d.add(newFollower(d, i, hub, topics))
+}
+
+// add lets a client begin.
+func (d *drill) add(f *follower) *follower {
 	d.mu.Lock()
 	d.clients = append(d.clients, f)
 	d.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
 	d.running.Go(func() { f.run(ctx) })
 	d.t.Cleanup(cancel)
+	return f
 }
 
 // pass lets time go by while events flow.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -33,6 +34,21 @@ func (d *drill) publish() {
 			}
 		})
 	}
+}
+
+// publishMore publishes events more of each topic, padded to at least size bytes each.
+func (d *drill) publishMore(events, size int) {
+	d.pad.Store(int64(size))
+	defer d.pad.Store(0)
+	var all sync.WaitGroup
+	for i := range d.topics {
+		all.Go(func() {
+			for range events {
+				d.publishNext(i)
+			}
+		})
+	}
+	all.Wait()
 }
 
 // publishNext publishes the topic's next event until it is acknowledged, or the test is over. A client that
@@ -152,7 +168,7 @@ func (d *drill) published(topic *drillTopic, n int, position, code string, retry
 
 // event is the data of event n of a topic.
 func (d *drill) event(topic *drillTopic, n int) json.RawMessage {
-	return fmt.Appendf(nil, `{"of":%q,"n":%d,"at":%d}`, topic.name, n, time.Now().UnixNano())
+	return fmt.Appendf(nil, `{"of":%q,"n":%d,"at":%d,"pad":%q}`, topic.name, n, time.Now().UnixNano(), strings.Repeat("x", int(d.pad.Load())))
 }
 
 // acknowledged notes that the broker has event n of topic, and where.
