@@ -44,7 +44,8 @@ type follower struct {
 	broken      int   // connections in a row that it broke in haste
 	trap        *trap // stops it, once
 	ended       bool
-	replaced    bool // another one has its session
+	rivals      bool // others may take its session
+	replaced    bool // one did
 }
 
 // manner is how a client comes back, and what else it does.
@@ -144,6 +145,12 @@ func (f *follower) connected(ctx context.Context) bool {
 		f.broken++
 	} else {
 		f.broken = 0
+	}
+	if code == replacedCode {
+		if !f.rivals {
+			f.d.oddity("client %d is replaced, and by nobody", f.number)
+		}
+		f.ended, f.replaced = true, true
 	}
 	f.conn, f.established, f.answers, f.events = nil, false, 0, 0
 	for _, p := range f.places {
@@ -292,10 +299,13 @@ func (f *follower) place(topic string) *place {
 	return nil // its user's own
 }
 
-// follows tells whether all topics are followed.
+// follows tells whether all topics are followed, if the client still has its session.
 func (f *follower) follows() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.replaced {
+		return true
+	}
 	for _, p := range f.places {
 		if !p.live {
 			return false
@@ -317,6 +327,9 @@ func (f *follower) missing() []int {
 	defer f.mu.Unlock()
 	list := make([]int, len(f.places))
 	for i, p := range f.places {
+		if f.replaced {
+			break
+		}
 		list[i] = max(int(f.d.topics[p.topic].acked.Load())-p.last, 0)
 	}
 	return list
