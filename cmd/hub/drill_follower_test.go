@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -39,10 +41,14 @@ type follower struct {
 	established bool                 // the session is the one that it stays
 	asked       map[int]drillRequest // those without an answer on this connection
 	lastID      int
-	answers     int   // to what it asked for its topics, on this connection
-	events      int   // behind the first of them
-	broken      int   // connections in a row that it broke in haste
-	trap        *trap // stops it, once
+	answers     int             // to what it asked for its topics, on this connection
+	events      int             // behind the first of them
+	broken      int             // connections in a row that it broke in haste
+	trap        *trap           // stops it, once
+	jwt         string          // "" for the drill's
+	denied      map[string]bool // topics that the present token does not allow
+	also        func()          // asks something once, in the write with which the client comes back
+	out         *bytes.Buffer   // gathers frames for one write; nil otherwise
 	ended       bool
 	rivals      bool // others may take its session
 	replaced    bool // one did
@@ -125,7 +131,7 @@ func (f *follower) connected(ctx context.Context) bool {
 	}
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	f.mu.Lock()
-	f.conn = conn
+	f.conn, f.denied = conn, nil
 	if f.came++; f.came > 1 {
 		f.d.counted(func(c *drillCount) { c.reconnects++ })
 	}
@@ -191,8 +197,8 @@ func (f *follower) dial(ctx context.Context) (net.Conn, io.Reader, error) {
 
 func (f *follower) url(hub *process) string {
 	query := url.Values{}
-	if f.d.token != "" {
-		query.Set("token", f.d.token)
+	if jwt := cmp.Or(f.jwt, f.d.token); jwt != "" {
+		query.Set("token", jwt)
 	}
 	if f.speaksV1() {
 		return hub.public + "?" + query.Encode()

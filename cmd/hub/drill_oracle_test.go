@@ -40,6 +40,7 @@ func TestADrillSeesWhatGoesWrong(t *testing.T) {
 		topic.doubt(7)
 		d := &drill{t: t, topics: []*drillTopic{topic}, count: newDrillCount()}
 		f := newFollower(d, 0, 0, []int{0})
+		f.places[0].live = true
 		for word := range strings.FieldsSeq(one.heard) {
 			h := &heard{Type: "event", Topic: topic.name, Position: "p"}
 			at, known := strings.CutPrefix(word, "x")

@@ -59,6 +59,7 @@ type place struct {
 	last     int    // the newest event's number, or that of one behind which the topic was said to go on
 	position string // as an answer or an event said last
 	live     bool   // followed on the present connection
+	left     bool   // the client left it since it asked for it last
 	told     bool   // a loss was told since the last event
 	passed   map[int]bool
 }
@@ -116,6 +117,9 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 	if n != p.last+1 && !p.told && f.way != verbatim {
 		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, topic.name, p.last)
 	}
+	if !p.live {
+		f.d.oddity("client %d gets event %d of %s, which it does not follow", f.number, n, topic.name)
+	}
 	if position == "" && f.way != verbatim {
 		f.d.oddity("event %d of %s has no position", n, topic.name)
 	}
@@ -140,6 +144,8 @@ func (f *follower) comesTo(p *place, recovered *bool, position string) {
 	case recovered == nil:
 		f.d.oddity("client %d asks for what it missed of %s and is not told whether it comes", f.number, topic.name)
 		return
+	case f.denied[topic.name]:
+		f.d.oddity("client %d follows %s, which its token does not allow", f.number, topic.name)
 	case !*recovered:
 		f.told(p, position)
 	case position == "":

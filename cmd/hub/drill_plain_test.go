@@ -46,8 +46,11 @@ func (f *follower) echo() {
 
 func (f *follower) echoed(h *heard) { delete(f.asked, h.N) }
 
-// erred takes an error that answers no request: the echo was not published, or perhaps.
+// erred takes an error that answers no request: the echo was not published, or perhaps; or rights have ended.
 func (f *follower) erred(h *heard, text []byte) {
+	if f.denied != nil && h.Code == "forbidden" { // so it is told that it follows a topic no more
+		return
+	}
 	if f.way != verbatim || !h.Retry && h.Code != "refused" {
 		f.d.oddity("client %d hears %s", f.number, text)
 		return

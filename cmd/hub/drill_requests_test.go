@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"math/rand/v2"
 	"time"
@@ -50,7 +51,22 @@ func (f *follower) ask(members map[string]any, answer func(h *heard, text []byte
 // write writes one frame. If it fails, the next read does.
 func (f *follower) write(frame ws.Frame) {
 	b, _ := ws.CompileFrame(ws.MaskFrameInPlace(frame)) // in memory
-	_, _ = f.conn.Write(b)
+	if f.out != nil {
+		_, _ = f.out.Write(b)
+	} else {
+		_, _ = f.conn.Write(b)
+	}
+}
+
+// together has all frames that do writes leave in one write, if there is a connection.
+func (f *follower) together(do func()) {
+	if f.conn == nil {
+		return
+	}
+	f.out = &bytes.Buffer{}
+	do()
+	_, _ = f.conn.Write(f.out.Bytes())
+	f.out = nil
 }
 
 // unanswered are the requests of the present connection that wait for their answers.
@@ -111,11 +127,17 @@ func (f *follower) hear(h *heard, text []byte) stage {
 
 // comeBack asks for the topics, from where the client left off.
 func (f *follower) comeBack() {
-	if f.way == resumes && f.token != "" {
-		f.resume()
-		return
-	}
-	f.subscribeAll()
+	f.together(func() {
+		if f.way == resumes && f.token != "" {
+			f.resume()
+		} else {
+			f.subscribeAll()
+		}
+		if f.also != nil {
+			f.also()
+			f.also = nil
+		}
+	})
 }
 
 func (f *follower) subscribeAll() {
@@ -127,6 +149,7 @@ func (f *follower) subscribeAll() {
 
 func (f *follower) subscribe(p *place) {
 	topic := f.d.topics[p.topic].name
+	p.left = false
 	f.ask(map[string]any{"type": "subscribe", "topic": topic, "since": p.position}, func(h *heard, text []byte) {
 		switch {
 		case h == nil:
@@ -134,8 +157,29 @@ func (f *follower) subscribe(p *place) {
 			f.comesTo(p, h.Recovered, h.Position)
 		case h.Type == "error" && h.Retry:
 			f.again(func() { f.subscribe(p) })
+		case f.refused(p, h.Code):
 		default:
 			f.d.oddity("client %d subscribes %s and hears %s", f.number, topic, text)
+		}
+	})
+}
+
+// refused tells whether a topic may be refused: the client's token does not allow it, or the client has left it.
+func (f *follower) refused(p *place, code string) bool {
+	return code == "forbidden" && f.denied[f.d.topics[p.topic].name] || code == "not_subscribed" && p.left
+}
+
+// leave leaves a topic.
+func (f *follower) leave(p *place) {
+	p.left = true
+	f.ask(map[string]any{"type": "unsubscribe", "topic": f.d.topics[p.topic].name}, func(h *heard, text []byte) {
+		switch {
+		case h == nil:
+		case h.Type == "ok":
+			p.live = false
+		case h.Code == "not_subscribed" && f.denied[f.d.topics[p.topic].name]: // its token has ended that
+		default:
+			f.d.oddity("client %d leaves a topic and hears %s", f.number, text)
 		}
 	})
 }
@@ -143,6 +187,7 @@ func (f *follower) subscribe(p *place) {
 func (f *follower) resume() {
 	positions := map[string]string{}
 	for _, p := range f.places {
+		p.left = false
 		positions[f.d.topics[p.topic].name] = p.position
 	}
 	f.ask(map[string]any{"type": "resume", "token": f.token, "positions": positions}, func(h *heard, text []byte) {
@@ -166,6 +211,7 @@ func (f *follower) resumed(h *heard) {
 		switch r, ok := h.Topics[f.d.topics[p.topic].name]; {
 		case !ok:
 			f.d.oddity("client %d: resumed without one of its topics", f.number)
+		case f.refused(p, r.Error):
 		case r.Error != "":
 			if !r.Retry {
 				f.d.oddity("client %d: resumed with %s", f.number, r.Error)
