@@ -196,7 +196,7 @@ func (d *drill) until(what string, limit time.Duration, done func() bool) {
 		case <-again.C:
 		case <-over.C:
 			if what != "" {
-				d.t.Fatalf("%s: not in %s\n%s\n%s", what, limit, d.line(), strings.Join(d.wrongs(), "\n"))
+				d.t.Fatalf("%s: not in %s\n%s\nnot answered: %q\n%s", what, limit, d.line(), d.unanswered(), strings.Join(d.wrongs(), "\n"))
 			}
 			return
 		}

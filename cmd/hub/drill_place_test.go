@@ -16,6 +16,9 @@ type drillTopic struct {
 	// the broker can't know that the retry is one.
 	unsure  map[int]bool
 	numbers map[string]int // of acknowledged events, by position
+	// Events from lostFrom to lostTo were lost by a failover, though acknowledged. To who has not seen them they were
+	// never there.
+	lostFrom, lostTo int
 }
 
 func newDrillTopic(name string) *drillTopic {
@@ -51,6 +54,30 @@ func (topic *drillTopic) number(position string) int {
 	topic.mu.Lock()
 	defer topic.mu.Unlock()
 	return topic.numbers[position]
+}
+
+// lose notes that a failover has lost events from one to another.
+func (topic *drillTopic) lose(from, to int) {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	topic.lostFrom, topic.lostTo = from, to
+}
+
+// wasLost tells whether a failover has lost event n.
+func (topic *drillTopic) wasLost(n int) bool {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	return topic.lostFrom <= n && n <= topic.lostTo && n > 0
+}
+
+// skipped is how many events between two others a client should have got.
+func (topic *drillTopic) skipped(last, next int) (n int) {
+	for between := last + 1; between < next; between++ {
+		if !topic.wasLost(between) {
+			n++
+		}
+	}
+	return n
 }
 
 // place is where a follower stands in one topic. mu of the follower guards it.
@@ -91,7 +118,7 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 			p.passed[n-1] = true
 		}
 	}
-	late := time.Since(time.Unix(0, e.At))
+	late, skipped := time.Since(time.Unix(0, e.At)), topic.skipped(p.last, n)
 	f.d.counted(func(c *drillCount) {
 		c.deliveries++
 		c.late = append(c.late, late)
@@ -103,9 +130,9 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 		switch {
 		case n == p.last+1:
 		case n > p.last && f.way == verbatim:
-			c.unheard += n - p.last - 1
+			c.unheard += skipped
 		case n > p.last:
-			c.lost += n - p.last - 1
+			c.lost += skipped
 		case p.passed[n]:
 			c.reordered++
 		case n == p.last && (p.told || f.way == verbatim) && topic.doubted(n):
@@ -114,7 +141,10 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 			c.repeated++
 		}
 	})
-	if n != p.last+1 && !p.told && f.way != verbatim {
+	if topic.wasLost(p.last) && !topic.wasLost(n) && !p.told && f.way != verbatim {
+		f.d.oddity("client %d has event %d of %s, which a failover has lost, and is not told", f.number, p.last, topic.name)
+	}
+	if (n <= p.last || skipped > 0) && !p.told && f.way != verbatim {
 		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, topic.name, p.last)
 	}
 	if !p.live {

@@ -28,6 +28,7 @@ func TestDrills(t *testing.T) {
 		{"redis says no", nil, redisSaysNo},
 		{"slow clients", nil, clientsReadSlowly},
 		{"crowd", nil, aCrowdComesBack},
+		{"a replica is promoted", nil, aReplicaIsPromoted},
 		{"rights change", nil, rightsChange},
 		{"one token twice", nil, oneTokenTwice},
 		{"resumes are broken", []string{"--appendonly", "yes", "--appendfsync", "always"}, resumesAreBroken},
