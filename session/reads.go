@@ -56,28 +56,36 @@ func (w *work) first() *read {
 	return w.reads[0]
 }
 
-// landed takes the answer to the session's first read.
+// landed takes the answer to the session's first read. If the broker could not be reached, it answers those behind it,
+// too: one after the other they would wait as long each, and a client of many topics for minutes.
 func (s *Session) landed(r *read, replay pubsub.Replay, err error) {
 	w := s.busy()
 	if w == nil || w.first() != r {
 		return // the session has ended
 	}
 	w.reading = false
-	w.reads[0] = nil
-	w.reads = w.reads[1:]
-	for len(w.reads) > 0 && w.reads[0].dropped.Load() {
+	n := 1
+	if errors.Is(err, pubsub.ErrUnavailable) {
+		n = len(w.reads)
+	}
+	answered := w.reads[:n:n]
+	w.reads = w.reads[n:]
+	for _, r := range answered {
+		if !r.dropped.Load() && s.busy() == w {
+			r.done(replay, err)
+		}
+	}
+	if s.busy() != w {
+		return // the session ended in an answer
+	}
+	for !w.reading && len(w.reads) > 0 && w.reads[0].dropped.Load() {
 		w.reads = w.reads[1:]
 	}
 	if len(w.reads) == 0 {
 		w.reads = nil
 	}
-	if !r.dropped.Load() {
-		r.done(replay, err)
-	}
-	if s.busy() == w {
-		s.beginRead(w)
-		s.trim()
-	}
+	s.beginRead(w)
+	s.trim()
 }
 
 // dropRead forgets r, which nobody waits for any more.
