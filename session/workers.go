@@ -49,9 +49,10 @@ func (w *workers) do(id uint64, run func(context.Context)) bool {
 	return w.put(id, task{run: run})
 }
 
+// put queues t, and returns false if too much waits already. One of any size is taken while nothing waits.
 func (w *workers) put(id uint64, t task) bool {
 	size := t.size()
-	if w.bytes.Add(size) <= w.maxBytes {
+	if sum := w.bytes.Add(size); sum <= w.maxBytes || sum == size {
 		select {
 		case w.queues[id%uint64(len(w.queues))] <- t:
 			return true
