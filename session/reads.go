@@ -174,18 +174,20 @@ var errCrowded = errors.New("too many reads wait")
 
 // serve reads until ctx ends. Who waits then is not answered: the connections are about to end.
 func (r *readers) serve(ctx context.Context) {
-	defer context.AfterFunc(ctx, func() {
+	end := func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.ended, r.queue = true, nil
 		r.more.Broadcast()
-	})()
+	}
+	defer end()
+	defer context.AfterFunc(ctx, end)()
 	var all sync.WaitGroup
 	for range r.n {
 		all.Go(func() {
 			for {
 				j, ok := r.take()
-				if !ok {
+				if !ok || ctx.Err() != nil {
 					return
 				}
 				r.do(ctx, j)
