@@ -115,10 +115,12 @@ func (sh *shard) tell(wait time.Duration, orders ...replacement) {
 	sh.replacing = append(sh.replacing, orders...)
 }
 
+// tellReplacements tells what is to be told, as far as it still holds: a connection that broke off meanwhile replaces
+// nobody, least of all the one with which its client has come back.
 func (sh *shard) tellReplacements() {
-	hub, all := sh.hub, sh.replacing
+	hub, standing := sh.hub, sh.standing(sh.replacing)
 	sh.replacing = nil
-	for batch := range slices.Chunk(all, replaceBatch) {
+	for batch := range slices.Chunk(standing, replaceBatch) {
 		queued := hub.workers.do(batch[0].Session, func(ctx context.Context) {
 			if err := hub.tell(ctx, "", control{Replace: batch, From: hub.cfg.Node}); err != nil {
 				hub.log.Debug().Err(err).Msg("other nodes could not be told of resumed sessions")
@@ -133,8 +135,13 @@ func (sh *shard) tellReplacements() {
 
 // tellAgain tells later what could not be told, as far as it still holds.
 func (sh *shard) tellAgain(orders []replacement) {
-	sh.tell(replaceAgain, slices.DeleteFunc(orders, func(r replacement) bool {
+	sh.tell(replaceAgain, sh.standing(orders)...)
+}
+
+// standing keeps of orders those whose connections are still there.
+func (sh *shard) standing(orders []replacement) []replacement {
+	return slices.DeleteFunc(orders, func(r replacement) bool {
 		s := sh.resumable[r.Session]
 		return s == nil || s.generation != r.Generation
-	})...)
+	})
 }

@@ -206,6 +206,43 @@ func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
 	}
 }
 
+// A client resumes on a node whose clock is ahead, breaks off before anybody else has heard of that, and comes back to
+// another node with the same token: its only connection stays.
+func TestAConnectionThatBrokeOffReplacesNobody(t *testing.T) {
+	first, err := NewHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.UseSealer(sealer(t, make([]byte, 32)))
+	n1 := run(t, first, engine.Config{Pollers: 1})
+	second, err := NewHub(Config{Node: "n2"}, &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.UseSealer(sealer(t, make([]byte, 32)))
+	second.generations.last.Store(uint32(time.Now().Add(time.Minute).UnixNano() / int64(generationStep)))
+	n2 := run(t, second, engine.Config{Pollers: 1})
+
+	old, welcome := n1.enter("")
+	broken, _ := n2.enter("")
+	back, _ := n1.enter("")
+	if r := broken.resume(welcome.Token, nil); r.Type != "resumed" {
+		t.Fatalf("%+v", r)
+	}
+	_ = broken.conn.CloseNow()
+	n2.eventually("the node knows that it broke off", func() bool { return second.Stats().V1 == 0 })
+	if r := back.resume(welcome.Token, nil); r.Type != "resumed" {
+		t.Fatalf("%+v", r)
+	}
+	old.wantClose(4009)
+	n2.eventually("what there is to tell is told", func() (told bool) {
+		n2.onLoop(func() { told = len(second.shards[0].replacing) == 0 })
+		return told
+	})
+	back.send(`{"type":"ping","id":1}`)
+	back.answers(1)
+}
+
 func TestASessionIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(Session{}); size > 80 {
 		t.Errorf("%d bytes: the next size class", size)
