@@ -11,6 +11,7 @@ const (
 	probeMark   = 'p' // + number: a probe of the node's own
 	controlMark = 'c' // + what Tell was given
 	revokedMark = 'r' // + a Revocation as JSON
+	askMark     = 'q' // + a node's name: it misses revocations
 )
 
 // Tell sends message to OnControl of the instance named node, or of every instance, this one too, if
@@ -42,6 +43,11 @@ func (s *subscriber) hear(channel, message string) {
 		s.roundTrip()
 	case mark == revokedMark:
 		s.revoked(rest)
+	case mark == askMark:
+		if rest != s.cfg.Node {
+			s.asked.Store(true)
+			wake(s.incomplete)
+		}
 	case mark == controlMark && s.cfg.OnControl != nil:
 		s.cfg.OnControl([]byte(rest))
 	case mark != controlMark:

@@ -27,7 +27,7 @@
 //	hub:{pNN}:r:<topic> the topic's record: its last ID and number, which outlive its events by days
 //	hub:{pNN}:i:…       the result of a publication that had a key
 //	hub:resume-key      the key that instances share which were given none
-//	hub:revoked         sorted set of revocations, by expiry
+//	hub:revoked         sorted set of revocations, by expiry, and a mark that none is missing
 //	hub:alive:<node>    nothing: the node tries whether it can write
 //
 // NN is the partition of the topic, see [partition]. A topic has keys only once somebody published to
@@ -54,6 +54,8 @@
 //	write    sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table of follows wants them
 //	ask      sends probes, which receive hears come back
 //	catchUp  looks at the logs of topics in doubt, and hands what was missed to the Sink
+//
+// and keepRevoked, which reads the list of revocations, and writes back what the server has lost of it.
 //
 // The table (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
 // most one command under way, and a batch is sent when the last one is answered. The chains and the

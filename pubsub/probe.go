@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"time"
 
@@ -16,9 +17,6 @@ func (s *subscriber) ask(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.ready:
-	}
-	if err := s.loadRevoked(ctx); err != nil {
-		return err
 	}
 	tick := time.NewTicker(s.cfg.ProbeEvery)
 	defer tick.Stop()
@@ -41,7 +39,7 @@ func (s *subscriber) ask(ctx context.Context) error {
 const writeProbe = `return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])`
 
 // publishProbe sends round to this node's channel. An error shows itself: the probe will be late. It also asks
-// whether the server takes writes, and what time it is there.
+// whether the server takes writes, what time it is there, and whether its list of revocations is whole.
 func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
 	defer cancel()
@@ -49,8 +47,9 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	sent := pipe.Publish(ctx, s.nodeChannel, string(probeMark)+round)
 	write := pipe.Eval(ctx, writeProbe, []string{aliveKey + s.cfg.Node}, (10 * time.Second).Milliseconds())
 	clock := pipe.Time(ctx)
+	whole := pipe.ZScore(ctx, revokedKey, wholeMark)
 	if err := exec(ctx, pipe); err != nil {
-		for _, command := range []redis.Cmder{sent, write, clock} {
+		for _, command := range []redis.Cmder{sent, write, clock, whole} {
 			command.SetErr(err)
 		}
 	}
@@ -61,6 +60,9 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 		s.trouble.Warn().Err(err).Msg("publish a probe to redis")
 	}
 	s.refusal.tried(write.Err(), len(s.cfg.History) > 0)
+	if mark, err := whole.Result(); s.cfg.HeldRevocations != nil && (err == nil || errors.Is(err, redis.Nil)) && uint64(mark) != s.list.mark.Load() {
+		wake(s.incomplete) // the list was lost
+	}
 	if clock.Err() == nil {
 		s.clock.set(clock.Val())
 		s.checkClocks()

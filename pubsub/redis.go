@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,6 +58,9 @@ type RedisConfig struct {
 	// each that is new. One may come twice, from two goroutines at a time. It must not block.
 	// Default: they are not read.
 	OnRevoked func([]Revocation)
+	// HeldRevocations calls yield for all that OnRevoked got and that still hold: should the server have
+	// lost some, they are written back. Yield may take long. Default: nothing is written back.
+	HeldRevocations func(yield func(Revocation) bool)
 	// Log gets what an operator should know. Default: nothing.
 	Log zerolog.Logger
 }
@@ -110,6 +114,7 @@ type Redis struct {
 	clock    serverClock
 	ids      givenIDs
 	refusal  refusal
+	list     revokedList
 	reads    singleflight.Group // of Replay
 	// probed is when a probe last came back, by the stopwatch; the start's time before.
 	probed    atomic.Int64
@@ -194,7 +199,8 @@ func (r *Redis) Follow(topic string, loop int, done func(error)) { r.follows.add
 // Unfollow implements Broker.
 func (r *Redis) Unfollow(topic string, loop int) { r.follows.remove(topic, loop) }
 
-// Ready is nil while a probe came back within ProbeDeadline and the server takes writes, else an ErrUnavailable
+// Ready is nil while a probe came back within ProbeDeadline, all revocations are known and the server takes
+// writes, else an ErrUnavailable
 // or ErrRefused that says why not.
 func (r *Redis) Ready() error {
 	age := r.probeAge()
@@ -204,7 +210,7 @@ func (r *Redis) Ready() error {
 	case age > r.cfg.ProbeDeadline:
 		return fmt.Errorf("%w: no probe came back from redis for %s", ErrUnavailable, age.Round(time.Millisecond))
 	}
-	return r.refusal.err()
+	return cmp.Or(r.list.err(), r.refusal.err())
 }
 
 func (r *Redis) probeAge() time.Duration {

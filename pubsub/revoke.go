@@ -28,8 +28,15 @@ type Revocation struct {
 	Tokens []string `json:"tokens,omitempty"`
 }
 
-// revokedKey is a sorted set of Revocations as JSON, by the second of Until.
+// revokedKey is a sorted set of Revocations as JSON, by the second of Until; and of wholeMark.
 const revokedKey = "hub:revoked"
+
+// wholeMark is in the list since a node that knew of none that is missing looked through it. Where it is not, the
+// list is new, or was lost. Its score is random, leastMark or more: a list that was lost and made anew has another.
+const (
+	wholeMark = "whole"
+	leastMark = 1 << 52
+)
 
 // Revoke gives v to OnRevoked of every instance, also of those that are away: they get it when they
 // come back, until v.Until. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish; to repeat
@@ -51,47 +58,20 @@ func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
 	return nil
 }
 
-// loadRevoked gives OnRevoked all revocations that hold. It comes after the subscription, so none is
-// missed in between. A server that refuses is asked no more on this connection.
-func (s *subscriber) loadRevoked(ctx context.Context) error {
-	if s.cfg.OnRevoked == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
-	defer cancel()
-	texts, err := s.prober.ZRange(ctx, revokedKey, 0, -1).Result()
-	switch {
-	case err != nil && classify(err) == ErrRefused:
-		s.trouble.Error().Err(err).Msg("revocations can't be read: revoked tokens are accepted")
-		return nil
-	case err != nil:
-		return fmt.Errorf("read revocations: %w", err)
-	}
-	var list []Revocation
-	for _, text := range texts {
-		var v Revocation
-		if json.Unmarshal([]byte(text), &v) != nil {
-			s.drop(BadControl, revokedKey)
-		} else if v.Until.After(time.Now()) {
-			list = append(list, v)
-		}
-	}
-	if len(list) > 0 {
-		s.cfg.OnRevoked(list)
-	}
-	return nil
-}
-
-// revoked takes one that another node made just now.
+// revoked takes one that another node made, or wrote back, just now.
 func (s *subscriber) revoked(text string) {
-	var v Revocation
-	if json.Unmarshal([]byte(text), &v) != nil {
-		s.drop(BadControl, everyNode)
-		return
-	}
-	if s.cfg.OnRevoked != nil {
+	v, ok := s.parseRevocation(text, everyNode)
+	if ok && s.cfg.OnRevoked != nil {
 		s.cfg.OnRevoked([]Revocation{v})
 	}
+}
+
+func (r *Redis) parseRevocation(text, from string) (v Revocation, ok bool) {
+	if json.Unmarshal([]byte(text), &v) != nil {
+		r.drop(BadControl, from)
+		return v, false
+	}
+	return v, true
 }
 
 // Revoke gives v to OnRevoked. See Redis.Revoke.

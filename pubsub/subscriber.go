@@ -30,6 +30,10 @@ type subscriber struct {
 	doomed *time.Timer
 	// doubts are the topics whose log must be looked at.
 	doubts doubts
+	// incomplete wakes keepRevoked: the list of revocations is not whole, or asked is true.
+	incomplete chan struct{}
+	// asked is true since another node missed revocations.
+	asked atomic.Bool
 }
 
 var (
@@ -71,19 +75,20 @@ func (r *Redis) connection(ctx context.Context) (wasConnected bool, err error) {
 	defer client.Close()
 	s := &subscriber{
 		Redis: r, ps: client.Subscribe(ctx), ready: make(chan struct{}), returned: r.round.Load(),
-		doubts: doubts{work: make(chan struct{}, 1)},
+		doubts: doubts{work: make(chan struct{}, 1)}, incomplete: make(chan struct{}, 1),
 	}
 	defer s.ps.Close()
 	s.doomed = time.AfterFunc(r.cfg.ProbeDeadline, func() { cancel(errLate) })
 	defer s.doomed.Stop()
 
+	r.list.setUnread("the list was not read yet")
 	base := []string{everyNode, r.nodeChannel, addressedName, r.cfg.Broadcast}
 	s.base = len(base)
 	if err := s.ps.Subscribe(ctx, base...); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
 	var parts sync.WaitGroup
-	for _, part := range []func(context.Context) error{s.receive, s.write, s.ask, s.catchUp} {
+	for _, part := range []func(context.Context) error{s.receive, s.write, s.ask, s.catchUp, s.keepRevoked} {
 		parts.Go(func() { cancel(part(ctx)) })
 	}
 	parts.Wait()

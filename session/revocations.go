@@ -29,7 +29,8 @@ type revocations struct {
 // refused is what revocations of one subject refuse together.
 type refused struct {
 	before int64 // what was issued before it on the issuer's clock, in Unix µs
-	sealed int64 // resume tokens sealed until then on the hubs' clock, in Unix ms
+	sealed int64 // resume tokens sealed until then on the hubs' clock, in Unix ms; 0: none
+	at     int64 // when the latest of them was made, in Unix ms
 	tokens []token.Fingerprint
 	until  time.Time
 }
@@ -44,7 +45,7 @@ type change struct {
 
 // readRevocation is what v refuses by itself.
 func readRevocation(v pubsub.Revocation) refused {
-	r := refused{until: v.Until}
+	r := refused{until: v.Until, at: v.At.UnixMilli()}
 	switch {
 	case v.Before.IsZero():
 		r.before, r.sealed = v.At.UnixMicro()+1, v.At.UnixMilli()
@@ -65,6 +66,7 @@ func readRevocation(v pubsub.Revocation) refused {
 func (r *refused) join(other refused, now time.Time) (more bool) {
 	more = other.before > r.before || other.sealed > r.sealed
 	r.before, r.sealed, r.until = max(r.before, other.before), max(r.sealed, other.sealed), latest(r.until, other.until)
+	r.at = max(r.at, other.at)
 	for _, f := range other.tokens {
 		if slices.Contains(r.tokens, f) {
 			continue
@@ -147,4 +149,52 @@ func unixMicro(t time.Time) int64 {
 		return 0
 	}
 	return t.UnixMicro()
+}
+
+// revocation is what readRevocation makes r of. If r is of one revocation, it is that, to the letter: Revoke leaves out what
+// r does not hold.
+func (r *refused) revocation(subject string) pubsub.Revocation {
+	v := pubsub.Revocation{
+		Subject: subject, At: time.UnixMilli(r.at).UTC(), Until: r.until.UTC(), Before: time.UnixMicro(r.before).UTC(), InUse: r.sealed != 0,
+	}
+	for _, f := range r.tokens {
+		v.Tokens = append(v.Tokens, f.String())
+	}
+	return v
+}
+
+// heldBatch is how many revocations are looked at while those wait who add some.
+const heldBatch = 256
+
+// all calls yield for those that hold. Others may add some meanwhile.
+func (r *revocations) all(now time.Time, yield func(pubsub.Revocation) bool) {
+	batch := make([]pubsub.Revocation, 0, heldBatch)
+	r.mu.RLock()
+	for subject, held := range r.held {
+		if !held.over(now) {
+			batch = append(batch, held.revocation(subject))
+		}
+		if len(batch) < heldBatch {
+			continue
+		}
+		r.mu.RUnlock()
+		for _, v := range batch {
+			if !yield(v) {
+				return
+			}
+		}
+		batch = batch[:0]
+		r.mu.RLock()
+	}
+	r.mu.RUnlock()
+	for _, v := range batch {
+		if !yield(v) {
+			return
+		}
+	}
+}
+
+// HeldRevocations calls yield for all revocations that hold, so that a broker that has lost some gets them back.
+func (h *Hub) HeldRevocations(yield func(pubsub.Revocation) bool) {
+	h.revocations.all(time.Now(), yield)
 }

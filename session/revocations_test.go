@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -162,4 +163,66 @@ func FuzzRevocation(f *testing.F) {
 			t.Fatalf("%+v: %d changes, refuses %v", v, len(changes), refuses)
 		}
 	})
+}
+
+// TestAllRevocationsThatHoldAreToldWhileOthersCome goes through them while some are added.
+func TestAllRevocationsThatHoldAreToldWhileOthersCome(t *testing.T) {
+	const held = 3*heldBatch + 1
+	var r revocations
+	now := time.Now()
+	for i := range held {
+		r.add([]pubsub.Revocation{{Subject: "user:" + strconv.Itoa(i), At: now, Until: now.Add(time.Hour)}}, now)
+	}
+	r.add([]pubsub.Revocation{{Subject: "over", At: now, Until: now}}, now)
+	told := map[string]int{}
+	r.all(now, func(v pubsub.Revocation) bool {
+		told[v.Subject]++
+		r.add([]pubsub.Revocation{{Subject: "new:" + strconv.Itoa(len(told)%5), At: now, Until: now.Add(time.Hour)}}, now)
+		return true
+	})
+	for i := range held {
+		if n := told["user:"+strconv.Itoa(i)]; n != 1 {
+			t.Errorf("user %d was told %d times", i, n)
+		}
+	}
+	if told["over"] > 0 {
+		t.Error("one that is over was told")
+	}
+	n := 0
+	r.all(now, func(pubsub.Revocation) bool { n++; return n < 2 })
+	if n != 2 {
+		t.Errorf("%d were told to one who wanted 2", n)
+	}
+}
+
+// A broker that has lost its list gets back what it had, to the letter, so that it does not grow by each loss.
+func TestARevocationIsToldAsItWasMade(t *testing.T) {
+	for _, before := range []time.Time{{}, time.Now().Add(-time.Minute)} {
+		b := &toldBroker{Memory: pubsub.NewMemory(pubsub.MemoryConfig{})}
+		hub, err := NewHub(Config{}, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := hub.Revoke(t.Context(), Target{User: "42"}, before); err != nil {
+			t.Fatal(err)
+		}
+		var held []pubsub.Revocation
+		hub.HeldRevocations(func(v pubsub.Revocation) bool { held = append(held, v); return true })
+		got, _ := json.Marshal(held)
+		want, _ := json.Marshal(b.told)
+		if string(got) != string(want) {
+			t.Errorf("held %s, made %s", got, want)
+		}
+	}
+}
+
+// toldBroker notes what is revoked.
+type toldBroker struct {
+	*pubsub.Memory
+	told []pubsub.Revocation
+}
+
+func (b *toldBroker) Revoke(_ context.Context, v pubsub.Revocation) error {
+	b.told = append(b.told, v)
+	return nil
 }

@@ -38,7 +38,8 @@ func (h *Hub) Revoke(ctx context.Context, target Target, before time.Time) error
 	if err := target.check(); err != nil {
 		return err
 	}
-	now := h.now()
+	now := h.now().UTC().Truncate(time.Millisecond)
+	before = before.UTC().Truncate(time.Microsecond)
 	v := pubsub.Revocation{Subject: target.subject(), At: now, Before: before}
 	switch {
 	case before.IsZero():

@@ -87,6 +87,12 @@ func (l *listener) revoked(list []pubsub.Revocation) {
 	}
 }
 
+func (l *listener) held(yield func(pubsub.Revocation) bool) {
+	if l.hub != nil {
+		l.hub.HeldRevocations(yield)
+	}
+}
+
 // newBroker makes the broker that c asks for: Redis where there is a URL, else one in this process.
 func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 	history, err := c.history()
@@ -113,5 +119,7 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 		OnControl:  to.control,
 		OnRevoked:  to.revoked,
 		Log:        log.With().Str("part", "pubsub").Logger(),
+
+		HeldRevocations: to.held,
 	})
 }
