@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -17,7 +19,13 @@ import (
 //go:embed restore.lua
 var restoreSource string
 
-var restoreScript = redis.NewScript(restoreSource)
+//go:embed finish.lua
+var finishSource string
+
+var (
+	restoreScript = redis.NewScript(restoreSource)
+	finishScript  = redis.NewScript(finishSource)
+)
 
 const (
 	// revokedPage is how many revocations are read at once: about a millisecond of the server's time.
@@ -76,12 +84,15 @@ func (s *subscriber) keepRevoked(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.trouble.Error().Err(err).Msg("revocations can't be read or written back; a hub that does not know them is not ready")
 		wait := s.backoff(failures)
-		if s.list.unread.Load() != nil {
+		switch {
+		case errors.Is(err, errListLost):
+		case s.list.unread.Load() != nil:
+			s.trouble.Error().Err(err).Msg("revocations can't be read: the hub is not ready")
 			s.list.setUnread(err.Error())
-		} else {
-			wait = restorePause // it knows them all: others miss some
+		default:
+			s.trouble.Error().Err(err).Msg("revocations that redis lacks can't be written back: other hubs may not know them")
+			wait = restorePause
 		}
 		select {
 		case <-ctx.Done():
@@ -95,9 +106,8 @@ func (s *subscriber) keepRevoked(ctx context.Context) error {
 // syncRevoked reads the list if that was not done on this connection, and writes back what is missing if another
 // node asks for it, or if the list is not whole, or on another server than last time.
 func (s *subscriber) syncRevoked(ctx context.Context) error {
-	listed := map[uint64]struct{}{}
 	if s.list.unread.Load() != nil {
-		if err := s.readRevoked(ctx, listed); err != nil {
+		if err := s.readRevoked(ctx, nil); err != nil {
 			return err
 		}
 	}
@@ -122,7 +132,7 @@ func (s *subscriber) syncRevoked(ctx context.Context) error {
 	first := had == 0 && mark != 0 // this node knows no more than what it has just read
 	same := had == mark && s.list.server == server
 	if asked := s.asked.Swap(false); asked || !first && !same {
-		if mark, err = s.restoreRevoked(ctx, listed); err != nil {
+		if mark, err = s.restoreRevoked(ctx); err != nil {
 			s.asked.Store(true) // until it can be done
 			return err
 		}
@@ -145,7 +155,7 @@ func (s *subscriber) whoIsIt(ctx context.Context) (string, error) {
 	return known.server, nil
 }
 
-// readRevoked gives OnRevoked all revocations that hold, and notes them in listed.
+// readRevoked gives OnRevoked all revocations that hold, and notes them in listed unless that is nil.
 func (s *subscriber) readRevoked(ctx context.Context, listed map[uint64]struct{}) error {
 	for cursor := uint64(0); ; {
 		page, next, err := s.revokedPage(ctx, cursor)
@@ -154,10 +164,12 @@ func (s *subscriber) readRevoked(ctx context.Context, listed map[uint64]struct{}
 		}
 		var list []Revocation
 		for i := 0; i+1 < len(page); i += 2 { // member, score
-			if page[i] == wholeMark {
-				continue
+			if !strings.HasPrefix(page[i], "{") {
+				continue // the mark, or what a node left there that looks through the list
 			}
-			listed[textHash(page[i])] = struct{}{}
+			if listed != nil {
+				listed[textHash(page[i])] = struct{}{}
+			}
 			if v, ok := s.parseRevocation(page[i], revokedKey); ok && v.Until.After(time.Now()) {
 				list = append(list, v)
 			}
@@ -217,27 +229,24 @@ func (s *subscriber) askOthers(ctx context.Context) error {
 	}
 }
 
-// restoreRevoked writes those back that this node holds and that are not listed, and marks the list as whole.
-func (s *subscriber) restoreRevoked(ctx context.Context, listed map[uint64]struct{}) (mark uint64, err error) {
+// errListLost: the list was lost while a node looked through it.
+var errListLost = errors.New("the list of revocations was lost meanwhile")
+
+// restoreRevoked writes those back that this node holds and that the list lacks, and marks the list as whole.
+func (s *subscriber) restoreRevoked(ctx context.Context) (mark uint64, err error) {
 	if err := s.refusal.err(); err != nil {
 		return 0, err
 	}
-	if len(listed) == 0 {
-		if err := s.readRevoked(ctx, listed); err != nil {
-			return 0, err
-		}
+	// What is left here is gone if the list is lost from now on.
+	token := fmt.Sprintf("%s %s %x", wholeMark, s.cfg.Node, rand.Uint64())
+	if err := s.leaveToken(ctx, token); err != nil {
+		return 0, err
 	}
-	head := []any{everyNode, string(revokedMark)}
-	page, restored := head, 0
-	write := func() error {
-		ctx, cancel := context.WithTimeout(ctx, ioTimeout)
-		defer cancel()
-		if err := restoreScript.Run(ctx, s.pub, []string{revokedKey}, page...).Err(); err != nil {
-			return fmt.Errorf("write revocations back: %w", err)
-		}
-		page = head[:len(head):len(head)]
-		return nil
+	listed := map[uint64]struct{}{}
+	if err := s.readRevoked(ctx, listed); err != nil {
+		return 0, err
 	}
+	page, restored := []any(nil), 0
 	for v := range s.cfg.HeldRevocations {
 		text, err := json.Marshal(v)
 		if err != nil || !v.Until.After(time.Now()) {
@@ -247,24 +256,59 @@ func (s *subscriber) restoreRevoked(ctx context.Context, listed map[uint64]struc
 			continue
 		}
 		restored++
-		page = append(page, v.Until.Unix(), text)
-		if len(page) >= len(head)+2*restoredPage {
-			if err := write(); err != nil {
-				return 0, err
-			}
+		if page = append(page, v.Until.Unix(), text); len(page) < 2*restoredPage {
+			continue
 		}
+		if err := s.writeBack(ctx, page); err != nil {
+			return 0, err
+		}
+		page = page[:0]
 	}
-	if len(page) > len(head) {
-		if err := write(); err != nil {
+	if len(page) > 0 {
+		if err := s.writeBack(ctx, page); err != nil {
 			return 0, err
 		}
 	}
 	if restored > 0 {
 		s.cfg.Log.Warn().Int("revocations", restored).Msg("redis lacked revocations; they were written back")
 	}
-	fresh := redis.Z{Score: leastMark + float64(rand.Uint64N(leastMark)), Member: wholeMark}
-	if err := s.pub.ZAddNX(ctx, revokedKey, fresh).Err(); err != nil {
-		return 0, fmt.Errorf("write revocations back: %w", err)
+	return s.markWhole(ctx, token)
+}
+
+// leaveToken puts token into the list, for an hour at most.
+func (s *subscriber) leaveToken(ctx context.Context, token string) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	until := redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: token}
+	if err := s.pub.ZAdd(ctx, revokedKey, until).Err(); err != nil {
+		return fmt.Errorf("write revocations back: %w", err)
 	}
-	return s.mark(ctx)
+	return nil
+}
+
+// writeBack writes a page, of times and texts by turns.
+func (s *subscriber) writeBack(ctx context.Context, page []any) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	args := append([]any{everyNode, string(revokedMark)}, page...)
+	if err := restoreScript.Run(ctx, s.pub, []string{revokedKey}, args...).Err(); err != nil {
+		return fmt.Errorf("write revocations back: %w", err)
+	}
+	return nil
+}
+
+// markWhole marks the list if token is still in it.
+func (s *subscriber) markWhole(ctx context.Context, token string) (mark uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	fresh := leastMark + rand.Uint64N(leastMark)
+	text, err := finishScript.Run(ctx, s.pub, []string{revokedKey}, token, wholeMark, fresh).Text()
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("write revocations back: %w", err)
+	case text == "":
+		return 0, errListLost
+	}
+	score, err := strconv.ParseFloat(text, 64)
+	return uint64(score), err
 }

@@ -193,3 +193,20 @@ func TestRevocationsThatAFailoverLostAreWrittenBack(t *testing.T) {
 	proxy.Point(replica.Addr())
 	eventually(t, "it is written back", func() bool { return replica.CLI("zcard", revokedKey) == "3" })
 }
+
+// TestAListThatIsLostWhileItIsLookedThroughIsWrittenBackAgain loses it when its comparison has just begun.
+func TestAListThatIsLostWhileItIsLookedThroughIsWrittenBackAgain(t *testing.T) {
+	server := redistest.Start(t)
+	var h holder
+	writer := newRedis(t, RedisConfig{URL: server.URL()})
+	start(t, writer)
+	revokeMany(t, writer, 100)
+	cfg := h.config(server.URL())
+	var once sync.Once
+	cfg.HeldRevocations = func(yield func(Revocation) bool) {
+		once.Do(func() { server.CLI("flushall") })
+		h.all(yield)
+	}
+	running(t, cfg)
+	eventually(t, "they are written back", func() bool { return server.CLI("zcard", revokedKey) == "101" })
+}
