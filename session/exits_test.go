@@ -11,6 +11,7 @@ import (
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/pubsub/redistest"
 )
 
 // resumeRequest is a resume with positions as they stand.
@@ -127,35 +128,72 @@ func TestAPageThatCantBeReadIsReadLater(t *testing.T) {
 	}
 }
 
-func TestABrokerThatRefusesToReadIsAnAnswer(t *testing.T) {
-	var refuses atomic.Bool
-	refuses.Store(true)
-	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{onReplay: func(context.Context, string) error {
-		if refuses.Load() {
-			return fmt.Errorf("replay: %w: NOPERM", pubsub.ErrRefused)
+func TestABrokerThatRefusesIsAnAnswer(t *testing.T) {
+	for _, what := range []string{"follow", "read"} {
+		t.Run(what, func(t *testing.T) {
+			var lets atomic.Bool
+			refuses := func(topic string) error {
+				if lets.Load() || topic == "raw" {
+					return nil
+				}
+				return fmt.Errorf("%w: NOPERM", pubsub.ErrRefused)
+			}
+			b := &bent{}
+			if what == "follow" {
+				b.onFollow = refuses
+			} else {
+				b.onReplay = func(_ context.Context, topic string) error { return refuses(topic) }
+			}
+			n := bend(t, Config{}, engine.Config{Pollers: 1}, b)
+			_, welcome := n.enter("")
+			c, _ := n.enter("")
+			requests := []string{`{"type":"subscribe","id":1,"topic":"news"}`, `{"type":"subscribe","id":1,"topic":"news","since":"0"}`}
+			if what == "read" {
+				requests = append(requests, `{"type":"history","id":1,"topic":"news"}`)
+			}
+			for _, request := range requests {
+				c.send(request)
+				if got := c.read(); !strings.Contains(got, `"id":1,"code":"refused"`) || !strings.Contains(got, `"retry":false`) {
+					t.Errorf("%s: got %s", request, got)
+				}
+			}
+			if r := c.resume(welcome.Token, map[string]string{"news": "0", "raw": ""}); r.Type != "resumed" || r.Topics["news"].Error != Refused || r.Topics["raw"].Error != "" {
+				t.Errorf("%+v", r)
+			}
+			plain := n.dial("?topic=news&since=0&positions=1")
+			n.number("news", 1, 2, 10)
+			lets.Store(true)
+			if h := plain.hear(); h.Type != "subscribed" || h.Recovered == nil || !*h.Recovered {
+				t.Fatalf("%+v", h)
+			}
+			plain.wantEvents("news", 1, 2)
+		})
+	}
+}
+
+// Redis does not let the hub's user do what following and reading need.
+func TestARedisThatRefusesACommandIsAnAnswer(t *testing.T) {
+	server := redistest.Start(t)
+	n := member(t, server, "n1")
+	n.number("news", 1, 3, 10)
+	for _, command := range []string{"time", "mget", "get", "xrange", "eval", "evalsha"} {
+		server.CLI("acl", "setuser", "default", "-"+command)
+		for i, request := range []string{
+			`{"type":"subscribe","id":1,"topic":"news","since":"0"}`, `{"type":"subscribe","id":1,"topic":%q}`,
+			`{"type":"subscribe","id":1,"topic":%q,"since":"0"}`, `{"type":"history","id":1,"topic":"news"}`,
+		} {
+			if strings.Contains(request, "%") {
+				request = fmt.Sprintf(request, fmt.Sprint(command, i)) // of which the hub knows nothing
+			}
+			c := n.v1("")
+			c.send(request)
+			if got := c.answers(1)[1]; strings.Contains(got, `"type":"error"`) && !strings.Contains(got, `"code":"refused"`) {
+				t.Errorf("without %s, %s: %s", command, request, got)
+			}
+			_ = c.conn.CloseNow()
 		}
-		return nil
-	}})
-	_, welcome := n.enter("")
-	c, _ := n.enter("")
-	for _, request := range []string{
-		`{"type":"subscribe","id":1,"topic":"news"}`, `{"type":"subscribe","id":1,"topic":"news","since":"0"}`, `{"type":"history","id":1,"topic":"news"}`,
-	} {
-		c.send(request)
-		if got := c.read(); !strings.Contains(got, `"id":1,"code":"refused"`) || !strings.Contains(got, `"retry":false`) {
-			t.Errorf("%s: got %s", request, got)
-		}
+		server.CLI("acl", "setuser", "default", "+"+command)
 	}
-	if r := c.resume(welcome.Token, map[string]string{"news": "0", "raw": ""}); r.Type != "resumed" || r.Topics["news"].Error != Refused || r.Topics["raw"].Error != "" {
-		t.Errorf("%+v", r)
-	}
-	plain := n.dial("?topic=news&since=0&positions=1")
-	n.number("news", 1, 2, 10)
-	refuses.Store(false)
-	if h := plain.hear(); h.Type != "subscribed" || h.Recovered == nil || !*h.Recovered {
-		t.Fatalf("%+v", h)
-	}
-	plain.wantEvents("news", 1, 2)
 }
 
 func TestTheOwnTopicIsFollowedThoughItsResumeFailed(t *testing.T) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -130,12 +131,20 @@ func (sh *shard) answer(waiting []*subscribing, err error) {
 			// Nobody waits for an answer: the topic stays wanted, and its events come when the broker is back.
 			sub.looked(pubsub.Replay{}, nil)
 		default:
-			sub.fail(refusal{Unavailable, "the broker does not answer; nothing is followed"})
+			sub.fail(followRefusal(err))
 		}
 	}
 	if rest := waiting[n:]; len(rest) > 0 {
 		sh.loop.Post(func() { sh.answer(rest, err) })
 	}
+}
+
+// followRefusal is what a client is told of a topic that can't be followed.
+func followRefusal(err error) refusal {
+	if errors.Is(err, pubsub.ErrRefused) {
+		return refusal{Refused, "the broker refuses to read the topic's log; nothing is followed"}
+	}
+	return refusal{Unavailable, "the broker does not answer; nothing is followed"}
 }
 
 // look reads where the topic stands, and the first of what was missed.
