@@ -43,10 +43,19 @@ func (s *Session) mayFollow(name string) refusal {
 	return s.permit(name, s.maySubscribe)
 }
 
+// mayKeep says why the session has no right any more to follow name, which it was told that it follows. What a token gave
+// stays during the grace behind its end.
+func (s *Session) mayKeep(name string) refusal {
+	if g := s.granted(); g.over(s.shard.hub.now()) && s.maySubscribe(name) {
+		return refusal{}
+	}
+	return s.mayFollow(name)
+}
+
 // mayPublishTo says why the session can't publish to name.
 func (s *Session) mayPublishTo(name string) refusal { return s.permit(name, s.mayPublish) }
 
-// permit says why the session's rights do not cover name. Behind its end a token gives no rights: the grace that
+// permit says why the session's rights do not cover name. Behind its end a token gives nothing new: the grace that
 // follows is for sending another one.
 func (s *Session) permit(name string, allows func(string) bool) refusal {
 	if err := checkTopic(name); err != nil {

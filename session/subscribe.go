@@ -257,7 +257,7 @@ func (sh *shard) letIn(waiting []*subscribing) {
 // finish makes the session a follower.
 func (sub *subscribing) finish() {
 	s := sub.s
-	if r := s.mayFollow(sub.t.name); !r.none() {
+	if r := s.mayKeep(sub.t.name); !r.none() {
 		sub.end(r)
 		return
 	}
