@@ -269,6 +269,7 @@ func (w *world) event(h *heardAll, data []byte) {
 func (w *world) answerAll() {
 	w.broker.punctual()
 	for range 1000 {
+		w.n.idle() // what the broker could not do has come to the loop, to be tried again
 		w.n.onLoop(func() {
 			for s := range w.n.sessions() {
 				if work := s.busy(); work != nil {
