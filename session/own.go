@@ -12,6 +12,8 @@ const (
 	returnTime = 30 * time.Second
 	// missedTime is the wait before the own topic is followed after a request for it came to nothing.
 	missedTime = time.Second
+	// roomTime is the same where the node has no room: all of a crowd may wait for it.
+	roomTime = 3 * time.Second
 )
 
 // beginSilence waits for the client's first frame before its own topic is followed.
@@ -42,8 +44,13 @@ func (s *Session) followOwn() {
 // missOwn is called when a subscription to name has ended without the session following it: the own topic must be
 // followed all the same.
 func (s *Session) missOwn(name string) {
-	if name == s.own && name != "" && s.conn.Peer() != nil && s.extra().silence == nil {
+	if name != s.own || name == "" || s.conn.Peer() == nil || s.extra().silence != nil {
+		return
+	}
+	if s.shard.room() > 0 {
 		s.beginSilence(missedTime)
+	} else {
+		s.beginSilence(roomTime)
 	}
 }
 

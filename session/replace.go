@@ -83,24 +83,20 @@ func (s *Session) takeOver(ticket token.Resume) {
 }
 
 // replace closes the session's connection on this loop if it is older than one that was resumed elsewhere. later tells
-// which of two of the same generation counts as the newer. It returns the session if that stays.
-func (sh *shard) replace(r replacement, later bool) (stays *Session) {
+// which of two of the same generation counts as the newer.
+func (sh *shard) replace(r replacement, later bool) {
 	s := sh.resumable[r.Session]
 	if s != nil && (r.Generation.newer(s.generation) || r.Generation == s.generation && later) {
 		s.conn.Close(Replaced)
-		return nil
 	}
-	return s
 }
 
 // replaceAll does what node from says. Of two connections of the same generation the one on the node that comes last by
-// name is the newer. A node that has not heard of a newer connection here, perhaps because its clock is behind, is told.
+// name is the newer. Where clocks are more than replaceDelay apart, two that were resumed with one token within that time
+// may both stay: the one that seems newer may be dead, and its client be the other one, so it is not told to that node.
 func (sh *shard) replaceAll(orders []replacement, from string) {
-	here := sh.hub.cfg.Node
 	for _, r := range orders {
-		if s := sh.replace(r, from > here); s != nil && from != here {
-			sh.tell(replaceDelay, replacement{s.id, s.generation})
-		}
+		sh.replace(r, from > sh.hub.cfg.Node)
 	}
 }
 
