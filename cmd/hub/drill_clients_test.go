@@ -85,12 +85,12 @@ func aCrowdComesBack(d *drill) {
 	d.gate.shut()
 	h.signal(syscall.SIGKILL)
 	d.leave(h)
+	d.await("away", func(f *follower) bool { return !f.connectedNow() }) // else one of them would begin to publish
 	for i := range d.topics {
 		for range missedByCrowd {
 			d.publishNext(i)
 		}
 	}
-	d.await("away", func(f *follower) bool { return !f.follows() })
 	before, probes := d.commands(), time.Now()
 	d.gate.let()
 	d.await("followed", (*follower).follows)
