@@ -28,6 +28,7 @@ type scale struct {
 	every           time.Duration // between two events of one topic
 	crowd           int           // clients that come back at once
 	killing         time.Duration // of subscriber connections
+	standstill      time.Duration // of Redis amid resumes
 	freezes, deaths []time.Duration
 }
 
@@ -35,13 +36,13 @@ func drillScale() scale {
 	if os.Getenv("WSHUB_DRILL") == "full" {
 		return scale{
 			full: true, topics: 200, followers: 10, each: 5, every: 100 * time.Millisecond, crowd: 10_000,
-			killing: 30 * time.Second,
+			killing: 30 * time.Second, standstill: 7 * time.Second,
 			freezes: []time.Duration{2 * time.Second, 10 * time.Second}, deaths: []time.Duration{time.Second, 10 * time.Second},
 		}
 	}
 	return scale{
 		topics: 20, followers: 5, each: 2, every: 100 * time.Millisecond, crowd: 500,
-		killing: 5 * time.Second,
+		killing: 5 * time.Second, standstill: time.Second,
 		freezes: []time.Duration{2 * time.Second, 6 * time.Second}, deaths: []time.Duration{time.Second, 6 * time.Second}, // a Follow waits for 5 s
 	}
 }

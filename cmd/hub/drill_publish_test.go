@@ -61,7 +61,7 @@ func (d *drill) publishNext(i int) {
 		post = f.post
 	}
 	d.counted(func(c *drillCount) { c.events++ })
-	retry := time.NewTicker(50 * time.Millisecond)
+	retry, late := time.NewTicker(50*time.Millisecond), time.After(drillPatience)
 	defer retry.Stop()
 	for d.t.Context().Err() == nil {
 		code, sure := post(topic, n)
@@ -76,6 +76,9 @@ func (d *drill) publishNext(i int) {
 		select {
 		case <-d.t.Context().Done():
 		case <-retry.C:
+		case <-late:
+			d.oddity("event %d of %s is not published in %s: %s", n, topic.name, drillPatience, code)
+			return
 		}
 	}
 }

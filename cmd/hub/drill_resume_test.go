@@ -11,8 +11,6 @@ const (
 	// missedPages is how many large events of each topic clients miss: more than a page, and in all more than a
 	// client's queue, the kernel's buffers and what the hub may read ahead.
 	missedPages = 5
-	// standstill is how long Redis stands still.
-	standstill = 1500 * time.Millisecond
 )
 
 // heavy are the manners of clients that come back to many topics with large events. What they do not read stays with
@@ -110,12 +108,9 @@ func (d *drill) resumeFaults(clients []*follower) []resumeFault {
 			d.redis.Thaw()
 			d.startHubs(1, d.redis.URL())
 		}},
-		{"redis is killed", d.redis.Kill, func() {
-			d.pass(300 * time.Millisecond)
-			d.redis.Restart()
-		}},
+		{"redis is killed", d.redis.Kill, d.redis.Restart},
 		{"redis stands still", d.redis.Freeze, func() {
-			d.pass(standstill)
+			d.pass(d.scale.standstill)
 			d.redis.Thaw()
 		}},
 	}
