@@ -14,6 +14,9 @@ const (
 	askMark     = 'q' // + a node's name: it misses revocations
 )
 
+// maxControl bounds what nodes tell each other, in bytes. Longer messages are dropped.
+const maxControl = 1 << 20
+
 // Tell sends message to OnControl of the instance named node, or of every instance, this one too, if
 // node is "". At most once: an instance that is away, or of a name that nobody has, hears nothing, and
 // that is no error. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish.

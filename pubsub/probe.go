@@ -22,7 +22,7 @@ func (s *subscriber) ask(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		round := strconv.FormatUint(s.round.Add(1), 10)
-		if err := s.ps.Ping(ctx, round); err != nil {
+		if err := s.feed.send("PING", round); err != nil {
 			return err
 		}
 		s.publishProbe(ctx, round)

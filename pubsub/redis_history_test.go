@@ -136,7 +136,7 @@ func TestARawEventWaitsUntilItsTopicIsSubscribed(t *testing.T) {
 	s.follows.end()
 	s.follows.begin()
 	mustPublish(t, s, "h:a", "1")
-	s.take("hub:to", `{"to":{"topic":"h:a"},"data":2}`)
+	s.take("hub:to", []byte(`{"to":{"topic":"h:a"},"data":2}`))
 	s.subscribe(channel)
 	s.compareAll(t)
 	wantEvents(t, sink, "h:a", 1, 2)

@@ -4,20 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// subscriber is one connection's life: go-redis's own reconnecting, which subscribes everything in one
-// command before anybody else hears of it, never happens, because its dialer works once.
+// subscriber is one connection's life.
 type subscriber struct {
 	*Redis
-	ps *redis.PubSub
+	feed *feed
 	// base is how many of the channels that are always heard are not acknowledged yet.
 	// Owned by receive.
 	base int
@@ -36,10 +32,7 @@ type subscriber struct {
 	asked atomic.Bool
 }
 
-var (
-	errLate    = errors.New("no probe came back in time")
-	errRefused = errors.New("refused by the server")
-)
+var errLate = errors.New("no probe came back in time")
 
 // stayConnected is one connection after the other, until ctx ends.
 func (r *Redis) stayConnected(ctx context.Context) error {
@@ -67,24 +60,21 @@ func (r *Redis) stayConnected(ctx context.Context) error {
 func (r *Redis) connection(ctx context.Context) (wasConnected bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	// Whatever ends the connection closes its socket: a read can't be timed out without losing its
-	// place in the stream, and PubSub.Close waits for a write.
-	var only socket
-	defer context.AfterFunc(ctx, only.close)()
-	client := r.newClient(1, only.dialOnce(redis.NewDialer(r.opt)))
-	defer client.Close()
+	doomed := time.AfterFunc(r.cfg.ProbeDeadline, func() { cancel(errLate) })
+	defer doomed.Stop()
+	feed, end, err := r.dialFeed(ctx)
+	if err != nil {
+		return false, errors.Join(context.Cause(ctx), err)
+	}
+	defer end()
 	s := &subscriber{
-		Redis: r, ps: client.Subscribe(ctx), ready: make(chan struct{}), returned: r.round.Load(),
+		Redis: r, feed: feed, ready: make(chan struct{}), returned: r.round.Load(), doomed: doomed,
 		doubts: doubts{work: make(chan struct{}, 1)}, incomplete: make(chan struct{}, 1),
 	}
-	defer s.ps.Close()
-	s.doomed = time.AfterFunc(r.cfg.ProbeDeadline, func() { cancel(errLate) })
-	defer s.doomed.Stop()
-
 	r.list.setUnread("the list was not read yet")
 	base := []string{everyNode, r.nodeChannel, addressedName, r.cfg.Broadcast}
 	s.base = len(base)
-	if err := s.ps.Subscribe(ctx, base...); err != nil {
+	if err := feed.send("SUBSCRIBE", base...); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
 	var parts sync.WaitGroup
@@ -97,67 +87,30 @@ func (r *Redis) connection(ctx context.Context) (wasConnected bool, err error) {
 	return s.base == 0, context.Cause(ctx)
 }
 
-// socket is the one that a connection has in its life.
-type socket struct {
-	mu     sync.Mutex
-	conn   net.Conn
-	closed bool
-}
-
-// dialOnce dials with dial the first time and fails from then on.
-func (s *socket) dialOnce(dial dialer) dialer {
-	var dialed atomic.Bool
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if dialed.Swap(true) {
-			return nil, net.ErrClosed
-		}
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.conn = conn; s.closed {
-			_ = conn.Close()
-		}
-		return conn, nil
-	}
-}
-
-// close closes the socket, now or as soon as it is there.
-func (s *socket) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed = true; s.conn != nil {
-		_ = s.conn.Close()
-	}
-}
-
 // receive takes what comes in, until the connection ends.
-func (s *subscriber) receive(ctx context.Context) error {
+func (s *subscriber) receive(context.Context) error {
 	for {
-		message, err := s.ps.Receive(ctx)
-		var refusal redis.Error
-		switch {
-		case errors.As(err, &refusal):
-			return fmt.Errorf("%w: %s", errRefused, refusal)
-		case err != nil:
+		h, err := s.feed.hear()
+		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		switch m := message.(type) {
-		case *redis.Message:
-			s.take(m.Channel, m.Payload)
-		case *redis.Subscription:
-			s.acknowledge(m)
-		case *redis.Pong:
-			s.pong, _ = strconv.ParseUint(m.Payload, 10, 64)
+		switch h.signal {
+		case message:
+			s.take(h.channel, h.payload)
+		case oversize:
+			s.stats.received.Add(1)
+			s.drop(TooBig, h.channel)
+		case pong:
+			s.pong, _ = strconv.ParseUint(string(h.payload), 10, 64)
 			s.roundTrip()
+		default:
+			s.acknowledge(h)
 		}
 	}
 }
 
 // acknowledge takes an answer to SUBSCRIBE or UNSUBSCRIBE.
-func (s *subscriber) acknowledge(m *redis.Subscription) {
+func (s *subscriber) acknowledge(h heard) {
 	switch {
 	case s.base > 0:
 		if s.base--; s.base == 0 {
@@ -165,13 +118,13 @@ func (s *subscriber) acknowledge(m *redis.Subscription) {
 			s.scripts.Store(nil) // the server may be another one, or have become a master again
 			s.follows.begin()
 		}
-	case m.Kind == "unsubscribe":
-		s.follows.unsubscribed(m.Channel)
-	case s.follows.subscribed(m.Channel):
-		s.check(m.Channel)
+	case h.signal == unsubscribed:
+		s.follows.unsubscribed(h.channel)
+	case s.follows.subscribed(h.channel):
+		s.check(h.channel)
 	default:
 		s.delivery.mu.Lock()
-		done := s.confirm(m.Channel, nil)
+		done := s.confirm(h.channel, nil)
 		s.delivery.mu.Unlock()
 		answer(done)
 	}
@@ -182,12 +135,12 @@ func (s *subscriber) write(ctx context.Context) error {
 	for {
 		subscribe, unsubscribe := s.follows.next()
 		if len(subscribe) > 0 {
-			if err := s.ps.Subscribe(ctx, subscribe...); err != nil {
+			if err := s.feed.send("SUBSCRIBE", subscribe...); err != nil {
 				return fmt.Errorf("subscribe: %w", err)
 			}
 		}
 		if len(unsubscribe) > 0 {
-			if err := s.ps.Unsubscribe(ctx, unsubscribe...); err != nil {
+			if err := s.feed.send("UNSUBSCRIBE", unsubscribe...); err != nil {
 				return fmt.Errorf("unsubscribe: %w", err)
 			}
 		}
@@ -200,9 +153,8 @@ func (s *subscriber) write(ctx context.Context) error {
 }
 
 // take hands one message to whom it concerns, or drops it.
-func (s *subscriber) take(channel, payload string) {
+func (s *subscriber) take(channel string, data []byte) {
 	s.stats.received.Add(1)
-	data := []byte(payload)
 	switch channel {
 	case s.cfg.Broadcast:
 		s.arrive(s.broadcastChannel, Event{Data: data})
@@ -214,7 +166,7 @@ func (s *subscriber) take(channel, payload string) {
 		}
 		s.arrive(topicChannel(topic), Event{Data: data})
 	case s.nodeChannel, everyNode:
-		s.hear(channel, payload)
+		s.hear(channel, string(data))
 	default:
 		ev := Event{Data: data}
 		if isEnvelope(data) {
