@@ -43,21 +43,29 @@
 // was missed goes out first, then what was held, each event once; what the log has lost too is told as
 // a Gap. Topics without history get a Gap after every reconnect.
 //
-// A Replay is answered from the chain's recent events, or by an [excerpt] of the log, which knows what
-// it proves: a position is only called recovered if the link of every event after it is there.
+// A Replay is answered page by page, from the chain's recent events or by an [excerpt] of the log, which
+// knows what it proves: a position is only called recovered if the link of every event of the page is there,
+// and the log's end. Events are numbered, so a page tells how many there are without reading them.
+//
+// # How a position is given once
+//
+// A replica that is promoted may lack the last events, and its clock may be behind. A partition notes which
+// servers it was on. The first publication on another one raises the partition's floor, below which no ID is
+// given any more, to a minute ahead of all clocks, and each topic leaps a minute ahead of its last ID. The
+// scripts hold the name of their server (script.go), so no stale connection is taken for a move. An ID that is
+// too far ahead of the server's clock is looked up in the log before it is believed.
 //
 // # Who owns what
 //
-// Run keeps one connection at a time for hearing ([Redis.connection]). Four goroutines share it:
+// Run keeps one connection at a time for hearing ([Redis.connection], a [feed]). Five goroutines live with it:
 //
-//	receive  reads it, hands events to the Sink, and reports answers to the table
-//	write    sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table of follows wants them
-//	ask      sends probes, which receive hears come back
-//	catchUp  looks at the logs of topics in doubt, and hands what was missed to the Sink
+//	receive      reads it, hands events to the Sink, and reports answers to the table of follows
+//	write        sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table wants them
+//	ask          sends probes, which receive hears come back, and tries whether the server takes writes
+//	catchUp      looks at the logs of topics in doubt, and hands what was missed to the Sink
+//	keepRevoked  reads the list of revocations, and writes back what the server has lost of it
 //
-// and keepRevoked, which reads the list of revocations, and writes back what the server has lost of it.
-//
-// The table (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
+// The table of follows (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
 // most one command under way, and a batch is sent when the last one is answered. The chains and the
 // Sink belong to whoever holds delivery.mu. When the connection ends, for whatever reason, all of it
 // is thrown away and a new one begins with an empty subscription; the table fills it again. Probes that

@@ -55,6 +55,7 @@ var bad = map[string][]string{
 	"drain-grace":           {"-1s", "2h"},
 	"drain-window":          {"-1s", "25h"},
 	"memory-limit":          {"1MiB", "2TiB"},
+	"history-bytes":         {"1KiB", "2TiB"},
 	"gc-headroom":           {"0", "65GiB"},
 	"handshake-rate":        {"-1", "1000001"},
 	"history":               {"news:*", "news:*=", "news:*=-1", "news:*=1000001", "news=10", "a*b*=10", "=10", "n*=10,", "n*=10,999ms", "n*=10,1000h", "n*=10,5m,6m", "n*=10;new*=20"},
