@@ -39,23 +39,23 @@ func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err er
 		sh.schedule()
 		return
 	}
+	more := !ext.torn.IsZero()
+	if more { // the loss reaches further
+		at, ext.torn = ext.torn, pubsub.Position{}
+	}
 	if err != nil || !replay.Recovered || replay.Missed > sh.hub.cfg.ReplayLimit {
-		if !ext.torn.IsZero() {
-			at = ext.torn
-		}
 		ext.page = append(ext.page, &message{topic: t.name, position: at})
 		ext.rereading = false
 	} else {
 		for _, ev := range replay.Events {
 			ext.page = append(ext.page, &message{topic: t.name, event: ev, position: ev.Position})
 		}
-		if replay.Missed > len(replay.Events) || !ext.torn.IsZero() {
+		if more || replay.Missed > len(replay.Events) {
 			ext.readOn = at
 		} else {
 			ext.rereading = false
 		}
 	}
-	ext.torn = pubsub.Position{}
 	sh.dropOlder(ext)
 	for _, m := range ext.page {
 		ext.pageBytes += m.size()
