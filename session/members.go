@@ -6,11 +6,17 @@ import "hash/maphash"
 // sessions are not in it.
 //
 // It is an open hash table of sessions, which know their user; most users have one session on a loop. The second
-// and further ones of a user stand in a set beside the table.
+// and further ones of a user stand beside the table.
 type members struct {
 	seed  maphash.Seed
 	parts [memberParts]memberPart // each grows by itself, so that no session pays for a million others
-	more  map[string]map[*Session]struct{}
+	more  map[string]further
+}
+
+// further are the sessions of a user besides the one in the table: one, or many.
+type further struct {
+	one  *Session
+	many map[*Session]struct{} // nil with one
 }
 
 const memberParts = 256
@@ -23,7 +29,7 @@ type memberPart struct {
 }
 
 func newMembers() *members {
-	return &members{seed: maphash.MakeSeed(), more: make(map[string]map[*Session]struct{})}
+	return &members{seed: maphash.MakeSeed(), more: make(map[string]further)}
 }
 
 func (m *members) place(own string) (part *memberPart, start uint64) {
@@ -52,12 +58,9 @@ func (m *members) add(s *Session) {
 	}
 	p, start := m.place(s.own)
 	if p.find(s.own, start) >= 0 {
-		set := m.more[s.own]
-		if set == nil {
-			set = make(map[*Session]struct{}, 1)
-			m.more[s.own] = set
-		}
-		set[s] = struct{}{}
+		f := m.more[s.own]
+		f.add(s)
+		m.more[s.own] = f
 		return
 	}
 	if 4*(p.n+1) > 3*len(p.slots) {
@@ -85,21 +88,53 @@ func (m *members) remove(s *Session) {
 	if at < 0 {
 		return
 	}
-	set := m.more[s.own]
-	if p.slots[at] != s {
-		delete(set, s)
-	} else if len(set) > 0 { // another one takes its slot
-		for other := range set {
-			p.slots[at] = other
-			delete(set, other)
-			break
-		}
-	} else {
+	f, more := m.more[s.own]
+	switch {
+	case p.slots[at] != s:
+		f.remove(s)
+	case more: // another one takes its slot
+		p.slots[at] = f.any()
+		f.remove(p.slots[at])
+	default:
 		m.clear(p, uint64(at))
+		return
 	}
-	if set != nil && len(set) == 0 {
+	if f.any() == nil {
 		delete(m.more, s.own)
+	} else {
+		m.more[s.own] = f
 	}
+}
+
+// add puts s in. It must not be in.
+func (f *further) add(s *Session) {
+	switch {
+	case f.many != nil:
+		f.many[s] = struct{}{}
+	case f.one != nil:
+		f.one, f.many = nil, map[*Session]struct{}{f.one: {}, s: {}}
+	default:
+		f.one = s
+	}
+}
+
+// remove takes s out, if it is in.
+func (f *further) remove(s *Session) {
+	if f.one == s {
+		f.one = nil
+		return
+	}
+	if delete(f.many, s); len(f.many) == 1 {
+		f.one, f.many = f.any(), nil
+	}
+}
+
+// any is one of the sessions, nil if there are none.
+func (f *further) any() *Session {
+	for s := range f.many {
+		return s
+	}
+	return f.one
 }
 
 // clear empties a slot of p.
@@ -138,7 +173,11 @@ func (m *members) of(own string) []*Session {
 		return nil
 	}
 	list := []*Session{p.slots[at]}
-	for s := range m.more[own] {
+	f := m.more[own]
+	if f.one != nil {
+		list = append(list, f.one)
+	}
+	for s := range f.many {
 		list = append(list, s)
 	}
 	return list

@@ -57,33 +57,46 @@ func heap() uint64 {
 	return mem.HeapAlloc
 }
 
-// TestAMemberCostsAtMost24Bytes: 100,000 sessions of different users, and what is left when they have gone.
-func TestAMemberCostsAtMost24Bytes(t *testing.T) {
+// TestMembersCostFewBytes: 100,000 sessions, each of a user of its own, or two or three of each user, and what is left when
+// they have gone.
+func TestMembersCostFewBytes(t *testing.T) {
 	const crowd = 100_000
-	sessions := make([]*Session, crowd)
-	for i := range sessions {
-		sessions[i] = &Session{own: fmt.Sprint("user:", i)}
+	for _, c := range []struct {
+		perUser int
+		most    float64
+	}{{1, 24}, {2, 48}, {3, 128}} {
+		sessions := make([]*Session, crowd)
+		for i := range sessions {
+			sessions[i] = &Session{own: fmt.Sprint("user:", i/c.perUser)}
+		}
+		m := newMembers()
+		empty := heap()
+		for _, s := range sessions {
+			m.add(s)
+		}
+		per := float64(heap()-empty) / crowd
+		t.Logf("%.1f B per session with %d of each user", per, c.perUser)
+		if per > c.most {
+			t.Errorf("%.1f B per session with %d of each user, at most %.0f", per, c.perUser, c.most)
+		}
+		for _, s := range sessions {
+			m.remove(s)
+		}
+		for i := range m.parts {
+			if p := &m.parts[i]; p.n != 0 || len(p.slots) > 4 {
+				t.Fatalf("part %d: %d slots for %d sessions when all have gone", i, len(p.slots), p.n)
+			}
+		}
+		if len(m.more) > 0 {
+			t.Errorf("%d further ones are left", len(m.more))
+		}
+		runtime.KeepAlive(sessions)
 	}
 	m := newMembers()
-	empty := heap()
-	for _, s := range sessions {
-		m.add(s)
-	}
-	per := float64(heap()-empty) / crowd
-	t.Logf("%.1f B per session of a user of its own", per)
-	if per > 24 {
-		t.Errorf("%.1f B per session", per)
-	}
-	for _, s := range sessions {
-		m.remove(s)
-	}
-	if left := int64(heap()) - int64(empty); left > 64<<10 {
-		t.Errorf("%d B are left when all have gone", left)
-	}
 	anonymous := &Session{}
 	m.add(anonymous)
+	m.remove(anonymous)
 	if len(m.of("")) != 0 {
 		t.Error("an anonymous session is a member")
 	}
-	runtime.KeepAlive(sessions)
 }
