@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 
@@ -100,17 +101,7 @@ func (n *node) together(c *client, texts ...string) {
 	}
 }
 
-// news is the client's next message that is neither of a user's own topic nor a pong.
-func (c *client) news() heard {
-	c.t.Helper()
-	for {
-		if h := c.hear(); h.Type != "pong" && (len(h.Topic) < 5 || h.Topic[:5] != userPrefix) {
-			return h
-		}
-	}
-}
-
-// hears fails if anything but pongs, and messages of a user's own topic, comes before the answer to a ping.
+// hearsNothing fails if anything but pongs, and messages of a user's own topic, comes before the answer to a ping.
 func (c *client) hearsNothing() {
 	c.t.Helper()
 	c.send(`{"type":"ping","id":"nothing"}`)
@@ -118,7 +109,7 @@ func (c *client) hearsNothing() {
 		switch h := c.hear(); {
 		case h.Type == "pong":
 			return
-		case len(h.Topic) < 5 || h.Topic[:5] != userPrefix:
+		case !strings.HasPrefix(h.Topic, userPrefix):
 			c.t.Fatalf("heard %+v", h)
 		}
 	}
