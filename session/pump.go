@@ -11,8 +11,9 @@ import (
 // Hub.maxChunk bytes are in its queue at a time: the next ones follow when these have left. Until then an event waits
 // as the message that all its followers share, without a frame.
 //
-// Two things wait. Replays wait as a cursor into a log, of which one page is read at a time; they take turns. And what
-// a follower's connection has no room for in a batch lags: that, and all that comes for the session later.
+// Two things wait. Replays wait as a cursor into a log; they take turns, and of all of them one page is in hand at a
+// time, so that a client that comes back to many topics is handed no more than its connection may owe. And what a
+// follower's connection has no room for in a batch lags: that, and all that comes for the session later.
 
 // work is what a session has only while something of it is on its way; most never do.
 type work struct {
@@ -22,6 +23,8 @@ type work struct {
 	early   early          // messages of a plain client whose topics are not followed yet
 
 	replays []*subscribing // started and not caught up; the next one comes first
+	paging  *subscribing   // of replays: whose page is read now
+	held    int            // bytes of what pending hold
 	lag     []*message     // behind what is queued, in their order
 	owed    int            // bytes of lag, as counted with the connection
 	pumping bool           // the pump will be called again
@@ -98,7 +101,30 @@ func (w *work) next(s *Session) []*message {
 			return messages
 		}
 	}
+	w.readPage()
 	return nil
+}
+
+// readPage reads a page for the next one that misses something. Nothing is in hand.
+func (w *work) readPage() {
+	if w.paging != nil {
+		return
+	}
+	for _, sub := range w.replays {
+		if sub.missed && sub.timer == nil {
+			w.paging = sub
+			sub.readPage()
+			return
+		}
+	}
+}
+
+// inHand is how many bytes of replays were read and have not left.
+func (w *work) inHand() (bytes int) {
+	for _, sub := range w.pending {
+		bytes += sub.owed
+	}
+	return bytes
 }
 
 func (w *work) takeLag(s *Session, budget int) []*message {
@@ -179,10 +205,17 @@ func (s *Session) dropLag(t *topic) {
 	s.conn.Owe(-size)
 }
 
-// stopReplay takes sub out of the pump.
+// stopReplay takes sub out of the pump. The others go on, but not before the caller has done: it may be about to end some
+// of them.
 func (s *Session) stopReplay(sub *subscribing) {
-	if w := s.busy(); w != nil {
-		w.replays = slices.DeleteFunc(w.replays, func(other *subscribing) bool { return other == sub })
+	w := s.busy()
+	if w == nil {
+		return
+	}
+	w.replays = slices.DeleteFunc(w.replays, func(other *subscribing) bool { return other == sub })
+	if w.paging == sub {
+		w.paging = nil
+		s.shard.loop.Post(s.pump)
 	}
 }
 

@@ -1,11 +1,16 @@
 package session
 
-import "wshub/pubsub"
+import (
+	"slices"
+
+	"wshub/pubsub"
+)
 
 // This file is what a subscription does with missed and live events until the session follows.
 
 const (
-	// maxSpills bounds how often the log is read anew because too much came meanwhile.
+	// maxSpills bounds how often the log is read anew because too much came meanwhile, and not because the client took
+	// its time.
 	maxSpills = 5
 	// firstPage bounds what a subscription keeps of the missed events before it is started, in bytes: many of a
 	// session may be waiting for each other.
@@ -35,20 +40,23 @@ func (sub *subscribing) owe(n int) {
 	sub.s.conn.Owe(n)
 }
 
-// next takes up to budget bytes of what leaves now, at least one message; none while a page is read, or when the
-// replay is over.
+// next takes up to budget bytes of what leaves now, at least one message; none while a page must be read first, or when
+// the replay is over.
 func (sub *subscribing) next(budget int) []*message {
 	for sub.stage == replaying && sub.read == nil && sub.timer == nil {
 		switch {
 		case len(sub.out) > 0:
 			return sub.take(budget)
 		case sub.missed:
-			sub.readPage()
+			return nil // a page is read in its turn: see work.readPage
 		case sub.spilled:
 			sub.rereadSpilled()
+		case sub.torn:
+			sub.torn = false
+			sub.tellSpilled()
 		case len(sub.held) > 0:
 			sub.out = splice(sub.held, sub.cursor)
-			sub.held, sub.heldBytes = nil, 0
+			sub.dropHeld()
 			size := 0
 			for _, m := range sub.out {
 				size += m.size()
@@ -89,10 +97,11 @@ func (sub *subscribing) readPage() {
 
 // paged is the broker's answer to readPage.
 func (sub *subscribing) paged(replay pubsub.Replay, err error) {
-	sub.read = nil
+	sub.read, sub.s.working().paging = nil, nil
 	switch {
 	case err != nil:
 		sub.later(sub.s.pump) // what it has not got stays in the log
+		sub.s.pump()          // the others go on
 		return
 	case !replay.Recovered:
 		sub.lose(replay.Head)
@@ -108,6 +117,7 @@ func (sub *subscribing) paged(replay pubsub.Replay, err error) {
 			}
 			sub.owe(size)
 		}
+		sub.dropLogged()
 	}
 	sub.tries = 0
 	sub.s.pump()
@@ -116,11 +126,15 @@ func (sub *subscribing) paged(replay pubsub.Replay, err error) {
 // rereadSpilled reads what was dropped from the log, or tells that it is lost.
 func (sub *subscribing) rereadSpilled() {
 	sub.spilled = false
-	sub.spills++
 	if sub.spills <= maxSpills && sub.s.shard.hub.keeps(sub.t.name) && !sub.cursor.IsZero() {
 		sub.missed = true
 		return
 	}
+	sub.tellSpilled()
+}
+
+// tellSpilled tells that what was held is lost.
+func (sub *subscribing) tellSpilled() {
 	sub.s.shard.count.drops.Add("hold_full")
 	sub.lose(sub.cursor)
 }
@@ -147,18 +161,66 @@ func (sub *subscribing) batch(batch []*message) {
 	}
 }
 
+// hold keeps a batch that comes before its turn, but for what is read from the log.
 func (sub *subscribing) hold(batch []*message) {
-	if sub.spilled {
-		return
-	}
 	for _, m := range batch {
-		sub.heldBytes += m.size()
+		if m.position.IsZero() || !sub.readsOn() {
+			sub.held = append(sub.held, m)
+			sub.countHeld(m.size())
+		}
+	}
+	if sub.holdsTooMuch() {
+		sub.spill()
+	}
+}
+
+// readsOn tells whether the log will be read behind what was published by now.
+func (sub *subscribing) readsOn() bool { return sub.spilled || sub.missed && sub.read == nil }
+
+// dropLogged drops what is held and read from the log anyway.
+func (sub *subscribing) dropLogged() {
+	if sub.readsOn() {
+		sub.held = slices.DeleteFunc(sub.held, func(m *message) bool {
+			if m.position.IsZero() {
+				return false
+			}
+			sub.countHeld(-m.size())
+			return true
+		})
+	}
+}
+
+// holdsTooMuch: a subscription may hold MaxHold while the hub keeps it waiting. While it waits for its client, which may
+// take hours, all those of a session whose topics have a log may hold a quarter of the client's queue.
+func (sub *subscribing) holdsTooMuch() bool {
+	hub := sub.s.shard.hub
+	slow := sub.s.conn.Queued() > 0 && hub.keeps(sub.t.name) && sub.s.working().held > hub.maxChunk/2
+	return sub.heldBytes > hub.cfg.MaxHold || slow && sub.heldBytes > 0 && !sub.readsOn()
+}
+
+// spill drops what is held. What the log has is read again; the rest is lost.
+func (sub *subscribing) spill() {
+	if sub.s.shard.hub.keeps(sub.t.name) {
+		if !sub.spilled && sub.s.conn.Queued() == 0 {
+			sub.spills++
+		}
+		sub.spilled = true
+		sub.dropLogged()
 	}
 	if sub.heldBytes > sub.s.shard.hub.cfg.MaxHold {
-		sub.spilled, sub.held, sub.heldBytes = true, nil, 0
-		return
+		sub.dropHeld()
+		sub.torn = true
 	}
-	sub.held = append(sub.held, batch...)
+}
+
+func (sub *subscribing) dropHeld() {
+	sub.countHeld(-sub.heldBytes)
+	sub.held = nil
+}
+
+func (sub *subscribing) countHeld(n int) {
+	sub.heldBytes += n
+	sub.s.working().held += n
 }
 
 // trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap is

@@ -45,7 +45,8 @@ type subscribing struct {
 
 	held      []*message
 	heldBytes int
-	spilled   bool // what was held became too much and was dropped
+	spilled   bool // what was held became too much: what the log has of it was dropped,
+	torn      bool // or what it has not
 	spills    int
 }
 
@@ -190,7 +191,8 @@ func (sub *subscribing) looked(replay pubsub.Replay, err error) {
 	if o.recovered && replay.Missed > 0 {
 		o.position = *sub.since
 		sub.cursor, sub.missed = *sub.since, true
-		sub.keep(replay, firstPage)
+		sub.keep(replay, min(firstPage, s.shard.hub.maxChunk-s.working().inHand()))
+		sub.dropLogged()
 	}
 	sub.stage, sub.settled = gathered, true
 	if sub.owner.settle(sub, o) {
@@ -204,7 +206,7 @@ func (sub *subscribing) start() {
 		return
 	}
 	sub.stage = replaying
-	if !sub.missed && len(sub.out)+len(sub.held) == 0 && !sub.spilled {
+	if !sub.missed && len(sub.out)+len(sub.held) == 0 && !sub.spilled && !sub.torn {
 		sub.catchUp() // by far the most
 		return
 	}
@@ -335,7 +337,8 @@ func (sub *subscribing) leave() {
 		s.dropRead(sub.read)
 	}
 	sub.owe(-sub.owed)
-	sub.out, sub.held = nil, nil
+	sub.out = nil
+	sub.dropHeld()
 	s.stopReplay(sub)
 	w := s.working()
 	w.pending = slices.DeleteFunc(w.pending, func(other *subscribing) bool { return other == sub })

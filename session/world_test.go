@@ -376,7 +376,7 @@ func (n *node) inspect(t *rapid.T) {
 					r, ok := sub.owner.(*resuming)
 					driven = ok && r.waiting > 0
 				case replaying:
-					driven = slices.Contains(work.replays, sub) && (sub.read != nil || sub.timer != nil || work.pumping)
+					driven = slices.Contains(work.replays, sub) && (work.paging != nil || sub.timer != nil || work.pumping)
 				case trailing:
 					driven = sub.t.last.Compare(sub.cursor.ID) < 0
 				case over:
