@@ -166,7 +166,7 @@ const maxScratch = 1 << 20
 func (s *Session) deliver(messages []*message) {
 	switch {
 	case len(messages) == 0:
-	case s.lagging || s.conn.Queued() > 0:
+	case s.lagging || s.conn.Queued() > 0 || s.shard.loop.Spent(): // many may wait for one batch
 		s.lag(messages)
 	default:
 		s.writeAll(messages)

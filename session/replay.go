@@ -238,11 +238,12 @@ func (sub *subscribing) trail(batch []*message) (kept []*message) {
 }
 
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
-// Messages without a position were never in a history, so they all pass.
+// Messages without a position were never in a history, so they all pass. So do all if head is a place: the log held none
+// of them when it was read.
 func splice(live []*message, head pubsub.Position) []*message {
 	kept := live[:0:0]
 	for _, m := range live {
-		if m.position.IsZero() || m.position.Epoch != head.Epoch || m.position.ID.Compare(head.ID) > 0 {
+		if m.position.IsZero() || head.ID.Seq == 0 || m.position.Epoch != head.Epoch || m.position.ID.Compare(head.ID) > 0 {
 			kept = append(kept, m)
 		}
 	}

@@ -218,11 +218,8 @@ func (sub *subscribing) start() {
 // catchUp is called when everything before the live events is written.
 func (sub *subscribing) catchUp() {
 	t := sub.t
-	place := sub.cursor.ID.Seq == 0 // nothing was published up to there, so nothing is on its way
-	if place && t.last.IsZero() {
-		t.last = sub.cursor.ID
-	}
-	if place || t.last.Compare(sub.cursor.ID) >= 0 {
+	// Nothing was published up to a place, so nothing that lies before it can be on its way.
+	if place := sub.cursor.ID.Seq == 0; place || t.last.Compare(sub.cursor.ID) >= 0 {
 		sub.finish()
 		return
 	}
