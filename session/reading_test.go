@@ -71,3 +71,20 @@ func TestAResumeOfManyTopicsFailsAsSoonAsOne(t *testing.T) {
 		t.Errorf("%d attempts", reads)
 	}
 }
+
+// One failure answers requests of every kind that wait, though the first answer leaves nothing else to do.
+func TestAFailureAnswersAllThatWaitBehindIt(t *testing.T) {
+	n, _ := counted(t, engine.Config{Pollers: 1}, fmt.Errorf("read: %w", pubsub.ErrUnavailable))
+	n.plain("?topic=news", 1) // so that the broker has confirmed the topic, and the subscription is read for first
+	c := n.v1("")
+	const requests = 20
+	resume := n.pause()
+	c.send(`{"type":"subscribe","id":0,"topic":"news","since":"0"}`)
+	for i := 1; i < requests; i++ {
+		c.send(fmt.Sprintf(`{"type":"history","id":%d,"topic":"news"}`, i))
+	}
+	resume()
+	for range requests {
+		c.wantError(Unavailable)
+	}
+}

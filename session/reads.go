@@ -71,7 +71,7 @@ func (s *Session) landed(r *read, replay pubsub.Replay, err error) {
 	answered := w.reads[:n:n]
 	w.reads = w.reads[n:]
 	for _, r := range answered {
-		if !r.dropped.Load() && s.busy() == w {
+		if !r.dropped.Load() && s.conn.Peer() != nil { // an answer may end the session
 			r.done(replay, err)
 		}
 	}
