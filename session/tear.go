@@ -46,7 +46,9 @@ func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err er
 	if err != nil || !replay.Recovered || replay.Missed > sh.hub.cfg.ReplayLimit {
 		ext.page = append(ext.page, &message{topic: t.name, position: at})
 		ext.rereading = false
+		sh.dropOlder(ext, at)
 	} else {
+		sh.dropOlder(ext, replay.Head)
 		for _, ev := range replay.Events {
 			ext.page = append(ext.page, &message{topic: t.name, event: ev, position: ev.Position})
 		}
@@ -56,7 +58,6 @@ func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err er
 			ext.rereading = false
 		}
 	}
-	sh.dropOlder(ext)
 	for _, m := range ext.page {
 		ext.pageBytes += m.size()
 	}
@@ -65,12 +66,13 @@ func (sh *shard) mend(t *topic, at pubsub.Position, replay pubsub.Replay, err er
 	sh.schedule()
 }
 
-// dropOlder drops the part of the queue that came before the loss: what was read in its place holds it, or a gap covers
-// it. Events that are in no log stay.
-func (sh *shard) dropOlder(ext *topicExt) {
+// dropOlder drops what of the queue must not go out behind what was read, or told, in its place: what came before the
+// loss, and gaps up to at, which would take the followers back. Events that are in no log stay.
+func (sh *shard) dropOlder(ext *topicExt, at pubsub.Position) {
 	kept, dropped := make([]*message, 0, len(ext.queue)), 0
 	for i, m := range ext.queue {
-		if i < ext.older && !m.position.IsZero() {
+		gap := m.event == nil && m.position.Epoch == at.Epoch && m.position.ID.Compare(at.ID) <= 0
+		if (i < ext.older || gap) && !m.position.IsZero() {
 			dropped += m.size()
 		} else {
 			kept = append(kept, m)
