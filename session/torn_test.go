@@ -66,12 +66,47 @@ func TestAGapReachesOverAllThatWasLost(t *testing.T) {
 			t.Fatalf("%s %.20s, want %s", h.Type, h.Data, want)
 		}
 	}
+	n.written()
+	n.number("news", 41, 41, 10)
+	c.wantEvents("news", 41, 41)
+}
+
+// A gap that waited while a later loss was mended is no news any more: followers are not taken back to it.
+func TestFollowersAreNotTakenBackToAnOlderGap(t *testing.T) {
+	history := pubsub.History{{Count: 1000}}
+	b := &tornBroker{Memory: pubsub.NewMemory(pubsub.MemoryConfig{History: history}), asked: make(chan struct{}), let: make(chan struct{})}
+	n := start(t, Config{History: history, MaxInbox: 64 << 10, Workers: 1, ReplayLimit: 5}, engine.Config{Pollers: 1}, b)
+	c := n.v1("")
+	at, err := pubsub.ParsePosition(c.follow("news")["news"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.number("news", 1, 1, 10)
+	c.wantEvents("news", 1, 1)
+
+	resume := n.pause()
+	n.number("news", 2, 10, 6000)
+	n.hub.Gap("news", pubsub.Loops(0).With(0), pubsub.Position{Epoch: at.Epoch, ID: pubsub.ID{Ms: at.ID.Ms + 1, Seq: 1}})
+	n.number("news", 11, 30, 6000) // more than fit, and more than ReplayLimit
+	resume()
+	<-b.asked
+	close(b.let)
+	h := c.hear()
+	if h.Type != "gap" {
+		t.Fatalf("%s %.20s", h.Type, h.Data)
+	}
+	n.written()
+	n.number("news", 31, 31, 10)
+	c.wantEvents("news", 31, 31)
+}
+
+// written waits until nothing waits in the first loop's inbox or its topics.
+func (n *node) written() {
+	n.t.Helper()
 	n.eventually("what was written waits no more", func() bool {
 		sh := n.hub.shards[0]
 		sh.mu.Lock()
 		defer sh.mu.Unlock()
 		return sh.bytes == 0
 	})
-	n.number("news", 41, 41, 10)
-	c.wantEvents("news", 41, 41)
 }
