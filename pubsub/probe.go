@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"strconv"
 	"time"
@@ -35,17 +36,17 @@ func (s *subscriber) ask(ctx context.Context) error {
 	}
 }
 
-// writeProbe writes as publish.lua does: by a script.
-const writeProbe = `return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])`
+//go:embed probe.lua
+var probeSource string
 
 // publishProbe sends round to this node's channel. An error shows itself: the probe will be late. It also asks
-// whether the server takes writes, what time it is there, and whether its list of revocations is whole.
+// whether the server takes writes and lets us, what time it is there, and whether its list of revocations is whole.
 func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
 	defer cancel()
 	pipe := s.prober.Pipeline()
 	sent := pipe.Publish(ctx, s.nodeChannel, string(probeMark)+round)
-	write := pipe.Eval(ctx, writeProbe, []string{aliveKey + s.cfg.Node}, (10 * time.Second).Milliseconds())
+	write := pipe.Eval(ctx, probeSource, []string{aliveKey + s.cfg.Node}, (10 * time.Second).Milliseconds(), len(s.cfg.History) > 0)
 	clock := pipe.Time(ctx)
 	whole := pipe.ZScore(ctx, revokedKey, wholeMark)
 	if err := exec(ctx, pipe); err != nil {

@@ -13,15 +13,6 @@ if KEYS[4] then
   if result then return result end
 end
 
--- Without a right nothing is written.
-local may = redis.acl_check_cmd
-if may then
-  local missing = not may('XADD', KEYS[2], '*', 'd', '') and 'XADD' or not may('XTRIM', KEYS[2], 'MINID', '0') and 'XTRIM'
-    or not may('PEXPIRE', KEYS[2], '1') and 'PEXPIRE' or not may('SET', KEYS[3], '') and 'SET'
-    or not may('PUBLISH', ARGV[1], '') and 'PUBLISH'
-  if missing then return redis.error_reply('NOPERM this user may not ' .. missing .. ' here') end
-end
-
 local stored = partition(ARGV[6])
 local epoch, generation, floor = struct.unpack('>c8I8I8', stored)
 local time = redis.call('TIME')
@@ -47,20 +38,26 @@ if ms <= oldms then
 end
 number = number + 1
 
+-- Without a right nothing is stored: XADD fails by itself, and without XTRIM events are only kept for longer.
+local may = redis.acl_check_cmd
+if may then
+  local missing = not may('PEXPIRE', KEYS[2], '1') and 'PEXPIRE' or not may('SET', KEYS[3], '') and 'SET'
+    or not may('PUBLISH', ARGV[1], '') and 'PUBLISH'
+  if missing then return redis.error_reply('NOPERM this user may not ' .. missing .. ' here') end
+end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], string.format('%.0f-%.0f', ms, seq), 'b', last, 'd', ARGV[2])
+
 -- From here on the event is stored, so no error may say that it was refused.
 local record = struct.pack('>I8I8I8I8', ms, seq, number, generation)
 local result = epoch .. record:sub(1, 16)
-local replies = {
-  redis.pcall('PEXPIRE', KEYS[2], ARGV[4]),
-  redis.pcall('SET', KEYS[3], record, 'PX', ARGV[5] + ms - now),
-  redis.pcall('PUBLISH', ARGV[1], '\1' .. epoch .. record:sub(1, 24) .. last:sub(1, 16) .. ARGV[2]),
-}
+local expires = redis.pcall('PEXPIRE', KEYS[2], ARGV[4])
+local noted = redis.pcall('SET', KEYS[3], record, 'PX', ARGV[5] + ms - now)
+local published = redis.pcall('PUBLISH', ARGV[1], '\1' .. epoch .. record:sub(1, 24) .. last:sub(1, 16) .. ARGV[2])
 -- Redis drops entries in pieces of up to 100: it is enough to try now and then. Their age is by the clock, though
 -- they may have leapt.
-if number % 16 == 0 then replies[4] = redis.pcall('XTRIM', KEYS[2], 'MINID', '~', now - ARGV[4]) end
-if KEYS[4] then replies[#replies + 1] = redis.pcall('SET', KEYS[4], result, 'PX', ARGV[7]) end
-for _, reply in ipairs(replies) do
-  if type(reply) == 'table' and reply.err then return redis.error_reply('STORED but ' .. reply.err) end
-end
+if number % 16 == 0 then redis.pcall('XTRIM', KEYS[2], 'MINID', '~', now - ARGV[4]) end
+local kept = KEYS[4] and redis.pcall('SET', KEYS[4], result, 'PX', ARGV[7])
+local failure = noted.err or type(expires) == 'table' and expires.err or type(published) == 'table' and published.err
+  or kept and kept.err
+if failure then return redis.error_reply('STORED but ' .. failure) end
 return result

@@ -81,6 +81,8 @@ func (r *recents) recall(c *chain, page []*Event) {
 		r.join(c)
 	case goesOn(kept.earlier, page):
 		kept.earlier = append(kept.earlier, r.extend(c, page)...)
+	case len(kept.earlier) > 0 && goesOn(page, kept.earlier):
+		kept.earlier = append(r.fill(c, upTo(page, before(kept.earlier[0]))), kept.earlier...)
 	default:
 		r.forget(&kept.earlier)
 		kept.earlier = r.extend(c, page)

@@ -116,6 +116,7 @@ type Redis struct {
 	refusal  refusal
 	list     revokedList
 	reads    singleflight.Group // of Replay
+	readings readings           // of Replay
 	// probed is when a probe last came back, by the stopwatch; the start's time before.
 	probed    atomic.Int64
 	stopwatch stopwatch

@@ -263,7 +263,7 @@ func TestTheServersClockIsAskedAgain(t *testing.T) {
 }
 
 func TestNothingIsStoredThatIsRefused(t *testing.T) {
-	for _, right := range []string{"-publish", "-xadd", "-xtrim", "-pexpire", "-set", "resetchannels"} {
+	for _, right := range []string{"-publish", "-xadd", "-pexpire", "-set", "resetchannels"} {
 		for _, key := range []string{"", "k"} {
 			t.Run(right+key, func(t *testing.T) {
 				server := redistest.Start(t)

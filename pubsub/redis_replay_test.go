@@ -154,7 +154,7 @@ func TestACrowdThatReadsPageByPageSharesTheReading(t *testing.T) {
 	pages := events * len(data) / (64 << 10)
 	n := r.Stats().ReplaysFromRedis
 	t.Logf("%d readings of %d pages for %d clients", n, pages, clients)
-	if n > uint64(3*pages+clients) { // 750 if each read its own
+	if n > uint64(2*(pages+clients)) { // it would be 750 if each read its own; some 20 is usual
 		t.Error("the readings are not shared")
 	}
 }

@@ -35,13 +35,13 @@ func (f *refusal) published(err error) {
 	}
 }
 
-// tried takes the result of a write that nobody needs. keeps tells whether anything is stored for topics: else
-// being out of memory harms no publication without a key.
+// tried takes the result of probe.lua. keeps tells whether anything is stored for topics: else being out of memory
+// harms no publication without a key.
 func (f *refusal) tried(err error, keeps bool) {
 	switch {
 	case err == nil:
 		f.why.Store(nil)
-	case cantWrite(err) && (keeps || redis.IsReadOnlyError(err)):
+	case keeps && (cantWrite(err) || redis.IsPermissionError(err)), redis.IsReadOnlyError(err):
 		f.set(err)
 	}
 }

@@ -4,17 +4,34 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
+// maxTurns is how often a Replay waits for others who read the same topic before it reads beside them.
+const maxTurns = 8
+
 // Replay implements Broker: from the recent events in memory if the topic is followed here and they
-// reach back that far, else from Redis, where callers who want the same share one reading. What was read is
-// kept with the recent events.
+// reach back that far, else from Redis. What was read is kept with the recent events, so who comes while others
+// read the same topic waits for them first: a crowd that left off at different places reads each page once.
 func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit Limit) (Replay, error) {
 	if _, keeps := r.cfg.History.For(topic); !keeps {
 		return Replay{}, nil
 	}
 	got, least, ok := r.replayRecent(topic, since, limit)
+	for turn := 0; !ok && !least.IsZero() && turn < maxTurns; turn++ {
+		end, other := r.readings.begin(topic)
+		if other == nil {
+			defer end()
+			break
+		}
+		select {
+		case <-ctx.Done():
+			turn = maxTurns
+		case <-other:
+		}
+		got, least, ok = r.replayRecent(topic, since, limit)
+	}
 	if ok {
 		r.stats.replaysMemory.Add(1)
 		return got, nil
@@ -27,6 +44,33 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 			return got, err
 		}
 	}
+}
+
+// readings are the topics whose logs are being read. The zero readings are none.
+type readings struct {
+	mu     sync.Mutex
+	topics map[string]chan struct{}
+}
+
+// begin says that topic's log is about to be read: until end, if nobody else reads it; else other is closed when
+// that one has.
+func (r *readings) begin(topic string) (end func(), other <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if done, busy := r.topics[topic]; busy {
+		return nil, done
+	}
+	if r.topics == nil {
+		r.topics = map[string]chan struct{}{}
+	}
+	done := make(chan struct{})
+	r.topics[topic] = done
+	return func() {
+		r.mu.Lock()
+		delete(r.topics, topic)
+		r.mu.Unlock()
+		close(done)
+	}, nil
 }
 
 // replayStored answers from Redis. Callers who want the same share one reading.
