@@ -199,7 +199,7 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 // readOn reads one batch of logs behind what the followers have. more are those that go on.
 func (s *subscriber) readOn(ctx context.Context, channels []string) (more []string, failed []unread) {
 	channels, since := s.look(channels)
-	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logPage) {
+	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logPage, false) {
 		if x.err != nil {
 			failed = append(failed, unread{channels[i], x.err})
 		} else if s.goOn(channels[i], &x) {

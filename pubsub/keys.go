@@ -35,9 +35,10 @@ func onceKey(p *Publication) string {
 }
 
 // freshEpoch is a random epoch, never zero, as it is stored.
-func freshEpoch() string {
-	return string(binary.BigEndian.AppendUint64(nil, max(rand.Uint64(), 1)))
-}
+func freshEpoch() string { return storedEpoch(max(rand.Uint64(), 1)) }
+
+// storedEpoch is an epoch as it is stored.
+func storedEpoch(epoch uint64) string { return string(binary.BigEndian.AppendUint64(nil, epoch)) }
 
 // parsePartition reads the epoch that partition.lua stored. ok is false for anything else.
 func parsePartition(s string) (epoch uint64, ok bool) {

@@ -35,7 +35,7 @@ func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
 	for i, record := range records {
 		partition, record := str(record.Val(), 0), str(record.Val(), 1)
 		if partition == "" {
-			heads[i] = r.excerpt(ctx, topics[i], Start, Limit{}) // makes it
+			heads[i] = r.excerpts(ctx, topics[i:i+1], []Position{Start}, Limit{}, false)[0] // makes it
 		} else {
 			heads[i] = r.parseHead(topics[i], partition, record, uint64(clock.Val().UnixMilli()))
 		}
@@ -43,16 +43,12 @@ func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
 	return heads, nil
 }
 
-// excerpt reads the first page of topic's log behind since.
-func (r *Redis) excerpt(ctx context.Context, topic string, since Position, limit Limit) excerpt {
-	return r.excerpts(ctx, []string{topic}, []Position{since}, limit)[0]
-}
-
 // lastID is behind all others. Redis refuses to look behind it.
 var lastID = ID{math.MaxUint64, math.MaxUint64}
 
-// excerpts reads the first page of each topic's log behind its since, in one pipeline.
-func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit Limit) []excerpt {
+// excerpts reads the first page of each topic's log behind its since, in one pipeline. With strict no events are
+// read where the log is of another epoch than its since.
+func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit Limit, strict bool) []excerpt {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	calls := make([]scriptCall, len(topics))
@@ -61,7 +57,11 @@ func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position,
 		if since[i].ID == lastID {
 			events = 0
 		}
-		calls[i] = scriptCall{read, logKeys(topic), []any{since[i].ID.String(), events, limit.Bytes, freshEpoch()}}
+		epoch := ""
+		if strict && !since[i].IsZero() {
+			epoch = storedEpoch(since[i].Epoch)
+		}
+		calls[i] = scriptCall{read, logKeys(topic), []any{since[i].ID.String(), events, limit.Bytes, freshEpoch(), epoch}}
 	}
 	replies := r.run(ctx, calls)
 	list := make([]excerpt, len(topics))

@@ -112,7 +112,7 @@ func TestALossDuringAReadingIsReadToo(t *testing.T) {
 	one := mustPublish(t, s, "h:a", "1")
 	arrive(2, one)
 	channels, since := s.look(s.doubts.take(1))
-	x := s.excerpts(t.Context(), topicsOf(channels), since, logPage)
+	x := s.excerpts(t.Context(), topicsOf(channels), since, logPage, false)
 	three := mustPublish(t, s, "h:a", "3")
 	arrive(4, three)
 	if s.goOn(channel, &x[0]) {

@@ -106,7 +106,7 @@ func (r *Redis) firstPage(ctx context.Context, topic string, since Position, lim
 	defer cancel()
 	at := since
 	for {
-		x := r.excerpt(ctx, topic, at, limit)
+		x := r.excerpts(ctx, []string{topic}, []Position{at}, limit, true)[0]
 		if x.err != nil || len(x.events) > 0 || x.read.Compare(x.newest) >= 0 {
 			return x
 		}

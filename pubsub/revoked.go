@@ -32,6 +32,9 @@ const (
 	revokedPage = 1000
 	// restoredPage is how many are written back at once.
 	restoredPage = 500
+	// restoreEvery is the time between two such pages: what is written back goes to all nodes, in between
+	// their events.
+	restoreEvery = 10 * time.Millisecond
 	// restorePause is the wait before the next try to write back.
 	restorePause = 10 * time.Second
 )
@@ -263,6 +266,11 @@ func (s *subscriber) restoreRevoked(ctx context.Context) (mark uint64, err error
 			return 0, err
 		}
 		page = page[:0]
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(restoreEvery):
+		}
 	}
 	if len(page) > 0 {
 		if err := s.writeBack(ctx, page); err != nil {
