@@ -238,12 +238,23 @@ func (sub *subscribing) trail(batch []*message) (kept []*message) {
 }
 
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
-// Messages without a position were never in a history, so they all pass. So do all if head is a place: the log held none
+// Messages without a position were never in a history, so they all pass. One of another log than head's is newer, unless
+// a later one is of head's: then the replay began behind the change. If head is a place, all of its log pass: it held none
 // of them when it was read.
 func splice(live []*message, head pubsub.Position) []*message {
+	changed := 0
+	for i, m := range live {
+		if !m.position.IsZero() && m.position.Epoch == head.Epoch {
+			changed = i
+		}
+	}
 	kept := live[:0:0]
-	for _, m := range live {
-		if m.position.IsZero() || head.ID.Seq == 0 || m.position.Epoch != head.Epoch || m.position.ID.Compare(head.ID) > 0 {
+	for i, m := range live {
+		newer := i >= changed // of another log
+		if m.position.Epoch == head.Epoch {
+			newer = head.ID.Seq == 0 || m.position.ID.Compare(head.ID) > 0
+		}
+		if m.position.IsZero() || newer {
 			kept = append(kept, m)
 		}
 	}

@@ -92,3 +92,24 @@ func TestAGapBehindAReplayIsToldInItsPlace(t *testing.T) {
 		}
 	}
 }
+
+// The log began anew while its topic was being replayed: what was held of the old one does not come behind what is new.
+func TestSpliceDropsWhatIsOfALogBeforeTheReplays(t *testing.T) {
+	old := func(n uint64) *message {
+		return &message{topic: "t", event: &pubsub.Event{Topic: "t"}, position: pubsub.Position{Epoch: 6, ID: pubsub.ID{Ms: n, Seq: 1}}}
+	}
+	raw := &message{topic: "t", event: &pubsub.Event{Topic: "t"}}
+	gap := &message{topic: "t", position: at(4)}
+	live := []*message{old(90), raw, old(91), gap, event(5), event(6)}
+	if got := splice(live, at(5)); len(got) != 2 || got[0] != raw || got[1] != live[5] {
+		t.Errorf("%d messages", len(got))
+	}
+	newer := []*message{event(5), event(6), old(1)}
+	if got := splice(newer, at(5)); len(got) != 2 || got[0] != newer[1] || got[1] != newer[2] {
+		t.Errorf("%d messages", len(got))
+	}
+	unknown := []*message{event(1), raw, event(2)}
+	if got := splice(unknown, pubsub.Position{}); len(got) != 3 {
+		t.Errorf("%d messages", len(got))
+	}
+}
