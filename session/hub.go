@@ -27,8 +27,9 @@ type Hub struct {
 	readers   *readers
 	shards    []*shard
 	heartbeat time.Duration
-	maxBytes  int // of one message, from the server's configuration
-	maxChunk  int // that is handed at a time to a connection that has something queued
+	maxBytes  int           // of one message, from the server's configuration
+	maxChunk  int           // that is handed at a time to a connection that has something queued
+	tellAgain time.Duration // see tellNodes
 	log       zerolog.Logger
 	born      time.Time
 
@@ -65,6 +66,8 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		users:   users{limit: cfg.MaxSessionsPerUser},
 		found:   found{come: make(chan struct{}, 1)},
 		born:    time.Now(),
+
+		tellAgain: replaceAgain,
 	}, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"wshub/pubsub"
 	"wshub/session/token"
 )
 
@@ -55,8 +56,11 @@ const (
 	// replaceDelay is how long orders are gathered: a crowd that comes back after a crash must not cost the broker a
 	// command per client.
 	replaceDelay = 100 * time.Millisecond
-	// replaceAgain is the wait before orders are told again that could not be told.
-	replaceAgain = time.Second
+	// replaceRetry is the wait before orders are told again that could not be told.
+	replaceRetry = time.Second
+	// replaceAgain is the wait before orders are told once more: a node that was told nothing for having no connection to
+	// the broker just then has one again.
+	replaceAgain = 10 * time.Second
 	// replaceBatch bounds the orders in one message, about 32 KiB.
 	replaceBatch = 512
 )
@@ -79,7 +83,7 @@ func (s *Session) takeOver(ticket token.Resume) {
 			other.loop.Post(func() { other.replace(order, false) })
 		}
 	}
-	sh.tell(replaceDelay, order)
+	sh.tell(order)
 }
 
 // replace closes the session's connection on this loop if it is older than one that was resumed elsewhere. later tells
@@ -100,38 +104,45 @@ func (sh *shard) replaceAll(orders []replacement, from string) {
 	}
 }
 
-// tell has all nodes told of orders, in a while and together with others.
-func (sh *shard) tell(wait time.Duration, orders ...replacement) {
-	if len(orders) == 0 {
+// tell has all nodes told of order, soon and together with others.
+func (sh *shard) tell(order replacement) {
+	if len(sh.replacing) == 0 {
+		sh.loop.After(replaceDelay, sh.tellReplacements)
+	}
+	sh.replacing = append(sh.replacing, order)
+}
+
+func (sh *shard) tellReplacements() {
+	for batch := range slices.Chunk(sh.replacing, replaceBatch) {
+		sh.tellNodes(batch, 2)
+	}
+	sh.replacing = nil
+}
+
+// tellNodes tells orders so many times, as far as they still hold: a connection that broke off meanwhile replaces nobody,
+// least of all the one with which its client has come back.
+func (sh *shard) tellNodes(orders []replacement, times int) {
+	if orders = sh.standing(orders); len(orders) == 0 || times == 0 {
 		return
 	}
-	if len(sh.replacing) == 0 {
-		sh.loop.After(wait, sh.tellReplacements)
-	}
-	sh.replacing = append(sh.replacing, orders...)
-}
-
-// tellReplacements tells what is to be told, as far as it still holds: a connection that broke off meanwhile replaces
-// nobody, least of all the one with which its client has come back.
-func (sh *shard) tellReplacements() {
-	hub, standing := sh.hub, sh.standing(sh.replacing)
-	sh.replacing = nil
-	for batch := range slices.Chunk(standing, replaceBatch) {
-		queued := hub.workers.do(batch[0].Session, func(ctx context.Context) {
-			if err := hub.tell(ctx, "", control{Replace: batch, From: hub.cfg.Node}); err != nil {
-				hub.log.Debug().Err(err).Msg("other nodes could not be told of resumed sessions")
-				sh.loop.Post(func() { sh.tellAgain(batch) })
-			}
-		})
-		if !queued {
-			sh.tellAgain(batch)
+	hub := sh.hub
+	told := func(err error) {
+		wait := hub.tellAgain
+		if err != nil {
+			wait, times = replaceRetry, times+1
 		}
+		sh.loop.After(wait, func() { sh.tellNodes(orders, times-1) })
 	}
-}
-
-// tellAgain tells later what could not be told, as far as it still holds.
-func (sh *shard) tellAgain(orders []replacement) {
-	sh.tell(replaceAgain, sh.standing(orders)...)
+	queued := hub.workers.do(orders[0].Session, func(ctx context.Context) {
+		err := hub.tell(ctx, "", control{Replace: orders, From: hub.cfg.Node})
+		if err != nil {
+			hub.log.Debug().Err(err).Msg("other nodes could not be told of resumed sessions")
+		}
+		sh.loop.Post(func() { told(err) })
+	})
+	if !queued {
+		told(pubsub.ErrUnavailable)
+	}
 }
 
 // standing keeps of orders those whose connections are still there.

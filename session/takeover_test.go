@@ -1,13 +1,16 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"wshub/engine"
+	"wshub/pubsub"
 )
 
 // shift takes a descriptor, so that the next connection comes to another of two loops than it would have.
@@ -125,4 +128,44 @@ func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
 	for _, c := range stayed {
 		c.send(`{"type":"ping"}`)
 	}
+}
+
+// deafBroker is the broker of a node that tells one other node things: the first time it fails, the second time the other
+// one does not hear.
+type deafBroker struct {
+	*pubsub.Memory
+	other *Hub
+	tells atomic.Int64
+}
+
+func (b *deafBroker) Tell(_ context.Context, _ string, message []byte) error {
+	switch b.tells.Add(1) {
+	case 1:
+		return pubsub.ErrUnavailable
+	case 2:
+	default:
+		b.other.Control(message)
+	}
+	return nil
+}
+
+func TestAnOlderConnectionIsClosedThoughItsNodeDidNotHearAtFirst(t *testing.T) {
+	start := func(name string, broker Broker) (*Hub, *node) {
+		hub, err := NewHub(Config{Node: name}, broker)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hub.UseSealer(sealer(t, make([]byte, 32)))
+		hub.tellAgain = 100 * time.Millisecond
+		return hub, run(t, hub, engine.Config{Pollers: 1})
+	}
+	first, n1 := start("n1", pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
+	_, n2 := start("n2", &deafBroker{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first})
+	older, welcome := n1.enter("")
+	c, _ := n2.enter("")
+	c.send(fmt.Sprintf(`{"type":"resume","token":%q}`, welcome.Token))
+	if h := c.hear(); h.Type != "resumed" {
+		t.Fatalf("%+v", h)
+	}
+	older.wantClose(4009)
 }
