@@ -304,6 +304,7 @@ func (sub *subscribing) end(why refusal) {
 	}
 	s, t := sub.s, sub.t
 	sub.leave()
+	s.dropLag(t)
 	s.shard.forget(t)
 	if !sub.settled {
 		sub.settled = true

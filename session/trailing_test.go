@@ -28,3 +28,34 @@ func TestWhoFollowsATopicWithoutEventsHasArrived(t *testing.T) {
 		}
 	})
 }
+
+// What trails may lag, and is dropped with its subscription: nothing of a topic leaves behind the answer that it was left.
+func TestNothingOfATopicThatTrailedLeavesBehindItsEnd(t *testing.T) {
+	n := oneLoop(t)
+	c := n.v1("")
+	n.onLoop(func() {
+		sh := n.hub.shards[0]
+		for s := range n.sessions() {
+			name := sh.topic("t")
+			name.asked = true // by nobody
+			s.subscribe("t", nil, asker{s, nil})
+			sub := s.waitingFor("t")
+			sub.stage, sub.settled, sub.cursor = trailing, true, at(5)
+			name.ext.trailing++
+			s.working().pumping = true // as if bytes were queued
+			s.lag([]*message{event(6)})
+			if !s.lagging {
+				t.Fatal("nothing lags")
+			}
+			sub.end(refusal{NotSubscribed, "left"})
+			if s.lagging || s.busy() != nil && len(s.busy().lag) > 0 {
+				t.Error("an event of the topic waits still")
+			}
+			s.working().pumping = false
+			s.pump()
+			s.trim()
+		}
+	})
+	c.send(`{"type":"ping"}`)
+	c.want(`{"type":"pong"}`)
+}
