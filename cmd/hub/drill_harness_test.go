@@ -124,13 +124,16 @@ func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 // startHubs starts n hubs that find Redis at url.
 func (d *drill) startHubs(n int, url string, args ...string) {
 	d.t.Helper()
+	var started []*process
 	for range n {
-		h := startHub(d.t, d.path, url, append(slices.Clone(d.args), args...)...)
-		(&fleet{t: d.t}).awaitReady(h)
-		d.mu.Lock()
-		d.hubs = append(d.hubs, h)
-		d.mu.Unlock()
+		started = append(started, startHub(d.t, d.path, url, append(slices.Clone(d.args), args...)...))
 	}
+	for _, h := range started {
+		(&fleet{t: d.t}).awaitReady(h)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hubs = append(d.hubs, started...)
 }
 
 // leave takes h off the list of hubs: clients and publishers look for others.

@@ -7,7 +7,8 @@ import (
 )
 
 // TestDrills breaks what can break while events flow. Among acknowledged events none may be lost, repeated
-// or reordered unless the client is told. -v prints what happened; WSHUB_DRILL=full takes the real size.
+// or reordered unless the client is told, and no request unanswered. -v prints what happened; WSHUB_DRILL=full takes
+// the real size, one drill after the other.
 func TestDrills(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute")
@@ -35,6 +36,9 @@ func TestDrills(t *testing.T) {
 		{"tokens", nil, tokensAreJudged},
 	} {
 		t.Run(one.name, func(t *testing.T) {
+			if !drillScale().full { // they mostly wait
+				t.Parallel()
+			}
 			d := newDrill(t, path, one.redis...)
 			defer d.end()
 			one.run(d)
@@ -48,7 +52,7 @@ func (d *drill) begin() {
 	d.startHubs(3, d.redis.URL())
 	d.follow()
 	d.publish()
-	d.pass(time.Second)
+	d.pass(500 * time.Millisecond)
 }
 
 func aHubIsKilled(d *drill) {
