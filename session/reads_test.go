@@ -137,6 +137,8 @@ func TestReadersThatEndForgetWhatWaits(t *testing.T) {
 	cancel()
 	<-served
 	ended.put(r.job("late"))
+	ended.mu.Lock()
+	defer ended.mu.Unlock()
 	if len(ended.queue) != 0 || len(r.read) != 0 {
 		t.Errorf("%d wait, %d more were read", len(ended.queue), len(r.read))
 	}
