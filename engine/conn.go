@@ -51,6 +51,10 @@ func (c *Conn) Loop() *Loop { return c.loop }
 // Queued is how many bytes wait for the kernel to take them.
 func (c *Conn) Queued() int { return int(c.queued) }
 
+// HungUp reports whether the peer has closed its end, as far as that can be known: what it sent before may come to the
+// Peer all the same. It costs a system call.
+func (c *Conn) HungUp() bool { return c.socket.hungUp() }
+
 // readable reads what is there and works on it, at most a buffer of it: the poller reports again what is left. After
 // a FIN it would not, because it closes as soon as we return; all of it is read then.
 func (c *Conn) readable() {

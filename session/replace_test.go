@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -235,6 +236,46 @@ func TestAConnectionThatBrokeOffReplacesNobody(t *testing.T) {
 		n2.onLoop(func() { told = len(second.shards[0].replacing) == 0 })
 		return told
 	})
+	back.send(`{"type":"ping","id":1}`)
+	back.answers(1)
+}
+
+// A client sends resume and breaks off while its loop is busy. It is back on another loop when the first resume is read.
+func TestAResumeThatIsReadTooLateReplacesNobody(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("nobody says here that a client has broken off")
+	}
+	n := memory(t, Config{})
+	n.hub.UseSealer(sealer(t, make([]byte, 32)))
+	_, welcome := n.enter("")
+	var late, back *client
+	for late == nil || back == nil {
+		c, w := n.enter("")
+		id, _ := parseName(w.Session)
+		first := false
+		n.onLoop(func() { first = n.hub.shards[0].resumable[id] != nil })
+		if first {
+			late = c
+		} else {
+			back = c
+		}
+	}
+	gate := make(chan struct{})
+	n.server.Loops()[0].Post(func() { <-gate })
+	late.send(fmt.Sprintf(`{"type":"resume","id":1,"token":%q}`, welcome.Token))
+	_ = late.conn.CloseNow()
+	resumed := back.resume(welcome.Token, nil)
+	sessions := n.hub.Stats().V1
+	close(gate)
+	if resumed.Type != "resumed" {
+		t.Fatalf("%+v", resumed)
+	}
+	n.eventually("the first one has ended", func() bool { return n.hub.Stats().V1 < sessions })
+	for _, loop := range n.server.Loops() { // what the one loop has told the other has come
+		done := make(chan struct{})
+		loop.Post(func() { close(done) })
+		<-done
+	}
 	back.send(`{"type":"ping","id":1}`)
 	back.answers(1)
 }

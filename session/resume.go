@@ -33,6 +33,9 @@ func (s *Session) requestResume(m *request) {
 		s.error(m.id, BadRequest, "resume comes before everything else, and once")
 		return
 	}
+	if s.conn.HungUp() { // the client may be back already, on a connection that this one must not replace
+		return
+	}
 	ticket, r := s.openTicket(m)
 	if !r.none() {
 		s.refuse(m.id, r)
