@@ -131,6 +131,9 @@ func (f *follower) post(topic *drillTopic, n int) (code string, sure bool) {
 			return "no_answer", false
 		}
 		return f.d.published(topic, n, h.Position, h.Code, h.Retry)
+	case <-time.After(drillPatience):
+		f.d.oddity("client %d publishes event %d of %s and is not answered", f.number, n, topic.name)
+		return "no_answer", false
 	case <-f.d.t.Context().Done():
 		return "no_answer", false
 	}
