@@ -25,7 +25,7 @@
 //
 // Whether a session may follow, read or publish is asked in gate.go, by the func that does it: when a subscription
 // begins, when it is answered and when it takes effect; when a request to publish or to read comes, and when what was
-// read is sent. Another token, or the end of one, ends what it does not cover.
+// read is sent. Another token ends what it does not cover; behind the end of one nothing new begins.
 //
 // # A subscription
 //
