@@ -372,6 +372,16 @@ func TestWhoSendsTooMuchIsToldThenCut(t *testing.T) {
 	c.wantClose(4029)
 }
 
+// A request over the rate is answered like any other: the client must know which one to send again.
+func TestARequestOverTheRateIsAnsweredWithItsID(t *testing.T) {
+	n := memory(t, Config{MessageRate: 1, MessageBurst: 1})
+	c := n.v1("")
+	c.send(`{"type":"ping","id":1}`)
+	c.want(`{"type":"pong","id":1}`)
+	c.send(`{"type":"subscribe","id":"two","topic":"t"}`)
+	c.want(`{"type":"error","id":"two","code":"rate_limited","message":"too many messages; this one was dropped","retry":true}`)
+}
+
 func TestBinaryFramesAreRefused(t *testing.T) {
 	n := memory(t, Config{})
 	c := n.plain("", 1)

@@ -89,7 +89,7 @@ func (s *Session) Message(op engine.Opcode, payload []byte) {
 		s.conn.Close(BinaryFrame)
 		return
 	}
-	if !s.admit(1 + len(payload)/chargeBytes) {
+	if !s.admit(1+len(payload)/chargeBytes, payload) {
 		return
 	}
 	if s.v1 {
@@ -122,12 +122,13 @@ func (s *Session) take(n int) verdict {
 	return s.extra().allowed.take(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst, n)
 }
 
-// admit tells whether the session may send a message now that costs as much as n. Who keeps on sending is cut.
-func (s *Session) admit(n int) bool {
+// admit tells whether the session may send payload now, which costs as much as n messages. If not, it is answered; who
+// keeps on sending is cut.
+func (s *Session) admit(n int, payload []byte) bool {
 	switch s.take(n) {
 	case denied:
 		s.shard.count.drops.Add("rate_limit")
-		s.error(nil, RateLimited, "too many messages; this one was dropped")
+		s.error(s.requestID(payload), RateLimited, "too many messages; this one was dropped")
 		return false
 	case abused:
 		s.conn.Close(RateExceeded)

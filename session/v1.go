@@ -61,6 +61,17 @@ func (s *Session) request(payload []byte) {
 	s.followOwn()
 }
 
+// requestID is the id of a request that is not looked at any further, nil if it has none that could be echoed.
+func (s *Session) requestID(payload []byte) json.RawMessage {
+	if !s.v1 {
+		return nil
+	}
+	if m, err := parseRequest(payload); err == nil && validID(m.id) {
+		return m.id
+	}
+	return nil
+}
+
 func (s *Session) requestSubscribe(m *request) {
 	name, ok := s.readText(m, "topic", m.topic)
 	if !ok {
