@@ -56,12 +56,12 @@ func (d *drill) publishMore(events, size int) {
 func (d *drill) publishNext(i int) {
 	topic := d.topics[i]
 	n := int(topic.acked.Load()) + 1
-	post := d.post
+	post, again := d.post, 50*time.Millisecond
 	if f := d.publisher(i); f != nil && f.mayPublish() && !d.calm {
-		post = f.post
+		post, again = f.post, 250*time.Millisecond // well below --message-rate: what is over it has no answer
 	}
 	d.counted(func(c *drillCount) { c.events++ })
-	retry, late := time.NewTicker(50*time.Millisecond), time.After(drillPatience)
+	retry, late := time.NewTicker(again), time.After(drillPatience)
 	defer retry.Stop()
 	for d.t.Context().Err() == nil {
 		code, sure := post(topic, n)
