@@ -20,7 +20,7 @@ func (f *follower) begins() {
 	f.echo()
 }
 
-// echoPatience is how long a client waits for what it published before it tries again.
+// echoPatience is how long a client waits for what it published before it publishes another one.
 const echoPatience = 2 * time.Second
 
 // echo publishes something that is heard only if the topic is followed before it is published.
@@ -31,20 +31,27 @@ func (f *follower) echo() {
 	f.lastID++
 	n, conn := f.lastID, f.conn
 	said := fmt.Appendf(nil, `{"of":%q,"n":%d,"at":%d}`, f.echoTopic(), n, time.Now().UnixNano())
-	clear(f.asked)
 	f.asked[n] = drillRequest{string(said), func(*heard, []byte) {}}
 	f.write(ws.NewTextFrame(said))
 	time.AfterFunc(echoPatience, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if _, waits := f.asked[n]; waits && f.conn == conn {
-			f.d.counted(func(c *drillCount) { c.mute++ })
 			f.echo()
 		}
 	})
 }
 
-func (f *follower) echoed(h *heard) { delete(f.asked, h.N) }
+// echoed takes what the client published itself. Those before it will not come any more.
+func (f *follower) echoed(h *heard) {
+	for n := range f.asked {
+		if n < h.N {
+			delete(f.asked, n)
+			f.d.counted(func(c *drillCount) { c.mute++ })
+		}
+	}
+	delete(f.asked, h.N)
+}
 
 // erred takes an error that answers no request: the echo was not published, or perhaps; or rights have ended.
 func (f *follower) erred(h *heard, text []byte) {
@@ -55,7 +62,10 @@ func (f *follower) erred(h *heard, text []byte) {
 		f.d.oddity("client %d hears %s", f.number, text)
 		return
 	}
-	f.again(f.echo)
+	f.again(func() {
+		clear(f.asked)
+		f.echo()
+	})
 }
 
 // hearThemselves fails the test if a plain client did not hear what it published. Only while Redis is away may that

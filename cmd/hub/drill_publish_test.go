@@ -51,6 +51,24 @@ func (d *drill) publishMore(events, size int) {
 	all.Wait()
 }
 
+// advance returns when two more events of each topic are acknowledged, and have had time to arrive.
+func (d *drill) advance() {
+	d.t.Helper()
+	before := make([]int64, len(d.topics))
+	for i, topic := range d.topics {
+		before[i] = topic.acked.Load()
+	}
+	d.until("events flow", drillPatience, func() bool {
+		for i, topic := range d.topics {
+			if topic.acked.Load() < before[i]+2 {
+				return false
+			}
+		}
+		return true
+	})
+	d.pass(time.Second)
+}
+
 // publishNext publishes the topic's next event until it is acknowledged, or the test is over. A client that
 // publishes to the topic does it if it can at first; then nobody else can go on, since keys count per client.
 func (d *drill) publishNext(i int) {
