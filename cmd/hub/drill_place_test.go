@@ -87,6 +87,7 @@ type place struct {
 	position string // as an answer or an event said last
 	live     bool   // followed on the present connection
 	left     bool   // the client left it since it asked for it last
+	retried  bool   // it was asked for once more because the hub could not do it at first
 	told     bool   // a loss was told since the last event
 	passed   map[int]bool
 }

@@ -156,7 +156,13 @@ func (f *follower) subscribe(p *place) {
 		case h.Type == "subscribed" && h.Topic == topic:
 			f.comesTo(p, h.Recovered, h.Position)
 		case h.Type == "error" && h.Retry:
-			f.again(func() { f.subscribe(p) })
+			f.again(func() {
+				if !p.live {
+					p.retried = true
+					f.subscribe(p)
+				}
+			})
+		case h.Code == "already_subscribed" && p.retried: // it was asked for by itself meanwhile
 		case f.refused(p, h.Code):
 		default:
 			f.d.oddity("client %d subscribes %s and hears %s", f.number, topic, text)
