@@ -76,22 +76,24 @@ func (c *serverClock) lead(id ID) time.Duration {
 
 // givenIDs are the IDs that this hub's publications got.
 type givenIDs struct {
-	newest atomic.Uint64 // the largest Ms
-	lead   atomic.Int64  // of the last one, ahead of the server's clock
+	newest [partitions]atomic.Uint64 // the largest Ms in each
+	lead   atomic.Int64              // of the last one, ahead of the server's clock
 }
 
-// given takes the ID of a publication.
-func (g *givenIDs) given(id ID, clock *serverClock) {
-	for had := g.newest.Load(); id.Ms > had && !g.newest.CompareAndSwap(had, id.Ms); had = g.newest.Load() {
+// given takes the ID of a publication in a partition.
+func (g *givenIDs) given(partition byte, id ID, clock *serverClock) {
+	newest := &g.newest[partition]
+	for had := newest.Load(); id.Ms > had && !newest.CompareAndSwap(had, id.Ms); had = newest.Load() {
 	}
 	g.lead.Store(int64(clock.lead(id)))
 }
 
-// latest is the latest time that any ID is known to be of, which is this machine's own at least, in
-// milliseconds. A server that comes to serve a partition must not go behind it.
-func (g *givenIDs) latest() int64 {
+// latest is the latest time that any ID of a partition is known to be of, which is this machine's own at least, in
+// milliseconds. A server that comes to serve the partition must not go behind it. Other partitions' are left out: each
+// that leapt would have the next one leap behind it.
+func (g *givenIDs) latest(partition byte) int64 {
 	now := time.Now()
-	if newest := int64(min(g.newest.Load(), 1<<62)); newest <= now.Add(trustedLead).UnixMilli() {
+	if newest := int64(min(g.newest[partition].Load(), 1<<62)); newest <= now.Add(trustedLead).UnixMilli() {
 		return max(newest, now.UnixMilli())
 	}
 	return now.UnixMilli()

@@ -27,7 +27,7 @@ func (r *Redis) Publish(ctx context.Context, batch []Publication) []Result {
 		return results
 	}
 	for i, reply := range r.run(ctx, calls) {
-		results[places[i]] = r.result(reply)
+		results[places[i]] = r.result(batch[places[i]].Topic, reply)
 	}
 	return results
 }
@@ -42,7 +42,7 @@ func (r *Redis) publication(p *Publication) scriptCall {
 		}
 		return scriptCall{publish, keys, []any{
 			topicChannel(p.Topic), p.Data, rule.Count, rule.Age.Milliseconds(), r.life(p.Topic).Milliseconds(),
-			freshEpoch(), IdempotencyTime.Milliseconds(), r.ids.latest(),
+			freshEpoch(), IdempotencyTime.Milliseconds(), r.ids.latest(partition(p.Topic)),
 		}}
 	}
 	channel := topicChannel(p.Topic)
@@ -55,8 +55,8 @@ func (r *Redis) publication(p *Publication) scriptCall {
 	return scriptCall{plain, nil, []any{channel, p.Data}}
 }
 
-// result reads the answer to a publication: nothing but success, or where the event stands.
-func (r *Redis) result(reply *redis.Cmd) Result {
+// result reads the answer to a publication to topic: nothing but success, or where the event stands.
+func (r *Redis) result(topic string, reply *redis.Cmd) Result {
 	if err := reply.Err(); err != nil {
 		return Result{Err: r.publishError(err)}
 	}
@@ -69,7 +69,7 @@ func (r *Redis) result(reply *redis.Cmd) Result {
 	}
 	number := func(i int) uint64 { return binary.BigEndian.Uint64([]byte(place[8*i : 8*i+8])) }
 	at := Position{number(0), ID{number(1), number(2)}}
-	r.ids.given(at.ID, &r.clock)
+	r.ids.given(partition(topic), at.ID, &r.clock)
 	return Result{Position: at}
 }
 

@@ -139,6 +139,27 @@ func TestPositionsLeapOnceWhenTheServerRestarts(t *testing.T) {
 	}
 }
 
+// TestLeapsDoNotAddUpOverPartitions: each partition leaps by itself, and not behind the one that leapt before it.
+func TestLeapsDoNotAddUpOverPartitions(t *testing.T) {
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	var topics []string
+	for i := range 16 {
+		topics = append(topics, fmt.Sprint("h:", i))
+	}
+	given := growing{}
+	given.publish(t, r, 1, topics...)
+	server.Kill()
+	server.Restart()
+	publishing(t, r)
+	for _, topic := range topics {
+		given.publish(t, r, 1, topic)
+		if lead := time.Duration(r.ids.lead.Load()); lead > leap+10*time.Second {
+			t.Fatalf("%s: an ID is %s ahead", topic, lead)
+		}
+	}
+}
+
 // TestNodesThatKnowAServerByDifferentNamesDoNotRaceAhead has a replica come, for which the server begins a new
 // line of replication: who connects later knows it by another name.
 func TestNodesThatKnowAServerByDifferentNamesDoNotRaceAhead(t *testing.T) {
