@@ -62,7 +62,7 @@ const (
 )
 
 // retryFirst and retryLast are the waits before the first and the later tries of what the broker could not do.
-const retryFirst, retryLast = time.Second, 30 * time.Second
+const retryFirst, retryLast = time.Second, 10 * time.Second
 
 // subscribe begins to follow a topic, if the session may; owner is told how it comes out.
 func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
