@@ -27,7 +27,7 @@ func TestReplaysThatNobodyReadsCostLittleAndAreCounted(t *testing.T) {
 		backlog = n.server.Stats().Backlog
 		return backlog == was && backlog > 0 && n.hub.Stats().Recovered == clients && n.hub.Stats().Reads == 0
 	})
-	grown := int64(heap()) - int64(before)
+	grown := heap() - before
 	t.Logf("%d KB of heap, %d KB of backlog for %d replays of %d MB", grown>>10, backlog>>10, clients, events*size>>20)
 	if backlog > clients*256<<10 {
 		t.Errorf("a backlog of %d bytes", backlog)
@@ -198,7 +198,7 @@ func TestWhatWaitsForABrokerIsBoundedInBytes(t *testing.T) {
 			busy++
 		}
 	}
-	if grown := int64(heap()) - int64(before); grown > 80<<20 {
+	if grown := heap() - before; grown > 80<<20 {
 		t.Errorf("%d MB wait", grown>>20)
 	}
 	if want := messages - 64<<20/(size+300); busy < want-5 || busy > want+5 {

@@ -71,7 +71,7 @@ func TestWhatWaitsInATopicCountsAsWhatWaitsInTheInbox(t *testing.T) {
 		n.number("held", 10+i, 10+i, size)
 		n.onLoop(func() {}) // so that the loop takes what has come
 	}
-	if grown := int64(heap()) - int64(before); grown > 2<<20 {
+	if grown := heap() - before; grown > 2<<20 {
 		t.Errorf("%d bytes more, of %d that were published", grown, events*size)
 	}
 	if dropped := n.hub.Stats().Dropped["inbox_full"]; dropped < events*9/10 {
