@@ -10,7 +10,10 @@ import (
 )
 
 // idlePeer keeps nothing of what it hears.
-type idlePeer struct{ heard int }
+type idlePeer struct {
+	Usual
+	heard int
+}
 
 func (p *idlePeer) Message(Opcode, []byte) { p.heard++ }
 func (p *idlePeer) Overhead(int)           {}

@@ -10,6 +10,7 @@ import (
 
 // listening is a Peer that notes what it is told.
 type listening struct {
+	Usual
 	conn     *Conn
 	overhead []int
 	messages int

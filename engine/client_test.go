@@ -163,6 +163,7 @@ func (f handler) Handshake(h *engine.Handshake) { f(h) }
 
 // peer is a Peer of funcs, any of which may be nil.
 type peer struct {
+	engine.Usual
 	message  func(op engine.Opcode, payload []byte)
 	overhead func(frames int)
 	closed   func(*engine.Cause)

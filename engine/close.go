@@ -20,11 +20,14 @@ func (c *Conn) Close(cause *Cause) {
 		c.loop.count.closed.Add(cause.Name)
 		c.cut()
 	case c.state > open:
-	case cause.Code == 1006, c.queued > 0 && (cause == SlowConsumer || cause == BacklogLimit):
-		c.finish(cause)
-		c.cut()
 	default:
-		c.part(cause, AppendClose(nil, cause.Code, cause.Reason), closing)
+		code, reason := c.peer.CloseFrame(cause)
+		if code == codeCut || c.queued > 0 && (cause == SlowConsumer || cause == BacklogLimit) {
+			c.finish(cause)
+			c.cut()
+			return
+		}
+		c.part(cause, AppendClose(nil, code, reason), closing)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -14,8 +15,8 @@ import (
 type Config struct {
 	// Addr is where to listen, host:port. Default 127.0.0.1:3000. Port 0 takes a free one.
 	Addr string
-	// Path is the only path that is upgraded. Default /notification.
-	Path string
+	// Paths are those that are upgraded. Default /notification.
+	Paths []string
 	// Origins are the browser origins let in besides the Host's own and loopback ones.
 	Origins *Origins
 
@@ -64,7 +65,9 @@ const MaxPollers = 64
 // withDefaults returns cfg with defaults for zero fields, or an error that names the bad field.
 func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.Addr, "127.0.0.1:3000")
-	def(&cfg.Path, "/notification")
+	if len(cfg.Paths) == 0 {
+		cfg.Paths = []string{"/notification"}
+	}
 	def(&cfg.Pollers, min(runtime.GOMAXPROCS(0), MaxPollers))
 	limit := ConnectionLimit()
 	def(&cfg.MaxConnections, limit)
@@ -82,8 +85,10 @@ func (cfg Config) withDefaults() (Config, error) {
 	if _, _, err := net.SplitHostPort(cfg.Addr); err != nil {
 		return cfg, fmt.Errorf("addr %q: %w", cfg.Addr, err)
 	}
-	if cfg.Path[0] != '/' {
-		return cfg, fmt.Errorf("path %q: must begin with /", cfg.Path)
+	for _, path := range cfg.Paths {
+		if !strings.HasPrefix(path, "/") {
+			return cfg, fmt.Errorf("path %q: must begin with /", path)
+		}
 	}
 	if cfg.MaxConnections > limit {
 		return cfg, fmt.Errorf("max connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", cfg.MaxConnections, limit)

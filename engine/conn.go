@@ -13,9 +13,23 @@ type Peer interface {
 	// Overhead tells that so many control frames and small fragments came beyond what a quiet client sends, 8
 	// in a second. Each costs about as much as a message of no content. Called after the read that they came in.
 	Overhead(frames int)
+	// CloseFrame says what the client is told when the hub ends the connection: the code and the reason, of up to 123
+	// bytes, of the Close frame. With code 1006 it is cut without one.
+	CloseFrame(cause *Cause) (code uint16, reason string)
+	// Ping is the frame that asks whether the client is there, once a heartbeat. It is shared; usually PingFrame.
+	Ping() []byte
 	// Closed is the last call: nothing can be written any more.
 	Closed(cause *Cause)
 }
+
+// Usual is what most Peers do about Close frames and pings: embed it.
+type Usual struct{}
+
+// CloseFrame is what the cause says.
+func (Usual) CloseFrame(cause *Cause) (code uint16, reason string) { return cause.Code, cause.Reason }
+
+// Ping is PingFrame.
+func (Usual) Ping() []byte { return PingFrame }
 
 type state uint8
 
@@ -227,8 +241,8 @@ func (c *Conn) due() {
 	}
 }
 
-// ping is the one ping frame that all connections share.
-var ping = []byte{0x89, 0x00}
+// PingFrame is the one ping frame of RFC 6455 that all connections share. Nobody changes it.
+var PingFrame = []byte{0x89, 0x00}
 
 // heartbeat sends a ping; if nothing was heard since the last one, and nothing left to the peer, it is dead.
 func (c *Conn) heartbeat() {
@@ -241,8 +255,18 @@ func (c *Conn) heartbeat() {
 	c.pinged = true
 	c.loop.count.pings.Add(1)
 	c.loop.conns.set(c, c.loop.due(c.loop.heartbeat(c.loop.srv.cfg.Heartbeat, false)))
-	c.send(ping)
+	c.send(c.peer.Ping())
 }
 
-// Peer is what Accept was given, nil before and after.
+// Peer is what Accept, or Become, was given, nil before and after.
 func (c *Conn) Peer() Peer { return c.peer }
+
+// Become puts peer in place of the connection's Peer, which hears nothing more, not even of the end. False means that
+// the connection is not open any more; peer then never hears of it.
+func (c *Conn) Become(peer Peer) bool {
+	if c.state != open {
+		return false
+	}
+	c.peer = peer
+	return true
+}

@@ -37,6 +37,7 @@ const (
 const (
 	codeProtocol = 1002
 	codeNone     = 1005 // stands for a Close frame without a code; never on the wire
+	codeCut      = 1006 // stands for an end without a Close frame; never on the wire
 	codeBadText  = 1007
 	codeTooBig   = 1009
 )

@@ -96,7 +96,7 @@ type headParser struct {
 
 // parse reads a whole head, up to its blank line. A handshake that breaks a rule, asks for another path
 // or comes from an origin that is not allowed is refused.
-func (p *headParser) parse(head []byte, path string, origins *Origins) (*Request, *Refusal) {
+func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Request, *Refusal) {
 	raw, refusal := scanHead(head)
 	if refusal != nil {
 		return nil, refusal
@@ -114,7 +114,7 @@ func (p *headParser) parse(head []byte, path string, origins *Origins) (*Request
 		return nil, refuseTarget // what else net/http might refuse has been refused above
 	}
 	r := &Request{Request: hr}
-	if refusal := r.check(path); refusal != nil {
+	if refusal := r.check(paths); refusal != nil {
 		return nil, refusal
 	}
 	if _, ok := cutPort(string(raw.host)); !ok {
@@ -147,12 +147,12 @@ func (p *headParser) read(head []byte) (*http.Request, error) {
 }
 
 // check goes through the header lines that RFC 6455, 4.2.1 demands, and takes the key.
-func (r *Request) check(path string) *Refusal {
+func (r *Request) check(paths []string) *Refusal {
 	key, version := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
 	case !hasToken(r.Header["Upgrade"], "websocket"):
 		return refuseUpgrade
-	case !isPath(r.URL, path):
+	case !isPath(r.URL, paths):
 		return refusePath
 	case !hasToken(r.Header["Connection"], "upgrade"):
 		return refuseConnection
@@ -188,8 +188,8 @@ func (r *Request) readLists() *Refusal {
 }
 
 // isPath compares as sent: /%61 is not /a.
-func isPath(u *url.URL, path string) bool {
-	return u.Path == path && (u.RawPath == "" || u.RawPath == path)
+func isPath(u *url.URL, paths []string) bool {
+	return (u.RawPath == "" || u.RawPath == u.Path) && slices.Contains(paths, u.Path)
 }
 
 // sameHost checks an absolute target, which proxies send (RFC 6455, 4.1; RFC 9112, 3.2.2).

@@ -21,7 +21,7 @@ func parsedTableOrigins(t testing.TB) *Origins {
 
 // answer is what the parser makes of a whole head: the response's bytes.
 func answer(p *headParser, head []byte, origins *Origins) []byte {
-	r, refusal := p.parse(head, tablePath, origins)
+	r, refusal := p.parse(head, []string{tablePath}, origins)
 	if refusal != nil {
 		return refusal.append(nil)
 	}
@@ -80,7 +80,7 @@ func TestRequestKeepsWhatTheHandlerNeeds(t *testing.T) {
 		"+Sec-WebSocket-Protocol: hub.v1.json,  bearer.e30.e30.c2ln",
 		"+Sec-WebSocket-Protocol: other",
 		"+Authorization: Bearer x",
-	)), tablePath, nil)
+	)), []string{tablePath}, nil)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -98,7 +98,7 @@ func TestRequestKeepsWhatTheHandlerNeeds(t *testing.T) {
 func TestRequestOutlivesTheReadBuffer(t *testing.T) {
 	var p headParser
 	buf := []byte(head("+Sec-WebSocket-Protocol: hub.v1.json"))
-	r, refusal := p.parse(buf, tablePath, nil)
+	r, refusal := p.parse(buf, []string{tablePath}, nil)
 	if refusal != nil {
 		t.Fatal(refusal)
 	}
@@ -135,7 +135,7 @@ func FuzzHandshake(f *testing.F) {
 			}
 			n = len(b)
 		}
-		r, refusal := p.parse(b[:n], tablePath, origins)
+		r, refusal := p.parse(b[:n], []string{tablePath}, origins)
 		got := answer(&p, b[:n], origins)
 		resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(got)), nil)
 		if err != nil {
@@ -251,7 +251,7 @@ func BenchmarkHandshake(b *testing.B) {
 			b.ReportAllocs()
 			var p headParser
 			for b.Loop() {
-				if _, refusal := p.parse(raw, tablePath, nil); refusal != nil {
+				if _, refusal := p.parse(raw, []string{tablePath}, nil); refusal != nil {
 					b.Fatal(refusal.Reason)
 				}
 			}

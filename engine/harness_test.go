@@ -18,7 +18,7 @@ type echoing struct {
 }
 
 func (e *echoing) Handshake(h *Handshake) {
-	p := &echoingPeer{e, h.Conn()}
+	p := &echoingPeer{echoing: e, conn: h.Conn()}
 	if e.decide != nil {
 		e.decide(h, p)
 		return
@@ -27,6 +27,7 @@ func (e *echoing) Handshake(h *Handshake) {
 }
 
 type echoingPeer struct {
+	Usual
 	*echoing
 	conn *Conn
 }

@@ -263,7 +263,10 @@ func TestVanishedClientsLeaveNothingBehind(t *testing.T) {
 }
 
 // counting counts messages and answers none.
-type counting struct{ messages atomic.Int64 }
+type counting struct {
+	Usual
+	messages atomic.Int64
+}
 
 func (p *counting) Handshake(h *Handshake) { h.Accept("", p, nil) }
 func (p *counting) Message(Opcode, []byte) { p.messages.Add(1) }

@@ -30,7 +30,7 @@ func scanned(b []byte, n int) (end int, refusal *Refusal, looked int) {
 func TestHeadsAreScannedAsTheyAreParsed(t *testing.T) {
 	for _, c := range handshakeCases() {
 		b := []byte(c.head)
-		_, judged := new(headParser).parse(b, tablePath, parsedTableOrigins(t))
+		_, judged := new(headParser).parse(b, []string{tablePath}, parsedTableOrigins(t))
 		for _, n := range []int{1, 2, 7, len(b)} {
 			end, refusal, _ := scanned(b, n)
 			switch {
@@ -165,11 +165,11 @@ func FuzzHeadScanner(f *testing.F) {
 				t.Fatalf("%q: refused for %q, byte by byte %v", b, refusal.Reason, again)
 			}
 			rest := append(bytes.Clone(b[:looked]), "\r\n\r\n"...) // the shortest way on
-			if _, judged := new(headParser).parse(rest[:headEnd(rest)], tablePath, nil); judged == nil {
+			if _, judged := new(headParser).parse(rest[:headEnd(rest)], []string{tablePath}, nil); judged == nil {
 				t.Fatalf("%q is refused for %q, %q is taken", b, refusal.Reason, rest)
 			}
 			if whole > 0 {
-				if _, judged := new(headParser).parse(b[:whole], tablePath, nil); judged == nil {
+				if _, judged := new(headParser).parse(b[:whole], []string{tablePath}, nil); judged == nil {
 					t.Fatalf("%q is refused for %q, and taken whole", b, refusal.Reason)
 				}
 			}

@@ -15,9 +15,12 @@ import (
 // echo is a Handler that lets everybody in and sends messages back.
 type echo struct{}
 
-func (echo) Handshake(h *engine.Handshake) { h.Accept("", &echoPeer{h.Conn()}, nil) }
+func (echo) Handshake(h *engine.Handshake) { h.Accept("", &echoPeer{conn: h.Conn()}, nil) }
 
-type echoPeer struct{ conn *engine.Conn }
+type echoPeer struct {
+	engine.Usual
+	conn *engine.Conn
+}
 
 func (p *echoPeer) Message(op engine.Opcode, payload []byte) {
 	p.conn.Write(engine.AppendFrame(nil, op, payload))

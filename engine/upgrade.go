@@ -76,7 +76,7 @@ func (c *Conn) receiveHead(data []byte) {
 // decide judges a whole head. behind is what the client sent after it without waiting for the answer.
 func (c *Conn) decide(head, behind []byte) {
 	l := c.loop
-	req, refusal := l.heads.parse(head, l.srv.cfg.Path, l.srv.cfg.Origins)
+	req, refusal := l.heads.parse(head, l.srv.cfg.Paths, l.srv.cfg.Origins)
 	if refusal == nil && !l.srv.room.enter() {
 		refusal = refuseFull
 	}

@@ -91,7 +91,7 @@ func TestOneClientsReadingHoldsUpNobodyAndEndsWithIt(t *testing.T) {
 	}
 	<-g.came // the greedy client's second one
 	_ = greedy.conn.CloseNow()
-	n.eventually("it has left", func() bool { return n.hub.Stats().V1 == 1 })
+	n.eventually("it has left", func() bool { return n.hub.Stats().Sessions["v1"] == 1 })
 	g.open()
 	healthy.send(`{"type":"history","id":4,"topic":"other"}`)
 	healthy.answers(4)
@@ -152,7 +152,7 @@ func TestALongPingIsCheap(t *testing.T) {
 	ping := longPing()
 	var s *Session
 	n.onLoop(func() {
-		for _, s = range n.hub.shards[0].resumable { // the only one
+		for _, s = range n.hub.shards[0].named { // the only one
 		}
 	})
 	var allocs float64

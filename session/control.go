@@ -91,7 +91,7 @@ func (sh *shard) find(target Target) []*Session {
 		return sh.members.of(userPrefix + target.User)
 	}
 	if id, ok := parseName(target.Session); ok {
-		if s := sh.resumable[id]; s != nil {
+		if s := sh.named[id]; s != nil {
 			return []*Session{s}
 		}
 	}

@@ -1,6 +1,10 @@
 // Package session is the hub: it gives each connection a session, lets sessions follow topics, publishes
 // what they send, and fans out what the broker brings.
 //
+// It speaks no protocol itself. Protocols are packages below it (hubv1, plain): they read what clients send, call the
+// methods of [Session], and have the words for what the hub tells. The hub knows them by the interface [Protocol], the
+// looks of events by [Format], and asks which protocol is spoken at a path of [Hub.Serve] alone.
+//
 // # Who owns what
 //
 // A [Hub] has one shard per engine loop. A shard owns the sessions on that loop, their subscriptions, the
@@ -9,8 +13,9 @@
 //
 //	broker's goroutine ─▶ Hub.Deliver ─▶ inbox of each shard with followers ─▶ Loop.Post(shard.flush)
 //	shard.flush ─▶ per topic: one batch, its frames joined once per wire format ─▶ one write per follower
-//	Session.Message ─▶ worker (in the session's order) ─▶ broker.Publish ─▶ Loop.Post(answer)
-//	Session.queueRead ─▶ reader (one read of a session at a time) ─▶ broker.Replay ─▶ Loop.Post(answer)
+//	Session.Message ─▶ Protocol.Message ─▶ Session.Subscribe, Publish, History …, each with a reply that is called once
+//	Session.Publish ─▶ worker (in the session's order) ─▶ broker.Publish ─▶ Loop.Post(reply)
+//	Session.queueRead ─▶ reader (one read of a session at a time) ─▶ broker.Replay ─▶ Loop.Post(reply)
 //
 // Publishing, reading and fetching keys (token.Verifier) have ways of their own: none waits for another.
 //
@@ -30,19 +35,19 @@
 // # A subscription
 //
 // A subscription is a state machine (subscribe.go) from its beginning until the session follows or it has ended. It has
-// an owner, who is told once how it comes out: a request, a resume, or nobody (owner.go). What nobody asked for, the
+// an owner, who is told once how it comes out: a request, a group of topics, or nobody (owner.go). What nobody asked for, the
 // user's own topic and those of a plain client's URL, is tried for until it is there.
 //
 // # The walk of a resume
 //
-//  1. Session.request cuts the frame into its members (request.go); requestResume opens the resume token.
+//  1. hubv1 cuts the frame into its members; Session.Resume opens the resume token (resume.go).
 //  2. takeOver makes the session the earlier one, closes older connections on this node, and has the others told
 //     (replace.go): the one that was resumed last stays.
-//  3. Each position begins a subscription that the resuming owns. It stands in its topic's waiting list from here on,
+//  3. Each position begins a subscription that a group owns. It stands in its topic's waiting list from here on,
 //     and holds what arrives live.
 //  4. The broker is asked to follow the topic, if no one on the loop does: shard.followed goes on with all who wait.
 //  5. subscribing.look has the log read, in the session's turn: is everything after the position there, and how much?
-//  6. looked settles the subscription; the resuming gathers all, looks again at the rights, and answers once.
+//  6. looked settles the subscription; the group gathers all, looks again at the rights, and answers once.
 //  7. start hands each to the session's pump. It has one page read at a time, and writes the next when the last has left.
 //  8. When the log has nothing more, what was held follows, less what the pages had (splice).
 //  9. Where the log was ahead of the loop the subscription trails: of each batch goes out what is newer.

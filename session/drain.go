@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"math/rand/v2"
-	"strconv"
 	"time"
 
 	"wshub/engine"
@@ -12,8 +11,8 @@ import (
 // drainPace is how often a loop lets some of its clients go.
 const drainPace = 100 * time.Millisecond
 
-// Drain sends every client away, at an even pace over window: hub.v1 clients are told by goodbye when to
-// come back, a random time within window, and all get Close 1012. New ones are refused. It returns nil
+// Drain sends every client away, at an even pace over window: each is told, as far as its protocol has words for it, when
+// to come back, a random time within window, and gets a Close frame for Drained. New ones are refused. It returns nil
 // when nobody is left, or ctx's error. The server must run; call StopAccepting first.
 func (h *Hub) Drain(ctx context.Context, window time.Duration) error {
 	h.draining.Store(true)
@@ -67,10 +66,6 @@ func (d *drain) step() {
 
 // goodbye sends the session away.
 func (s *Session) goodbye(after time.Duration) {
-	if s.v1 {
-		b := []byte(`{"type":"goodbye","after_ms":`)
-		b = strconv.AppendInt(b, after.Milliseconds(), 10)
-		s.send(append(b, `,"reason":"drain"}`...))
-	}
+	s.protocol().Goodbye(s, after)
 	s.conn.Close(Drained)
 }

@@ -46,7 +46,7 @@ func BenchmarkFanOutAlone(b *testing.B) {
 			n.onLoop(func() {
 				t := sh.topic("channel")
 				for range followers {
-					t.followers.add(&Session{conn: new(engine.Conn), shard: sh})
+					t.followers.add(&Session{conn: new(engine.Conn), shard: sh, format: TestFormat.id})
 				}
 				n.fanOut(b, t, queued, func(int) {})
 				t.followers = crowd{}
@@ -61,7 +61,7 @@ func BenchmarkFanOutAlone(b *testing.B) {
 func (n *node) fanOut(b *testing.B, t *topic, queued int, take func(bytes int)) {
 	sh, loops := n.hub.shards[0], pubsub.Loops(0).With(0)
 	ev := &pubsub.Event{Topic: t.name, Data: []byte(`"` + strings.Repeat("x", 126) + `"`)}
-	size := queued * len(textFrame(ev.Data))
+	size := queued * len(engine.AppendFrame(nil, engine.OpText, ev.Data))
 	var took time.Duration
 	b.ReportAllocs()
 	for b.Loop() {

@@ -9,71 +9,65 @@ import (
 // This file is the gate: whether a session may do a thing is asked here, by the func that does it and in the
 // moment when it takes effect, never by callers before.
 
-// refusal is why something is not done: a code for programs and a text for people. The zero refusal is none.
-type refusal struct {
-	code Code
-	text string
-}
-
-// none tells whether nothing was refused.
-func (r refusal) none() bool { return r.code == "" }
-
 // mayBegin says why the session can't begin to follow name.
-func (s *Session) mayBegin(name string) refusal {
-	if r := s.mayFollow(name); !r.none() {
+func (s *Session) mayBegin(name string) Refusal {
+	if r := s.mayFollow(name); !r.None() {
 		return r
 	}
 	hub := s.shard.hub
 	switch {
 	case s.following(name) >= 0 || s.waitingFor(name) != nil:
-		return refusal{AlreadyFollows, "the session follows this topic already"}
+		return Refusal{AlreadyFollows, "the session follows this topic already"}
 	case s.topics() >= hub.cfg.MaxTopics && name != s.own: // nobody has to ask for the own topic, so nobody has to leave room for it
-		return refusal{TooManyTopics, "a session may follow " + strconv.Itoa(hub.cfg.MaxTopics) + " topics"}
+		return Refusal{TooManyTopics, "a session may follow " + strconv.Itoa(hub.cfg.MaxTopics) + " topics"}
 	case s.shard.room() < 1:
-		return refusal{TooManyTopics, "the node has no room for more subscriptions"}
+		return Refusal{TooManyTopics, "the node has no room for more subscriptions"}
 	}
-	return refusal{}
+	return Refusal{}
 }
 
 // mayFollow says why the session has no right to follow name, and none to read its history.
-func (s *Session) mayFollow(name string) refusal {
+func (s *Session) mayFollow(name string) Refusal {
 	if name == s.own && name != "" {
-		return refusal{}
+		return Refusal{}
 	}
 	return s.permit(name, s.maySubscribe)
 }
 
 // mayKeep says why the session has no right any more to follow name, which it was told that it follows. What a token gave
 // stays during the grace behind its end.
-func (s *Session) mayKeep(name string) refusal {
+func (s *Session) mayKeep(name string) Refusal {
 	if g := s.granted(); g.over(s.shard.hub.now()) && s.maySubscribe(name) {
-		return refusal{}
+		return Refusal{}
 	}
 	return s.mayFollow(name)
 }
 
 // mayPublishTo says why the session can't publish to name.
-func (s *Session) mayPublishTo(name string) refusal { return s.permit(name, s.mayPublish) }
+func (s *Session) mayPublishTo(name string) Refusal { return s.permit(name, s.mayPublish) }
 
 // permit says why the session's rights do not cover name. Behind its end a token gives nothing new: the grace that
 // follows is for sending another one.
-func (s *Session) permit(name string, allows func(string) bool) refusal {
+func (s *Session) permit(name string, allows func(string) bool) Refusal {
 	if err := checkTopic(name); err != nil {
-		return refusal{BadTopic, err.Error()}
+		return Refusal{BadTopic, err.Error()}
 	}
 	switch g := s.granted(); {
 	case g.over(s.shard.hub.now()):
-		return refusal{ExpiredToken, "the token has expired: send auth with another one"}
+		return Refusal{ExpiredToken, "the token has expired: send auth with another one"}
 	case reserved(name, s.own), !allows(name):
-		return refusal{Forbidden, "this topic is not for this session"}
+		return Refusal{Forbidden, "this topic is not for this session"}
 	}
-	return refusal{}
+	return Refusal{}
 }
 
 // over tells whether g's token has expired.
 func (g *grant) over(now time.Time) bool {
 	return g != nil && g.expires != 0 && now.UnixMilli() >= g.expires
 }
+
+// MaySubscribe tells whether the session has a right to follow topic.
+func (s *Session) MaySubscribe(topic string) bool { return s.mayFollow(topic).None() }
 
 // maySubscribe and mayPublish tell whether the session's token, or what holds without one, allows it.
 func (s *Session) maySubscribe(topic string) bool { return s.rights().MaySubscribe(s.user(), topic) }

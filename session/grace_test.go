@@ -36,7 +36,7 @@ func TestAReplayThatEndsInTheGraceOfATokenIsFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &pagedBroker{pubsub.NewMemory(pubsub.MemoryConfig{History: history}), make(chan struct{})}
-	hub, err := NewHub(Config{History: history, Verifier: verifier}, b)
+	hub, err := newHub(Config{History: history, Verifier: verifier}, b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"encoding/json"
 	"errors"
 	"slices"
 	"time"
@@ -82,51 +81,54 @@ func (s *Session) watchGrant() {
 	g.timer = s.shard.loop.After(min(left, lookAgain), s.watchGrant)
 }
 
-// expired gives the client a grace to send another token. A plain client can't, and is closed.
+// expired gives the client a grace to send another token, if it can.
 func (s *Session) expired() {
-	if !s.v1 {
+	if !s.protocol().Expired(s) {
 		s.conn.Close(TokenExpired)
 		return
 	}
-	s.error(nil, ExpiredToken, "the token has expired: send auth with another one")
-	if s.ext != nil && s.ext.grant != nil {
-		s.ext.grant.timer = s.shard.loop.After(s.shard.hub.cfg.AuthGrace, func() { s.conn.Close(TokenExpired) })
+	if g := s.granted(); g != nil {
+		g.timer = s.shard.loop.After(s.shard.hub.cfg.AuthGrace, func() { s.conn.Close(TokenExpired) })
 	}
 }
 
-// requestAuth takes another token of the same user in place of the session's. One is checked at a time, so that the
-// last one sent is the one that holds.
-func (s *Session) requestAuth(m *request) {
-	hub := s.shard.hub
-	raw, ok := s.readText(m, "token", m.token)
-	if !ok {
-		return
+// Expires is when the session's token expires, zero for never.
+func (s *Session) Expires() time.Time {
+	if g := s.granted(); g != nil && g.expires != 0 {
+		return time.UnixMilli(g.expires)
 	}
-	id := m.id
+	return time.Time{}
+}
+
+// Authenticate takes another token of the same user in place of the session's. One is checked at a time, so that the
+// last one sent is the one that holds. reply is called exactly once, now or later, unless the session ends; what the new
+// token does not cover is left behind it.
+func (s *Session) Authenticate(raw string, reply func(Refusal)) {
+	hub := s.shard.hub
 	switch {
 	case hub.cfg.Verifier == nil:
-		s.error(id, BadRequest, "this hub has no keys: it takes no tokens")
+		reply(Refusal{BadRequest, "this hub has no keys: it takes no tokens"})
 		return
 	case s.ext.authing:
-		s.error(id, Busy, "another token is being checked")
+		reply(Refusal{Busy, "another token is being checked"})
 		return
 	}
 	claims, err := hub.cfg.Verifier.Verify(raw)
 	if !errors.Is(err, token.ErrNeedsFetch) {
-		s.authenticated(id, claims, err)
+		s.authenticated(claims, err, reply)
 		return
 	}
 	s.ext.authing = true
 	if !hub.cfg.Verifier.VerifyLater(raw, func(claims token.Claims, err error) {
-		s.shard.loop.Post(func() { s.authenticated(id, claims, err) })
+		s.shard.loop.Post(func() { s.authenticated(claims, err, reply) })
 	}) {
 		s.ext.authing = false
 		s.shard.count.drops.Add("key_wait_full")
-		s.error(id, Busy, "too many tokens wait for their key")
+		reply(Refusal{Busy, "too many tokens wait for their key"})
 	}
 }
 
-func (s *Session) authenticated(id json.RawMessage, claims token.Claims, err error) {
+func (s *Session) authenticated(claims token.Claims, err error, reply func(Refusal)) {
 	hub := s.shard.hub
 	if s.conn.Peer() == nil {
 		return
@@ -134,35 +136,36 @@ func (s *Session) authenticated(id json.RawMessage, claims token.Claims, err err
 	s.ext.authing = false
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
-		s.error(id, Unavailable, err.Error())
+		reply(Refusal{Unavailable, err.Error()})
 		return
 	case err != nil:
-		s.error(id, BadToken, err.Error())
+		reply(Refusal{BadToken, err.Error()})
 		return
 	}
 	g := hub.grant(claims)
 	if g == nil || claims.User != s.user() {
-		s.error(id, Forbidden, "the token is not for this session")
+		reply(Refusal{Forbidden, "the token is not for this session"})
 		return
 	}
 	s.ext.grant.stop(s.shard.loop)
 	s.ext.grant = g
 	s.watchGrant()
-	s.send(append(appendID([]byte(`{"type":"ok"`), id), '}'))
+	reply(Refusal{})
 	s.leaveForbidden()
 }
 
 // leaveForbidden ends what the session follows, or is about to, and may not any more.
 func (s *Session) leaveForbidden() {
 	for i := len(s.subs) - 1; i >= 0 && i < len(s.subs); i-- {
-		if name := s.subs[i].topic.name; !s.mayFollow(name).none() {
+		name := s.subs[i].topic.name
+		if r := s.mayFollow(name); !r.None() {
 			s.unfollow(i)
-			s.error(nil, Forbidden, "the new token does not allow to follow "+name)
+			s.protocol().Left(s, name, r)
 		}
 	}
 	if w := s.busy(); w != nil {
 		for _, sub := range slices.Clone(w.pending) {
-			if r := s.mayFollow(sub.t.name); !r.none() {
+			if r := s.mayFollow(sub.t.name); !r.None() {
 				sub.end(r)
 			}
 		}
@@ -175,20 +178,4 @@ func causeOf(err error) *engine.Cause {
 		return TokenExpired
 	}
 	return Unidentified
-}
-
-// appendToken appends the token member: with it, any node takes the session up again.
-func (s *Session) appendToken(dst []byte) []byte {
-	hub := s.shard.hub
-	sealer := hub.sealer.Load()
-	if sealer == nil {
-		return dst
-	}
-	dst = append(dst, `,"token":"`...)
-	ticket := token.Resume{Session: s.id, User: s.user(), Node: hub.cfg.Node, Generation: uint64(s.generation)}
-	if g := s.granted(); g != nil && g.issued != 0 {
-		ticket.Granted = time.UnixMicro(g.issued)
-	}
-	dst = append(dst, sealer.Seal(ticket)...)
-	return append(dst, '"')
 }

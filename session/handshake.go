@@ -9,26 +9,40 @@ import (
 	"strings"
 
 	"wshub/engine"
-	"wshub/pubsub"
 	"wshub/session/token"
 )
 
-// The subprotocols that the hub speaks. Without one a client is in plain mode, too.
-const (
-	protocolV1    = "hub.v1.json"
-	protocolPlain = "hub.v1.plain"
-)
+// Admission is what a client asks for at its handshake. A Protocol's Judge fills it in.
+type Admission struct {
+	Subprotocol string  // is echoed; "" for none
+	User        string  // "" for an anonymous client
+	Format      *Format // of its events
+	// Topics are those that the client names at its handshake: who has no right to one is refused at once, by a status.
+	Topics []string
+	// Begins is how many topics the session follows from the start, its user's own not counted.
+	Begins int
+	// Returning: the client comes back with a resume token, and goes before strangers.
+	Returning bool
+	// MayReplace: it may resume a session, and then takes its place among those of its user.
+	MayReplace bool
+	// Named: the session can be found by its name.
+	Named bool
+	// Lobby, where not nil, makes the connection's Peer until a message of the client says who it is: see Enter.
+	Lobby func(*engine.Conn) engine.Peer
+	// Data is the protocol's own.
+	Data any
 
-// admission is what a handshake asks for, once checked.
-type admission struct {
-	protocol string // to be echoed; "" for none
-	user     string
-	grant    *grant // what its token says; nil in the open hub
-	// Plain mode: the topics that the URL names, and where the client left off in each.
-	topics    []string
-	since     []pubsub.Position
-	positions bool // events come wrapped, with their positions
-	returning bool // the client has a resume token, and goes before strangers
+	speaks uint8
+	grant  *grant // what the token says; nil in the open hub
+}
+
+// Entrance is where a client waits to be let in: an *engine.Handshake, or a protocol's Lobby.
+type Entrance interface {
+	Conn() *engine.Conn
+	// Accept makes peer the connection's Peer, and writes first. False means that the connection is gone.
+	Accept(subprotocol string, peer engine.Peer, first []byte) bool
+	// Refuse sends the client away.
+	Refuse(*engine.Refusal)
 }
 
 // Handshake implements engine.Handler.
@@ -36,26 +50,50 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	sh := h.shards[hs.Conn().Loop().Index]
 	query, err := url.ParseQuery(hs.URL.RawQuery)
 	if err != nil {
-		hs.Refuse(refuse("the query is malformed"))
+		hs.Refuse(Refuse("the query is malformed"))
 		return
 	}
 	a, refusal := h.judge(hs.Request, query)
 	if refusal == nil {
-		refusal = sh.pace(a.returning)
+		refusal = sh.pace(a.Returning)
 	}
-	if refusal != nil {
+	switch {
+	case refusal != nil:
 		hs.Refuse(refusal)
+	case a.Lobby != nil:
+		hs.Accept(a.Subprotocol, a.Lobby(hs.Conn()), nil)
+	case h.cfg.Verifier == nil:
+		sh.anonymous(hs, a)
+	default:
+		raw, err := token.FromRequest(hs.Header, hs.Subprotocols, query)
+		sh.identify(hs, a, raw, err)
+	}
+}
+
+// Enter lets in a client that was in a lobby of the protocol that a was judged by, and now has shown its token, "" for
+// none.
+func (h *Hub) Enter(e Entrance, a *Admission, raw string) {
+	sh := h.shards[e.Conn().Loop().Index]
+	switch {
+	case sh.draining:
+		sh.count.drops.Add("draining")
+		e.Refuse(later("node drains, connect again"))
+	case h.cfg.Verifier == nil:
+		sh.anonymous(e, a)
+	case raw == "":
+		sh.turnAway(e, a, token.ErrMissing)
+	default:
+		sh.identify(e, a, raw, nil)
+	}
+}
+
+// anonymous lets in a client of an open hub.
+func (sh *shard) anonymous(e Entrance, a *Admission) {
+	if refusal := sh.hub.judgeRights(a, sh.hub.cfg.Rights); refusal != nil {
+		e.Refuse(refusal)
 		return
 	}
-	if h.cfg.Verifier == nil {
-		if refusal := h.judgeRights(&a, h.cfg.Rights); refusal != nil {
-			hs.Refuse(refusal)
-			return
-		}
-		sh.admit(hs, a)
-		return
-	}
-	sh.identify(hs, a, query)
+	sh.admit(e, a)
 }
 
 // pace refuses who comes while the node drains, or faster than HandshakeRate. A quarter of the rate is kept
@@ -85,131 +123,114 @@ func later(reason string) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusServiceUnavailable, Reason: reason, Header: http.Header{"Retry-After": {"1"}}}
 }
 
-func refuse(format string, args ...any) *engine.Refusal {
+// Refuse makes the answer to a handshake that asks for what can't be.
+func Refuse(format string, args ...any) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusBadRequest, Reason: fmt.Sprintf(format, args...)}
 }
 
-func forbid(reason string) *engine.Refusal {
+// Forbid makes the answer to a handshake that asks for what is not the client's.
+func Forbid(reason string) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusForbidden, Reason: reason}
 }
 
 // judge reads what a request asks for.
-func (h *Hub) judge(r *engine.Request, query url.Values) (admission, *engine.Refusal) {
-	var a admission
-	protocol, ok := choose(r.Subprotocols)
-	if !ok {
-		return a, refuse("none of the offered subprotocols is spoken here; offer %s or %s too, or none", protocolV1, protocolPlain)
+func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Refusal) {
+	a := &Admission{}
+	spoken := h.paths[r.URL.Path]
+	ok := false
+	if a.speaks, a.Subprotocol, ok = h.choose(spoken, r.Subprotocols); !ok {
+		return nil, Refuse("none of the offered subprotocols is spoken here; offer %s too, or none", h.names(spoken))
 	}
-	a.protocol = protocol
 	if query.Has("user") {
 		if !h.cfg.TrustUserParam || h.cfg.Verifier != nil {
-			return a, forbid("?user= is not trusted here")
+			return nil, Forbid("?user= is not trusted here")
 		}
-		a.user = query.Get("user")
-		if err := checkUser(a.user); err != nil {
-			return a, refuse("%v", err)
+		a.User = query.Get("user")
+		if err := checkUser(a.User); err != nil {
+			return nil, Refuse("%v", err)
 		}
 	}
 	if ticket := query.Get("resume"); ticket != "" {
 		if sealer := h.sealer.Load(); sealer != nil {
 			_, err := sealer.Open(ticket)
-			a.returning = err == nil
+			a.Returning = err == nil
 		}
 	}
-	if protocol == protocolV1 {
-		for _, name := range []string{"topic", "since", "positions"} {
-			if query.Has(name) {
-				return a, refuse("?%s= is for plain clients; with %s send a message", name, protocolV1)
-			}
-		}
-		return a, nil
+	if refusal := h.protocols[a.speaks].Judge(a, r, query); refusal != nil {
+		return nil, refusal
 	}
-	a.topics = query["topic"]
-	if refusal := h.judgeTopics(&a); refusal != nil {
-		return a, refusal
+	if len(a.Topics) >= h.cfg.MaxTopics {
+		return nil, Refuse("at most %d topics", h.cfg.MaxTopics-1) // and the own one
 	}
-	return a, h.judgePositions(&a, query)
-}
-
-// judgeTopics checks the topics that a plain client's URL names.
-func (h *Hub) judgeTopics(a *admission) *engine.Refusal {
-	if len(a.topics) >= h.cfg.MaxTopics {
-		return refuse("at most %d topics", h.cfg.MaxTopics-1) // and the own one
-	}
-	for i, name := range a.topics {
+	for i, name := range a.Topics {
 		if err := checkTopic(name); err != nil {
-			return refuse("%v", err)
+			return nil, Refuse("%v", err)
 		}
-		if slices.Contains(a.topics[:i], name) {
-			return refuse("a topic is named twice")
+		if slices.Contains(a.Topics[:i], name) {
+			return nil, Refuse("a topic is named twice")
 		}
 		if reserved(name, "") {
-			return forbid("a topic of the URL is not for this session")
+			return nil, Forbid("a topic of the URL is not for this session")
 		}
 	}
-	return nil
+	return a, nil
 }
 
-// judgePositions reads ?since= and ?positions=. There is one since for each topic, in the same order.
-func (h *Hub) judgePositions(a *admission, query url.Values) *engine.Refusal {
-	switch query.Get("positions") {
-	case "", "0":
-	case "1":
-		a.positions = true
-	default:
-		return refuse("positions: want 1 or 0")
+// choose picks what to speak, of those spoken at a path, from what a client offers. A client that offers something, but
+// no protocol of ours, is not ok: a browser would reject an answer that selects none.
+func (h *Hub) choose(spoken []uint8, offered []string) (speaks uint8, subprotocol string, ok bool) {
+	if len(offered) == 0 {
+		offered = []string{""}
 	}
-	since := query["since"]
-	if len(since) > 0 && len(since) != max(len(a.topics), 1) {
-		return refuse("want one since for each topic, in the same order")
-	}
-	for _, text := range since {
-		p, err := pubsub.ParsePosition(text)
-		if err != nil {
-			return refuse("since: want positions as the hub gave them, or 0")
-		}
-		a.since = append(a.since, p)
-	}
-	return nil
-}
-
-// choose picks what to speak from what a client offers. A client that offers something, but no protocol of ours, is
-// not ok: a browser would reject an answer that selects none.
-func choose(offered []string) (protocol string, ok bool) {
-	for _, p := range offered {
-		if p == protocolV1 || p == protocolPlain {
-			return p, true
+	for _, name := range offered {
+		for _, i := range spoken {
+			if slices.Contains(h.protocols[i].Subprotocols(), name) {
+				return i, name, true
+			}
 		}
 	}
-	return "", len(offered) == 0
+	return 0, "", false
 }
 
-// identify finds out who the client is, later if a key must be fetched for that.
-func (sh *shard) identify(hs *engine.Handshake, a admission, query url.Values) {
-	raw, err := token.FromRequest(hs.Header, hs.Subprotocols, query)
+// names are the subprotocols that can be asked for.
+func (h *Hub) names(spoken []uint8) string {
+	var all []string
+	for _, i := range spoken {
+		for _, name := range h.protocols[i].Subprotocols() {
+			if name != "" {
+				all = append(all, name)
+			}
+		}
+	}
+	return strings.Join(all, " or ")
+}
+
+// identify finds out who the client is, later if a key must be fetched for that. err is what was wrong with how the token
+// came.
+func (sh *shard) identify(e Entrance, a *Admission, raw string, err error) {
 	if err != nil {
-		sh.turnAway(hs, a, err)
+		sh.turnAway(e, a, err)
 		return
 	}
 	hub := sh.hub
 	claims, err := hub.cfg.Verifier.Verify(raw)
 	if !errors.Is(err, token.ErrNeedsFetch) {
-		sh.identified(hs, a, claims, err)
+		sh.identified(e, a, claims, err)
 		return
 	}
 	accepted := hub.cfg.Verifier.VerifyLater(raw, func(claims token.Claims, err error) {
-		sh.loop.Post(func() { sh.identified(hs, a, claims, err) })
+		sh.loop.Post(func() { sh.identified(e, a, claims, err) })
 	})
 	if !accepted {
 		sh.count.drops.Add("key_wait_full")
-		hs.Refuse(later("too many tokens wait for their key, try again"))
+		e.Refuse(later("too many tokens wait for their key, try again"))
 	}
 }
 
-func (sh *shard) identified(hs *engine.Handshake, a admission, claims token.Claims, err error) {
+func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err error) {
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
-		hs.Refuse(later("tokens can't be checked at the moment"))
+		e.Refuse(later("tokens can't be checked at the moment"))
 		return
 	case err == nil:
 		if a.grant = sh.hub.grant(claims); a.grant == nil {
@@ -217,22 +238,22 @@ func (sh *shard) identified(hs *engine.Handshake, a admission, claims token.Clai
 		}
 	}
 	if err != nil {
-		sh.turnAway(hs, a, err)
+		sh.turnAway(e, a, err)
 		return
 	}
-	a.user = claims.User
-	if refusal := sh.hub.judgeRights(&a, a.grant.rights); refusal != nil {
-		hs.Refuse(refusal)
+	a.User = claims.User
+	if refusal := sh.hub.judgeRights(a, a.grant.rights); refusal != nil {
+		e.Refuse(refusal)
 		return
 	}
-	sh.admit(hs, a)
+	sh.admit(e, a)
 }
 
 // judgeRights tells a plain client early, by a status, of a topic that it may not follow.
-func (h *Hub) judgeRights(a *admission, rights *token.Rights) *engine.Refusal {
-	for _, name := range a.topics {
-		if !rights.MaySubscribe(a.user, name) {
-			return forbid("a topic of the URL is not for this session")
+func (h *Hub) judgeRights(a *Admission, rights *token.Rights) *engine.Refusal {
+	for _, name := range a.Topics {
+		if !rights.MaySubscribe(a.User, name) {
+			return Forbid("a topic of the URL is not for this session")
 		}
 	}
 	return nil
@@ -240,120 +261,77 @@ func (h *Hub) judgeRights(a *admission, rights *token.Rights) *engine.Refusal {
 
 // turnAway lets the client in to tell it why it can't stay: a browser does not show a page the status of a
 // refused handshake.
-func (sh *shard) turnAway(hs *engine.Handshake, a admission, err error) {
+func (sh *shard) turnAway(e Entrance, a *Admission, err error) {
 	sh.count.errors.Add(string(BadToken))
-	if hs.Accept(a.protocol, stranger{}, nil) {
-		hs.Conn().Close(causeOf(err))
+	sh.dismiss(e, a, causeOf(err))
+}
+
+// dismiss lets the client in for long enough to hear why it can't stay.
+func (sh *shard) dismiss(e Entrance, a *Admission, cause *engine.Cause) {
+	if e.Accept(a.Subprotocol, stranger{sh.hub.protocols[a.speaks]}, nil) {
+		e.Conn().Close(cause)
 	}
 }
 
 // stranger is the Peer of a connection that is about to be closed.
-type stranger struct{}
+type stranger struct{ Protocol }
 
 func (stranger) Message(engine.Opcode, []byte) {}
 func (stranger) Overhead(int)                  {}
 func (stranger) Closed(*engine.Cause)          {}
 
-// begins is how many topics the session follows from the start. A plain one that is to follow none counts as one.
-func (a *admission) begins() int {
-	switch {
-	case a.protocol == protocolV1:
-		return 0
-	case a.user != "":
-		return max(len(a.topics), 1) + 1
-	}
-	return max(len(a.topics), 1)
-}
-
 // admit makes the session and lets the client in.
-func (sh *shard) admit(hs *engine.Handshake, a admission) {
-	if a.begins() > sh.room() {
+func (sh *shard) admit(e Entrance, a *Admission) {
+	begins := a.Begins
+	if begins > 0 && a.User != "" {
+		begins++ // the own one
+	}
+	if begins > sh.room() {
 		sh.count.drops.Add("node_topics")
-		hs.Refuse(later("the node has no room for more subscriptions"))
+		e.Refuse(later("the node has no room for more subscriptions"))
 		return
 	}
 	surplus := 0
-	if a.protocol == protocolV1 { // it may take the place of another one
+	if a.MayReplace {
 		surplus = sh.hub.cfg.MaxSessionsPerUser
 	}
-	if !sh.hub.users.enter(a.user, surplus) {
-		if hs.Accept(a.protocol, stranger{}, nil) {
-			hs.Conn().Close(TooManySessions)
-		}
+	if !sh.hub.users.enter(a.User, surplus) {
+		sh.dismiss(e, a, TooManySessions)
 		return
 	}
-	if !sh.open(hs, a) {
-		sh.hub.users.leave(a.user)
+	if !sh.open(e, a) {
+		sh.hub.users.leave(a.User)
 	}
 }
 
 // open opens the session, or returns false if the client is gone.
-func (sh *shard) open(hs *engine.Handshake, a admission) bool {
-	s := &Session{
-		conn:  hs.Conn(),
-		shard: sh,
-		id:    sh.hub.sessionID(),
-		v1:    a.protocol == protocolV1,
-	}
-	if a.user != "" {
-		s.own = userPrefix + a.user
+func (sh *shard) open(e Entrance, a *Admission) bool {
+	s := &Session{conn: e.Conn(), shard: sh, id: sh.hub.sessionID(), speaks: a.speaks, format: a.Format.id}
+	if a.User != "" {
+		s.own = userPrefix + a.User
 	}
 	if a.grant != nil {
 		s.extra().grant = a.grant
 	}
-	if sh.hub.users.crowded(a.user) {
+	if sh.hub.users.crowded(a.User) {
 		s.extra().surplus = true
 	}
-	var first []byte
-	sessions := &sh.count.plain
-	if s.v1 || a.positions {
-		s.format = enveloped
-	}
-	if s.v1 {
-		first = textFrame(s.welcome())
-		sessions = &sh.count.v1
-	}
+	p := s.protocol()
+	sessions := &sh.count.sessions[s.speaks]
 	sessions.Add(1)
-	if !hs.Accept(a.protocol, s, first) {
+	if !e.Accept(a.Subprotocol, s, p.First(s)) {
 		sessions.Add(-1)
 		return false
 	}
-	if s.conn.Peer() == nil { // it ended while the 101 was written
+	if !s.Open() { // it ended while the 101 was written
 		return true
 	}
 	sh.members.add(s)
-	s.watchGrant()
-	if !s.v1 {
-		sh.followPlain(s, a)
-		return true
+	if a.Named {
+		sh.named[s.id] = s
 	}
-	sh.resumable[s.id] = s
-	switch {
-	case s.own == "":
-	case a.returning:
-		s.beginSilence(returnTime)
-	default:
-		s.beginSilence(silenceTime)
+	if s.watchGrant(); s.Open() {
+		p.Opened(s, a)
 	}
 	return true
-}
-
-// followPlain subscribes a plain session to its topics.
-func (sh *shard) followPlain(s *Session, a admission) {
-	topics := a.topics
-	if len(topics) > 0 {
-		s.extra().target = strings.Clone(topics[0])
-	} else if s.maySubscribe(sh.hub.cfg.Broadcast) {
-		topics = []string{sh.hub.cfg.Broadcast}
-	}
-	for i, name := range topics {
-		var since *pubsub.Position
-		if len(a.since) > 0 {
-			since = &a.since[i]
-		}
-		s.subscribe(strings.Clone(name), since, unasked{s})
-	}
-	if s.own != "" {
-		s.subscribe(s.own, nil, unasked{s})
-	}
 }

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"slices"
 	"strconv"
 
 	"wshub/pubsub"
@@ -15,73 +14,31 @@ const (
 	maxHistories = 64
 )
 
-// requestHistory reads a topic's log without following it.
-func (s *Session) requestHistory(m *request) {
+// History reads a topic's log without following it: up to limit events behind since, of up to 64 KiB together. reply is
+// called exactly once, now or later, unless the session ends: with what was read, if the session still may see it then.
+func (s *Session) History(topic string, since pubsub.Position, limit int, reply func(pubsub.Replay, Refusal)) {
 	hub := s.shard.hub
-	name, ok := s.readText(m, "topic", m.topic)
-	if !ok {
+	if r := s.mayFollow(topic); !r.None() {
+		reply(pubsub.Replay{}, r)
 		return
 	}
-	if r := s.mayFollow(name); !r.none() {
-		s.refuse(m.id, r)
+	if limit < 0 || limit > hub.cfg.ReplayLimit {
+		reply(pubsub.Replay{}, Refusal{BadRequest, "limit: want 1 to " + strconv.Itoa(hub.cfg.ReplayLimit)})
 		return
-	}
-	limit, ok := number(m.limit)
-	if limit == 0 {
-		limit = hub.cfg.ReplayLimit
-	}
-	if !ok || limit < 0 || limit > hub.cfg.ReplayLimit {
-		s.error(m.id, BadRequest, "limit: want 1 to "+strconv.Itoa(hub.cfg.ReplayLimit))
-		return
-	}
-	since, ok := s.readSince(m)
-	if !ok {
-		return
-	}
-	if since == nil {
-		since = &pubsub.Position{}
 	}
 	if w := s.busy(); w != nil && len(w.reads) >= maxHistories {
 		s.shard.count.drops.Add("history_queue_full")
-		s.error(m.id, Busy, "too many requests of this session wait")
+		reply(pubsub.Replay{}, Refusal{Busy, "too many requests of this session wait"})
 		return
 	}
-	id := m.id
-	s.queueRead(&read{topic: name, since: *since, limit: pubsub.Limit{Events: limit, Bytes: maxHistoryBytes}, done: func(replay pubsub.Replay, err error) {
-		s.answerHistory(id, name, replay, err)
-	}})
-}
-
-// answerHistory sends a page, if the session still may see it. recovered says that nothing is missing between the
-// position asked for and the answer's; more, that the log goes on behind that.
-func (s *Session) answerHistory(id []byte, name string, replay pubsub.Replay, err error) {
-	if err != nil {
-		s.refuse(id, readRefusal(err))
-		return
-	}
-	if r := s.mayFollow(name); !r.none() {
-		s.refuse(id, r)
-		return
-	}
-	b := slices.Grow(appendID([]byte(`{"type":"history"`), id), 256)
-	b = append(b, `,"topic":`...)
-	b = appendString(b, name)
-	b = append(b, `,"events":[`...)
-	at := replay.Head
-	for i, ev := range replay.Events {
-		if i > 0 {
-			b = append(b, ',')
+	s.queueRead(&read{topic: topic, since: since, limit: pubsub.Limit{Events: limit, Bytes: maxHistoryBytes}, done: func(replay pubsub.Replay, err error) {
+		switch r := s.mayFollow(topic); {
+		case err != nil:
+			reply(pubsub.Replay{}, readRefusal(err))
+		case !r.None():
+			reply(pubsub.Replay{}, r)
+		default:
+			reply(replay, Refusal{})
 		}
-		b = append(b, `{"position":"`...)
-		b = ev.Position.Append(b)
-		b = append(b, `","data":`...)
-		b = append(append(b, ev.Data...), '}')
-		at = ev.Position
-	}
-	b = appendPosition(append(b, ']'), at)
-	b = strconv.AppendBool(append(b, `,"recovered":`...), replay.Recovered)
-	if len(replay.Events) > 0 && at != replay.Head {
-		b = append(b, `,"more":true`...)
-	}
-	s.send(append(b, '}'))
+	}})
 }

@@ -25,6 +25,8 @@ type Hub struct {
 	broker    Broker
 	workers   *workers
 	readers   *readers
+	protocols []Protocol         // by Session.speaks
+	paths     map[string][]uint8 // which of them are spoken at a path of the public port
 	shards    []*shard
 	heartbeat time.Duration
 	maxBytes  int           // of one message, from the server's configuration
@@ -66,6 +68,7 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		users:   users{limit: cfg.MaxSessionsPerUser},
 		found:   found{come: make(chan struct{}, 1)},
 		born:    time.Now(),
+		paths:   make(map[string][]uint8),
 
 		tellAgain: replaceAgain,
 	}, nil
@@ -142,17 +145,28 @@ func (h *Hub) check(p pubsub.Publication) error {
 		return fmt.Errorf("data has %d bytes, at most %d are allowed", len(p.Data), h.maxBytes)
 	case !utf8.Valid(p.Data) || !json.Valid(p.Data):
 		return errors.New("data is not JSON")
-	case len(p.Key) > maxKey:
-		return fmt.Errorf("key has %d bytes, at most %d are allowed", len(p.Key), maxKey)
+	case len(p.Key) > MaxKey:
+		return fmt.Errorf("key has %d bytes, at most %d are allowed", len(p.Key), MaxKey)
 	}
 	return nil
 }
+
+// Config is the hub's configuration, defaults filled in.
+func (h *Hub) Config() Config { return h.cfg }
+
+// Heartbeat is how often a client is asked whether it is there.
+func (h *Hub) Heartbeat() time.Duration { return h.heartbeat }
+
+// MaxBytes bounds the data of one event.
+func (h *Hub) MaxBytes() int { return h.maxBytes }
 
 // UseSealer makes the hub give resume tokens, and take those that s opens. It may come after Run: until
 // then sessions have none.
 func (h *Hub) UseSealer(s *token.Sealer) { h.sealer.Store(s) }
 
-// keeps tells whether the broker keeps topic's history.
+// Keeps tells whether the broker keeps topic's history.
+func (h *Hub) Keeps(topic string) bool { return h.keeps(topic) }
+
 func (h *Hub) keeps(topic string) bool {
 	_, ok := h.cfg.History.For(topic)
 	return ok

@@ -15,6 +15,34 @@ import (
 	"wshub/pubsub"
 )
 
+// The protocols live in packages that import this one, so an external test sets them.
+var (
+	TestProtocols []Protocol
+	TestFormat    *Format // the data alone
+)
+
+const (
+	protocolV1    = "hub.v1.json"
+	protocolPlain = "hub.v1.plain"
+)
+
+// newHub makes a hub that speaks hub.v1 and plain.
+func newHub(cfg Config, broker Broker) (*Hub, error) {
+	hub, err := NewHub(cfg, broker)
+	if err != nil {
+		return nil, err
+	}
+	return hub, hub.Serve("/notification", TestProtocols...)
+}
+
+// open is how many sessions there are.
+func (st Stats) open() (n int64) {
+	for _, sessions := range st.Sessions {
+		n += sessions
+	}
+	return n
+}
+
 // node is a hub with its server and broker, running until the test ends.
 type node struct {
 	t      testing.TB
@@ -26,7 +54,7 @@ type node struct {
 func start(t testing.TB, cfg Config, ecfg engine.Config, broker Broker) *node {
 	t.Helper()
 	cfg.TrustUserParam = true
-	hub, err := NewHub(cfg, broker)
+	hub, err := newHub(cfg, broker)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +87,7 @@ func run(t testing.TB, hub *Hub, ecfg engine.Config) *node {
 				t.Fatal("the node does not end")
 			}
 		}
-		if st := hub.Stats(); st.Plain+st.V1+st.Topics+st.Subscriptions != 0 {
+		if st := hub.Stats(); st.open()+st.Topics+st.Subscriptions != 0 {
 			t.Errorf("left behind: %+v", st)
 		}
 	})
@@ -402,7 +430,7 @@ func TestAUserHasAtMostItsSessions(t *testing.T) {
 	v1.wantClose(4030)
 	n.v1("?user=1").wantClose(4030) // by itself, when it says nothing
 	_ = a.conn.CloseNow()
-	n.eventually("the place is free again", func() bool { return n.hub.Stats().Plain == 2 })
+	n.eventually("the place is free again", func() bool { return n.hub.Stats().Sessions["plain"] == 2 })
 	n.plain("?user=1", 2)
 }
 

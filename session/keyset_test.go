@@ -108,7 +108,7 @@ func closed(t *testing.T, cfg Config, tokens token.Config) *node {
 			t.Error(err)
 		}
 	})
-	hub, err := NewHub(cfg, pubsub.NewMemory(pubsub.MemoryConfig{History: cfg.History}))
+	hub, err := newHub(cfg, pubsub.NewMemory(pubsub.MemoryConfig{History: cfg.History}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -121,7 +121,7 @@ func TestEverySubscriptionEndsAsItIsTold(t *testing.T) {
 			"go deaf": func(t *rapid.T) { w.deaf = true }, // and so break before what is under way has come
 			"come back": func(t *rapid.T) {
 				_ = w.conn.CloseNow()
-				w.n.eventually("the session has ended", func() bool { return w.n.hub.Stats().V1 == 0 })
+				w.n.eventually("the session has ended", func() bool { return w.n.hub.Stats().Sessions["v1"] == 0 })
 				w.dial([]string{"*"})
 				if rapid.Bool().Draw(t, "resume") {
 					w.resume()
@@ -135,7 +135,7 @@ func TestEverySubscriptionEndsAsItIsTold(t *testing.T) {
 		})
 		if w.deaf {
 			_ = w.conn.CloseNow()
-			w.n.eventually("the session has ended", func() bool { return w.n.hub.Stats().V1 == 0 })
+			w.n.eventually("the session has ended", func() bool { return w.n.hub.Stats().Sessions["v1"] == 0 })
 			w.dial([]string{"*"})
 			w.resume()
 		}

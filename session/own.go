@@ -2,11 +2,11 @@ package session
 
 import "time"
 
-// A user's own topic is followed by every session of the user, without being asked for. A plain session does so at once.
-// A hub.v1 one may begin with a request that says where it left off there, so it waits for that.
+// A user's own topic is followed by every session of the user, without being asked for: at once, or, where the client may
+// begin with a request that says where it left off there, behind its first frame.
 
 const (
-	// silenceTime is how long a hub.v1 client may be silent before its own topic is followed.
+	// silenceTime is how long such a client may be silent before its own topic is followed.
 	silenceTime = time.Second
 	// returnTime is the same for one whose URL says that it comes back: it will resume, however slow it is.
 	returnTime = 30 * time.Second
@@ -15,6 +15,21 @@ const (
 	// roomTime is the same where the node has no room: all of a crowd may wait for it.
 	roomTime = 3 * time.Second
 )
+
+// AwaitFirst has the own topic followed when the client has been silent for a while; FollowOwn does it before. returning
+// says that the client comes back.
+func (s *Session) AwaitFirst(returning bool) {
+	switch {
+	case s.own == "":
+	case returning:
+		s.beginSilence(returnTime)
+	default:
+		s.beginSilence(silenceTime)
+	}
+}
+
+// FollowOwn has the own topic followed, if that is still to be done.
+func (s *Session) FollowOwn() { s.followOwn() }
 
 // beginSilence waits for the client's first frame before its own topic is followed.
 func (s *Session) beginSilence(wait time.Duration) {
@@ -57,7 +72,7 @@ func (s *Session) missOwn(name string) {
 // letGoOwn ends what follows the own topic, or is about to, because a resume says where it left off there.
 func (s *Session) letGoOwn() {
 	if sub := s.waitingFor(s.own); sub != nil {
-		sub.end(refusal{NotSubscribed, "a resume took its place"})
+		sub.end(Refusal{NotSubscribed, "a resume took its place"})
 	} else if i := s.following(s.own); i >= 0 {
 		s.unfollow(i)
 	}

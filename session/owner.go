@@ -1,49 +1,52 @@
 package session
 
 import (
-	"encoding/json"
-	"strconv"
+	"slices"
+	"strings"
 
 	"wshub/pubsub"
 )
 
-// owner is who a subscription is for: a request, a resume, or nobody.
+// owner is who a subscription is for: a request, a group of them, or nobody.
 type owner interface {
 	// settle is called exactly once for each subscription, with how it comes out. True starts the subscription, if
 	// there is one; the owner may start it later instead.
-	settle(sub *subscribing, o outcome) (start bool)
+	settle(sub *subscribing, o Outcome) (start bool)
 	// patient tells whether what can't be had now is tried for again rather than refused.
 	patient() bool
 	// gathers tells whether the owner starts subscriptions later than it is told of them.
 	gathers() bool
 }
 
-// outcome is how a subscription comes out.
-type outcome struct {
-	topic string
-	refusal
-	asked     bool // the client said where it left off
-	recovered bool // all that it missed follows
-	// position is where the client stands before anything follows. With missed events on their way that is where it
-	// left off, so that it can come back with it if the connection breaks before they arrive.
-	position pubsub.Position
+// Outcome is how a subscription comes out.
+type Outcome struct {
+	Topic string
+	Refusal
+	Asked     bool // the client said where it left off
+	Recovered bool // all that it missed follows
+	// Position is where the client stands before anything follows. With missed events on their way that is where it
+	// left off, so that it can come back with it if the connection breaks before they arrive. Zero for a topic without
+	// a history, and before the first event.
+	Position pubsub.Position
+	// Later: nothing has come out yet, and it is tried again. Refusal says why.
+	Later bool
 }
 
-// asker is the owner of a subscription that a hub.v1 client asked for.
-type asker struct {
-	s  *Session
-	id json.RawMessage
-}
+// asker is the owner of a subscription that a client asked for.
+type asker func(Outcome)
 
 func (a asker) patient() bool { return false }
 func (a asker) gathers() bool { return false }
 
-func (a asker) settle(_ *subscribing, o outcome) bool {
-	if !o.none() {
-		a.s.error(a.id, o.code, o.text)
-		return false
-	}
-	return a.s.send(appendSubscribed(nil, a.id, o))
+func (a asker) settle(_ *subscribing, o Outcome) bool {
+	a(o)
+	return o.None()
+}
+
+// Subscribe begins to follow a topic, if the session may, behind position since, or with nil from now on. settled is
+// called exactly once, now or later, with how it comes out; what was missed leaves behind what it writes.
+func (s *Session) Subscribe(topic string, since *pubsub.Position, settled func(Outcome)) {
+	s.subscribe(topic, since, asker(settled))
 }
 
 // unasked is the owner of subscriptions that nobody waits for: to a user's own topic, and to those of a plain client's
@@ -53,32 +56,122 @@ type unasked struct{ s *Session }
 func (u unasked) patient() bool { return true }
 func (u unasked) gathers() bool { return false }
 
-func (u unasked) settle(sub *subscribing, o outcome) bool {
-	s := u.s
-	switch {
-	case !o.none():
-		s.missOwn(o.topic) // the node may have room for it later
-	case s.format == enveloped:
-		s.send(appendSubscribed(nil, nil, o))
-	case o.asked && !o.recovered: // a verbatim client is told, too: it asked
-		s.conn.Write((&message{topic: o.topic, position: o.position}).frame(enveloped))
+func (u unasked) settle(_ *subscribing, o Outcome) bool {
+	if !o.None() {
+		u.s.missOwn(o.Topic) // the node may have room for it later
 	}
-	if sub != nil && o.none() {
-		sub.start()
+	u.s.protocol().Unasked(u.s, o)
+	return o.None()
+}
+
+// SubscribeUnasked follows a topic that no request names, as soon as that can be done. Protocol.Unasked tells how it comes
+// out, and each time that it must be tried again.
+func (s *Session) SubscribeUnasked(topic string, since *pubsub.Position) {
+	s.subscribe(topic, since, unasked{s})
+}
+
+// Settling tells whether the session is about to follow topics that nobody asked for, and nothing has kept it yet.
+func (s *Session) Settling() bool {
+	w := s.busy()
+	return w != nil && slices.ContainsFunc(w.pending, func(sub *subscribing) bool {
+		_, ok := sub.owner.(unasked)
+		return ok && !sub.settled && sub.tries == 0
+	})
+}
+
+// Wanted is a topic that a client wants to follow together with others.
+type Wanted struct {
+	Topic string
+	Since *pubsub.Position
+	// Refusal, where there is one, is what comes out: the request for this topic can't be read.
+	Refusal Refusal
+}
+
+// group owns subscriptions that are followed as one: the client is told of all of them before the first missed event.
+type group struct {
+	s       *Session
+	waiting int // topics that are not settled yet
+	members []joined
+	settled func([]Outcome)
+}
+
+// joined is what became of one topic.
+type joined struct {
+	Outcome
+	sub *subscribing // to be started
+}
+
+// SubscribeAll begins to follow topics together. settled is called once, now or later, with how each comes out, by name;
+// never if the session has ended by then. What was missed leaves behind what it writes.
+func (s *Session) SubscribeAll(wanted []Wanted, settled func([]Outcome)) {
+	g := &group{s: s, waiting: 1, settled: settled}
+	for _, w := range wanted {
+		g.waiting++
+		if !w.Refusal.None() {
+			g.settle(nil, Outcome{Topic: w.Topic, Refusal: w.Refusal})
+		} else {
+			s.subscribe(w.Topic, w.Since, g)
+		}
 	}
-	s.publishEarly()
+	g.done() // the 1 that waiting began with
+}
+
+func (g *group) patient() bool { return false }
+func (g *group) gathers() bool { return true }
+
+func (g *group) settle(sub *subscribing, o Outcome) (start bool) {
+	if !o.None() {
+		sub = nil
+	}
+	g.members = append(g.members, joined{o, sub})
+	g.done()
 	return false
 }
 
-// appendSubscribed appends the answer that a topic is followed.
-func appendSubscribed(dst []byte, id json.RawMessage, o outcome) []byte {
-	dst = append(dst, `{"type":"subscribed"`...)
-	dst = appendID(dst, id)
-	dst = append(dst, `,"topic":`...)
-	dst = appendString(dst, o.topic)
-	dst = o.appendPosition(dst)
-	if o.asked {
-		dst = strconv.AppendBool(append(dst, `,"recovered":`...), o.recovered)
+// done tells once every topic is settled, and lets the missed events follow.
+func (g *group) done() {
+	if g.waiting--; g.waiting > 0 || g.s.conn.Peer() == nil {
+		return
 	}
-	return append(dst, '}')
+	outcomes := make([]Outcome, len(g.members))
+	slices.SortFunc(g.members, func(a, b joined) int { return strings.Compare(a.Topic, b.Topic) })
+	for i := range g.members {
+		g.members[i].look(g.s)
+		outcomes[i] = g.members[i].Outcome
+	}
+	g.settled(outcomes)
+	for _, m := range g.members {
+		if m.sub != nil {
+			m.sub.start()
+		}
+	}
+}
+
+// look looks once more whether the topic may be followed: others may have taken long, and another token have come.
+func (m *joined) look(s *Session) {
+	switch sub := m.sub; {
+	case sub == nil:
+	case sub.stage == over: // left meanwhile
+		m.sub, m.Refusal = nil, Refusal{Code: NotSubscribed, Text: "the topic was left before it was followed"}
+	default:
+		if r := s.mayFollow(m.Topic); !r.None() {
+			m.sub, m.Refusal = nil, r
+			sub.end(Refusal{Code: r.Code})
+		}
+	}
+}
+
+// Unsubscribe leaves a topic that the session follows or is about to; but for its user's own, which is not left.
+func (s *Session) Unsubscribe(topic string) Refusal {
+	if s.own != "" && topic == s.own {
+		return Refusal{Forbidden, "a session can't leave its user's own topic"}
+	}
+	if sub := s.waitingFor(topic); sub != nil {
+		sub.end(Refusal{NotSubscribed, "the topic was left before it was followed"})
+	} else if i := s.following(topic); i >= 0 {
+		s.unfollow(i)
+	} else {
+		return Refusal{NotSubscribed, "the session does not follow this topic"}
+	}
+	return Refusal{}
 }

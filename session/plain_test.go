@@ -77,6 +77,9 @@ func TestAPlainClientHearsItsFirstMessage(t *testing.T) {
 	}
 }
 
+// maxEarly is how many messages of a plain client wait for its topics: see package plain.
+const maxEarly = 64
+
 // What a client sends before its topics are followed is bounded, keeps its order, and is published when it leaves.
 func TestWhatAPlainClientSendsEarlyWaitsWithinBounds(t *testing.T) {
 	n, b := slow(t, Config{MessageRate: -1})

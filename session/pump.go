@@ -20,7 +20,6 @@ type work struct {
 	pending []*subscribing // subscriptions that do not follow yet
 	reads   []*read        // in turn
 	reading bool           // the first of reads is under way, or waits for the connection's queue to empty
-	early   early          // messages of a plain client whose topics are not followed yet
 
 	replays []*subscribing // started and not caught up; the next one comes first
 	paging  *subscribing   // of replays: whose page is read now
@@ -32,7 +31,7 @@ type work struct {
 
 // idle tells whether nothing is on its way.
 func (w *work) idle() bool {
-	return len(w.pending)+len(w.reads)+len(w.early.messages)+len(w.replays)+len(w.lag) == 0 && !w.pumping
+	return len(w.pending)+len(w.reads)+len(w.replays)+len(w.lag) == 0 && !w.pumping
 }
 
 // working returns the session's work, made if there is none.
@@ -145,18 +144,41 @@ func (w *work) takeLag(s *Session, budget int) []*message {
 
 // writeAll writes messages in one go and tells whether the session is still open.
 func (s *Session) writeAll(messages []*message) bool {
-	if len(messages) == 1 {
+	if len(messages) == 1 && !messages[0].ends(s.format) {
 		f := messages[0].frame(s.format)
 		return len(f) == 0 || s.conn.Write(f)
 	}
 	out := s.shard.scratch[:0]
+	var left []string // topics that the session leaves in the middle of messages
 	for _, m := range messages {
-		out = append(out, m.frame(s.format)...)
+		switch {
+		case len(left) > 0 && slices.Contains(left, m.topic):
+		case m.ends(s.format):
+			left = append(left, m.topic)
+			if len(out) > 0 && !s.conn.Write(out) || !s.leaveAtGap(m) {
+				return false
+			}
+			out = out[:0]
+		default:
+			out = append(out, m.frame(s.format)...)
+		}
 	}
 	if cap(out) <= maxScratch {
 		s.shard.scratch = out
 	}
 	return len(out) == 0 || s.conn.Write(out)
+}
+
+// leaveAtGap ends what follows m's topic, or is about to, for a session whose format ends at gaps. It tells whether the
+// session is still open.
+func (s *Session) leaveAtGap(m *message) bool {
+	if sub := s.waitingFor(m.topic); sub != nil {
+		sub.end(Refusal{}) // it was answered, so nobody else is told
+	} else if i := s.following(m.topic); i >= 0 {
+		s.unfollow(i)
+	}
+	s.protocol().Gap(s, m.topic, m.position)
+	return s.Open()
 }
 
 // maxScratch bounds the buffer that a loop keeps for joining what the pumps write.

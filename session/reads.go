@@ -210,12 +210,12 @@ func (r *readers) do(ctx context.Context, j queuedJob) {
 }
 
 // readRefusal is what a client is told of a read that failed.
-func readRefusal(err error) refusal {
+func readRefusal(err error) Refusal {
 	switch {
 	case errors.Is(err, errCrowded):
-		return refusal{Busy, "too much to do; nothing was read"}
+		return Refusal{Busy, "too much to do; nothing was read"}
 	case errors.Is(err, pubsub.ErrRefused):
-		return refusal{Refused, "the broker refuses to read the history"}
+		return Refusal{Refused, "the broker refuses to read the history"}
 	}
-	return refusal{Unavailable, "the history can't be read now"}
+	return Refusal{Unavailable, "the history can't be read now"}
 }

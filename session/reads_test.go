@@ -56,7 +56,7 @@ func newReader(t *testing.T) *reader {
 func (r *reader) job(topic string) job {
 	return job{&read{topic: topic}, r.n.server.Loops()[0], func(_ pubsub.Replay, err error) {
 		if err != nil {
-			topic += " " + readRefusal(err).text
+			topic += " " + readRefusal(err).Text
 		}
 		r.landed <- topic
 	}}
@@ -118,7 +118,7 @@ func TestWhatFailsToReadIsToldByItsKind(t *testing.T) {
 		fmt.Errorf("%w: %w", pubsub.ErrUnavailable, errCrowded): Busy, fmt.Errorf("read: %w", pubsub.ErrRefused): Refused,
 		pubsub.ErrUnavailable: Unavailable, errors.New("else"): Unavailable, context.DeadlineExceeded: Unavailable,
 	} {
-		if got := readRefusal(err); got.code != want || got.text == "" {
+		if got := readRefusal(err); got.Code != want || got.Text == "" {
 			t.Errorf("%v: %+v", err, got)
 		}
 	}

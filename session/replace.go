@@ -69,13 +69,13 @@ const (
 // this node at once, others as soon as their node hears of it.
 func (s *Session) takeOver(ticket token.Resume) {
 	sh := s.shard
-	delete(sh.resumable, s.id)
+	delete(sh.named, s.id)
 	s.id = ticket.Session
 	s.generation = sh.hub.generations.next(generation(ticket.Generation), sh.hub.now())
-	if older := sh.resumable[s.id]; older != nil {
+	if older := sh.named[s.id]; older != nil {
 		older.conn.Close(Replaced)
 	}
-	sh.resumable[s.id] = s
+	sh.named[s.id] = s
 
 	order := replacement{s.id, s.generation}
 	for _, other := range sh.hub.shards {
@@ -89,7 +89,7 @@ func (s *Session) takeOver(ticket token.Resume) {
 // replace closes the session's connection on this loop if it is older than one that was resumed elsewhere. later tells
 // which of two of the same generation counts as the newer.
 func (sh *shard) replace(r replacement, later bool) {
-	s := sh.resumable[r.Session]
+	s := sh.named[r.Session]
 	if s != nil && (r.Generation.newer(s.generation) || r.Generation == s.generation && later) {
 		s.conn.Close(Replaced)
 	}
@@ -148,7 +148,7 @@ func (sh *shard) tellNodes(orders []replacement, times int) {
 // standing keeps of orders those whose connections are still there.
 func (sh *shard) standing(orders []replacement) []replacement {
 	return slices.DeleteFunc(orders, func(r replacement) bool {
-		s := sh.resumable[r.Session]
+		s := sh.named[r.Session]
 		return s == nil || s.generation != r.Generation
 	})
 }

@@ -38,7 +38,7 @@ func (b *tellCounter) Tell(_ context.Context, _ string, message []byte) error {
 func TestACrowdReplacesItsOlderConnectionsInFewMessages(t *testing.T) {
 	const crowd = 300
 	start := func(name string, broker Broker) (*Hub, *node) {
-		hub, err := NewHub(Config{Node: name}, broker)
+		hub, err := newHub(Config{Node: name}, broker)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +137,7 @@ func (n *node) replaced(from string, id uint64, g generation) {
 
 func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
 	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"})}
-	hub, err := NewHub(Config{Node: "n2"}, broker)
+	hub, err := newHub(Config{Node: "n2"}, broker)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +166,7 @@ func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
 		told := broker.tells.Load()
 		n.eventually("the others are told", func() bool { return broker.tells.Load() > told })
 		var g generation
-		n.onLoop(func() { g = hub.shards[0].resumable[id].generation })
+		n.onLoop(func() { g = hub.shards[0].named[id].generation })
 		n.replaced(c.from, id, g+generation(c.ahead))
 		if c.closes {
 			resumed.wantClose(4009)
@@ -179,14 +179,14 @@ func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
 }
 
 func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
-	first, err := NewHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
+	first, err := newHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.UseSealer(sealer(t, make([]byte, 32)))
 	n1 := run(t, first, engine.Config{Pollers: 2})
 	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first, fail: 1}
-	second, err := NewHub(Config{Node: "n2"}, broker)
+	second, err := newHub(Config{Node: "n2"}, broker)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,13 +206,13 @@ func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
 // A client resumes on a node whose clock is ahead, breaks off before anybody else has heard of that, and comes back to
 // another node with the same token: its only connection stays.
 func TestAConnectionThatBrokeOffReplacesNobody(t *testing.T) {
-	first, err := NewHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
+	first, err := newHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.UseSealer(sealer(t, make([]byte, 32)))
 	n1 := run(t, first, engine.Config{Pollers: 1})
-	second, err := NewHub(Config{Node: "n2"}, &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first})
+	second, err := newHub(Config{Node: "n2"}, &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestAConnectionThatBrokeOffReplacesNobody(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	_ = broken.conn.CloseNow()
-	n2.eventually("the node knows that it broke off", func() bool { return second.Stats().V1 == 0 })
+	n2.eventually("the node knows that it broke off", func() bool { return second.Stats().Sessions["v1"] == 0 })
 	if r := back.resume(welcome.Token, nil); r.Type != "resumed" {
 		t.Fatalf("%+v", r)
 	}
@@ -253,7 +253,7 @@ func TestAResumeThatIsReadTooLateReplacesNobody(t *testing.T) {
 		c, w := n.enter("")
 		id, _ := parseName(w.Session)
 		first := false
-		n.onLoop(func() { first = n.hub.shards[0].resumable[id] != nil })
+		n.onLoop(func() { first = n.hub.shards[0].named[id] != nil })
 		if first {
 			late = c
 		} else {
@@ -265,12 +265,12 @@ func TestAResumeThatIsReadTooLateReplacesNobody(t *testing.T) {
 	late.send(fmt.Sprintf(`{"type":"resume","id":1,"token":%q}`, welcome.Token))
 	_ = late.conn.CloseNow()
 	resumed := back.resume(welcome.Token, nil)
-	sessions := n.hub.Stats().V1
+	sessions := n.hub.Stats().Sessions["v1"]
 	close(gate)
 	if resumed.Type != "resumed" {
 		t.Fatalf("%+v", resumed)
 	}
-	n.eventually("the first one has ended", func() bool { return n.hub.Stats().V1 < sessions })
+	n.eventually("the first one has ended", func() bool { return n.hub.Stats().Sessions["v1"] < sessions })
 	for _, loop := range n.server.Loops() { // what the one loop has told the other has come
 		done := make(chan struct{})
 		loop.Post(func() { close(done) })

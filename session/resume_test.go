@@ -38,7 +38,7 @@ func member(t *testing.T, server *redistest.Server, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hub, err = NewHub(Config{Node: name, History: history, TrustUserParam: true}, broker); err != nil {
+	if hub, err = newHub(Config{Node: name, History: history, TrustUserParam: true}, broker); err != nil {
 		t.Fatal(err)
 	}
 	hub.UseSealer(sealer(t, key))

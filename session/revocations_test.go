@@ -199,7 +199,7 @@ func TestAllRevocationsThatHoldAreToldWhileOthersCome(t *testing.T) {
 func TestARevocationIsToldAsItWasMade(t *testing.T) {
 	for _, before := range []time.Time{{}, time.Now().Add(-time.Minute)} {
 		b := &toldBroker{Memory: pubsub.NewMemory(pubsub.MemoryConfig{})}
-		hub, err := NewHub(Config{}, b)
+		hub, err := newHub(Config{}, b)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func guarded(t *testing.T, server *redistest.Server, name string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hub, err = NewHub(Config{Node: name, Verifier: v}, broker); err != nil {
+	if hub, err = newHub(Config{Node: name, Verifier: v}, broker); err != nil {
 		t.Fatal(err)
 	}
 	hub.UseSealer(sealer(t, make([]byte, token.ResumeKeySize)))
@@ -208,12 +208,12 @@ func TestNobodySlipsInWhileATokenIsRevoked(t *testing.T) {
 		all.Wait()
 		n.eventually("none of them is left", func() bool {
 			st := n.hub.Stats()
-			return st.Plain+st.V1 == 0
+			return st.open() == 0
 		})
 		fresh := n.v1("?token=" + issued(t, user, time.Now()))
 		fresh.stays()
 		_ = fresh.conn.CloseNow()
-		n.eventually("it has left", func() bool { return n.hub.Stats().V1 == 0 })
+		n.eventually("it has left", func() bool { return n.hub.Stats().Sessions["v1"] == 0 })
 	}
 }
 
@@ -323,7 +323,7 @@ func TestWhoIsLetInKnowingARevocationIsNotClosedByIt(t *testing.T) {
 			break
 		}
 	}
-	n.eventually("the other one is closed", func() bool { return n.hub.Stats().V1 == 1 })
+	n.eventually("the other one is closed", func() bool { return n.hub.Stats().Sessions["v1"] == 1 })
 	n.publish("user:42", "1")
 	n.eventually("the renewed one stays", func() bool { return n.hub.Stats().Deliveries > 0 })
 	if !n.refuses(first) {

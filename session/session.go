@@ -1,9 +1,9 @@
 package session
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"wshub/engine"
 )
@@ -16,8 +16,8 @@ type Session struct {
 	shard  *shard
 	own    string // the topic of its user, "" for an anonymous one
 	id     uint64
-	format format
-	v1     bool
+	format uint8 // see Format
+	speaks uint8 // of hub.protocols
 	// Owned by the loop: events wait in the pump, see lag. It stands where it costs no memory.
 	lagging bool
 	// Set once, by a resume; 0 without one.
@@ -39,9 +39,9 @@ type sessionExt struct {
 	allowed bucket        // the messages that it may send now
 	surplus bool          // one more than its user may have: see surplus.go
 	authing bool          // a token is being checked
-	target  string        // plain mode: what it sends goes there; "" for the broadcast topic
+	state   any           // the protocol's own
 	grant   *grant        // what its token says; nil without one
-	silence *engine.Timer // hub.v1: runs until the own topic is followed
+	silence *engine.Timer // runs until the own topic is followed
 }
 
 func (s *Session) extra() *sessionExt {
@@ -65,10 +65,17 @@ func (s *Session) trim() {
 	}
 }
 
-// user is whose session it is, "" if anonymous.
+// User is whose session it is, "" if anonymous.
+func (s *Session) User() string { return s.user() }
+
+// Own is the topic of the session's user, "" if anonymous.
+func (s *Session) Own() string { return s.own }
+
+// Name is the session's public name.
+func (s *Session) Name() string { return s.name() }
+
 func (s *Session) user() string { return strings.TrimPrefix(s.own, userPrefix) }
 
-// name is the session's public name.
 func (s *Session) name() string { return sessionName(s.id) }
 
 const namePrefix = "s_"
@@ -85,17 +92,14 @@ func parseName(name string) (id uint64, ok bool) {
 // Message implements engine.Peer.
 func (s *Session) Message(op engine.Opcode, payload []byte) {
 	s.shard.count.messages.Add(1)
-	if op != engine.OpText {
-		s.conn.Close(BinaryFrame)
-		return
-	}
-	if !s.admit(1+len(payload)/chargeBytes, payload) {
-		return
-	}
-	if s.v1 {
-		s.request(payload)
-	} else {
-		s.publishPlain(payload)
+	switch s.take(1 + len(payload)/chargeBytes) {
+	case granted:
+		s.protocol().Message(s, op, payload)
+	case denied:
+		s.shard.count.drops.Add("rate_limit")
+		s.protocol().Denied(s, op, payload)
+	case abused:
+		s.conn.Close(RateExceeded)
 	}
 }
 
@@ -122,13 +126,12 @@ func (s *Session) take(n int) verdict {
 	return s.extra().allowed.take(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst, n)
 }
 
-// admit tells whether the session may send payload now, which costs as much as n messages. If not, it is answered; who
-// keeps on sending is cut.
-func (s *Session) admit(n int, payload []byte) bool {
+// Charge takes n messages more from the session's rate: for a frame that asks for several things. It is false if the
+// rate is used up: what comes now is to be denied. Who keeps on sending is cut.
+func (s *Session) Charge(n int) bool {
 	switch s.take(n) {
 	case denied:
 		s.shard.count.drops.Add("rate_limit")
-		s.error(s.requestID(payload), RateLimited, "too many messages; this one was dropped")
 		return false
 	case abused:
 		s.conn.Close(RateExceeded)
@@ -140,26 +143,22 @@ func (s *Session) admit(n int, payload []byte) bool {
 // Closed implements engine.Peer: it takes the session out of every list.
 func (s *Session) Closed(*engine.Cause) {
 	sh := s.shard
-	s.publishAllEarly() // the client may be gone, but has sent it
+	s.protocol().Closed(s)
 	for len(s.subs) > 0 {
 		s.unfollow(len(s.subs) - 1)
 	}
 	s.dropReads()
 	for w := s.busy(); w != nil && len(w.pending) > 0; w = s.busy() {
-		w.pending[0].end(refusal{})
+		w.pending[0].end(Refusal{})
 	}
 	if s.ext != nil {
 		s.stopSilence()
 		s.ext.grant.stop(sh.loop)
 	}
 	sh.members.remove(s)
-	if s.v1 {
-		sh.count.v1.Add(-1)
-		if sh.resumable[s.id] == s {
-			delete(sh.resumable, s.id)
-		}
-	} else {
-		sh.count.plain.Add(-1)
+	sh.count.sessions[s.speaks].Add(-1)
+	if sh.named[s.id] == s {
+		delete(sh.named, s.id)
 	}
 	sh.hub.users.leave(s.user())
 }
@@ -225,16 +224,26 @@ func (s *Session) topics() int {
 	return len(s.subs)
 }
 
-// send sends one JSON message.
-func (s *Session) send(payload []byte) bool {
-	return s.conn.Write(textFrame(payload))
-}
+// Write sends frames, one or more, behind what is queued. They may be shared. False means that the session has ended.
+func (s *Session) Write(frames []byte) bool { return s.conn.Write(frames) }
 
-// error tells the client that something did not work, in either mode.
-func (s *Session) error(id json.RawMessage, code Code, text string) {
-	s.shard.count.errors.Add(string(code))
-	s.send(appendError(nil, id, code, text))
-}
+// Open tells whether the session has not ended.
+func (s *Session) Open() bool { return s.conn.Peer() == s }
 
-// refuse answers the request with this id by r.
-func (s *Session) refuse(id json.RawMessage, r refusal) { s.error(id, r.code, r.text) }
+// Close ends the session.
+func (s *Session) Close(cause *engine.Cause) { s.conn.Close(cause) }
+
+// After calls f on the session's loop once d has passed; Stop keeps it from being called.
+func (s *Session) After(d time.Duration, f func()) *engine.Timer { return s.shard.loop.After(d, f) }
+
+// Stop stops a timer of After, or nil.
+func (s *Session) Stop(t *engine.Timer) { s.shard.loop.Stop(t) }
+
+// Hub is the session's hub.
+func (s *Session) Hub() *Hub { return s.shard.hub }
+
+// CountError counts an error that the client was told.
+func (s *Session) CountError(code Code) { s.shard.count.errors.Add(string(code)) }
+
+// Drop counts, by name, something of the client's that is dropped.
+func (s *Session) Drop(name string) { s.shard.count.drops.Add(name) }

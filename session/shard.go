@@ -41,7 +41,7 @@ type shard struct {
 	// Owned by the loop.
 	spare     []*message // the inbox's other half: the two are swapped
 	topics    *index
-	resumable map[uint64]*Session // hub.v1 sessions, by id
+	named     map[uint64]*Session // by id, those that can be found by it
 	members   *members
 	replacing []replacement // yet to be told to the other nodes
 	arrivals  bucket
@@ -58,7 +58,8 @@ type shard struct {
 
 // counters are one shard's share of Stats. The loop adds; anybody reads.
 type counters struct {
-	plain, v1, topics, subscriptions         atomic.Int64
+	sessions                                 [maxProtocols]atomic.Int64 // by protocol
+	topics, subscriptions                    atomic.Int64
 	messages, deliveries, batches, published atomic.Uint64
 	recovered, unrecovered                   atomic.Uint64
 
@@ -66,7 +67,7 @@ type counters struct {
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
-	sh := &shard{hub: h, loop: loop, topics: newIndex(), resumable: make(map[uint64]*Session), members: newMembers()}
+	sh := &shard{hub: h, loop: loop, topics: newIndex(), named: make(map[uint64]*Session), members: newMembers()}
 	sh.flushed = sh.flush
 	return sh
 }
@@ -220,6 +221,9 @@ func (sh *shard) hand(s *Session, ext *topicExt) {
 			return
 		}
 	}
+	if chunks.gap != nil {
+		s.leaveAtGap(chunks.gap)
+	}
 }
 
 // touch fetches the batch's next followers, up to limit, from memory: their misses overlap, as those between
@@ -255,9 +259,8 @@ func (sh *shard) finish(t *topic) {
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
 	ext.next, ext.limit, ext.written = 0, 0, 0
-	for f := range ext.chunks {
-		ext.chunks[f] = chunks{}
-	}
+	clear(ext.chunks)
+	ext.chunks = ext.chunks[:0]
 	for _, buf := range ext.joined {
 		if len(sh.buffers) < spareBuffers {
 			sh.buffers = append(sh.buffers, buf)
@@ -282,7 +285,7 @@ func (sh *shard) settle(t *topic) {
 	}
 	t.ext = nil
 	if len(sh.exts) < spareExts && max(cap(ext.queue), cap(ext.batch), cap(ext.waiting), cap(ext.joined)) <= spareQueue {
-		*ext = topicExt{queue: ext.queue[:0], batch: ext.batch[:0], joined: ext.joined[:0]}
+		*ext = topicExt{queue: ext.queue[:0], batch: ext.batch[:0], joined: ext.joined[:0], chunks: ext.chunks[:0]}
 		sh.exts = append(sh.exts, ext)
 	}
 }
@@ -302,28 +305,38 @@ func (sh *shard) extra(t *topic) *topicExt {
 }
 
 // chunks returns the batch in format f: frames joined up to joinBytes, each chunk for one write.
-func (sh *shard) chunks(ext *topicExt, f format) *chunks {
-	c := &ext.chunks[f]
-	if c.frames == nil {
-		*c = sh.join(ext, f)
+func (sh *shard) chunks(ext *topicExt, f uint8) *chunks {
+	for i := range ext.chunks {
+		if c := &ext.chunks[i]; c.format == f {
+			return c
+		}
 	}
-	return c
+	ext.chunks = append(ext.chunks, sh.join(ext, f))
+	return &ext.chunks[len(ext.chunks)-1]
 }
 
-func (sh *shard) join(ext *topicExt, f format) chunks {
-	c := chunks{frames: make([][]byte, 0, 1), first: make([]int, 0, 1)}
-	for i := 0; i < len(ext.batch); {
-		frame := ext.batch[i].frame(f)
+func (sh *shard) join(ext *topicExt, f uint8) chunks {
+	c := chunks{format: f, frames: make([][]byte, 0, 1), first: make([]int, 0, 1)}
+	batch := ext.batch
+	if i := slices.IndexFunc(batch, func(m *message) bool { return m.ends(f) }); i >= 0 {
+		batch, c.gap = batch[:i], batch[i]
+	}
+	for i := 0; i < len(batch); {
+		frame := batch[i].frame(f)
 		size, n := len(frame), i+1
-		for n < len(ext.batch) && size+len(ext.batch[n].frame(f)) <= joinBytes {
-			size += len(ext.batch[n].frame(f))
+		for n < len(batch) {
+			next := len(batch[n].frame(f))
+			if size+next > joinBytes {
+				break
+			}
+			size += next
 			n++
 		}
 		if n > i+1 {
 			buf := sh.buffer()
 			ext.joined = append(ext.joined, buf)
 			frame = (*buf)[:0]
-			for _, m := range ext.batch[i:n] {
+			for _, m := range batch[i:n] {
 				frame = append(frame, m.frame(f)...)
 			}
 		}
@@ -355,6 +368,14 @@ func (sh *shard) topic(name string) *topic {
 		sh.count.topics.Add(1)
 	}
 	return t
+}
+
+// Shared is a topic's name as the loop has it, if somebody on it follows it: one string for all who keep it.
+func (s *Session) Shared(name string) string {
+	if t := s.shard.topics.get(name); t != nil {
+		return t.name
+	}
+	return name
 }
 
 // forget drops t if nobody is left, and tells the broker.

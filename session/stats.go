@@ -2,8 +2,8 @@ package session
 
 // Stats is what a Hub counted since it began; the first five are as of now.
 type Stats struct {
-	Plain, V1     int64 // sessions by mode
-	Topics        int64 // topics that somebody follows, each once per loop
+	Sessions      map[string]int64 // by protocol
+	Topics        int64            // topics that somebody follows, each once per loop
 	Subscriptions int64
 	Reads         int64             // of histories, that wait or are under way
 	Messages      uint64            // from clients
@@ -18,11 +18,15 @@ type Stats struct {
 
 // Stats reads all counters.
 func (h *Hub) Stats() Stats {
-	st := Stats{Reads: h.readers.pending.Load(), Errors: make(map[string]uint64), Dropped: make(map[string]uint64)}
+	st := Stats{
+		Sessions: make(map[string]int64), Reads: h.readers.pending.Load(),
+		Errors: make(map[string]uint64), Dropped: make(map[string]uint64),
+	}
 	for _, sh := range h.shards {
 		c := &sh.count
-		st.Plain += c.plain.Load()
-		st.V1 += c.v1.Load()
+		for i, p := range h.protocols {
+			st.Sessions[p.Name()] += c.sessions[i].Load()
+		}
 		st.Topics += c.topics.Load()
 		st.Subscriptions += c.subscriptions.Load()
 		st.Messages += c.messages.Load()

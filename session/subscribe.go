@@ -69,14 +69,14 @@ func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
 		return
 	}
-	if r := s.mayBegin(name); !r.none() {
-		o.settle(nil, outcome{topic: name, refusal: r})
+	if r := s.mayBegin(name); !r.None() {
+		o.settle(nil, Outcome{Topic: name, Refusal: r})
 		return
 	}
 	t := s.shard.topic(name)
 	if t.confirmed && since == nil && !o.gathers() && !s.shard.hub.keeps(name) {
 		s.follow(t)
-		o.settle(nil, outcome{topic: name})
+		o.settle(nil, Outcome{Topic: name})
 		return
 	}
 	(&subscribing{s: s, t: t, owner: o, since: since}).begin()
@@ -141,11 +141,11 @@ func (sh *shard) answer(waiting []*subscribing, err error) {
 }
 
 // followRefusal is what a client is told of a topic that can't be followed.
-func followRefusal(err error) refusal {
+func followRefusal(err error) Refusal {
 	if errors.Is(err, pubsub.ErrRefused) {
-		return refusal{Refused, "the broker refuses to read the topic's log; nothing is followed"}
+		return Refusal{Refused, "the broker refuses to read the topic's log; nothing is followed"}
 	}
-	return refusal{Unavailable, "the broker does not answer; nothing is followed"}
+	return Refusal{Unavailable, "the broker does not answer; nothing is followed"}
 }
 
 // look reads where the topic stands, and the first of what was missed.
@@ -177,19 +177,19 @@ func (sub *subscribing) looked(replay pubsub.Replay, err error) {
 		return
 	}
 	s := sub.s
-	if r := s.mayFollow(sub.t.name); !r.none() { // another token came meanwhile
+	if r := s.mayFollow(sub.t.name); !r.None() { // another token came meanwhile
 		sub.end(r)
 		return
 	}
 	sub.tries = 0
 	sub.cursor = replay.Head
-	o := outcome{topic: sub.t.name, asked: sub.since != nil, position: replay.Head}
+	o := Outcome{Topic: sub.t.name, Asked: sub.since != nil, Position: replay.Head}
 	if sub.since != nil {
-		o.recovered = replay.Recovered && replay.Missed <= s.shard.hub.cfg.ReplayLimit
-		s.shard.countResume(o.recovered)
+		o.Recovered = replay.Recovered && replay.Missed <= s.shard.hub.cfg.ReplayLimit
+		s.shard.countResume(o.Recovered)
 	}
-	if o.recovered && replay.Missed > 0 {
-		o.position = *sub.since
+	if o.Recovered && replay.Missed > 0 {
+		o.Position = *sub.since
 		sub.cursor, sub.missed = *sub.since, true
 		sub.keep(replay, min(firstPage, s.shard.hub.maxChunk-s.working().inHand()))
 		sub.dropLogged()
@@ -256,7 +256,7 @@ func (sh *shard) letIn(waiting []*subscribing) {
 // finish makes the session a follower.
 func (sub *subscribing) finish() {
 	s := sub.s
-	if r := s.mayKeep(sub.t.name); !r.none() {
+	if r := s.mayKeep(sub.t.name); !r.None() {
 		sub.end(r)
 		return
 	}
@@ -266,13 +266,13 @@ func (sub *subscribing) finish() {
 
 // fail is called when the broker can't do now what the subscription needs next. A client that waits for an answer gets
 // it; otherwise the same is tried again.
-func (sub *subscribing) fail(why refusal) {
+func (sub *subscribing) fail(why Refusal) {
 	if !sub.owner.patient() {
 		sub.end(why)
 		return
 	}
 	sub.later(sub.ask)
-	sub.s.publishEarly() // it would fail, too, and be told so
+	sub.s.protocol().Unasked(sub.s, Outcome{Topic: sub.t.name, Refusal: why, Later: true})
 }
 
 // later has f called after a while that grows with each failure.
@@ -298,7 +298,7 @@ func (sub *subscribing) calm() {
 
 // end is the one way out besides following: the owner is told, unless it has been; then a client that may not follow
 // any more is told by an error of its own.
-func (sub *subscribing) end(why refusal) {
+func (sub *subscribing) end(why Refusal) {
 	if sub.stage == over {
 		return
 	}
@@ -308,9 +308,9 @@ func (sub *subscribing) end(why refusal) {
 	s.shard.forget(t)
 	if !sub.settled {
 		sub.settled = true
-		sub.owner.settle(sub, outcome{topic: t.name, refusal: why})
-	} else if why.code == Forbidden || why.code == ExpiredToken {
-		s.error(nil, why.code, "the topic "+t.name+" is not followed any more: "+why.text)
+		sub.owner.settle(sub, Outcome{Topic: t.name, Refusal: why})
+	} else if why.Code == Forbidden || why.Code == ExpiredToken {
+		s.protocol().Left(s, t.name, why)
 	}
 	s.missOwn(t.name)
 }

@@ -18,7 +18,7 @@ func BenchmarkSubscribe(b *testing.B) {
 			sh, client := n.hub.shards[0], n.unheard(protocolV1)
 			var s *Session
 			n.onLoop(func() {
-				for _, s = range sh.resumable { // the only one
+				for _, s = range sh.named { // the only one
 				}
 			})
 			if others > 0 {

@@ -81,7 +81,7 @@ func TestAClientThatGoesWhileItsSubscriptionIsOnTheWay(t *testing.T) {
 	c.send(`{"type":"subscribe","id":1,"topic":"news"}`)
 	answer := <-b.answers
 	_ = c.conn.CloseNow()
-	n.eventually("it is gone", func() bool { return n.hub.Stats().V1 == 0 })
+	n.eventually("it is gone", func() bool { return n.hub.Stats().Sessions["v1"] == 0 })
 	answer(nil)
 	n.eventually("the topic is left", func() bool { return n.hub.Stats().Topics == 0 })
 }
@@ -108,7 +108,7 @@ func TestAPlainClientThatGoesWhileItsSubscriptionIsOnTheWay(t *testing.T) {
 		c := n.dial("?user=1")
 		first, second := <-b.answers, <-b.answers
 		_ = c.conn.CloseNow()
-		n.eventually("it is gone", func() bool { return n.hub.Stats().Plain == 0 })
+		n.eventually("it is gone", func() bool { return n.hub.Stats().Sessions["plain"] == 0 })
 		first(nil)
 		second(nil)
 		n.eventually("the topics are left", func() bool { return n.hub.Stats().Topics == 0 })

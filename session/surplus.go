@@ -2,8 +2,8 @@ package session
 
 import "time"
 
-// A user may have MaxSessionsPerUser sessions on a node. One more is let in for a moment if it speaks hub.v1: it may
-// resume a session whose connection has gone silent, and then takes its place. As many again as the user may have
+// A user may have MaxSessionsPerUser sessions on a node. One more is let in for a moment if its Admission says MayReplace:
+// it may resume a session whose connection has gone silent, and then takes its place. As many again as the user may have
 // are let in so; all others are closed by 4030, a code that a browser shows to its page.
 
 // replaceTime is how long the older connection of a resumed session may take to end.
@@ -18,12 +18,13 @@ func (s *Session) surplus() bool {
 	return s.ext.surplus
 }
 
-// justified tells whether a session that may be one too many may stay for what its client asks. If not, it is closed.
-func (s *Session) justified(kind string) bool {
+// Justified tells whether a session that may be one too many may stay for what its client asks: to resume another one, or
+// anything else. If not, it is closed.
+func (s *Session) Justified(resumes bool) bool {
 	switch {
 	case !s.surplus(), s.generation != 0: // the one that it resumed has replaceTime to end
 		return true
-	case kind == "resume":
+	case resumes:
 		s.shard.loop.After(replaceTime, s.endSurplus)
 		return true
 	}

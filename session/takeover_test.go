@@ -39,11 +39,11 @@ func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
 			t.Fatalf("round %d: %v", round, got)
 		}
 		older.wantClose(4009)
-		n.eventually("one is left", func() bool { return n.hub.Stats().V1 == 1 })
+		n.eventually("one is left", func() bool { return n.hub.Stats().Sessions["v1"] == 1 })
 		newer.send(`{"type":"ping","id":3}`)
 		newer.answers(3)
 		_ = newer.conn.CloseNow()
-		n.eventually("none is left", func() bool { return n.hub.Stats().V1 == 0 })
+		n.eventually("none is left", func() bool { return n.hub.Stats().Sessions["v1"] == 0 })
 	}
 }
 
@@ -124,7 +124,7 @@ func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
 			t.Fatalf("round %d: both stay", round)
 		}
 	}
-	n1.eventually("all others have gone", func() bool { return n1.hub.Stats().V1+n2.hub.Stats().V1 == 20 })
+	n1.eventually("all others have gone", func() bool { return n1.hub.Stats().Sessions["v1"]+n2.hub.Stats().Sessions["v1"] == 20 })
 	for _, c := range stayed {
 		c.send(`{"type":"ping"}`)
 	}
@@ -151,7 +151,7 @@ func (b *deafBroker) Tell(_ context.Context, _ string, message []byte) error {
 
 func TestAnOlderConnectionIsClosedThoughItsNodeDidNotHearAtFirst(t *testing.T) {
 	start := func(name string, broker Broker) (*Hub, *node) {
-		hub, err := NewHub(Config{Node: name}, broker)
+		hub, err := newHub(Config{Node: name}, broker)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,7 +22,7 @@ type topicExt struct {
 	next      int        // the batch's way through the followers: see crowd
 	limit     int
 	written   int             // bytes of batch
-	chunks    [formats]chunks // the batch as it is written
+	chunks    []chunks        // the batch as it is written, in each format that was asked for
 	joined    []*[]byte       // buffers behind chunks, to be given back
 	rereading bool            // lost messages are being read again; the queue waits
 	older     int             // messages of queue that came before the last loss
@@ -36,8 +36,10 @@ type topicExt struct {
 
 // chunks are a batch in one format: frames joined, for one write each, and the index of the first message in each.
 type chunks struct {
+	format uint8
 	frames [][]byte
 	first  []int
+	gap    *message // of the batch, where a session of this format leaves the topic; nil without
 }
 
 // idle tells whether nobody follows or waits.

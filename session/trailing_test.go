@@ -38,7 +38,7 @@ func TestNothingOfATopicThatTrailedLeavesBehindItsEnd(t *testing.T) {
 		for s := range n.sessions() {
 			name := sh.topic("t")
 			name.asked = true // by nobody
-			s.subscribe("t", nil, asker{s, nil})
+			s.Subscribe("t", nil, func(Outcome) {})
 			sub := s.waitingFor("t")
 			sub.stage, sub.settled, sub.cursor = trailing, true, at(5)
 			name.ext.trailing++
@@ -47,7 +47,7 @@ func TestNothingOfATopicThatTrailedLeavesBehindItsEnd(t *testing.T) {
 			if !s.lagging {
 				t.Fatal("nothing lags")
 			}
-			sub.end(refusal{NotSubscribed, "left"})
+			sub.end(Refusal{NotSubscribed, "left"})
 			if s.lagging || s.busy() != nil && len(s.busy().lag) > 0 {
 				t.Error("an event of the topic waits still")
 			}

@@ -13,7 +13,7 @@ import (
 func (sh *shard) wait(t *topic, n int) {
 	t.asked = true // by nobody: the test answers
 	for range n {
-		s := &Session{conn: new(engine.Conn), shard: sh}
+		s := &Session{conn: new(engine.Conn), shard: sh, format: TestFormat.id}
 		(&subscribing{s: s, t: t, owner: unasked{s}}).begin()
 	}
 }
@@ -65,8 +65,8 @@ func TestWaitingSessionsKnowTheirPlaces(t *testing.T) {
 		sh.wait(name, 5)
 		for _, leaves := range []int{1, 3, 0} {
 			sub := name.ext.waiting[leaves]
-			sub.end(refusal{})
-			sub.end(refusal{}) // the second time is nothing
+			sub.end(Refusal{})
+			sub.end(Refusal{}) // the second time is nothing
 			for i, other := range name.ext.waiting {
 				if other == sub || other.at != i {
 					t.Errorf("after %d left: at %d is one who thinks it is at %d", leaves, i, other.at)

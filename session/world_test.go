@@ -373,7 +373,7 @@ func (n *node) inspect(t *rapid.T) {
 				case reading:
 					driven = sub.read != nil
 				case gathered:
-					r, ok := sub.owner.(*resuming)
+					r, ok := sub.owner.(*group)
 					driven = ok && r.waiting > 0
 				case replaying:
 					driven = slices.Contains(work.replays, sub) && (work.paging != nil || sub.timer != nil || work.pumping)
@@ -484,7 +484,7 @@ func (w *world) run() (stop func()) {
 	if err != nil {
 		w.fatal("%v", err)
 	}
-	hub, err := NewHub(Config{
+	hub, err := newHub(Config{
 		History: pubsub.History{{Prefix: "raw"}, {Count: 1000}}, Verifier: verifier, MessageRate: -1, ReplayLimit: 20, MaxHold: 16 << 10,
 		PublishTimeout: time.Hour, Workers: 64, MaxInbox: 64 << 10,
 	}, w.broker)
@@ -516,7 +516,7 @@ func (w *world) run() (stop func()) {
 				w.t.Error(err)
 			}
 		}
-		if st := hub.Stats(); st.Plain+st.V1+st.Topics+st.Subscriptions != 0 {
+		if st := hub.Stats(); st.open()+st.Topics+st.Subscriptions != 0 {
 			w.t.Errorf("left behind: %+v", st)
 		}
 	}

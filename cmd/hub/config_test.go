@@ -200,7 +200,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	}
 	e, err := c.engine(zerolog.Nop())
 	if want := (engine.Config{
-		Addr: "localhost:1234", Path: "/x", Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
+		Addr: "localhost:1234", Paths: []string{"/x"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
 		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, Log: zerolog.Nop(),
 	}); err != nil || !reflect.DeepEqual(e, want) {

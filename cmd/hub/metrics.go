@@ -86,7 +86,11 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.engine.Closed }),
 
 	split("wshub_sessions", "mode", "Sessions.", func(s *snapshot) map[string]uint64 {
-		return map[string]uint64{"plain": uint64(s.session.Plain), "v1": uint64(s.session.V1)}
+		sessions := make(map[string]uint64)
+		for protocol, n := range s.session.Sessions {
+			sessions[protocol] = uint64(n)
+		}
+		return sessions
 	}),
 	gauge("wshub_topics", "Topics that sessions follow, each once per loop.", func(s *snapshot) float64 { return float64(s.session.Topics) }),
 	gauge("wshub_subscriptions", "Subscriptions of all sessions.", func(s *snapshot) float64 { return float64(s.session.Subscriptions) }),

@@ -33,7 +33,7 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 			Open: 3, Accepted: 9, Dropped: map[string]uint64{"half_open": 4}, Refused: map[int]uint64{403: 5, 599: 1},
 			Closed: map[string]uint64{"slow_consumer": 6, "drain": 7, "new_reason": 1, "newer_reason": 1},
 		},
-		session.Stats{Plain: 2, V1: 1, Recovered: 5, Unrecovered: 4, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
+		session.Stats{Sessions: map[string]int64{"plain": 2, "v1": 1}, Recovered: 5, Unrecovered: 4, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
 		pubsub.Snapshot{Drops: map[string]uint64{"bad_utf8": 3}, PublishErrors: map[string]uint64{"refused": 2}},
 	))
 	for sample, value := range map[string]float64{

@@ -13,6 +13,8 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/hubv1"
+	"wshub/session/plain"
 )
 
 // liveLimit is how long a loop may take for one turn before the process is called dead: a hundred times
@@ -46,6 +48,9 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	}
 	hub, err := session.NewHub(sessionConfig, broker)
 	if err != nil {
+		return fmt.Errorf("session: %w", err)
+	}
+	if err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	listener.hub = hub

@@ -17,7 +17,7 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 	origins, err := engine.ParseOrigins(c.Origins)
 	return engine.Config{
 		Addr:             c.Addr,
-		Path:             c.Path,
+		Paths:            []string{c.Path},
 		Origins:          origins,
 		Pollers:          c.Pollers,
 		MaxConnections:   c.MaxConnections,

@@ -25,9 +25,9 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
-	cfg := engine.Config{}
+	cfg := engine.Config{Paths: []string{"/"}}
 	flags.StringVar(&cfg.Addr, "addr", "127.0.0.1:9001", "where to listen")
-	flags.StringVar(&cfg.Path, "path", "/", "the path that is upgraded")
+	flags.StringVar(&cfg.Paths[0], "path", "/", "the path that is upgraded")
 	flags.IntVar(&cfg.MaxMessage, "max-message", 32<<20, "largest message in bytes")
 	flags.IntVar(&cfg.MaxQueued, "max-queued", 128<<20, "largest backlog of one connection in bytes")
 	if err := flags.Parse(args); err != nil {
@@ -37,7 +37,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("echo listens on ws://%s%s\n", s.Addr(), cfg.Path)
+	fmt.Printf("echo listens on ws://%s%s\n", s.Addr(), cfg.Paths[0])
 	return s.Run(ctx)
 }
 
@@ -50,6 +50,7 @@ func (Handler) Handshake(h *engine.Handshake) {
 }
 
 type peer struct {
+	engine.Usual
 	conn *engine.Conn
 	buf  []byte
 }

@@ -1,4 +1,4 @@
-package session
+package hubv1
 
 import (
 	"bytes"

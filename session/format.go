@@ -1,0 +1,106 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"wshub/pubsub"
+)
+
+// Format is how events look on the wire. A session has one for its life; each event's frame is made once for each format
+// that anybody who follows has, and shared.
+type Format struct {
+	id    uint8
+	words Words
+}
+
+// Words are what a Format is made of.
+type Words struct {
+	// Event makes the frame of an event.
+	Event func(ev *pubsub.Event) []byte
+	// Gap makes the frame that tells of a loss, nil if the format has no words for it.
+	Gap func(topic string, at pubsub.Position) []byte
+	// EndsAtGap: a session leaves a topic at a gap, instead of a frame, and hears Protocol.Gap.
+	EndsAtGap bool
+}
+
+var (
+	formats     [256]*Format
+	formatCount atomic.Int32
+)
+
+// NewFormat registers a format, for as long as the process lives. Call it from a package's variables: there is room
+// for 256.
+func NewFormat(w Words) *Format {
+	f := &Format{id: uint8(formatCount.Add(1) - 1), words: w}
+	formats[f.id] = f
+	return f
+}
+
+// Format is how the session's events look.
+func (s *Session) Format() *Format { return formats[s.format] }
+
+// message is an event, or the news of a gap, on its way to a topic's followers. All loops share it; its
+// frame is made once per format, by the loop that needs it first.
+type message struct {
+	topic    string
+	event    *pubsub.Event   // nil: a gap
+	position pubsub.Position // the event's; of a gap, where the topic goes on
+
+	mu    sync.Mutex
+	first made   // the only one, mostly
+	more  []made // the others
+}
+
+// made is a message's frame in one format.
+type made struct {
+	format uint8
+	ok     bool
+	frame  []byte
+}
+
+// frame returns the message's frame in format f, nil if that format has no words for it.
+func (m *message) frame(f uint8) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.first.ok && m.first.format == f {
+		return m.first.frame
+	}
+	for i := range m.more {
+		if m.more[i].format == f {
+			return m.more[i].frame
+		}
+	}
+	it := made{f, true, m.make(formats[f])}
+	if m.first.ok {
+		m.more = append(m.more, it)
+	} else {
+		m.first = it
+	}
+	return it.frame
+}
+
+func (m *message) make(f *Format) []byte {
+	switch {
+	case m.event != nil:
+		return f.words.Event(m.event)
+	case f.words.Gap != nil:
+		return f.words.Gap(m.topic, m.position)
+	}
+	return nil
+}
+
+// ends tells whether a session whose format is f leaves the topic here.
+func (m *message) ends(f uint8) bool { return m.event == nil && formats[f].words.EndsAtGap }
+
+// size is roughly what a message costs while it waits.
+func (m *message) size() int {
+	if m.event == nil {
+		return messageOverhead
+	}
+	return messageSize(m.event)
+}
+
+const messageOverhead = 128
+
+func messageSize(ev *pubsub.Event) int { return messageOverhead + len(ev.Data) }

@@ -1,0 +1,238 @@
+package hubv1
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// asking is a session and what it asks for.
+type asking struct {
+	s *session.Session
+	m *request
+}
+
+// answer writes one JSON message.
+func (r asking) answer(payload []byte) { r.s.Write(TextFrame(payload)) }
+
+// refuse answers that it is not done.
+func (r asking) refuse(why session.Refusal) { WriteError(r.s, r.m.id, why) }
+
+// bad answers that the request can't be read.
+func (r asking) bad(text string) {
+	r.refuse(session.Refusal{Code: session.BadRequest, Text: text})
+}
+
+// done answers that it is done.
+func (r asking) done() { r.answer(append(appendID([]byte(`{"type":"ok"`), r.m.id), '}')) }
+
+// text reads a member that is to be a string, or refuses the request.
+func (r asking) text(name string, value json.RawMessage) (read string, ok bool) {
+	if read, ok = text(value); !ok {
+		r.bad(name + ": want a string")
+	}
+	return read, ok
+}
+
+// since reads where the client left off, nil if it does not say, or refuses the request.
+func (r asking) since() (since *pubsub.Position, ok bool) {
+	if r.m.since == nil {
+		return nil, true
+	}
+	t, ok := text(r.m.since)
+	p, err := pubsub.ParsePosition(t)
+	if !ok || err != nil {
+		r.bad("since: want a position as the hub gave it, or \"0\"")
+		return nil, false
+	}
+	return &p, true
+}
+
+func (r asking) subscribe() {
+	name, ok := r.text("topic", r.m.topic)
+	if !ok {
+		return
+	}
+	since, ok := r.since()
+	if !ok {
+		return
+	}
+	s, id := r.s, r.m.id
+	s.Subscribe(name, since, func(o session.Outcome) {
+		if o.None() {
+			WriteSubscribed(s, id, o)
+		} else {
+			WriteError(s, id, o.Refusal)
+		}
+	})
+}
+
+func (r asking) unsubscribe() {
+	name, ok := r.text("topic", r.m.topic)
+	if !ok {
+		return
+	}
+	if why := r.s.Unsubscribe(name); !why.None() {
+		r.refuse(why)
+		return
+	}
+	r.done()
+}
+
+func (r asking) publish() {
+	name, ok := r.text("topic", r.m.topic)
+	if !ok {
+		return
+	}
+	key, ok := r.text("key", r.m.key)
+	if !ok {
+		return
+	}
+	if r.m.data == nil {
+		r.bad("data is missing")
+		return
+	}
+	s, id := r.s, r.m.id
+	s.Publish(pubsub.Publication{Topic: name, Data: r.m.data, Key: key}, false, func(at pubsub.Position, why session.Refusal) {
+		if !why.None() {
+			WriteError(s, id, why)
+			return
+		}
+		out := appendID([]byte(`{"type":"ok"`), id)
+		s.Write(TextFrame(append(appendPosition(out, at), '}')))
+	})
+}
+
+// history reads a topic's log without following it.
+func (r asking) history() {
+	name, ok := r.text("topic", r.m.topic)
+	if !ok {
+		return
+	}
+	limit, ok := number(r.m.limit)
+	if limit == 0 && ok {
+		limit = r.s.Hub().Config().ReplayLimit
+	}
+	if !ok {
+		limit = -1 // refused behind the rights
+	}
+	since, ok := r.since()
+	if !ok {
+		return
+	}
+	if since == nil {
+		since = &pubsub.Position{}
+	}
+	s, id := r.s, r.m.id
+	s.History(name, *since, limit, func(replay pubsub.Replay, why session.Refusal) {
+		if why.None() {
+			s.Write(TextFrame(appendHistory(id, name, replay)))
+		} else {
+			WriteError(s, id, why)
+		}
+	})
+}
+
+// appendHistory makes the answer to history. recovered says that nothing is missing between the position asked for and
+// the answer's; more, that the log goes on behind that.
+func appendHistory(id json.RawMessage, name string, replay pubsub.Replay) []byte {
+	b := slices.Grow(appendID([]byte(`{"type":"history"`), id), 256)
+	b = append(b, `,"topic":`...)
+	b = appendString(b, name)
+	b = append(b, `,"events":[`...)
+	at := replay.Head
+	for i, ev := range replay.Events {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, `{"position":"`...)
+		b = ev.Position.Append(b)
+		b = append(b, `","data":`...)
+		b = append(append(b, ev.Data...), '}')
+		at = ev.Position
+	}
+	b = appendPosition(append(b, ']'), at)
+	b = strconv.AppendBool(append(b, `,"recovered":`...), replay.Recovered)
+	if len(replay.Events) > 0 && at != replay.Head {
+		b = append(b, `,"more":true`...)
+	}
+	return append(b, '}')
+}
+
+// auth takes another token of the same user in place of the session's.
+func (r asking) auth() {
+	raw, ok := r.text("token", r.m.token)
+	if !ok {
+		return
+	}
+	s, id := r.s, r.m.id
+	s.Authenticate(raw, func(why session.Refusal) {
+		if why.None() {
+			s.Write(TextFrame(append(appendID([]byte(`{"type":"ok"`), id), '}')))
+		} else {
+			WriteError(s, id, why)
+		}
+	})
+}
+
+// resume takes up a session where an earlier connection, here or at another node, left it.
+func (r asking) resume() {
+	ticket, _ := text(r.m.token)
+	positions := map[string]json.RawMessage{}
+	if r.m.positions != nil && json.Unmarshal(r.m.positions, &positions) != nil {
+		r.bad("positions: want an object of topics and positions")
+		return
+	}
+	var wanted []session.Wanted
+	for _, name := range slices.Sorted(maps.Keys(positions)) {
+		wanted = append(wanted, want(name, positions[name]))
+	}
+	s, id := r.s, r.m.id
+	s.Resume(ticket, wanted, r.refuse, func(topics []session.Outcome) {
+		s.Write(TextFrame(appendResumed(s, id, topics)))
+	})
+}
+
+// want reads one topic of an earlier connection. One without a position, "" or null, is followed from now on.
+func want(name string, position json.RawMessage) session.Wanted {
+	w := session.Wanted{Topic: name}
+	at, ok := text(position)
+	if ok && at != "" {
+		p, err := pubsub.ParsePosition(at)
+		w.Since, ok = &p, err == nil
+	}
+	if !ok && string(position) != "null" {
+		w.Refusal = session.Refusal{Code: session.BadRequest}
+	}
+	return w
+}
+
+func appendResumed(s *session.Session, id json.RawMessage, topics []session.Outcome) []byte {
+	b := appendID([]byte(`{"type":"resumed"`), id)
+	b = append(b, `,"session":"`...)
+	b = append(b, s.Name()...)
+	b = append(b, '"')
+	b = appendTicket(b, s)
+	b = append(b, `,"topics":{`...)
+	for i, o := range topics {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, o.Topic)
+		if !o.None() {
+			b = append(b, `:{"error":"`...)
+			b = append(b, o.Code...)
+			b = append(b, `","retry":`...)
+			b = append(strconv.AppendBool(b, o.Code.Retry()), '}')
+			continue
+		}
+		b = append(b, `:{"recovered":`...)
+		b = strconv.AppendBool(b, o.Recovered)
+		b = append(appendPlace(b, o), '}')
+	}
+	return append(b, "}}"...)
+}

@@ -1,0 +1,139 @@
+package plain
+
+import (
+	"encoding/json"
+	"net/url"
+	"strings"
+	"time"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+	"wshub/session/hubv1"
+)
+
+// Subprotocol is the name by which clients may ask for plain mode; without any they are in it, too.
+const Subprotocol = "hub.v1.plain"
+
+// Verbatim is the format of events in plain mode: the data alone, one text frame. It has no words for a gap.
+var Verbatim = session.NewFormat(session.Words{
+	Event: func(ev *pubsub.Event) []byte { return hubv1.TextFrame(ev.Data) },
+})
+
+// Protocol is plain mode. Its zero value is ready.
+type Protocol struct{ engine.Usual }
+
+// Name implements session.Protocol.
+func (Protocol) Name() string { return "plain" }
+
+// Subprotocols implements session.Protocol.
+func (Protocol) Subprotocols() []string { return []string{Subprotocol, ""} }
+
+// Judge implements session.Protocol. There is one since for each topic, in the same order.
+func (Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {
+	a.Topics = query["topic"]
+	a.Begins = max(len(a.Topics), 1)
+	a.Format = Verbatim
+	switch query.Get("positions") {
+	case "", "0":
+	case "1":
+		a.Format = hubv1.Enveloped
+	default:
+		return session.Refuse("positions: want 1 or 0")
+	}
+	since, positions := query["since"], []pubsub.Position(nil)
+	if len(since) > 0 && len(since) != max(len(a.Topics), 1) {
+		return session.Refuse("want one since for each topic, in the same order")
+	}
+	for _, text := range since {
+		p, err := pubsub.ParsePosition(text)
+		if err != nil {
+			return session.Refuse("since: want positions as the hub gave them, or 0")
+		}
+		positions = append(positions, p)
+	}
+	a.Data = positions
+	return nil
+}
+
+// First implements session.Protocol.
+func (Protocol) First(*session.Session) []byte { return nil }
+
+// Opened implements session.Protocol: it subscribes the session to its topics.
+func (Protocol) Opened(s *session.Session, a *session.Admission) {
+	positions := a.Data.([]pubsub.Position)
+	broadcast := s.Hub().Config().Broadcast
+	topics := a.Topics
+	var st *state
+	if len(topics) > 0 {
+		st = &state{target: strings.Clone(topics[0])}
+		s.SetState(st)
+	} else if s.MaySubscribe(broadcast) {
+		topics = []string{broadcast}
+	}
+	for i, name := range topics {
+		var since *pubsub.Position
+		if len(positions) > 0 {
+			since = &positions[i]
+		}
+		s.SubscribeUnasked(strings.Clone(name), since)
+	}
+	if st != nil {
+		st.target = s.Shared(st.target)
+	}
+	if s.Own() != "" {
+		s.SubscribeUnasked(s.Own(), nil)
+	}
+}
+
+// Message implements session.Protocol.
+func (Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
+	switch {
+	case op != engine.OpText:
+		s.Close(session.BinaryFrame)
+	case !json.Valid(payload):
+		refuse(s, session.Refusal{Code: session.BadJSON, Text: "the message is not JSON"})
+	default:
+		publish(s, payload)
+	}
+}
+
+func refuse(s *session.Session, r session.Refusal) { hubv1.WriteError(s, nil, r) }
+
+// Denied implements session.Protocol.
+func (Protocol) Denied(s *session.Session, op engine.Opcode, _ []byte) {
+	if op != engine.OpText {
+		s.Close(session.BinaryFrame)
+		return
+	}
+	refuse(s, session.Refusal{Code: session.RateLimited, Text: "too many messages; this one was dropped"})
+}
+
+// Unasked implements session.Protocol.
+func (Protocol) Unasked(s *session.Session, o session.Outcome) {
+	switch {
+	case !o.None():
+	case s.Format() == hubv1.Enveloped:
+		hubv1.WriteSubscribed(s, nil, o)
+	case o.Asked && !o.Recovered: // a verbatim client is told, too: it asked
+		s.Write(hubv1.GapFrame(o.Topic, o.Position))
+	}
+	publishEarly(s) // where the broker does not answer, it fails and is told so
+}
+
+// Left implements session.Protocol.
+func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
+	refuse(s, session.Refusal{Code: why.Code, Text: "the topic " + topic + " is not followed any more: " + why.Text})
+}
+
+// Gap implements session.Protocol. No format of plain clients ends at gaps.
+func (Protocol) Gap(*session.Session, string, pubsub.Position) {}
+
+// Expired implements session.Protocol: a plain client can't send another token.
+func (Protocol) Expired(*session.Session) bool { return false }
+
+// Goodbye implements session.Protocol.
+func (Protocol) Goodbye(*session.Session, time.Duration) {}
+
+// Closed implements session.Protocol. The client may be gone, but has sent it.
+func (Protocol) Closed(s *session.Session) { publishAllEarly(s) }

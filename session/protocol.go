@@ -1,0 +1,99 @@
+package session
+
+import (
+	"fmt"
+	"net/url"
+	"time"
+
+	"wshub/engine"
+	"wshub/pubsub"
+)
+
+// Protocol is one language that clients speak with the hub: it reads what they send, and has the words for what the hub
+// tells them. It is a package of its own, which calls the methods of Session and Hub; the hub knows it by this interface
+// alone. One value serves all sessions on all loops. What it keeps of a session is the session's State. All calls that
+// name a session come on the session's loop.
+type Protocol interface {
+	// Name is what metrics call it. It is short and stable.
+	Name() string
+	// Subprotocols are the names by which a client asks for it in Sec-WebSocket-Protocol; "" stands for a client that
+	// offers none.
+	Subprotocols() []string
+	// Judge reads what a handshake asks for into a, or refuses it.
+	Judge(a *Admission, r *engine.Request, query url.Values) *engine.Refusal
+	// First is what leaves together with the answer to the handshake, frames or nil.
+	First(s *Session) []byte
+	// Opened begins the session's life.
+	Opened(s *Session, a *Admission)
+	// Message takes what the client sent. payload is valid only until it returns.
+	Message(s *Session, op engine.Opcode, payload []byte)
+	// Denied answers a message over the rate. It is not looked at any further.
+	Denied(s *Session, op engine.Opcode, payload []byte)
+	// Unasked tells how a subscription comes out that nobody asked for.
+	Unasked(s *Session, o Outcome)
+	// Left tells that the session does not follow topic any more, which it was told that it follows.
+	Left(s *Session, topic string, why Refusal)
+	// Gap tells of a loss a session whose Format ends there: it has left the topic.
+	Gap(s *Session, topic string, at pubsub.Position)
+	// Expired tells that the session's token has expired. False: the client can't send another one, or is told by the
+	// end of the connection.
+	Expired(s *Session) bool
+	// Goodbye tells that the connection is about to end, and when to come back.
+	Goodbye(s *Session, after time.Duration)
+	// Closed is the last call.
+	Closed(s *Session)
+	// CloseFrame and Ping are those of engine.Peer.
+	CloseFrame(cause *engine.Cause) (code uint16, reason string)
+	Ping() []byte
+}
+
+// maxProtocols bounds the protocols of one hub.
+const maxProtocols = 16
+
+// Serve has clients at a path of the public port speak one of the protocols. Call it before Attach.
+func (h *Hub) Serve(path string, protocols ...Protocol) error {
+	at := h.paths[path]
+	for _, p := range protocols {
+		if len(h.protocols) == maxProtocols {
+			return fmt.Errorf("more than %d protocols", maxProtocols)
+		}
+		at = append(at, uint8(len(h.protocols)))
+		h.protocols = append(h.protocols, p)
+	}
+	h.paths[path] = at
+	return nil
+}
+
+// protocol is what the session's client speaks.
+func (s *Session) protocol() Protocol { return s.shard.hub.protocols[s.speaks] }
+
+// CloseFrame implements engine.Peer.
+func (s *Session) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
+	return s.protocol().CloseFrame(cause)
+}
+
+// Ping implements engine.Peer.
+func (s *Session) Ping() []byte { return s.protocol().Ping() }
+
+// State is what the protocol keeps of the session, nil until SetState.
+func (s *Session) State() any {
+	if s.ext == nil {
+		return nil
+	}
+	return s.ext.state
+}
+
+// SetState keeps state, a pointer, or with nil nothing.
+func (s *Session) SetState(state any) {
+	s.extra().state = state
+	s.trim()
+}
+
+// Refusal is why something is not done: a code for programs and a text for people. The zero Refusal is none.
+type Refusal struct {
+	Code Code
+	Text string
+}
+
+// None tells whether nothing was refused.
+func (r Refusal) None() bool { return r.Code == "" }

@@ -1,0 +1,12 @@
+package session_test
+
+import (
+	"wshub/session"
+	"wshub/session/hubv1"
+	"wshub/session/plain"
+)
+
+func init() {
+	session.TestProtocols = []session.Protocol{hubv1.Protocol{}, plain.Protocol{}}
+	session.TestFormat = plain.Verbatim
+}
