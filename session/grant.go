@@ -83,13 +83,12 @@ func (s *Session) watchGrant() {
 
 // expired gives the client a grace to send another token, if it can.
 func (s *Session) expired() {
-	if !s.protocol().Expired(s) {
-		s.conn.Close(TokenExpired)
+	grace := s.protocol().Expired(s)
+	if g := s.granted(); g != nil && grace > 0 {
+		g.timer = s.shard.loop.After(grace, func() { s.conn.Close(TokenExpired) })
 		return
 	}
-	if g := s.granted(); g != nil {
-		g.timer = s.shard.loop.After(s.shard.hub.cfg.AuthGrace, func() { s.conn.Close(TokenExpired) })
-	}
+	s.conn.Close(TokenExpired)
 }
 
 // Expires is when the session's token expires, zero for never.
@@ -137,6 +136,9 @@ func (s *Session) authenticated(claims token.Claims, err error, reply func(Refus
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
 		reply(Refusal{Unavailable, err.Error()})
+		return
+	case errors.Is(err, token.ErrExpired):
+		reply(Refusal{ExpiredToken, err.Error()})
 		return
 	case err != nil:
 		reply(Refusal{BadToken, err.Error()})

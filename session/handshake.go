@@ -36,13 +36,30 @@ type Admission struct {
 	grant  *grant // what the token says; nil in the open hub
 }
 
-// Entrance is where a client waits to be let in: an *engine.Handshake, or a protocol's Lobby.
+// Entrance is where a client waits to be let in: its handshake, or a protocol's Lobby.
 type Entrance interface {
 	Conn() *engine.Conn
 	// Accept makes peer the connection's Peer, and writes first. False means that the connection is gone.
 	Accept(subprotocol string, peer engine.Peer, first []byte) bool
-	// Refuse sends the client away.
+	// Refuse sends the client away: what it asks for is not to be had, now or ever.
 	Refuse(*engine.Refusal)
+	// Dismiss sends the client away for who it is.
+	Dismiss(*engine.Cause)
+}
+
+// door is the Entrance of a client whose handshake is still to be answered.
+type door struct {
+	*engine.Handshake
+	protocol    Protocol
+	subprotocol string
+}
+
+// Dismiss lets the client in for long enough to hear why it can't stay: a browser does not show a page the status of a
+// refused handshake.
+func (d door) Dismiss(cause *engine.Cause) {
+	if d.Accept(d.subprotocol, stranger{d.protocol}, nil) {
+		d.Conn().Close(cause)
+	}
 }
 
 // Handshake implements engine.Handler.
@@ -63,10 +80,10 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	case a.Lobby != nil:
 		hs.Accept(a.Subprotocol, a.Lobby(hs.Conn()), nil)
 	case h.cfg.Verifier == nil:
-		sh.anonymous(hs, a)
+		sh.anonymous(door{hs, h.protocols[a.speaks], a.Subprotocol}, a)
 	default:
 		raw, err := token.FromRequest(hs.Header, hs.Subprotocols, query)
-		sh.identify(hs, a, raw, err)
+		sh.identify(door{hs, h.protocols[a.speaks], a.Subprotocol}, a, raw, err)
 	}
 }
 
@@ -81,7 +98,7 @@ func (h *Hub) Enter(e Entrance, a *Admission, raw string) {
 	case h.cfg.Verifier == nil:
 		sh.anonymous(e, a)
 	case raw == "":
-		sh.turnAway(e, a, token.ErrMissing)
+		sh.turnAway(e, token.ErrMissing)
 	default:
 		sh.identify(e, a, raw, nil)
 	}
@@ -209,7 +226,7 @@ func (h *Hub) names(spoken []uint8) string {
 // came.
 func (sh *shard) identify(e Entrance, a *Admission, raw string, err error) {
 	if err != nil {
-		sh.turnAway(e, a, err)
+		sh.turnAway(e, err)
 		return
 	}
 	hub := sh.hub
@@ -238,7 +255,7 @@ func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err e
 		}
 	}
 	if err != nil {
-		sh.turnAway(e, a, err)
+		sh.turnAway(e, err)
 		return
 	}
 	a.User = claims.User
@@ -259,18 +276,10 @@ func (h *Hub) judgeRights(a *Admission, rights *token.Rights) *engine.Refusal {
 	return nil
 }
 
-// turnAway lets the client in to tell it why it can't stay: a browser does not show a page the status of a
-// refused handshake.
-func (sh *shard) turnAway(e Entrance, a *Admission, err error) {
+// turnAway sends away a client whose token is not accepted.
+func (sh *shard) turnAway(e Entrance, err error) {
 	sh.count.errors.Add(string(BadToken))
-	sh.dismiss(e, a, causeOf(err))
-}
-
-// dismiss lets the client in for long enough to hear why it can't stay.
-func (sh *shard) dismiss(e Entrance, a *Admission, cause *engine.Cause) {
-	if e.Accept(a.Subprotocol, stranger{sh.hub.protocols[a.speaks]}, nil) {
-		e.Conn().Close(cause)
-	}
+	e.Dismiss(causeOf(err))
 }
 
 // stranger is the Peer of a connection that is about to be closed.
@@ -278,6 +287,7 @@ type stranger struct{ Protocol }
 
 func (stranger) Message(engine.Opcode, []byte) {}
 func (stranger) Overhead(int)                  {}
+func (stranger) Ping() []byte                  { return engine.PingFrame }
 func (stranger) Closed(*engine.Cause)          {}
 
 // admit makes the session and lets the client in.
@@ -296,7 +306,7 @@ func (sh *shard) admit(e Entrance, a *Admission) {
 		surplus = sh.hub.cfg.MaxSessionsPerUser
 	}
 	if !sh.hub.users.enter(a.User, surplus) {
-		sh.dismiss(e, a, TooManySessions)
+		e.Dismiss(TooManySessions)
 		return
 	}
 	if !sh.open(e, a) {

@@ -28,6 +28,8 @@ type Outcome struct {
 	// left off, so that it can come back with it if the connection breaks before they arrive. Zero for a topic without
 	// a history, and before the first event.
 	Position pubsub.Position
+	// Head is where the topic stands. Zero for a topic without a history.
+	Head pubsub.Position
 	// Later: nothing has come out yet, and it is tried again. Refusal says why.
 	Later bool
 }

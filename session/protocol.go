@@ -35,16 +35,16 @@ type Protocol interface {
 	Left(s *Session, topic string, why Refusal)
 	// Gap tells of a loss a session whose Format ends there: it has left the topic.
 	Gap(s *Session, topic string, at pubsub.Position)
-	// Expired tells that the session's token has expired. False: the client can't send another one, or is told by the
-	// end of the connection.
-	Expired(s *Session) bool
+	// Expired tells that the session's token has expired, and how long the client has to send another one. 0: it can't.
+	Expired(s *Session) (grace time.Duration)
 	// Goodbye tells that the connection is about to end, and when to come back.
 	Goodbye(s *Session, after time.Duration)
 	// Closed is the last call.
 	Closed(s *Session)
-	// CloseFrame and Ping are those of engine.Peer.
+	// CloseFrame is that of engine.Peer.
 	CloseFrame(cause *engine.Cause) (code uint16, reason string)
-	Ping() []byte
+	// Ping is that of engine.Peer.
+	Ping(s *Session) []byte
 }
 
 // maxProtocols bounds the protocols of one hub.
@@ -73,7 +73,7 @@ func (s *Session) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
 }
 
 // Ping implements engine.Peer.
-func (s *Session) Ping() []byte { return s.protocol().Ping() }
+func (s *Session) Ping() []byte { return s.protocol().Ping(s) }
 
 // State is what the protocol keeps of the session, nil until SetState.
 func (s *Session) State() any {

@@ -233,6 +233,9 @@ func (s *Session) Open() bool { return s.conn.Peer() == s }
 // Close ends the session.
 func (s *Session) Close(cause *engine.Cause) { s.conn.Close(cause) }
 
+// Owe counts n more bytes, or less if n is negative, that are kept for the client: see engine.Conn.Owe.
+func (s *Session) Owe(n int) { s.conn.Owe(n) }
+
 // After calls f on the session's loop once d has passed; Stop keeps it from being called.
 func (s *Session) After(d time.Duration, f func()) *engine.Timer { return s.shard.loop.After(d, f) }
 

@@ -183,7 +183,7 @@ func (sub *subscribing) looked(replay pubsub.Replay, err error) {
 	}
 	sub.tries = 0
 	sub.cursor = replay.Head
-	o := Outcome{Topic: sub.t.name, Asked: sub.since != nil, Position: replay.Head}
+	o := Outcome{Topic: sub.t.name, Asked: sub.since != nil, Position: replay.Head, Head: replay.Head}
 	if sub.since != nil {
 		o.Recovered = replay.Recovered && replay.Missed <= s.shard.hub.cfg.ReplayLimit
 		s.shard.countResume(o.Recovered)

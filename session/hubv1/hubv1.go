@@ -17,7 +17,7 @@ import (
 const Subprotocol = "hub.v1.json"
 
 // Protocol is hub.v1. Its zero value is ready.
-type Protocol struct{ engine.Usual }
+type Protocol struct{}
 
 // Name implements session.Protocol.
 func (Protocol) Name() string { return "v1" }
@@ -143,9 +143,9 @@ func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
 func (Protocol) Gap(*session.Session, string, pubsub.Position) {}
 
 // Expired implements session.Protocol.
-func (Protocol) Expired(s *session.Session) bool {
+func (Protocol) Expired(s *session.Session) (grace time.Duration) {
 	WriteError(s, nil, session.Refusal{Code: session.ExpiredToken, Text: "the token has expired: send auth with another one"})
-	return true
+	return s.Hub().Config().AuthGrace
 }
 
 // Goodbye implements session.Protocol.
@@ -157,3 +157,11 @@ func (Protocol) Goodbye(s *session.Session, after time.Duration) {
 
 // Closed implements session.Protocol.
 func (Protocol) Closed(*session.Session) {}
+
+// CloseFrame implements session.Protocol: the causes' codes are those of hub.v1.
+func (Protocol) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
+	return cause.Code, cause.Reason
+}
+
+// Ping implements session.Protocol.
+func (Protocol) Ping(*session.Session) []byte { return engine.PingFrame }

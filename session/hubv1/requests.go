@@ -171,6 +171,9 @@ func (r asking) auth() {
 	}
 	s, id := r.s, r.m.id
 	s.Authenticate(raw, func(why session.Refusal) {
+		if why.Code == session.ExpiredToken {
+			why.Code = session.BadToken // token_expired is of the session's own
+		}
 		if why.None() {
 			s.Write(TextFrame(append(appendID([]byte(`{"type":"ok"`), id), '}')))
 		} else {

@@ -21,7 +21,7 @@ var Verbatim = session.NewFormat(session.Words{
 })
 
 // Protocol is plain mode. Its zero value is ready.
-type Protocol struct{ engine.Usual }
+type Protocol struct{}
 
 // Name implements session.Protocol.
 func (Protocol) Name() string { return "plain" }
@@ -130,10 +130,18 @@ func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
 func (Protocol) Gap(*session.Session, string, pubsub.Position) {}
 
 // Expired implements session.Protocol: a plain client can't send another token.
-func (Protocol) Expired(*session.Session) bool { return false }
+func (Protocol) Expired(*session.Session) (grace time.Duration) { return 0 }
 
 // Goodbye implements session.Protocol.
 func (Protocol) Goodbye(*session.Session, time.Duration) {}
 
 // Closed implements session.Protocol. The client may be gone, but has sent it.
 func (Protocol) Closed(s *session.Session) { publishAllEarly(s) }
+
+// CloseFrame implements session.Protocol: the causes' codes are those of hub.v1.
+func (Protocol) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
+	return cause.Code, cause.Reason
+}
+
+// Ping implements session.Protocol.
+func (Protocol) Ping(*session.Session) []byte { return engine.PingFrame }

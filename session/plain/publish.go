@@ -55,7 +55,9 @@ func publish(s *session.Session, payload []byte) {
 	if !st.early.add(payload, s.Hub().Config().MaxHold) {
 		s.Drop("early_full")
 		refuse(s, session.Refusal{Code: session.Busy, Text: "too much was sent before the topics are followed; the message was dropped"})
+		return
 	}
+	s.Owe(len(payload)) // it may end the session
 }
 
 // publishNow publishes payload, which may lie in the client's frame.
@@ -86,6 +88,7 @@ func publishAllEarly(s *session.Session) {
 		return
 	}
 	waiting := st.early.messages
+	s.Owe(-st.early.bytes)
 	st.early = nil
 	if st.target == "" {
 		s.SetState(nil)
