@@ -156,16 +156,21 @@ func (f *follower) subscribe(p *place) {
 		case h.Type == "subscribed" && h.Topic == topic:
 			f.comesTo(p, h.Recovered, h.Position)
 		case h.Type == "error" && h.Retry:
-			f.again(func() {
-				if !p.live {
-					p.retried = true
-					f.subscribe(p)
-				}
-			})
+			f.subscribeLater(p)
 		case h.Code == "already_subscribed" && p.retried: // it was asked for by itself meanwhile
 		case f.refused(p, h.Code):
 		default:
 			f.d.oddity("client %d subscribes %s and hears %s", f.number, topic, text)
+		}
+	})
+}
+
+// subscribeLater asks for a topic once more in a moment, if it is not followed by then.
+func (f *follower) subscribeLater(p *place) {
+	f.again(func() {
+		if !p.live {
+			p.retried = true
+			f.subscribe(p)
 		}
 	})
 }
@@ -222,7 +227,7 @@ func (f *follower) resumed(h *heard) {
 			if !r.Retry {
 				f.d.oddity("client %d: resumed with %s", f.number, r.Error)
 			}
-			f.again(func() { f.subscribe(p) })
+			f.subscribeLater(p)
 		default:
 			f.comesTo(p, r.Recovered, r.Position)
 		}

@@ -221,7 +221,7 @@ func TestATokenExpiresAndAuthRenewsIt(t *testing.T) {
 	}
 	renewed.say(fmt.Sprintf(`{"type":"auth","id":3,"token":%q}`, h.mint("--sub=42", "--subscribe=news,more")))
 	renewed.want(`{"type":"ok","id":3}`)
-	renewed.want(`{"type":"error","code":"forbidden","message":"the new token does not allow to follow old`)
+	renewed.want(`{"type":"error","code":"forbidden","message":"the topic old is not followed any more`)
 
 	if code := plain.wantEnd(); code != 4002 {
 		t.Errorf("a plain client is closed with %d", code)
