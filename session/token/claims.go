@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"strings"
@@ -17,45 +18,103 @@ type Claims struct {
 	User     string
 	Rights   *Rights
 	IssuedAt time.Time // in microseconds; zero if the token does not say
-	Expires  time.Time // until then Verify accepts the token: exp and the skew; zero if for ever
+	// Expires is when the connection ends that the token let in: its expire_at, or else exp, and the skew; zero if never.
+	Expires time.Time
+	// Info is what the token says of the user, for others to see: a JSON object of up to 1 KiB, nil without one.
+	Info json.RawMessage
+	// Channels are the topics that the connection is to follow from the start, up to 128 of them, each once. The Rights
+	// allow to follow them.
+	Channels []string
+	// ChannelInfo is the Info of single ones of Channels.
+	ChannelInfo map[string]json.RawMessage
+	// Notes say, for an operator, what was left out of a token that is good otherwise. They quote none of it.
+	Notes []string
 	// Fingerprint tells this token from every other, also from those of the same second with the same claims
 	// if their signatures differ.
 	Fingerprint Fingerprint
 }
 
 // read checks the claims of a token whose signature is good, and takes what the hub wants to know.
-func (v *Verifier) read(m jwt.MapClaims) (Claims, error) {
+func (v *Verifier) read(s signed) (Claims, error) {
+	user, err := v.validate(s)
+	if err != nil {
+		return Claims{}, err
+	}
+	if _, ok := s.MapClaims["channel"].(string); ok {
+		return Claims{}, badClaim("channel") // it lets its user follow one topic, and not connect
+	}
+	c := Claims{User: user, IssuedAt: date(s.MapClaims, "iat"), Fingerprint: s.fingerprint}
+	var more further
+	if c.Expires, err = v.expiry(s, &more.notes); err != nil {
+		return Claims{}, err
+	}
+	more.read(s, user)
+	if c.Rights, err = v.rights(s, &more); err != nil {
+		return Claims{}, err
+	}
+	c.Info, c.Channels, c.ChannelInfo, c.Notes = more.info, more.channels, more.channelInfo, more.notes
+	return c, nil
+}
+
+// validate checks what every token must say, and returns whose it is.
+func (v *Verifier) validate(s signed) (user string, err error) {
 	// First of all, as what the library makes of a date out of range depends on the machine.
 	for _, name := range [...]string{"exp", "nbf", "iat"} {
-		if date, ok := m[name]; ok && !validTime(date) {
-			return Claims{}, badClaim(name)
+		if date, ok := s.MapClaims[name]; ok && !validTime(date) {
+			return "", badClaim(name)
 		}
 	}
-	if err := v.validator.Validate(m); err != nil {
-		return Claims{}, explain(err)
+	if err := v.validator.Validate(s.MapClaims); err != nil {
+		return "", explain(err)
 	}
-	user, _ := m["sub"].(string)
+	user, _ = s.MapClaims["sub"].(string)
 	if !validName(user, maxUser) {
-		return Claims{}, badClaim("sub")
+		return "", badClaim("sub")
 	}
-	c := Claims{User: strings.Clone(user), Rights: v.cfg.Default, IssuedAt: date(m, "iat")}
-	if exp := date(m, "exp"); !exp.IsZero() {
-		c.Expires = exp.Truncate(time.Second).Add(v.cfg.Skew) // as the library compares it
+	return strings.Clone(user), nil
+}
+
+// expiry is when a valid token's effect ends, zero for never: expire_at says it, or else exp.
+func (v *Verifier) expiry(s signed, notes *notes) (time.Time, error) {
+	ends := date(s.MapClaims, "exp")
+	if at, ok := s.MapClaims["expire_at"]; ok {
+		switch {
+		case at == any(0.0):
+			return time.Time{}, nil
+		case validTime(at):
+			ends = date(s.MapClaims, "expire_at")
+		default:
+			notes.add("expire_at: want seconds since 1970, or 0")
+		}
 	}
-	topics, ok := m["topics"]
-	if !ok {
-		return c, nil
+	if ends.IsZero() {
+		return ends, nil
 	}
-	subscribe, publish, ok := readTopics(topics)
-	if !ok {
-		return Claims{}, badClaim("topics")
+	ends = ends.Truncate(time.Second).Add(v.cfg.Skew) // as the library compares exp
+	if !v.cfg.Now().Before(ends) {
+		return time.Time{}, ErrExpired
 	}
-	rights, err := v.interned.rights(subscribe, publish)
-	if err != nil {
-		return Claims{}, fmt.Errorf("%w: topics: %w", ErrBadClaims, err)
+	return ends, nil
+}
+
+// rights are what the claim topics says, or else the defaults, and more.
+func (v *Verifier) rights(s signed, more *further) (*Rights, error) {
+	base, key := v.cfg.Default, []byte{2}
+	if topics, ok := s.MapClaims["topics"]; ok {
+		subscribe, publish, ok := readTopics(topics)
+		if !ok {
+			return nil, badClaim("topics")
+		}
+		var err error
+		if base, err = v.interned.rights(subscribe, publish); err != nil {
+			return nil, fmt.Errorf("%w: topics: %w", ErrBadClaims, err)
+		}
+		key = internKey(subscribe, publish)
 	}
-	c.Rights = rights
-	return c, nil
+	if !more.allowsAny() {
+		return base, nil
+	}
+	return v.extended.find(more.appendKey(key), func() (*Rights, error) { return base.with(more.extra()), nil })
 }
 
 func badClaim(name string) error { return fmt.Errorf("%w: %s", ErrBadClaims, name) }

@@ -21,8 +21,27 @@
 // A pattern is a topic's name, or the beginning of one followed by "*". "{sub}" stands for the user,
 // literally: a user named "*" gains nothing. Put a separator behind it: "room{sub}*" lets user 1 into room12.
 // A topics claim replaces the defaults as a whole; a list that it lacks is empty, and what no pattern allows
-// is denied. Two things stay denied whatever a claim says, by the session and not here: topics that begin with
-// "$", and another user's "user:<id>", even if a pattern names it.
+// is denied. Another user's "user:<id>" stays denied whatever a claim says, by the session and not here.
+//
+// A topic that begins with "$" is private. No pattern lets a client follow it or read its history: the claims channels
+// or subs must name it, or a subscription token. To publish to it takes a pattern that begins with "$", too.
+//
+// # Centrifugo's claims
+//
+// These are optional, too. What of them can't be used is left out and stands in [Claims.Notes]; the token stays good.
+//
+//	"info": {"name": "Ann"}, "b64info": "eyJuYW1lIjoiQW5uIn0="   one of them, up to 1 KiB
+//	"channels": ["news"], "subs": {"$room": {"info": {}}}          up to 128 topics to follow, and the right to
+//	"caps": [{"channels": ["a:*"], "match": "wildcard", "allow": ["sub", "pub", "hst", "prs"]}]
+//	"expire_at": 1735689600                                        when the connection ends; 0: never, whatever exp says
+//
+// The rights of caps come to those of topics or the defaults. Without a match a cap's channels are names as they stand;
+// in "wildcard" ones "*" at the end stands for anything. Entries with "regex" are ignored. Who may follow by anything but
+// a cap may read the history; who may follow by a cap needs "hst" for that. A cap opens no private topic but to
+// publishers. Up to 64 channels a right.
+//
+// A subscription token lets one user follow one topic ([Verifier.VerifySubscription]). Its claims are sub, channel and exp;
+// info, b64info and expire_at are optional. It lets nobody connect: with its few claims it would get the defaults.
 //
 // # Who owns what
 //

@@ -14,14 +14,18 @@ type intern struct {
 
 // rights are those that the lists say, made or found.
 func (t *intern) rights(subscribe, publish []string) (*Rights, error) {
-	key := internKey(subscribe, publish)
+	return t.find(internKey(subscribe, publish), func() (*Rights, error) { return NewRights(subscribe, publish) })
+}
+
+// find returns the rights with that key. create makes them where they are not known.
+func (t *intern) find(key []byte, create func() (*Rights, error)) (*Rights, error) {
 	t.mu.Lock()
 	r := t.known[string(key)]
 	t.mu.Unlock()
 	if r != nil {
 		return r, nil
 	}
-	r, err := NewRights(subscribe, publish)
+	r, err := create()
 	if err != nil {
 		return nil, err
 	}

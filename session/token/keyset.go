@@ -74,9 +74,9 @@ type fetched struct {
 	err  error
 }
 
-// run keeps the keys fresh, and answers with check the tokens that wait for them, until ctx ends.
-func (s *keySet) run(ctx context.Context, check func(token string) (Claims, error)) {
-	defer s.end(check)
+// run keeps the keys fresh, and answers for the tokens that wait for them, until ctx ends.
+func (s *keySet) run(ctx context.Context) {
+	defer s.end()
 	var t timetable
 	landed := make(chan fetched, 1)
 	alarm := time.NewTimer(0)
@@ -84,7 +84,7 @@ func (s *keySet) run(ctx context.Context, check func(token string) (Claims, erro
 	for {
 		now := time.Now()
 		waits, until := s.expire(now)
-		if !now.Before(t.turn) && s.answer(answerSlice, check) {
+		if !now.Before(t.turn) && s.answer(answerSlice) {
 			t.turn = now.Add(answerPause)
 		}
 		if t.fetches(now, waits) {

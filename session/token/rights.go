@@ -12,14 +12,27 @@ const maxPatterns = 64
 // placeholder stands for the user in a pattern.
 const placeholder = "{sub}"
 
-// Rights say which topics a session may subscribe and publish to. They never change and do not name a user, so
-// that many sessions share one *Rights. A nil *Rights allows nothing.
+// privatePrefix begins the topics that nobody may follow whom no token lets follow that very topic.
+const privatePrefix = "$"
+
+// Rights say what a session may do with which topics. They never change and do not name a user, so that many sessions
+// share one *Rights. A nil *Rights allows nothing.
 type Rights struct {
 	subscribe, publish []pattern
+	extra              *extra // nil without
+	bare               bool   // there is nothing but extra, and it replaces no defaults
 }
 
+// extra is what the claims channels, subs and caps allow besides.
+type extra struct {
+	named                                 []string // to follow
+	subscribe, publish, history, presence []pattern
+}
+
+var anything = []pattern{{parts: []string{""}, rest: true}}
+
 // Everything is what an open hub's sessions may do.
-var Everything = &Rights{subscribe: []pattern{{parts: []string{""}, rest: true}}, publish: []pattern{{parts: []string{""}, rest: true}}}
+var Everything = &Rights{subscribe: anything, publish: anything, extra: &extra{presence: anything}}
 
 // DefaultRights are for sessions whose token has no claim: to follow the broadcast topic and the user's own
 // one, and to publish nothing. broadcast is a name, not a pattern.
@@ -41,15 +54,80 @@ func NewRights(subscribe, publish []string) (*Rights, error) {
 	return &Rights{subscribe: s, publish: p}, nil
 }
 
-// MaySubscribe tells whether a session of user may follow topic; user is "" for an anonymous one.
-func (r *Rights) MaySubscribe(user, topic string) bool {
-	return r != nil && anyMatches(r.subscribe, user, topic)
+// with returns r and x together.
+func (r *Rights) with(x *extra) *Rights {
+	if r == nil {
+		return &Rights{extra: x, bare: true}
+	}
+	if had := r.extra; had != nil {
+		x = &extra{
+			named: slices.Concat(had.named, x.named), subscribe: slices.Concat(had.subscribe, x.subscribe),
+			publish: slices.Concat(had.publish, x.publish), history: slices.Concat(had.history, x.history),
+			presence: slices.Concat(had.presence, x.presence),
+		}
+	}
+	return &Rights{subscribe: r.subscribe, publish: r.publish, extra: x}
 }
 
-// MayPublish tells whether a session of user may publish to topic; user is "" for an anonymous one.
-func (r *Rights) MayPublish(user, topic string) bool {
-	return r != nil && anyMatches(r.publish, user, topic)
+// Or returns r, and defaults where no topics claim and no Config.Default have replaced them.
+func (r *Rights) Or(defaults *Rights) *Rights {
+	switch {
+	case r == nil:
+		return defaults
+	case r.bare:
+		return defaults.with(r.extra)
+	}
+	return r
 }
+
+// MaySubscribe tells whether a session of user may follow topic; user is "" for an anonymous one. A topic that begins
+// with "$" must be one of the token's channels.
+func (r *Rights) MaySubscribe(user, topic string) bool {
+	return r.mayFollow(user, topic) || r.caps(topic) != nil && anyMatches(r.extra.subscribe, user, topic)
+}
+
+// MayReadHistory tells whether a session of user may read topic's log without following it.
+func (r *Rights) MayReadHistory(user, topic string) bool {
+	return r.mayFollow(user, topic) || r.caps(topic) != nil && anyMatches(r.extra.history, user, topic)
+}
+
+// MaySeePresence tells whether a session of user may ask who follows topic.
+func (r *Rights) MaySeePresence(user, topic string) bool {
+	return r.caps(topic) != nil && anyMatches(r.extra.presence, user, topic)
+}
+
+// MayPublish tells whether a session of user may publish to topic; user is "" for an anonymous one. For a topic that
+// begins with "$", only patterns count that do, too.
+func (r *Rights) MayPublish(user, topic string) bool {
+	switch {
+	case r == nil:
+		return false
+	case anyMatches(r.publish, user, topic):
+		return true
+	}
+	return r.extra != nil && anyMatches(r.extra.publish, user, topic)
+}
+
+// mayFollow tells whether user may follow topic by more than a cap.
+func (r *Rights) mayFollow(user, topic string) bool {
+	switch {
+	case r == nil:
+		return false
+	case r.extra != nil && slices.Contains(r.extra.named, topic):
+		return true
+	}
+	return !private(topic) && anyMatches(r.subscribe, user, topic)
+}
+
+// caps is nil where no cap lets anybody listen to topic.
+func (r *Rights) caps(topic string) *extra {
+	if r == nil || private(topic) {
+		return nil
+	}
+	return r.extra
+}
+
+func private(topic string) bool { return strings.HasPrefix(topic, privatePrefix) }
 
 func anyMatches(patterns []pattern, user, topic string) bool {
 	for i := range patterns {
@@ -86,8 +164,11 @@ func parsePatterns(texts []string) ([]pattern, error) {
 }
 
 func (p *pattern) matches(user, topic string) bool {
-	if len(p.parts) > 1 && user == "" {
+	switch {
+	case len(p.parts) > 1 && user == "":
 		return false // else "{sub}*" would let the anonymous in everywhere
+	case private(topic) && !private(p.parts[0]):
+		return false // nobody who wrote "*" meant these; nor may a user's name make one
 	}
 	for i, part := range p.parts {
 		ok := true

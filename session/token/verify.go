@@ -57,7 +57,7 @@ type Config struct {
 	Skew time.Duration
 	// AllowForever accepts tokens without exp. They end only by being revoked.
 	AllowForever bool
-	// Default is for tokens without a topics claim. Nil allows nothing.
+	// Default is for tokens without a topics claim. Nil allows nothing, and leaves it to Rights.Or.
 	Default *Rights
 	// Now is the clock for what tokens say. Default time.Now.
 	Now func() time.Time
@@ -93,8 +93,8 @@ type Verifier struct {
 	keys      []key
 	set       *keySet // nil without a URL
 
-	// Shared.
-	interned intern
+	// Shared. Rights that one user alone has may come and go without taking away those of many.
+	interned, extended intern
 }
 
 // NewVerifier reads the key files. Its errors name the setting and never contain a secret.
@@ -152,7 +152,7 @@ func newValidator(cfg Config) *jwt.Validator {
 // waits. Call it once.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.set != nil {
-		v.set.run(ctx, v.check)
+		v.set.run(ctx)
 	}
 	<-ctx.Done()
 	return nil
@@ -162,32 +162,49 @@ func (v *Verifier) Run(ctx context.Context) error {
 // ask VerifyLater. Otherwise one of ErrBadToken, ErrBadSignature, ErrUnknownKey, ErrExpired, ErrNotYet and
 // ErrBadClaims.
 func (v *Verifier) Verify(token string) (Claims, error) {
+	return twice(v, func() (Claims, error) { return v.check(token) })
+}
+
+// twice checks, and once more if it failed and keys came between the look at them and the verdict.
+func twice[T any](v *Verifier, check func() (T, error)) (T, error) {
 	had := v.set.version()
-	c, err := v.check(token)
-	if err != nil && v.set.version() != had { // keys came between the look at them and the verdict
-		return v.check(token)
+	c, err := check()
+	if err != nil && v.set.version() != had {
+		return check()
 	}
 	return c, err
 }
 
 func (v *Verifier) check(token string) (Claims, error) {
+	s, err := v.open(token)
+	if err != nil {
+		return Claims{}, err
+	}
+	return v.read(s)
+}
+
+// signed is a token whose signature is good. Its claims are not checked yet.
+type signed struct {
+	jwt.MapClaims
+	fingerprint Fingerprint
+	text        string
+}
+
+// open checks a token's signature.
+func (v *Verifier) open(token string) (signed, error) {
 	if len(token) > maxToken || strings.ContainsFunc(token, notJWT) {
-		return Claims{}, ErrBadToken
+		return signed{}, ErrBadToken
 	}
 	m := jwt.MapClaims{}
 	parsed, err := v.parser.ParseWithClaims(token, m, v.candidates)
 	if err == nil {
-		c, err := v.read(m)
-		if err == nil {
-			c.Fingerprint = fingerprint(parsed, token)
-		}
-		return c, err
+		return signed{m, fingerprint(parsed, token), token}, nil
 	}
 	err = explain(err)
 	if v.mayBeNew(parsed, err) {
 		err = ErrNeedsFetch
 	}
-	return Claims{}, err
+	return signed{}, err
 }
 
 // Ready is nil while Verify has the keys that it needs, else an ErrUnavailable that says why not: the key set was never

@@ -22,10 +22,10 @@ const (
 // waiter is a token whose key was not at hand.
 type waiter struct {
 	token, kid string
-	done       func(Claims, error)
-	until      time.Time // then it is answered ErrUnavailable
-	fetches    int       // those begun before it came: a later one answers for good
-	verdict    error     // once decided; nil: the key is at hand
+	done       func(verdict error) // with nil, the token is checked
+	until      time.Time           // then it is answered ErrUnavailable
+	fetches    int                 // those begun before it came: a later one answers for good
+	verdict    error               // once decided; nil: the key is at hand
 }
 
 func (w *waiter) cost() int { return len(w.token) + len(w.kid) + waiterCost }
@@ -39,10 +39,23 @@ func (w *waiter) cost() int { return len(w.token) + len(w.kid) + waiterCost }
 //
 // False: nothing will be done, because 4,096 tokens or 4 MiB of them wait already, or Run has ended. It needs Run.
 func (v *Verifier) VerifyLater(token string, done func(Claims, error)) (accepted bool) {
+	return later(v, token, func() (Claims, error) { return v.check(token) }, done)
+}
+
+// later has done called with what check says when the key set has been fetched.
+func later[T any](v *Verifier, token string, check func() (T, error), done func(T, error)) (accepted bool) {
 	if v.set == nil {
 		return false
 	}
-	w := waiter{token: token, done: done}
+	w := waiter{token: token, done: func(verdict error) {
+		var c T
+		if verdict == nil {
+			if c, verdict = check(); errors.Is(verdict, ErrNeedsFetch) {
+				verdict = ErrUnavailable // the set has changed again
+			}
+		}
+		done(c, verdict)
+	}}
 	// Of a token that can't be read the kid is "": it is judged as soon as there is any key.
 	if parsed, _, err := v.parser.ParseUnverified(token, jwt.MapClaims{}); err == nil {
 		_, w.kid, _ = header(parsed)
@@ -127,31 +140,22 @@ func (s *keySet) take(n int) (decided []waiter, more bool) {
 	return decided, s.decided != nil
 }
 
-// answer answers up to n of those who were decided about, with check where the key is at hand. It tells whether
-// there are more.
-func (s *keySet) answer(n int, check func(token string) (Claims, error)) (more bool) {
+// answer answers up to n of those who were decided about. It tells whether there are more.
+func (s *keySet) answer(n int) (more bool) {
 	decided, more := s.take(n)
 	for i := range decided {
-		w := &decided[i]
-		var c Claims
-		err := w.verdict
-		if err == nil {
-			if c, err = check(w.token); errors.Is(err, ErrNeedsFetch) {
-				err = ErrUnavailable // the set has changed again
-			}
-		}
-		w.done(c, err)
-		*w = waiter{}
+		decided[i].done(decided[i].verdict)
+		decided[i] = waiter{}
 	}
 	return more
 }
 
 // end answers all who wait, and lets nobody wait any more.
-func (s *keySet) end(check func(token string) (Claims, error)) {
+func (s *keySet) end() {
 	s.mu.Lock()
 	s.ended = true
 	s.begun++ // all came before the fetch that will never be
 	s.judge(ErrUnavailable)
 	s.mu.Unlock()
-	s.answer(maxWaiting, check)
+	s.answer(maxWaiting)
 }
