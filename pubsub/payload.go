@@ -46,7 +46,7 @@ const addressHead = 6*MaxTopic + 256
 
 // parseAddressed reads {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}: exactly one
 // of user and topic, and nothing else. data is verbatim. Anything other than that, names that are no
-// topic and topics of the hub's own, which begin with $, are a BadAddress.
+// topic are a BadAddress.
 func parseAddressed(message []byte, limit int) (topic string, data []byte, why Drop, ok bool) {
 	if why, ok = fault(message, limit+addressHead); !ok {
 		return "", nil, why, false
@@ -69,7 +69,7 @@ func parseAddressed(message []byte, limit int) (topic string, data []byte, why D
 	case to.Topic != nil && to.User == nil:
 		topic = *to.Topic
 	}
-	if !ValidTopic(topic) || topic[0] == '$' {
+	if !ValidTopic(topic) {
 		return "", nil, BadAddress, false
 	}
 	if len(m.Data) > limit {

@@ -120,8 +120,7 @@ func (h *Hub) push(m *message, loops pubsub.Loops) {
 // ErrBadPublication: a Publication is not fit to be published; the error's text says why.
 var ErrBadPublication = errors.New("bad publication")
 
-// Publish publishes a batch, in its order, on behalf of a backend, which may use every topic but the hub's own
-// ("$…"). Each result tells of one, its error being one of the broker's. With an ErrBadPublication, for whichever
+// Publish publishes a batch, in its order, on behalf of a backend, which may use every topic. Each result tells of one, its error being one of the broker's. With an ErrBadPublication, for whichever
 // of them, none was published.
 func (h *Hub) Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
 	for i, p := range batch {
@@ -139,8 +138,6 @@ func (h *Hub) check(p pubsub.Publication) error {
 	switch err := checkTopic(p.Topic); {
 	case err != nil:
 		return err
-	case p.Topic[0] == '$':
-		return errors.New("topics that begin with $ are the hub's own")
 	case len(p.Data) > h.maxBytes:
 		return fmt.Errorf("data has %d bytes, at most %d are allowed", len(p.Data), h.maxBytes)
 	case !utf8.Valid(p.Data) || !json.Valid(p.Data):

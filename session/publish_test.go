@@ -3,8 +3,11 @@ package session
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/coder/websocket"
 
 	"wshub/pubsub"
 )
@@ -30,5 +33,21 @@ func TestABatchIsPublishedInOrderOrNotAtAll(t *testing.T) {
 	}
 	for _, want := range []string{`"a"`, `"b"`, `"c"`} {
 		c.want(want)
+	}
+}
+
+func TestBackendsPublishToPrivateTopics(t *testing.T) {
+	n := memory(t, Config{})
+	if _, err := n.hub.Publish(t.Context(), []pubsub.Publication{{Topic: "$x", Data: []byte(`1`)}}); err != nil {
+		t.Error(err)
+	}
+	c := n.v1("")
+	c.send(`{"type":"subscribe","topic":"$x"}`)
+	c.wantError(Forbidden)
+	c.send(`{"type":"publish","topic":"$x","data":1}`)
+	c.wantError(Forbidden)
+	_, resp, err := websocket.Dial(t.Context(), "ws://"+n.server.Addr().String()+"/notification?topic=$x", nil)
+	if err == nil || resp == nil || resp.StatusCode != http.StatusForbidden {
+		t.Errorf("%v, %v", resp, err)
 	}
 }

@@ -181,7 +181,7 @@ func (f *fleet) badInputDisturbsNobody() {
 		f.redis.CLI("PUBLISH", "hub:t:news", bad)
 		f.redis.CLI("PUBLISH", "hub:to", bad)
 	}
-	f.redis.CLI("PUBLISH", "hub:to", `{"to":{"topic":"$x"},"data":1}`)
+	f.redis.CLI("PUBLISH", "hub:to", `{"to":{"topic":""},"data":1}`)
 	for _, c := range f.plain {
 		c.say("not json")
 		c.want(`{"type":"error","code":"bad_json"`)

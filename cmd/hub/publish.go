@@ -9,7 +9,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -124,8 +123,8 @@ func (a publishAPI) maxBody() int { return a.maxMessage + publishHead + batchByt
 
 func (a publishAPI) check(ev published) *apiError {
 	switch {
-	case !pubsub.ValidTopic(ev.Topic) || strings.HasPrefix(ev.Topic, "$"):
-		return badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes, no control characters, and not begin with $", pubsub.MaxTopic))
+	case !pubsub.ValidTopic(ev.Topic):
+		return badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes and no control characters", pubsub.MaxTopic))
 	case ev.Data == nil:
 		return badRequest(session.BadRequest, "data is missing")
 	case len(ev.Data) > a.maxMessage:
