@@ -32,6 +32,9 @@
 // begins, when it is answered and when it takes effect; when a request to publish or to read comes, and when what was
 // read is sent. Another token ends what it does not cover; behind the end of one nothing new begins.
 //
+// A pass (pass.go) is a right of its own to follow one topic, which a protocol gives a session. It goes with the
+// subscription, or ends it when its time is over; another token does not touch it.
+//
 // # A subscription
 //
 // A subscription is a state machine (subscribe.go) from its beginning until the session follows or it has ended. It has

@@ -26,12 +26,20 @@ func (s *Session) mayBegin(name string) Refusal {
 	return Refusal{}
 }
 
-// mayFollow says why the session has no right to follow name, and none to read its history.
+// mayFollow says why the session has no right to follow name.
 func (s *Session) mayFollow(name string) Refusal {
 	if name == s.own && name != "" {
 		return Refusal{}
 	}
-	return s.permit(name, s.maySubscribe)
+	return s.passOver(name, s.permit(name, s.maySubscribe))
+}
+
+// mayRead says why the session has no right to read name's history.
+func (s *Session) mayRead(name string) Refusal {
+	if name == s.own && name != "" {
+		return Refusal{}
+	}
+	return s.passOver(name, s.permit(name, s.mayReadHistory))
 }
 
 // mayKeep says why the session has no right any more to follow name, which it was told that it follows. What a token gave
@@ -55,10 +63,12 @@ func (s *Session) permit(name string, allows func(string) bool) Refusal {
 	switch g := s.granted(); {
 	case g.over(s.shard.hub.now()):
 		return Refusal{ExpiredToken, "the token has expired: send auth with another one"}
-	case reserved(name, s.own), !allows(name):
-		return Refusal{Forbidden, "this topic is not for this session"}
+	case foreign(name, s.own):
+		return refusedTopic
+	case allows(name):
+		return Refusal{}
 	}
-	return Refusal{}
+	return refusedTopic
 }
 
 // over tells whether g's token has expired.
@@ -69,14 +79,23 @@ func (g *grant) over(now time.Time) bool {
 // MaySubscribe tells whether the session has a right to follow topic.
 func (s *Session) MaySubscribe(topic string) bool { return s.mayFollow(topic).None() }
 
-// maySubscribe and mayPublish tell whether the session's token, or what holds without one, allows it.
-func (s *Session) maySubscribe(topic string) bool { return s.rights().MaySubscribe(s.user(), topic) }
-func (s *Session) mayPublish(topic string) bool   { return s.rights().MayPublish(s.user(), topic) }
+// MayReadHistory tells whether the session has a right to read topic's history.
+func (s *Session) MayReadHistory(topic string) bool { return s.mayRead(topic).None() }
+
+// maySubscribe, mayReadHistory and mayPublish tell whether the session's token, or what holds without one, allows it; and
+// to follow and to read, whether a pass does.
+func (s *Session) maySubscribe(topic string) bool {
+	return s.hasPass(topic) || s.rights().MaySubscribe(s.user(), topic)
+}
+
+func (s *Session) mayReadHistory(topic string) bool {
+	return s.hasPass(topic) || s.rights().MayReadHistory(s.user(), topic)
+}
+
+func (s *Session) mayPublish(topic string) bool { return s.rights().MayPublish(s.user(), topic) }
 
 // room is how many more subscriptions the loop's share of MaxNodeTopics allows.
 func (sh *shard) room() int { return sh.hub.cfg.MaxNodeTopics/len(sh.hub.shards) - sh.subs }
 
-// reserved tells whether clients may neither follow nor publish to name; own is their own topic.
-func reserved(name, own string) bool {
-	return strings.HasPrefix(name, "$") || strings.HasPrefix(name, userPrefix) && name != own
-}
+// foreign tells whether name is another user's own topic, which clients may neither follow nor publish to.
+func foreign(name, own string) bool { return strings.HasPrefix(name, userPrefix) && name != own }

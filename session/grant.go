@@ -33,18 +33,22 @@ var errRevoked = errors.New("the token is revoked")
 // grant makes a grant of a token's claims, or returns nil if the token is revoked.
 func (h *Hub) grant(claims token.Claims) *grant {
 	g := &grant{
-		rights: claims.Rights, fingerprint: claims.Fingerprint,
+		rights: claims.Rights.Or(h.cfg.Rights), fingerprint: claims.Fingerprint,
 		expires: unixMilli(claims.Expires), issued: unixMicro(claims.IssuedAt), accepted: h.now().UnixMilli(),
 		// Before it is judged: a revocation that comes in between is enforced on it.
 		seen: h.revocations.version.Load(),
-	}
-	if g.rights == nil {
-		g.rights = h.cfg.Rights
 	}
 	if h.revocations.refuses(Target{User: claims.User}.subject(), g.issued, g.fingerprint, h.now()) {
 		return nil
 	}
 	return g
+}
+
+// logNotes logs what was left out of a token that is good.
+func (h *Hub) logNotes(notes []string) {
+	if len(notes) > 0 {
+		h.log.Debug().Strs("notes", notes).Msg("claims of a token were left out")
+	}
 }
 
 // granted is what the session's token says, nil without one.
@@ -149,6 +153,7 @@ func (s *Session) authenticated(claims token.Claims, err error, reply func(Refus
 		reply(Refusal{Forbidden, "the token is not for this session"})
 		return
 	}
+	hub.logNotes(claims.Notes)
 	s.ext.grant.stop(s.shard.loop)
 	s.ext.grant = g
 	s.watchGrant()

@@ -31,6 +31,8 @@ type Admission struct {
 	Lobby func(*engine.Conn) engine.Peer
 	// Data is the protocol's own.
 	Data any
+	// Claims are what the client's token says; zero in an open hub. The hub fills them in, behind Judge.
+	Claims token.Claims
 
 	speaks uint8
 	grant  *grant // what the token says; nil in the open hub
@@ -186,7 +188,7 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 		if slices.Contains(a.Topics[:i], name) {
 			return nil, Refuse("a topic is named twice")
 		}
-		if reserved(name, "") {
+		if foreign(name, "") {
 			return nil, Forbid("a topic of the URL is not for this session")
 		}
 	}
@@ -258,7 +260,8 @@ func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err e
 		sh.turnAway(e, err)
 		return
 	}
-	a.User = claims.User
+	a.User, a.Claims = claims.User, claims
+	sh.hub.logNotes(claims.Notes)
 	if refusal := sh.hub.judgeRights(a, a.grant.rights); refusal != nil {
 		e.Refuse(refusal)
 		return

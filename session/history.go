@@ -18,7 +18,7 @@ const (
 // called exactly once, now or later, unless the session ends: with what was read, if the session still may see it then.
 func (s *Session) History(topic string, since pubsub.Position, limit int, reply func(pubsub.Replay, Refusal)) {
 	hub := s.shard.hub
-	if r := s.mayFollow(topic); !r.None() {
+	if r := s.mayRead(topic); !r.None() {
 		reply(pubsub.Replay{}, r)
 		return
 	}
@@ -32,7 +32,7 @@ func (s *Session) History(topic string, since pubsub.Position, limit int, reply 
 		return
 	}
 	s.queueRead(&read{topic: topic, since: since, limit: pubsub.Limit{Events: limit, Bytes: maxHistoryBytes}, done: func(replay pubsub.Replay, err error) {
-		switch r := s.mayFollow(topic); {
+		switch r := s.mayRead(topic); {
 		case err != nil:
 			reply(pubsub.Replay{}, readRefusal(err))
 		case !r.None():

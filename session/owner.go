@@ -173,6 +173,7 @@ func (s *Session) Unsubscribe(topic string) Refusal {
 	} else if i := s.following(topic); i >= 0 {
 		s.unfollow(i)
 	} else {
+		s.dropPass(topic)
 		return Refusal{NotSubscribed, "the session does not follow this topic"}
 	}
 	return Refusal{}

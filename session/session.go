@@ -42,6 +42,7 @@ type sessionExt struct {
 	state   any           // the protocol's own
 	grant   *grant        // what its token says; nil without one
 	silence *engine.Timer // runs until the own topic is followed
+	rare    *rarities     // nil without any
 }
 
 func (s *Session) extra() *sessionExt {
@@ -144,6 +145,7 @@ func (s *Session) Charge(n int) bool {
 func (s *Session) Closed(*engine.Cause) {
 	sh := s.shard
 	s.protocol().Closed(s)
+	s.dropPasses()
 	for len(s.subs) > 0 {
 		s.unfollow(len(s.subs) - 1)
 	}
@@ -181,6 +183,7 @@ func (s *Session) unfollow(i int) {
 	s.shard.subs--
 	s.shard.count.subscriptions.Add(-1)
 	s.dropLag(sub.topic)
+	s.dropPass(sub.topic.name)
 	s.shard.forget(sub.topic)
 }
 

@@ -70,6 +70,9 @@ func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 		return
 	}
 	if r := s.mayBegin(name); !r.None() {
+		if r.Code != AlreadyFollows {
+			s.dropPass(name)
+		}
 		o.settle(nil, Outcome{Topic: name, Refusal: r})
 		return
 	}
@@ -305,6 +308,7 @@ func (sub *subscribing) end(why Refusal) {
 	s, t := sub.s, sub.t
 	sub.leave()
 	s.dropLag(t)
+	s.dropPass(t.name)
 	s.shard.forget(t)
 	if !sub.settled {
 		sub.settled = true
