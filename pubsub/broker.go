@@ -65,13 +65,20 @@ type Event struct {
 	// position.
 	Number uint64
 	Data   []byte
+	// Attributes is nil where there are none.
+	Attributes *Attributes
 }
+
+// bytes is about how much data and attributes ev has.
+func (ev *Event) bytes() int { return len(ev.Data) + ev.Attributes.Size() }
 
 // Publication is one event on its way in.
 type Publication struct {
 	Topic string
 	// Data is one JSON value in UTF-8, handed on verbatim. The broker keeps it: nobody changes it.
 	Data []byte
+	// Attributes is nil, as good as empty, where there are none. The broker keeps them.
+	Attributes *Attributes
 	// Key, where not empty, makes a retry safe: a second publication with the same Topic, Caller
 	// and Key within five minutes is answered with the first one's result and not published again.
 	Key    string
@@ -88,7 +95,7 @@ type Result struct {
 type Limit struct {
 	// Events is how many events an answer has at most. 0: none, it tells where the topic stands.
 	Events int
-	// Bytes is how much data the events have together at most; 0: no bound. The first event of an answer
+	// Bytes is how much data, attributes included, the events have together at most; 0: no bound. The first event of an answer
 	// is there however long it is. With a bound an answer may also have fewer than fit: there may be
 	// events behind its last one unless that is Head.
 	Bytes int
@@ -103,7 +110,7 @@ func (l Limit) admits(n, bytes int) bool {
 func (l Limit) page(events []*Event) []*Event {
 	bytes := 0
 	for i, ev := range events {
-		if bytes += len(ev.Data); !l.admits(i, bytes) {
+		if bytes += ev.bytes(); !l.admits(i, bytes) {
 			return events[:i]
 		}
 	}

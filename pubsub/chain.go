@@ -83,7 +83,7 @@ func (c *chain) look() {
 // add holds ev. It returns how many events were dropped for it.
 func (h *held) add(ev *Event) (dropped uint64) {
 	h.events = append(h.events, ev)
-	h.bytes += len(ev.Data)
+	h.bytes += ev.bytes()
 	if len(h.events) <= maxHeldEvents && h.bytes <= maxHeldBytes {
 		return 0
 	}

@@ -37,6 +37,7 @@ var historyContract = []claim{
 	{"a key is published once per topic and caller", idempotent},
 	{"follow, then replay, misses nothing", followThenReplay},
 	{"events of many publishers are one chain", manyPublishers},
+	{"attributes are kept as they were published", attributesAreKept},
 }
 
 func replay(t testing.TB, b Broker, topic string, since Position, limit int) Replay {

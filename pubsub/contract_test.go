@@ -40,6 +40,9 @@ func testContract(t *testing.T, fresh func(testing.TB) Broker) {
 		{"leaving what is not followed is harmless", leaveUnknown},
 		{"every done is called once", doneOnce},
 		{"without history there are no positions", noHistory},
+		{"attributes arrive as they were published", attributesArrive},
+		{"empty attributes are none", emptyAttributes},
+		{"attributes out of bounds are no event", badAttributes},
 	}, historyContract...) {
 		t.Run(c.text, func(t *testing.T) {
 			b := fresh(t)

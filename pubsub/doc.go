@@ -11,10 +11,13 @@
 // # The Redis channels
 //
 //	channel       raw JSON, verbatim an event of the topic of that name (RedisConfig.Broadcast)
-//	hub:t:<topic> raw JSON, an event of that topic; or a hub's envelope, which begins with 0x01
+//	hub:t:<topic> raw JSON, an event of that topic; or from a hub an envelope, which begins with 0x01, or
+//	              attributes and JSON, which begin with 0x02
 //	hub:to        raw {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}
 //	hub:n:<node>  that node's own probes, and what others Tell it
 //	hub:n         what nodes tell all of them
+//
+// What is published to the broadcast topic with attributes, or stored, goes to hub:t:<topic> only.
 //
 // A node subscribes hub:t:<topic> while a loop follows the topic, and the others always. What is no
 // valid event is dropped, counted by name and logged in samples: see [Drop].

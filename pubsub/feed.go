@@ -255,7 +255,7 @@ func (r *Redis) dialFeed(ctx context.Context) (f *feed, end func(), err error) {
 		stop()
 		_ = conn.Close()
 	}
-	f = newFeed(conn, max(r.cfg.MaxMessage, maxControl)+max(addressHead, envelopeHead))
+	f = newFeed(conn, max(r.cfg.MaxMessage, maxControl)+max(addressHead, envelopeHead+maxAttributes))
 	if err := f.login(r.opt); err != nil {
 		end()
 		return nil, nil, err

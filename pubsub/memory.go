@@ -154,6 +154,9 @@ func (m *Memory) publish(p *Publication) Result {
 		return Result{Position: at}
 	}
 	ev := &Event{Topic: p.Topic, Data: p.Data}
+	if !p.Attributes.empty() {
+		ev.Attributes = p.Attributes
+	}
 	if rule, keeps := m.cfg.History.For(p.Topic); keeps {
 		m.add(m.log(p.Topic), ev, now, rule)
 	}

@@ -65,7 +65,7 @@ func (l *memoryLog) behind(since ID, limit Limit) (page []*Event) {
 	first := sort.Search(len(l.events), func(i int) bool { return l.events[i].Position.ID.Compare(since) > 0 })
 	total := 0
 	for _, e := range l.events[first:] {
-		if total += len(e.Data); !limit.admits(len(page), total) {
+		if total += e.bytes(); !limit.admits(len(page), total) {
 			break
 		}
 		page = append(page, e.Event)

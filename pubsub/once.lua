@@ -1,5 +1,5 @@
 -- Publishes an event of a topic without history unless its key was used before.
--- KEYS  the key    ARGV  channel, data, milliseconds to keep the key
+-- KEYS  the key    ARGV  channel, body, milliseconds to keep the key
 if redis.acl_check_cmd and not redis.acl_check_cmd('PUBLISH', ARGV[1], '') then -- else its key would be taken
   return redis.error_reply('NOPERM this user may not PUBLISH here')
 end

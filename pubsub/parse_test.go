@@ -3,6 +3,7 @@ package pubsub
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -15,6 +16,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Add([]byte(`{"price":1}`))
 	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{1732361000123, 1}}, Before: ID{1732361000122, 4}, Number: 1, Data: []byte(`{"a":1}`)}))
 	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{0, 1}}, Number: 1}))
+	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{9, 1}}, Number: 1, Data: []byte(`{}`), Attributes: attributed[6]}))
 	f.Add(appendEnvelope(nil, &Event{Position: Position{7, ID{5, 1}}, Before: ID{5, 1}, Number: 1}))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ev, ok := parseEnvelope(payload)
@@ -39,11 +41,13 @@ func TestAnEnvelopeIsReadAsItWasWritten(t *testing.T) {
 		want := Event{
 			Position: Position{rapid.Uint64Min(1).Draw(t, "epoch"), ID{number.Draw(t, "ms"), number.Draw(t, "seq")}},
 			Number:   number.Draw(t, "number"),
-			Data:     rapid.SliceOf(rapid.Byte()).Draw(t, "data"),
+			Data:     append([]byte("["), rapid.SliceOf(rapid.Byte()).Draw(t, "data")...),
+
+			Attributes: rapid.SampledFrom(attributed).Draw(t, "attributes"),
 		}
 		want.Before = ID{rapid.Uint64Max(want.Position.ID.Ms-1).Draw(t, "before"), number.Draw(t, "seq")}
 		got, ok := parseEnvelope(appendEnvelope(nil, &want))
-		if !ok || got.Position != want.Position || got.Before != want.Before || got.Number != want.Number || !bytes.Equal(got.Data, want.Data) {
+		if !ok || got.Position != want.Position || got.Before != want.Before || got.Number != want.Number || !reflect.DeepEqual(got.Attributes, want.Attributes) || !bytes.Equal(got.Data, want.Data) {
 			t.Errorf("%+v became %+v", want, got)
 		}
 	})

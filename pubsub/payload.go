@@ -12,8 +12,8 @@ import (
 // default for a client's message.
 const DefaultMaxMessage = 64 << 10
 
-// ErrBadEvent: a publication is no event, because its topic is no valid name or its data is not one
-// JSON value in UTF-8 of at most MaxMessage bytes. Do not retry.
+// ErrBadEvent: a publication is no event, because its topic is no valid name, its data is not one
+// JSON value in UTF-8 of at most MaxMessage bytes, or its attributes are out of bounds. Do not retry.
 var ErrBadEvent = errors.New("bad event")
 
 // fault names what keeps data from being embedded in a text frame. ok is true if nothing does.
@@ -37,7 +37,7 @@ func checkPublication(p *Publication, limit int) error {
 	if why, ok := fault(p.Data, limit); !ok {
 		return fmt.Errorf("%w: %s", ErrBadEvent, why)
 	}
-	return nil
+	return p.Attributes.Check()
 }
 
 // addressHead is what an addressed message may be longer than its data: the longest name, each byte

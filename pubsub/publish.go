@@ -41,18 +41,18 @@ func (r *Redis) publication(p *Publication) scriptCall {
 			keys = append(keys, onceKey(p))
 		}
 		return scriptCall{publish, keys, []any{
-			topicChannel(p.Topic), p.Data, rule.Count, rule.Age.Milliseconds(), r.life(p.Topic).Milliseconds(),
+			topicChannel(p.Topic), p.body(), rule.Count, rule.Age.Milliseconds(), r.life(p.Topic).Milliseconds(),
 			freshEpoch(), IdempotencyTime.Milliseconds(), r.ids.latest(partition(p.Topic)),
 		}}
 	}
 	channel := topicChannel(p.Topic)
-	if p.Topic == r.cfg.Broadcast {
+	if p.Topic == r.cfg.Broadcast && p.Attributes.empty() {
 		channel = p.Topic // the one that backends use: foreign subscribers see it too
 	}
 	if p.Key != "" {
-		return scriptCall{once, []string{onceKey(p)}, []any{channel, p.Data, IdempotencyTime.Milliseconds()}}
+		return scriptCall{once, []string{onceKey(p)}, []any{channel, p.body(), IdempotencyTime.Milliseconds()}}
 	}
-	return scriptCall{plain, nil, []any{channel, p.Data}}
+	return scriptCall{plain, nil, []any{channel, p.body()}}
 }
 
 // result reads the answer to a publication to topic: nothing but success, or where the event stands.

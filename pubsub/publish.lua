@@ -1,11 +1,11 @@
 -- Appends an event to its topic's log and publishes it, in one step.
 -- KEYS  partition, stream, record, and where the publication has a key its result's
--- ARGV  channel, data, events to keep, milliseconds to keep them, milliseconds to keep the record,
+-- ARGV  channel, body, events to keep, milliseconds to keep them, milliseconds to keep the record,
 --       a fresh epoch, milliseconds to keep the result, the latest time that the hub knows of
 -- Returns epoch, milliseconds and sequence, 8 bytes each.
 --
 -- A record is its topic's last event: milliseconds, sequence, number, and the partition's generation when it was
--- written, 8 bytes each. An entry has the record before it as b, and its data as d.
+-- written, 8 bytes each. An entry has the record before it as b, and its body, data and perhaps attributes, as d.
 local leap, trusted, lastseq = 60000, 3600000, 4095
 
 if KEYS[4] then

@@ -132,8 +132,8 @@ func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool)
 	fields := at(entry, 1)
 	id, err := ParseID(str(entry, 0))
 	prior, number, ok := parseRecord(str(fields, 1))
-	data := []byte(str(fields, 3))
-	if err != nil || !ok {
+	attributes, data, good := parseBody([]byte(str(fields, 3)))
+	if err != nil || !ok || !good {
 		r.drop(BadEntry, topic)
 		return nil, false
 	}
@@ -141,7 +141,9 @@ func (r *Redis) parseEntry(topic string, epoch uint64, entry any) (*Event, bool)
 		r.drop(why, topic)
 		return nil, false
 	}
-	return &Event{Topic: topic, Position: Position{epoch, id}, Before: prior, Number: number + 1, Data: data}, true
+	return &Event{
+		Topic: topic, Position: Position{epoch, id}, Before: prior, Number: number + 1, Data: data, Attributes: attributes,
+	}, true
 }
 
 // at is element i of a reply that should be a list, or nil.

@@ -43,7 +43,7 @@ type recents struct {
 // eventOverhead is about what an event takes beside its data: the struct, its place in two lists.
 const eventOverhead = 128
 
-func size(ev *Event) int { return len(ev.Data) + eventOverhead }
+func size(ev *Event) int { return ev.bytes() + eventOverhead }
 
 // count takes one more event of c into the books.
 func (r *recents) count(c *chain, ev *Event) {

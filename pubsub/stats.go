@@ -13,7 +13,7 @@ const (
 	BadUTF8     Drop = iota // not UTF-8
 	BadJSON                 // not one JSON value
 	TooBig                  // longer than MaxMessage
-	BadEnvelope             // on a topic's channel, starting like an envelope, but none
+	BadEnvelope             // on a topic's channel, starting like an envelope or attributes, but none
 	BadAddress              // on hub:to, but not {"to":{"user":…}|{"topic":…},"data":…}
 	BadControl              // between nodes, but none that is known
 	BadEntry                // in a log, but not written by a hub

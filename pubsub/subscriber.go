@@ -168,13 +168,10 @@ func (s *subscriber) take(channel string, data []byte) {
 	case s.nodeChannel, everyNode:
 		s.hear(channel, string(data))
 	default:
-		ev := Event{Data: data}
-		if isEnvelope(data) {
-			var ok bool
-			if ev, ok = parseEnvelope(data); !ok {
-				s.drop(BadEnvelope, channel)
-				return
-			}
+		ev, ok := parsePayload(data)
+		if !ok {
+			s.drop(BadEnvelope, channel)
+			return
 		}
 		s.arrive(channel, ev)
 	}
