@@ -24,7 +24,8 @@
 // While a loop is busy, messages of a topic queue up; its next turn takes all of them as one batch. A batch
 // goes to those who follow the topic when it starts. It is written in slices, so that a topic with 100,000
 // followers does not keep the loop from reading. An idle loop sends a single message at once. A follower whose
-// connection has no room for all of a batch lags: the rest waits in its pump, as the messages that all share.
+// connection has no room for all of a batch lags: the rest waits in its pump, as the messages that all share. An event
+// may except one session: that gets the rest of the batch by its pump, which leaves out what is not for it.
 //
 // # The gate
 //

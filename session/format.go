@@ -103,4 +103,18 @@ func (m *message) size() int {
 
 const messageOverhead = 128
 
-func messageSize(ev *pubsub.Event) int { return messageOverhead + len(ev.Data) }
+func messageSize(ev *pubsub.Event) int { return messageOverhead + len(ev.Data) + ev.Attributes.Size() }
+
+// except is the id of the session that does not get the message; ok is false if all get it.
+func (m *message) except() (id uint64, ok bool) {
+	if m.event == nil || m.event.Attributes == nil || m.event.Attributes.Except == "" {
+		return 0, false
+	}
+	return parseName(m.event.Attributes.Except)
+}
+
+// gets tells whether the session is one that m is for.
+func (s *Session) gets(m *message) bool {
+	id, ok := m.except()
+	return !ok || id != s.id
+}

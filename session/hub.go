@@ -145,7 +145,12 @@ func (h *Hub) check(p pubsub.Publication) error {
 	case len(p.Key) > MaxKey:
 		return fmt.Errorf("key has %d bytes, at most %d are allowed", len(p.Key), MaxKey)
 	}
-	return nil
+	if a := p.Attributes; a != nil && a.Except != "" {
+		if _, ok := parseName(a.Except); !ok {
+			return errors.New("except: want a session's name as welcome tells it")
+		}
+	}
+	return p.Attributes.Check()
 }
 
 // Config is the hub's configuration, defaults filled in.

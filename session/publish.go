@@ -12,7 +12,7 @@ import (
 const MaxKey = 128
 
 // Publish publishes what the client sent, if the session may: the topic, the data, which may lie in the client's frame,
-// and the key. reply is called exactly once, now or later, on the loop, with where the event stands or why it was not
+// the key, and attributes, which it keeps. reply is called exactly once, now or later, on the loop, with where the event stands or why it was not
 // published; quiet leaves out the reply to what went well.
 func (s *Session) Publish(p pubsub.Publication, quiet bool, reply func(pubsub.Position, Refusal)) {
 	sh := s.shard
@@ -22,6 +22,10 @@ func (s *Session) Publish(p pubsub.Publication, quiet bool, reply func(pubsub.Po
 	}
 	if len(p.Key) > MaxKey {
 		reply(pubsub.Position{}, Refusal{BadRequest, fmt.Sprintf("key: at most %d bytes", MaxKey)})
+		return
+	}
+	if err := p.Attributes.Check(); err != nil {
+		reply(pubsub.Position{}, Refusal{BadRequest, err.Error()})
 		return
 	}
 	p.Data, p.Caller = bytes.Clone(p.Data), s.caller()

@@ -142,9 +142,12 @@ func (w *work) takeLag(s *Session, budget int) []*message {
 	return taken
 }
 
-// writeAll writes messages in one go and tells whether the session is still open.
+// writeAll writes messages, but those that except the session, in one go and tells whether the session is still open.
 func (s *Session) writeAll(messages []*message) bool {
 	if len(messages) == 1 && !messages[0].ends(s.format) {
+		if !s.gets(messages[0]) {
+			return true
+		}
 		f := messages[0].frame(s.format)
 		return len(f) == 0 || s.conn.Write(f)
 	}
@@ -159,6 +162,7 @@ func (s *Session) writeAll(messages []*message) bool {
 				return false
 			}
 			out = out[:0]
+		case !s.gets(m):
 		default:
 			out = append(out, m.frame(s.format)...)
 		}

@@ -185,7 +185,7 @@ func (sh *shard) advance(t *topic, limit int) int {
 	if len(ext.batch) == 0 {
 		sh.begin(t)
 	}
-	n := 0
+	n, spared := 0, 0
 	for len(ext.batch) > 0 && ext.next < ext.limit && n < limit {
 		if n%touchAhead == 0 {
 			if n > 0 && sh.loop.Spent() {
@@ -196,9 +196,13 @@ func (sh *shard) advance(t *topic, limit int) int {
 		s := t.followers.at(ext.next)
 		ext.next++ // before the write: a session that ends in it removes itself
 		n++
-		sh.hand(s, ext)
+		if slices.Contains(ext.excepted, s.id) {
+			spared += sh.handRest(s, ext)
+		} else {
+			sh.hand(s, ext)
+		}
 	}
-	sh.count.deliveries.Add(uint64(n * len(ext.batch)))
+	sh.count.deliveries.Add(uint64(n*len(ext.batch) - spared))
 	if len(ext.batch) == 0 || ext.next == ext.limit {
 		sh.finish(t)
 	}
@@ -226,6 +230,17 @@ func (sh *shard) hand(s *Session, ext *topicExt) {
 	}
 }
 
+// handRest writes the batch to s without the messages that except it, and returns how many these are. Such a batch
+// is not joined for others: it leaves by the session's pump.
+func (sh *shard) handRest(s *Session, ext *topicExt) (spared int) {
+	rest := slices.DeleteFunc(slices.Clone(ext.batch), func(m *message) bool { return !s.gets(m) })
+	spared = len(ext.batch) - len(rest)
+	if len(rest) > 0 {
+		s.lag(rest)
+	}
+	return spared
+}
+
 // touch fetches the batch's next followers, up to limit, from memory: their misses overlap, as those between
 // system calls never do.
 func (sh *shard) touch(t *topic, limit int) {
@@ -245,6 +260,11 @@ func (sh *shard) begin(t *topic) {
 		ext.written, ext.queued = ext.queued, 0
 	}
 	ext.batch = t.fresh(ext.batch)
+	for _, m := range ext.batch {
+		if id, ok := m.except(); ok {
+			ext.excepted = append(ext.excepted, id)
+		}
+	}
 	ext.next, ext.limit = 0, t.followers.len()
 	sh.count.batches.Add(1)
 	for _, sub := range slices.Clone(ext.waiting) {
@@ -259,6 +279,7 @@ func (sh *shard) finish(t *topic) {
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
 	ext.next, ext.limit, ext.written = 0, 0, 0
+	ext.excepted = ext.excepted[:0]
 	clear(ext.chunks)
 	ext.chunks = ext.chunks[:0]
 	for _, buf := range ext.joined {
@@ -284,8 +305,8 @@ func (sh *shard) settle(t *topic) {
 		return
 	}
 	t.ext = nil
-	if len(sh.exts) < spareExts && max(cap(ext.queue), cap(ext.batch), cap(ext.waiting), cap(ext.joined)) <= spareQueue {
-		*ext = topicExt{queue: ext.queue[:0], batch: ext.batch[:0], joined: ext.joined[:0], chunks: ext.chunks[:0]}
+	if len(sh.exts) < spareExts && max(cap(ext.queue), cap(ext.batch), cap(ext.waiting), cap(ext.joined), cap(ext.excepted)) <= spareQueue {
+		*ext = topicExt{queue: ext.queue[:0], batch: ext.batch[:0], joined: ext.joined[:0], chunks: ext.chunks[:0], excepted: ext.excepted[:0]}
 		sh.exts = append(sh.exts, ext)
 	}
 }

@@ -22,6 +22,7 @@ type topicExt struct {
 	next      int        // the batch's way through the followers: see crowd
 	limit     int
 	written   int             // bytes of batch
+	excepted  []uint64        // ids of sessions that do not get all of batch
 	chunks    []chunks        // the batch as it is written, in each format that was asked for
 	joined    []*[]byte       // buffers behind chunks, to be given back
 	rereading bool            // lost messages are being read again; the queue waits

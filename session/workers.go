@@ -30,7 +30,7 @@ type task struct {
 
 // size is roughly what a task costs while it waits, in bytes.
 func (t *task) size() int64 {
-	return int64(len(t.publication.Data) + len(t.publication.Topic) + len(t.publication.Key) + 256)
+	return int64(len(t.publication.Data) + len(t.publication.Topic) + len(t.publication.Key) + t.publication.Attributes.Size() + 256)
 }
 
 // publishBatch bounds the publications that go to the broker in one pipeline.
