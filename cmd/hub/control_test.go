@@ -183,6 +183,13 @@ func TestPublishHandsOnWhatItGot(t *testing.T) {
 	if p := b.published[0]; p.Topic != "news é" || string(p.Data) != `{"a": [1, 2.50]}` || p.Key != "k" || p.Caller != "api" {
 		t.Errorf("published %+v", p)
 	}
+	if b.published[0].Attributes != nil {
+		t.Errorf("with %+v", b.published[0].Attributes)
+	}
+	ask(t, "POST", url+"/api/publish", `{"topic":"a","data":1,"name":"n","except":"s_1","tags":{"k":"v"}}`, asJSON...)
+	if a := b.published[1].Attributes; a == nil || a.Name != "n" || a.Except != "s_1" || a.Tags["k"] != "v" || a.Info != nil {
+		t.Errorf("published with %+v", a)
+	}
 	b.result = pubsub.Result{}
 	for _, data := range []string{"null", "0", `""`, "[]"} {
 		if status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"user:42","data":`+data+`}`, asJSON...); status != 200 || strings.TrimSpace(body) != "{}" {
@@ -251,6 +258,12 @@ func TestBadPublicationsAreNamedAndPublishedNowhere(t *testing.T) {
 		{`{"topic":"news","data":1} {}`, asJSON, 400, "bad_json"},
 		{`{"topic":"news","data":1,"to":"all"}`, asJSON, 400, "bad_json"},
 		{`{"topic":1,"data":1}`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1,"name":1}`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1,"tags":{"a":1}}`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1,"tags":["a"]}`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1,"tags":{` + manyTags(17) + `}}`, asJSON, 400, "bad_json"},
+		{`{"topic":"news","data":1,"name":"` + big[:256] + `"}`, asJSON, 400, "bad_request"},
+		{`{"topic":"news","data":1,"info":{}}`, asJSON, 400, "bad_json"},
 		{`["news",1]`, asJSON, 400, "bad_json"},
 		{"{\"topic\":\"news\",\"data\":\"\xff\"}", asJSON, 400, "bad_json"},
 		{`{"topic":"news"}`, asJSON, 400, "bad_request"},
@@ -288,7 +301,10 @@ func TestTheLargestPublicationPasses(t *testing.T) {
 	url := b.start(t)
 	data := `"` + strings.Repeat("x", 64<<10-2) + `"`
 	topic := strings.Repeat(`\u0041`, pubsub.MaxTopic)
-	if status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"`+topic+`","data":`+data+`}`, asJSON...); status != 200 || len(b.published) != 1 {
+	tags := `"` + strings.Repeat(`\u0041`, pubsub.MaxText) + `":"` + strings.Repeat(`\u0041`, pubsub.MaxText) + `",`
+	tags += tags[:len(tags)-2] + `","B":""`
+	name := strings.Repeat(`\u0041`, pubsub.MaxText)
+	if status, body, _ := ask(t, "POST", url+"/api/publish", `{"topic":"`+topic+`","key":"`+name[:6*128]+`","name":"`+name+`","tags":{`+tags+`},"data":`+data+`}`, asJSON...); status != 200 || len(b.published) != 1 {
 		t.Errorf("answered %d %s", status, body)
 	}
 }

@@ -17,10 +17,12 @@ type published struct {
 	Topic string
 	Data  json.RawMessage
 	Key   string
+
+	pubsub.Attributes
 }
 
 // wantEvents is what a request to publish should look like.
-const wantEvents = `{"topic":…,"data":…,"key":…} or an array of these`
+const wantEvents = `{"topic":…,"data":…,"key":…,"name":…,"except":…,"tags":{…}} or an array of these`
 
 // readEvents takes the events from r's body, one object or an array of them, as the body comes: it stops at the first
 // that is wrong or one too many, and never holds more than the events themselves. several tells that they came as an array.
@@ -65,7 +67,12 @@ func (a publishAPI) readEvent(d *json.Decoder, token json.Token, err error, body
 	if err != nil {
 		return pubsub.Publication{}, a.bodyError(err, body)
 	}
-	return pubsub.Publication{Topic: ev.Topic, Data: ev.Data, Key: ev.Key, Caller: "api"}, a.check(ev)
+	p := pubsub.Publication{Topic: ev.Topic, Data: ev.Data, Key: ev.Key, Caller: "api"}
+	if ev.Name != "" || ev.Except != "" || len(ev.Tags) > 0 {
+		attributes := ev.Attributes
+		p.Attributes = &attributes
+	}
+	return p, a.check(ev)
 }
 
 // readMembers reads an object that begins with token. Names are exact, and none may come twice; null has none.
@@ -77,7 +84,7 @@ func readMembers(d *json.Decoder, token json.Token) (ev published, err error) {
 	default:
 		return ev, errors.New("an event must be an object")
 	}
-	seen := make(map[string]bool, 3)
+	seen := make(map[string]bool, 6)
 	for d.More() {
 		token, err := d.Token()
 		if err != nil {
@@ -95,6 +102,12 @@ func readMembers(d *json.Decoder, token json.Token) (ev published, err error) {
 			err = d.Decode(&ev.Data)
 		case "key":
 			err = d.Decode(&ev.Key)
+		case "name":
+			err = d.Decode(&ev.Name)
+		case "except":
+			err = d.Decode(&ev.Except)
+		case "tags":
+			ev.Tags, err = readTags(d)
 		default:
 			err = fmt.Errorf("unknown member %.20q", name)
 		}
@@ -104,6 +117,35 @@ func readMembers(d *json.Decoder, token json.Token) (ev published, err error) {
 	}
 	_, err = d.Token()
 	return ev, err
+}
+
+// readTags reads an object of texts, or null. It stops at the first that is one too many.
+func readTags(d *json.Decoder) (map[string]string, error) {
+	token, err := d.Token()
+	switch {
+	case err != nil || token == nil:
+		return nil, err
+	case token != json.Delim('{'):
+		return nil, errors.New("tags must be an object")
+	}
+	tags := make(map[string]string)
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		if len(tags) == pubsub.MaxTags {
+			return nil, fmt.Errorf("more than %d tags", pubsub.MaxTags)
+		}
+		var value string
+		if err := d.Decode(&value); err != nil {
+			return nil, err
+		}
+		name, _ := token.(string)
+		tags[name] = value
+	}
+	_, err = d.Token()
+	return tags, err
 }
 
 // atEnd refuses what stands behind the JSON value.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -50,6 +51,15 @@ func many(event string, n int) string {
 	return "[" + strings.Repeat(event+",", n-1) + event + "]"
 }
 
+// manyTags are the members of an object of n texts.
+func manyTags(n int) string {
+	var tags []byte
+	for i := range n {
+		tags = fmt.Appendf(tags, `"%d":"",`, i)
+	}
+	return string(tags[:len(tags)-1])
+}
+
 func TestReadingStopsAtTheFirstEventThatIsWrongOrOneTooMany(t *testing.T) {
 	a := publisher(t)
 	for _, c := range []struct {
@@ -62,6 +72,7 @@ func TestReadingStopsAtTheFirstEventThatIsWrongOrOneTooMany(t *testing.T) {
 		{"no event", "[" + strings.Repeat("1,", 500_000) + "1]", "bad_json", 16 << 10},
 		{"nested arrays", strings.Repeat("[", 1_000_000), "bad_json", 16 << 10},
 		{"an unknown member", many(`{"topic":"a","date":1}`, 40_000), "bad_json", 16 << 10},
+		{"many tags", `{"topic":"a","tags":{` + manyTags(100_000) + `},"data":1}`, "bad_json", 16 << 10},
 		{"not UTF-8", "[\"\xff" + strings.Repeat("x", 1_000_000) + `"]`, "bad_json", 16 << 10},
 	} {
 		body := &counting{Reader: strings.NewReader(c.body)}
@@ -209,7 +220,7 @@ func TestABodyThatBreaksOffIsToldApartFromBadJSON(t *testing.T) {
 func FuzzReadEvents(f *testing.F) {
 	for _, seed := range []string{
 		`{"topic":"news","data":{"a":[1,2.5e3]},"key":"k"}`, `[{"topic":"a","data":1},{"data":null,"topic":"b"}]`, ` [ ] `, `[null]`, `null`, `[{"topic":"a","data":1}`,
-		`{"topic":"a","data":1} x`, "{\"topic\":\"\xff\",\"data\":1}", `{"topic":"\ud800","data":"\u0000"}`, `[[]]`, `{"topic":1}`, `{"topic":"a","data":1,"data":2}`,
+		`{"topic":"a","data":1} x`, `{"topic":"a","data":1,"name":"n","except":"s_1","tags":{"a":"b","":""}}`, `{"topic":"a","data":1,"tags":{"a":1}}`, `{"topic":"a","data":1,"tags":null}`, "{\"topic\":\"\xff\",\"data\":1}", `{"topic":"\ud800","data":"\u0000"}`, `[[]]`, `{"topic":1}`, `{"topic":"a","data":1,"data":2}`,
 	} {
 		f.Add([]byte(seed), true)
 	}
@@ -224,6 +235,10 @@ func FuzzReadEvents(f *testing.F) {
 			Topic string          `json:"topic"`
 			Data  json.RawMessage `json:"data"`
 			Key   string          `json:"key"`
+
+			Name   string            `json:"name"`
+			Except string            `json:"except"`
+			Tags   map[string]string `json:"tags"`
 		}
 		var want []event
 		if bytes.HasPrefix(bytes.TrimLeft(text, " \t\r\n"), []byte("[")) != several && refusal == nil {
@@ -251,6 +266,13 @@ func FuzzReadEvents(f *testing.F) {
 		for i := range want {
 			if got[i].Topic != want[i].Topic || got[i].Key != want[i].Key || !bytes.Equal(got[i].Data, want[i].Data) {
 				t.Fatalf("event %d is %+v, want %+v", i, got[i], want[i])
+			}
+			a := pubsub.Attributes{}
+			if got[i].Attributes != nil {
+				a = *got[i].Attributes
+			}
+			if a.Name != want[i].Name || a.Except != want[i].Except || a.Info != nil || !maps.Equal(a.Tags, want[i].Tags) {
+				t.Fatalf("event %d has %+v, want %+v", i, a, want[i])
 			}
 		}
 	})

@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	// publishHead is what a publish request may be longer than its data: the longest topic and a key, each
+	// publishHead is what a publish request may be longer than its data: the longest topic, a key, a name and tags, each
 	// byte escaped as \u0041, and the JSON around them.
-	publishHead = 4 << 10
+	publishHead = 12 << 10
 	// batchEvents bounds the events of one request, batchBytes what it may be longer for having several.
 	batchEvents, batchBytes = 1000, 1 << 20
 	// brokerTime bounds one request at the broker, and the time that it waits for room before.
@@ -31,8 +31,8 @@ const (
 	publishRoom, publishShare = 16 << 20, 16
 )
 
-// publishAPI is POST /api/publish. One event in, {"topic","data","key"?}, gives one answer, {"position"}, which
-// a topic without history does not have. An array of events is published in its order and gives an array of
+// publishAPI is POST /api/publish. One event in, {"topic","data"} and if wanted "key", "name", "except" and "tags",
+// gives one answer, {"position"}, which a topic without history does not have. An array of events is published in its order and gives an array of
 // answers; one that is not valid refuses them all. The status is that of the first event that failed.
 type publishAPI struct {
 	publish    func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)
@@ -129,6 +129,9 @@ func (a publishAPI) check(ev published) *apiError {
 		return badRequest(session.BadRequest, "data is missing")
 	case len(ev.Data) > a.maxMessage:
 		return tooLarge("data", a.maxMessage)
+	}
+	if err := ev.Attributes.Check(); err != nil {
+		return badRequest(session.BadRequest, err.Error())
 	}
 	return nil
 }
