@@ -39,6 +39,11 @@ type Broker interface {
 	// ErrRefused if the history can't be read. A topic without history is answered with the zero Replay.
 	Replay(ctx context.Context, topic string, since Position, limit Limit) (Replay, error)
 
+	// RemoveHistory removes the events of a topic's history. Its position stays: events go on behind it, and nobody
+	// recovers over what was removed. Other instances may answer a Replay with it for a moment. To repeat it does no
+	// harm. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish.
+	RemoveHistory(ctx context.Context, topic string) error
+
 	// Ready is nil when the broker was seen working a moment ago, else why not. It never blocks.
 	Ready() error
 }
@@ -83,6 +88,8 @@ type Publication struct {
 	// and Key within five minutes is answered with the first one's result and not published again.
 	Key    string
 	Caller string
+	// Unkept leaves the event out of its topic's history. It has no position: who is away misses it for good.
+	Unkept bool
 }
 
 // Result is what became of one Publication.

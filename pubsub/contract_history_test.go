@@ -38,6 +38,8 @@ var historyContract = []claim{
 	{"follow, then replay, misses nothing", followThenReplay},
 	{"events of many publishers are one chain", manyPublishers},
 	{"attributes are kept as they were published", attributesAreKept},
+	{"a history that was removed is gone, and its position goes on", removedHistory},
+	{"an event that is not kept arrives and leaves no trace", unkept},
 }
 
 func replay(t testing.TB, b Broker, topic string, since Position, limit int) Replay {
@@ -373,4 +375,69 @@ func manyPublishers(t *testing.T, b Broker, sink recorder) {
 		}
 		before = d.at.ID
 	}
+}
+
+func removedHistory(t *testing.T, b Broker, sink recorder) {
+	remove := func(topic string) {
+		t.Helper()
+		if err := b.RemoveHistory(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, topic := range []string{"h:removed:not", "h:removed:followed"} {
+		followed := topic == "h:removed:followed"
+		if followed {
+			mustFollow(t, b, topic, 0)
+		}
+		at := number(t, b, topic, 1, 5)
+		if followed {
+			for range at {
+				sink.event(t, topic)
+			}
+		}
+		replay(t, b, topic, Start, 100) // what it read may have been kept
+		for range 2 {
+			remove(topic)
+			wantReplay(t, "from the start", replay(t, b, topic, Start, 100), at[5], false, 1, 0)
+			wantReplay(t, "from an event", replay(t, b, topic, at[2], 100), at[5], false, 1, 0)
+			wantReplay(t, "from the last", replay(t, b, topic, at[5], 100), at[5], true, 1, 0)
+		}
+		more := number(t, b, topic, 6, 7)
+		if more[6].ID.Compare(at[5].ID) <= 0 || more[6].Epoch != at[5].Epoch {
+			t.Errorf("%s: the position went from %s to %s", topic, at[5], more[6])
+		}
+		if followed {
+			if d := sink.next(t); d.Event == nil || string(d.Data) != "6" || d.Before != at[5].ID || d.Number != 6 {
+				t.Errorf("the followers get %s", d)
+			}
+			sink.event(t, topic)
+		}
+		wantReplay(t, "from the last one removed", replay(t, b, topic, at[5], 100), more[7], true, 6, 7)
+		if r := replay(t, b, topic, at[4], 100); r.Recovered || fmt.Sprint(texts(r)) != "[6 7]" {
+			t.Errorf("from before the last one removed: %v, recovered %t", texts(r), r.Recovered)
+		}
+	}
+	remove("h:removed:never")
+	remove("c:removed") // keeps none
+	if r := replay(t, b, "h:removed:never", Start, 10); !r.Recovered || len(r.Events) > 0 {
+		t.Errorf("a topic that nobody published to: %+v", r)
+	}
+}
+
+func unkept(t *testing.T, b Broker, sink recorder) {
+	mustFollow(t, b, "h:unkept", 0)
+	at := number(t, b, "h:unkept", 1, 2)
+	for _, key := range []string{"", "k", "k"} {
+		r := b.Publish(t.Context(), []Publication{{Topic: "h:unkept", Data: []byte(`"passes"`), Key: key, Unkept: true}})[0]
+		if r.Err != nil || !r.Position.IsZero() {
+			t.Fatalf("%+v", r)
+		}
+	}
+	next := mustPublish(t, b, "h:unkept", "3")
+	for _, want := range []string{"1", "2", `"passes"`, `"passes"`, "3"} {
+		if got := sink.event(t, "h:unkept"); got != want {
+			t.Fatalf("got %s, want %s", got, want)
+		}
+	}
+	wantReplay(t, "what is kept", replay(t, b, "h:unkept", at[1], 10), next, true, 2, 3)
 }

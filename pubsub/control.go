@@ -12,6 +12,7 @@ const (
 	controlMark = 'c' // + what Tell was given
 	revokedMark = 'r' // + a Revocation as JSON
 	askMark     = 'q' // + a node's name: it misses revocations
+	removedMark = 'h' // + an ID, 16 bytes, and a topic: its history up to there was removed
 )
 
 // maxControl bounds what nodes tell each other, in bytes. Longer messages are dropped.
@@ -46,6 +47,8 @@ func (s *subscriber) hear(channel, message string) {
 		s.roundTrip()
 	case mark == revokedMark:
 		s.revoked(rest)
+	case mark == removedMark:
+		s.removed(rest)
 	case mark == askMark:
 		if rest != s.cfg.Node {
 			s.asked.Store(true)

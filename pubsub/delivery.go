@@ -17,6 +17,7 @@ func (d *delivery) forget(gone []*chain) {
 	defer d.mu.Unlock()
 	for _, c := range gone {
 		d.recent.drop(c)
+		delete(d.recent.removed, c)
 	}
 }
 

@@ -50,6 +50,9 @@
 // knows what it proves: a position is only called recovered if the link of every event of the page is there,
 // and the log's end. Events are numbered, so a page tells how many there are without reading them.
 //
+// A history can be removed (remove.lua): its events go, its record stays, so positions and links go on, and whoever comes
+// back from before is not recovered. All nodes are told, for what they keep in memory.
+//
 // # How a position is given once
 //
 // A replica that is promoted may lack the last events, and its clock may be behind. A partition notes which

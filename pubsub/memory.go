@@ -157,7 +157,7 @@ func (m *Memory) publish(p *Publication) Result {
 	if !p.Attributes.empty() {
 		ev.Attributes = p.Attributes
 	}
-	if rule, keeps := m.cfg.History.For(p.Topic); keeps {
+	if rule, keeps := m.cfg.History.For(p.Topic); keeps && !p.Unkept {
 		m.add(m.log(p.Topic), ev, now, rule)
 	}
 	m.stats.drops[KeysFull].Add(m.once.remember(p, now, ev.Position))

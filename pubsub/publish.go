@@ -35,7 +35,7 @@ func (r *Redis) Publish(ctx context.Context, batch []Publication) []Result {
 // publication is the command that publishes p.
 func (r *Redis) publication(p *Publication) scriptCall {
 	rule, keeps := r.cfg.History.For(p.Topic)
-	if keeps {
+	if keeps && !p.Unkept {
 		keys := logKeys(p.Topic)
 		if p.Key != "" {
 			keys = append(keys, onceKey(p))

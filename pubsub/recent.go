@@ -38,6 +38,8 @@ type recents struct {
 	// order has one entry per event kept, oldest first, and some of events that went with others of their
 	// chain: these stand for a later one, which then goes early.
 	order []*chain
+	// removed is up to where the history of a chain was removed, for the few of which it was. nil without any.
+	removed map[*chain]ID
 }
 
 // eventOverhead is about what an event takes beside its data: the struct, its place in two lists.
@@ -54,6 +56,9 @@ func (r *recents) count(c *chain, ev *Event) {
 
 // push keeps ev as the last of c.
 func (r *recents) push(c *chain, ev *Event) {
+	if ev.Position.ID.Compare(r.removed[c]) <= 0 {
+		return
+	}
 	if c.recent == nil {
 		c.recent = &recent{}
 	}
@@ -65,6 +70,9 @@ func (r *recents) push(c *chain, ev *Event) {
 // recall keeps a page that was read from the log of c: others will ask for it, too. It does so while there is
 // room: what is newer is not given up for it.
 func (r *recents) recall(c *chain, page []*Event) {
+	if removed := r.removed[c]; !removed.IsZero() {
+		page = page[sort.Search(len(page), func(i int) bool { return page[i].Position.ID.Compare(removed) > 0 }):]
+	}
 	next := c.last // what has to come behind the page: c's last, or what the oldest recent event follows
 	if c.recent == nil {
 		c.recent = &recent{}
@@ -215,6 +223,15 @@ func (r *recents) drop(c *chain) {
 		r.tidy(c)
 		r.fit()
 	}
+}
+
+// remove forgets the events of c, and keeps none up to last any more.
+func (r *recents) remove(c *chain, last ID) {
+	r.drop(c)
+	if r.removed == nil {
+		r.removed = make(map[*chain]ID)
+	}
+	r.removed[c] = last
 }
 
 // tidy gives back what an empty c has.

@@ -117,6 +117,7 @@ type Redis struct {
 	list     revokedList
 	reads    singleflight.Group // of Replay
 	readings readings           // of Replay
+	removals atomic.Uint64      // histories that were removed, as far as this node has heard
 	// probed is when a probe last came back, by the stopwatch; the start's time before.
 	probed    atomic.Int64
 	stopwatch stopwatch

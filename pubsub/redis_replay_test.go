@@ -57,7 +57,7 @@ func TestAReplayIsNeverOlderThanWhatWasDelivered(t *testing.T) {
 	wantEvents(t, sink, "h:a", 1, 2)
 	eventually(t, "the reading is shared", func() bool {
 		landed := make(chan struct{})
-		flight := r.reads.DoChan(flightKey("h:a", one, Limit{Events: 10}), func() (any, error) {
+		flight := r.reads.DoChan(r.flightKey("h:a", one, Limit{Events: 10}), func() (any, error) {
 			<-landed
 			return Replay{Head: one, Recovered: true}, nil
 		})

@@ -75,7 +75,7 @@ func (r *readings) begin(topic string) (end func(), other <-chan struct{}) {
 
 // replayStored answers from Redis. Callers who want the same share one reading.
 func (r *Redis) replayStored(ctx context.Context, topic string, since Position, limit Limit) (Replay, error) {
-	flight := r.reads.DoChan(flightKey(topic, since, limit), func() (any, error) {
+	flight := r.reads.DoChan(r.flightKey(topic, since, limit), func() (any, error) {
 		r.stats.replaysRedis.Add(1)
 		x := r.firstPage(context.WithoutCancel(ctx), topic, since, limit.reading(since))
 		if x.err != nil {
@@ -95,9 +95,9 @@ func (r *Redis) replayStored(ctx context.Context, topic string, since Position, 
 	}
 }
 
-// flightKey names a reading.
-func flightKey(topic string, since Position, limit Limit) string {
-	return fmt.Sprintf("%s %d %d %s", since, limit.Events, limit.Bytes, topic)
+// flightKey names a reading. One that began before a history was removed is another one.
+func (r *Redis) flightKey(topic string, since Position, limit Limit) string {
+	return fmt.Sprintf("%d %s %d %d %s", r.removals.Load(), since, limit.Events, limit.Bytes, topic)
 }
 
 // firstPage reads the first page behind since that has an event: entries that are dropped are passed over.

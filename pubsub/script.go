@@ -18,6 +18,9 @@ var publishSource string
 //go:embed read.lua
 var readSource string
 
+//go:embed remove.lua
+var removeSource string
+
 //go:embed once.lua
 var onceSource string
 
@@ -29,6 +32,7 @@ const (
 	once
 	publish
 	read
+	remove
 	numKinds
 )
 
@@ -54,6 +58,7 @@ func newScripts(server string) *scripts {
 	head := strings.Replace(partitionSource, "%SERVER%", server, 1)
 	return &scripts{server, [numKinds]*redis.Script{
 		once: redis.NewScript(onceSource), publish: redis.NewScript(head + publishSource), read: redis.NewScript(head + readSource),
+		remove: redis.NewScript(head + removeSource),
 	}}
 }
 
