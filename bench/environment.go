@@ -85,7 +85,7 @@ func openFiles() uint64 {
 }
 
 // secretFlags have values that no report may show.
-var secretFlags = []string{"--header", "--api-key", "--redis"}
+var secretFlags = []string{"--header", "--api-key", "--redis", "--token", "--token-secret"}
 
 func masked(args []string) []string {
 	var out []string

@@ -15,7 +15,7 @@ import (
 // Common is what every scenario needs: whom it talks to, with which clients, and what it writes down.
 // As JSON it is part of the report; what may be secret is not.
 type Common struct {
-	URL       string   `help:"Address of the server." default:"ws://127.0.0.1:3000/notification" group:"Server" json:"url"`
+	URL       string   `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`
 	Protocol  string   `help:"What the server speaks: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
 	Broadcast string   `help:"The topic that plain clients follow unasked." default:"channel" group:"Server" json:"broadcast"`
 	Header    []string `help:"Further handshake header, 'Name: value'. Repeatable." sep:"none" group:"Server" json:"-"`
@@ -29,6 +29,8 @@ type Common struct {
 	Source      []string      `help:"Source addresses to connect from. Default: many of 127.0.0.0/8 for a server on loopback." group:"Clients" json:"source,omitempty"`
 	ConnectRate float64       `help:"New connections a second; 0: as fast as --connecting allows." default:"0" group:"Clients" json:"connect_rate"`
 	Connecting  int           `help:"Handshakes under way at a time." default:"128" group:"Clients" json:"connecting"`
+	Token       string        `help:"JWT of all clients." env:"HUBBENCH_TOKEN" group:"Clients" json:"-"`
+	TokenSecret string        `help:"Secret (HS256) of the server, to make a JWT for each client: of a user of its own where clients are users, else of the user hubbench." env:"HUBBENCH_TOKEN_SECRET" group:"Clients" json:"-"`
 	Timeout     time.Duration `help:"Limit of a handshake." default:"10s" group:"Clients" json:"timeout_ns"`
 	Settle      time.Duration `help:"Rest between connecting and measuring." default:"1s" group:"Clients" json:"settle_ns"`
 	MaxMessage  int           `help:"Largest message taken, bytes." default:"1048576" group:"Clients" json:"max_message"`
@@ -64,7 +66,11 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 var topicName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,99}$`)
 
+// check refuses settings that make no sense, and fills in the URL.
 func (c *Common) check() error {
+	if c.URL == "" {
+		c.URL = "ws://127.0.0.1:3000" + fleet.Protocols[c.Protocol].Path()
+	}
 	switch {
 	case c.Loops < 1 || c.Loops > 64:
 		return usagef("--loops=%d: want 1 to 64", c.Loops)
@@ -86,6 +92,8 @@ func (c *Common) check() error {
 		return usagef("--broadcast=%q: want letters, digits and :._-", c.Broadcast)
 	case c.Server != "" && len(c.ServerPID) > 0:
 		return usagef("--server and --server-pid: the processes of a server started here are known")
+	case c.Token != "" && c.TokenSecret != "":
+		return usagef("--token and --token-secret: want one of them")
 	}
 	for _, a := range c.Allow {
 		if !slices.Contains(findings, a) {
@@ -120,6 +128,10 @@ func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.
 	cfg := fleet.Config{
 		URL: c.URL, Protocol: c.Protocol, Topology: topology, Header: c.Header, Run: run,
 		Clients: clients, Loops: c.Loops, Timeout: c.Timeout, MaxMessage: c.MaxMessage,
+		Token: c.Token, TokenSecret: c.TokenSecret,
+	}
+	if topology.Users && c.Token != "" {
+		return cfg, usagef("--token: it is of one user and these clients are many; use --token-secret")
 	}
 	for _, s := range c.Source {
 		a, err := netip.ParseAddr(s)

@@ -14,11 +14,14 @@ import (
 
 // Config says what a fleet connects to and who its clients are. It goes to shards as JSON.
 type Config struct {
-	URL      string       `json:"url"` // ws://host:port/path
-	Protocol string       `json:"protocol"`
-	Topology Topology     `json:"topology"`
-	Header   []string     `json:"header,omitempty"` // "Name: value" lines for the handshake
-	Sources  []netip.Addr `json:"sources,omitempty"`
+	URL      string   `json:"url"` // ws://host:port/path
+	Protocol string   `json:"protocol"`
+	Topology Topology `json:"topology"`
+	Header   []string `json:"header,omitempty"` // "Name: value" lines for the handshake
+	// Token is the JWT of all clients; with TokenSecret each has one of its own. Empty: none.
+	Token       string       `json:"token,omitempty"`
+	TokenSecret string       `json:"token_secret,omitempty"`
+	Sources     []netip.Addr `json:"sources,omitempty"`
 	// Run marks the events of this run: letters and digits.
 	Run string `json:"run"`
 	// Clients is how many there are in all shards together.
@@ -40,6 +43,8 @@ type target struct {
 	sources  []netip.Addr // empty: the kernel's choice
 	request  wire.Request
 	path     string
+	token    string
+	secret   string // to make tokens with
 	protocol Protocol
 }
 
@@ -75,6 +80,7 @@ func (c Config) target() (target, error) {
 	t.addr = netip.AddrPortFrom(resolved.AddrPort().Addr().Unmap(), resolved.AddrPort().Port())
 	t.protocol = p
 	t.path = u.RequestURI()
+	t.token, t.secret = c.Token, c.TokenSecret
 	t.request = wire.Request{Host: u.Host, Subprotocol: p.Subprotocol(), Header: c.Header}
 	t.sources = c.Sources
 	if len(t.sources) == 0 && t.addr.Addr().Is4() && t.addr.Addr().IsLoopback() {
@@ -107,10 +113,11 @@ func (t *target) pathOf(topology Topology, client int) string {
 	if topology.Topic != "" && !topology.Default {
 		topic = topology.Name(topology.Of(client))
 	}
-	if topology.Users {
+	token := t.tokenOf(topology, client)
+	if topology.Users && token == "" {
 		user = userName(client)
 	}
-	query := t.protocol.Query(topic, user).Encode()
+	query := t.protocol.Query(topic, user, token).Encode()
 	switch {
 	case query == "":
 		return t.path
@@ -120,19 +127,33 @@ func (t *target) pathOf(topology Topology, client int) string {
 	return t.path + "?" + query
 }
 
-// subscription returns what a client has to send after the handshake to follow its measured topic, and how
-// many subscriptions are then confirmed: a user's own topic is followed unasked.
-func (t *target) subscription(topology Topology, client int, since *string) (text []byte, confirmed uint8) {
-	position := ""
-	if since != nil {
-		position = *since
+// first returns what a client has to send after the handshake to follow its measured topic, and how many
+// subscriptions are then confirmed: a user's own topic is followed unasked.
+func (t *target) first(topology Topology, client int, since string) (message []byte, confirmed uint8) {
+	e := Entry{Token: t.tokenOf(topology, client), Since: since}
+	if topology.Topic != "" {
+		e.Topic = topology.Name(topology.Of(client))
 	}
-	text = t.protocol.Subscribe(nil, 1, topology.Name(topology.Of(client)), position)
+	if topology.Topic == "" || topology.Users {
+		e.Own = ownTopic(client)
+	}
+	message = t.protocol.Open(nil, e)
 	switch {
-	case len(text) == 0:
+	case len(message) == 0:
 		return nil, 0
-	case topology.Topic != "" && topology.Users:
-		return text, 2
+	case e.Topic != "" && e.Own != "":
+		return message, 2
 	}
-	return text, 1
+	return message, 1
+}
+
+// tokenOf returns the token of one client, empty where it has none.
+func (t *target) tokenOf(topology Topology, client int) string {
+	switch {
+	case t.secret == "":
+		return t.token
+	case topology.Users:
+		return mint(t.secret, userName(client), time.Now())
+	}
+	return mint(t.secret, oneUser, time.Now())
 }

@@ -135,12 +135,12 @@ func (l *loop) answered(c *client, data []byte) int {
 	l.counts.Open++
 	l.counts.Opened++
 	l.handshake.Record(probe.Now() - c.began)
-	var text []byte
-	if text, c.awaited = l.target.subscription(l.cfg.Topology, int(c.number), c.position); c.awaited == 0 {
+	var first []byte
+	if first, c.awaited = l.target.first(l.cfg.Topology, int(c.number), c.at()); c.awaited == 0 {
 		l.nowReady(c)
 		return n
 	}
-	l.sendText(c, text)
+	l.send(c, first)
 	return n
 }
 

@@ -5,7 +5,7 @@
 // A client is one small struct in its loop's slice: no goroutine, no buffer while it is idle.
 //
 //	Order ──▶ Fleet ──▶ loop: dial, send, close          what should happen
-//	socket ─▶ loop.read ─▶ wire.Parse ─▶ judge.text      what happened
+//	socket ─▶ loop.read ─▶ wire.Parse ─▶ judge.event     what happened
 //	Report ◀─ Fleet ◀── loop: Counts and histograms
 //
 // The judge knows for each client which event of its topic comes next. An event that one client of a

@@ -165,14 +165,18 @@ func TestMessagesOfHubV1AreRead(t *testing.T) {
 		`{"type":"error","id":2,"code":"forbidden","message":"no","retry":false}`:       {Kind: Failure, Code: "forbidden"},
 		`{"type":"ok","id":2,"position":"e:3"}`:                                         {Kind: Ack, Position: "e:3"},
 	} {
-		got, err := hubV1{}.Parse([]byte(text))
-		if err != nil || got.Kind != want.Kind || got.Topic != want.Topic || got.Position != want.Position ||
+		all, err := hubV1{}.Parse(nil, []byte(text))
+		if err != nil || len(all) != 1 {
+			t.Errorf("%s: %+v, %v", text, all, err)
+			continue
+		}
+		if got := all[0]; got.Kind != want.Kind || got.Topic != want.Topic || got.Position != want.Position ||
 			got.Recovered != want.Recovered || got.After != want.After || got.Code != want.Code {
-			t.Errorf("%s: %+v, %v", text, got, err)
+			t.Errorf("%s: %+v", text, got)
 		}
 	}
 	for _, text := range []string{`{}`, `[]`, `{"type":1}`, `{"type":"event","topic":"news"}`, `{"type":"event","data":1}`, `{"type":`} {
-		if m, err := (hubV1{}).Parse([]byte(text)); err == nil {
+		if m, err := (hubV1{}).Parse(nil, []byte(text)); err == nil {
 			t.Errorf("%s was read as %+v", text, m)
 		}
 	}
@@ -181,7 +185,7 @@ func TestMessagesOfHubV1AreRead(t *testing.T) {
 func TestRequestsOfHubV1AreJSON(t *testing.T) {
 	p := hubV1{}
 	for _, b := range [][]byte{
-		p.Subscribe(nil, 1, `a"b`, ""), p.Subscribe(nil, 1, "news", "e:1-0"), p.Publish(nil, 2, "news", []byte(`{"a":1}`)),
+		p.Subscribe(nil, `a"b`, ""), p.Subscribe(nil, "news", "e:1-0"), p.Publish(nil, 2, "news", []byte(`{"a":1}`)),
 	} {
 		if !json.Valid(b) {
 			t.Errorf("not JSON: %s", b)
@@ -200,8 +204,11 @@ func FuzzHubV1(f *testing.F) {
 	f.Add([]byte(`{"type":"event","topic":"news","position":"e:1","data":{"a":1}}`))
 	f.Add([]byte(`{"type":"goodbye","after_ms":-1}`))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if m, err := (hubV1{}).Parse(b); err == nil && m.Kind == Event && !json.Valid(m.Data) {
-			t.Errorf("data of %q is not JSON", b)
+		all, err := hubV1{}.Parse(nil, b)
+		for _, m := range all {
+			if err == nil && m.Kind == Event && !json.Valid(m.Data) {
+				t.Errorf("data of %q is not JSON", b)
+			}
 		}
 	})
 }

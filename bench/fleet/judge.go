@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"wshub/bench/probe"
+	"wshub/bench/wire"
 )
 
 // client is one follower: its socket, if it has one, and which event it should see next.
@@ -17,6 +18,7 @@ type client struct {
 	state   state
 	awaited uint8  // subscriptions not yet confirmed
 	tries   uint8  // dials that failed in a row
+	pongs   bool   // the server wants its pings answered that are messages
 	partial []byte // of a frame, or of the handshake's answer; nil while there is none
 	began   int64  // when the dial should have begun
 
@@ -38,13 +40,14 @@ type judge struct {
 	latency *Hist
 	missing map[int32][]span // by client: what a later event has overtaken
 	seen    []seen           // direct-mapped by topic and sequence number
+	parsed  []Message        // scratch
 }
 
 type span struct{ from, to uint64 } // to is not included
 
-// seen is a message that was checked in full.
+// seen is an event that was checked in full.
 type seen struct {
-	text     []byte
+	text     []byte // the message that it came in; empty where that held more
 	topic    int32
 	seq      uint64
 	at       int64
@@ -71,7 +74,7 @@ func (j *judge) slot(topic int32, seq uint64) *seen {
 func (j *judge) known(c *client, text []byte, now int64) bool {
 	topic := int32(j.topology.Of(int(c.number)))
 	s := j.slot(topic, c.next)
-	if s.seq != c.next || s.seq == 0 || s.topic != topic || c.away || !bytes.Equal(s.text, text) {
+	if s.seq != c.next || s.seq == 0 || s.topic != topic || c.away || !bytes.Equal(s.text, text) || len(text) == 0 {
 		return false
 	}
 	j.counts.Messages++
@@ -80,43 +83,44 @@ func (j *judge) known(c *client, text []byte, now int64) bool {
 	return true
 }
 
-// text judges one text message that c received at now and that is not known. What is no event is returned
-// to be acted on.
-func (j *judge) text(c *client, text []byte, now int64) Message {
+// parse reads one message that c received and that is not known. It is valid until the next call.
+func (j *judge) parse(c *client, message []byte) []Message {
 	j.counts.Messages++
-	topic := int32(j.topology.Of(int(c.number)))
-	if !utf8.Valid(text) {
-		j.corrupt(c, "invalid UTF-8", text)
-		return Message{}
+	if j.protocol.Opcode() == wire.Text && !utf8.Valid(message) {
+		j.corrupt(c, "invalid UTF-8", message)
+		return nil
 	}
-	m, err := j.protocol.Parse(text)
+	all, err := j.protocol.Parse(j.parsed[:0], message)
+	j.parsed = all
 	if err != nil {
-		j.corrupt(c, err.Error(), text)
-		return Message{}
+		j.corrupt(c, err.Error(), message)
+		return nil
 	}
-	if m.Kind == Event {
-		j.event(c, topic, m, text, now)
-	}
-	return m
+	return all
 }
 
-func (j *judge) event(c *client, topic int32, m Message, text []byte, now int64) {
+// event judges an event that c received at now. text is the whole message, nil where it held more.
+func (j *judge) event(c *client, m *Message, text []byte, now int64) {
+	topic := int32(j.topology.Of(int(c.number)))
 	e, err := probe.Decode(m.Data, j.runID)
 	switch {
 	case errors.Is(err, probe.ErrCorrupt):
-		j.corrupt(c, err.Error(), text)
+		j.corrupt(c, err.Error(), m.Data)
 		return
 	case err != nil,
 		m.Topic != "" && m.Topic != e.Topic,
 		int32(j.topology.index(e.Topic)) != topic:
 		j.counts.Foreign++
-		j.example("foreign", c, text)
+		j.example("foreign", c, m.Data)
 		return
 	}
+	position := j.protocol.Place(c.at(), m.Position)
 	s := j.slot(topic, e.Seq)
-	*s = seen{text: append(s.text[:0], text...), topic: topic, seq: e.Seq, at: e.At}
-	if m.Position != "" {
-		s.position = &m.Position
+	if text != nil || !s.is(topic, e.Seq, position) {
+		*s = seen{text: append(s.text[:0], text...), topic: topic, seq: e.Seq, at: e.At}
+		if position != "" {
+			s.position = &position
+		}
 	}
 	if j.inOrder(c, e.Seq) {
 		j.deliver(c, s, now)
@@ -147,8 +151,21 @@ func (j *judge) inOrder(c *client, seq uint64) bool {
 	return true
 }
 
+// is reports whether s is the event seq of topic, at position.
+func (s *seen) is(topic int32, seq uint64, position string) bool {
+	return s.topic == topic && s.seq == seq && s.position != nil && *s.position == position
+}
+
+// at returns the position of c, empty where it has none.
+func (c *client) at() string {
+	if c.position == nil {
+		return ""
+	}
+	return *c.position
+}
+
 // resumes reports whether c can tell a server what it has.
-func (c *client) resumes() bool { return c.position != nil && *c.position != "" }
+func (c *client) resumes() bool { return c.at() != "" }
 
 // found takes seq out of what client number is missing.
 func (j *judge) found(number int32, seq uint64) bool {

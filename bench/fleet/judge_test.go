@@ -17,8 +17,13 @@ func plainJudge() *judge { return newJudge(testRun, plain{}, Topology{Topic: "ne
 
 // receive judges a message as the loop does.
 func receive(j *judge, c *client, text []byte, now int64) {
-	if !j.known(c, text, now) {
-		j.text(c, text, now)
+	if j.known(c, text, now) {
+		return
+	}
+	for _, m := range j.parse(c, text) {
+		if m.Kind == Event {
+			j.event(c, &m, text, now)
+		}
 	}
 }
 
@@ -159,20 +164,56 @@ func TestPositionsAreKeptForResuming(t *testing.T) {
 	}
 }
 
+// The epoch comes with the subscription, an event tells only its offset.
+func TestPositionsOfCentrifugoAreKeptForResuming(t *testing.T) {
+	for _, p := range bothEncodings {
+		j := newJudge(testRun, p, Topology{Topic: "news"})
+		at := "4:e1"
+		first, second := client{next: 1, position: &at}, client{number: 1, next: 1, position: &at}
+		push := encoded(t, p, pushed("news", publication(string(event("news", 1, 1)), 5)))
+		receive(j, &first, push, 1000)
+		receive(j, &second, push, 1000)
+		if j.counts.Delivered != 2 || first.at() != "5:e1" || second.position != first.position {
+			t.Errorf("%T: delivered %d, positions %q and %q", p, j.counts.Delivered, first.at(), second.at())
+		}
+		receive(j, &first, encoded(t, p, pushed("sport", publication(string(event("news", 2, 1)), 6))), 1000)
+		if j.counts.Foreign != 1 {
+			t.Errorf("%T: an event under another channel's name was taken", p)
+		}
+	}
+}
+
+// Of an event that came with others there is no message that the next client's could be compared with.
+func TestAnEmptyMessageIsNoKnownEvent(t *testing.T) {
+	j := newJudge(testRun, centrifugoProtobuf{}, Topology{Topic: "news"})
+	at := "4:e1"
+	first, second := client{next: 1, position: &at}, client{number: 1, next: 1, position: &at}
+	j.event(&first, &Message{Kind: Event, Data: event("news", 1, 1), Position: "5"}, nil, 1000)
+	if j.known(&second, nil, 1000) || j.counts.Delivered != 1 {
+		t.Error("a ping was taken for the event")
+	}
+}
+
 func TestADeliveryCostsNoAllocation(t *testing.T) {
-	j := plainJudge()
-	first, c := client{next: 1}, client{number: 1, next: 1}
-	var events [][]byte
-	for seq := uint64(1); seq <= 2000; seq++ {
-		events = append(events, event("news", seq, 1))
-		receive(j, &first, events[seq-1], 1000)
-	}
-	i := 0
-	if n := testing.AllocsPerRun(1000, func() { receive(j, &c, events[i], 1000); i++ }); n != 0 {
-		t.Errorf("%v allocations per delivery", n)
-	}
-	if j.counts.Delivered != 2000+1001 {
-		t.Errorf("%d delivered", j.counts.Delivered)
+	for _, p := range []Protocol{plain{}, centrifugo{}, centrifugoProtobuf{}} {
+		j := newJudge(testRun, p, Topology{Topic: "news"})
+		first, c := client{next: 1}, client{number: 1, next: 1}
+		var events [][]byte
+		for seq := uint64(1); seq <= 2000; seq++ {
+			text := event("news", seq, 1)
+			if (p != plain{}) {
+				text = encoded(t, p, pushed("news", publication(string(text), seq)))
+			}
+			events = append(events, text)
+			receive(j, &first, events[seq-1], 1000)
+		}
+		i := 0
+		if n := testing.AllocsPerRun(1000, func() { receive(j, &c, events[i], 1000); i++ }); n != 0 {
+			t.Errorf("%T: %v allocations per delivery", p, n)
+		}
+		if j.counts.Delivered != 2000+1001 {
+			t.Errorf("%T: %d delivered", p, j.counts.Delivered)
+		}
 	}
 }
 

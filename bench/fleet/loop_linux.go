@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"wshub/bench/probe"
+	"wshub/bench/wire"
 )
 
 type state uint8
@@ -47,6 +48,7 @@ type loop struct {
 
 	// Owned by run.
 	*judge
+	opcode  wire.Opcode // of messages
 	clients []client
 	rand    *rand.Rand
 	buf     []byte
@@ -72,10 +74,10 @@ type loop struct {
 func newLoop(cfg Config, t target, index, step int) (*loop, error) {
 	l := &loop{
 		cfg: cfg, target: t, index: index, step: step,
-		judge: newJudge(cfg.Run, t.protocol, cfg.Topology),
-		rand:  rand.New(rand.NewPCG(uint64(index)+1, 0)),
-		buf:   make([]byte, readSize),
-		out:   map[int32][]byte{}, halves: map[int32]*half{},
+		judge: newJudge(cfg.Run, t.protocol, cfg.Topology), opcode: t.protocol.Opcode(),
+		rand: rand.New(rand.NewPCG(uint64(index)+1, 0)),
+		buf:  make([]byte, readSize),
+		out:  map[int32][]byte{}, halves: map[int32]*half{},
 		handshake: NewHist(), readyTime: NewHist(),
 		armed: farAway, born: time.Now(),
 	}

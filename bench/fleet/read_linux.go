@@ -10,10 +10,7 @@ import (
 )
 
 // half is a message whose last fragment has not come.
-type half struct {
-	op   wire.Opcode
-	data []byte
-}
+type half struct{ data []byte }
 
 // read takes what the socket has, once: epoll is level-triggered, and no client may keep the others
 // waiting.
@@ -83,8 +80,8 @@ func (l *loop) frames(c *client, data []byte, now int64) []byte {
 			break
 		}
 		data = data[n:]
-		if f.Op == wire.Text && f.Fin && len(l.halves) == 0 {
-			l.message(c, f.Payload, now)
+		if f.Op == l.opcode && f.Fin && len(l.halves) == 0 {
+			l.messages(c, f.Payload, now)
 		} else {
 			l.rare(c, f, now)
 		}
@@ -115,59 +112,99 @@ func (l *loop) rare(c *client, f wire.Frame, now int64) {
 			l.write(c, l.frame)
 		}
 		l.lost(c, strconv.Itoa(code))
-	case f.Op == wire.Binary:
-		l.violated(c, "binary message", f.Payload)
+	case f.Op != wire.Continuation && f.Op != l.opcode:
+		l.violated(c, "message of the wrong kind, text or binary", f.Payload)
 	case (f.Op == wire.Continuation) != (h != nil):
 		l.violated(c, "fragments out of order", f.Payload)
 	case h == nil && f.Fin:
-		l.message(c, f.Payload, now)
+		l.messages(c, f.Payload, now)
 	case h == nil:
-		l.halves[l.place(c)] = &half{f.Op, append([]byte(nil), f.Payload...)}
+		l.halves[l.place(c)] = &half{append([]byte(nil), f.Payload...)}
 	case len(h.data)+len(f.Payload) > l.cfg.MaxMessage:
 		l.violated(c, "message over the limit", nil)
 	default:
 		h.data = append(h.data, f.Payload...)
 		if f.Fin {
 			delete(l.halves, l.place(c))
-			l.message(c, h.data, now)
+			l.messages(c, h.data, now)
 		}
 	}
 }
 
-// message judges one text message and acts on what is no event.
-func (l *loop) message(c *client, text []byte, now int64) {
-	if l.known(c, text, now) {
-		return
+// messages takes the messages of one frame.
+func (l *loop) messages(c *client, frame []byte, now int64) {
+	turn := c.turn
+	for {
+		message, rest, err := l.protocol.Split(frame)
+		if err != nil {
+			l.violated(c, err.Error(), frame)
+			return
+		}
+		if !l.known(c, message, now) {
+			l.unknown(c, message, now)
+		}
+		if rest == nil || c.turn != turn {
+			return
+		}
+		frame = rest
 	}
-	m := l.text(c, text, now)
+}
+
+// unknown judges the events of a message and acts on all else in it.
+func (l *loop) unknown(c *client, message []byte, now int64) {
+	turn := c.turn
+	all := l.parse(c, message)
+	if len(all) > 1 {
+		message = nil
+	}
+	for i := range all {
+		if m := &all[i]; m.Kind == Event {
+			l.event(c, m, message, now)
+		} else {
+			l.act(c, m)
+		}
+		if c.turn != turn {
+			return
+		}
+	}
+}
+
+func (l *loop) act(c *client, m *Message) {
 	switch m.Kind {
+	case Connected:
+		c.pongs = m.Pong
+	case Ping:
+		l.counts.Pings++
+		if c.pongs && c.state != leaving {
+			l.send(c, m.Data)
+		}
 	case Subscribed:
 		l.subscribed(c, m)
+	case Unsubscribed:
+		l.unsubscribed(c, m)
 	case Gap:
 		l.counts.Gaps++
 		c.away = true
 	case Goodbye:
 		l.goodbyes[l.place(c)] = m.After
+	case Disconnected:
+		l.lost(c, m.Code)
 	case Failure:
 		count(&l.counts.Errors, m.Code, 1)
 		if c.state == opening {
-			l.lost(c, "subscribe: "+m.Code)
+			l.lost(c, "refused: "+m.Code)
 		}
 	case Ack:
 		l.counts.Acked++
 	}
 }
 
-func (l *loop) subscribed(c *client, m Message) {
-	if m.Topic == l.topology.Name(l.topology.Of(int(c.number))) {
-		switch {
-		case c.position == nil || *c.position == "":
-			c.position = &m.Position
-		case m.Recovered:
-			c.away = false // everything since its position follows
-		default:
-			l.counts.Gaps++
-		}
+func (l *loop) subscribed(c *client, m *Message) {
+	switch {
+	case m.Topic == "" || m.Topic == l.measured(c):
+		l.resumed(c, m)
+	case !l.topology.Users || m.Topic != ownTopic(int(c.number)):
+		return // a topic that the server has added: nobody waits for it
 	}
 	if c.awaited > 0 {
 		c.awaited--
@@ -175,6 +212,36 @@ func (l *loop) subscribed(c *client, m Message) {
 	if c.state == opening && c.awaited == 0 {
 		l.nowReady(c)
 	}
+}
+
+// measured returns the name of the topic whose events c is to receive.
+func (l *loop) measured(c *client) string { return l.topology.Name(l.topology.Of(int(c.number))) }
+
+// resumed notes where c stands in its topic.
+func (l *loop) resumed(c *client, m *Message) {
+	at := m.Position
+	switch {
+	case !c.resumes():
+		c.position = &at
+	case m.Recovered:
+		c.away = false // everything since its position follows
+	default:
+		l.counts.Gaps++
+		c.position = &at
+	}
+}
+
+// unsubscribed follows the topic once more, from where c stands. Until the server has answered c is not
+// ready.
+func (l *loop) unsubscribed(c *client, m *Message) {
+	if c.state != ready || m.Topic != l.measured(c) {
+		return
+	}
+	l.counts.Ready--
+	c.state, c.awaited, c.away, c.began = opening, 1, true, probe.Now()
+	l.counts.Pending++
+	l.inflight = append(l.inflight, l.place(c)) // bounded by the same timeout as a dial
+	l.send(c, l.protocol.Subscribe(nil, m.Topic, c.at()))
 }
 
 // violated counts a breach of the protocol and drops the connection.

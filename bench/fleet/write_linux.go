@@ -11,8 +11,9 @@ import (
 // over: the server does not read.
 const outLimit = 1 << 20
 
-func (l *loop) sendText(c *client, text []byte) {
-	l.frame = wire.Append(l.frame[:0], wire.Text, text, l.rand.Uint32())
+// send sends a message.
+func (l *loop) send(c *client, message []byte) {
+	l.frame = wire.Append(l.frame[:0], l.opcode, message, l.rand.Uint32())
 	l.write(c, l.frame)
 }
 
@@ -100,5 +101,5 @@ func (l *loop) publish(c *client, topic int32, at int64) {
 	l.counts.Sent++
 	name := l.topology.Name(int(topic))
 	l.payload = probe.Append(l.payload[:0], l.runID, probe.Event{Topic: name, Seq: l.seqs[topic], At: at}, l.size)
-	l.sendText(c, l.protocol.Publish(nil, int(l.seqs[topic]), name, l.payload))
+	l.send(c, l.protocol.Publish(nil, int(l.seqs[topic]), name, l.payload))
 }
