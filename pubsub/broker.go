@@ -106,6 +106,9 @@ type Limit struct {
 	// is there however long it is. With a bound an answer may also have fewer than fit: there may be
 	// events behind its last one unless that is Head.
 	Bytes int
+	// Backwards: the answer has the last events before since, or with the zero position of all, newest first. Recovered
+	// then says that since is of this log, and Missed is 0.
+	Backwards bool
 }
 
 // admits tells whether an answer of n events may have one more, all having that many bytes.

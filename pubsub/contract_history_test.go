@@ -31,6 +31,7 @@ var historyContract = []claim{
 	{"a page has as many bytes as its limit lets in, and an event at least", pagedInBytes},
 	{"a page of what was trimmed is not recovered, and leads on to what is left", pagedOverALoss},
 	{"a position behind all others is answered", farAhead},
+	{"a log is read from its end", backwards},
 	{"what was trimmed is not recovered", trimmed},
 	{"a topic's last position outlives its events", aged},
 	{"another log's position is not recovered", foreign},
@@ -190,7 +191,7 @@ func pagedInBytes(t *testing.T, b Broker, _ recorder) {
 			want = append(want, &Event{Data: batch[i].Data})
 		}
 		results := b.Publish(context.Background(), batch)
-		limit := Limit{rapid.IntRange(1, 70).Draw(rt, "events"), rapid.SampledFrom([]int{0, 1, 150, 3000, 64 << 10, 1 << 20}).Draw(rt, "bytes")}
+		limit := Limit{Events: rapid.IntRange(1, 70).Draw(rt, "events"), Bytes: rapid.SampledFrom([]int{0, 1, 150, 3000, 64 << 10, 1 << 20}).Draw(rt, "bytes")}
 		since := Start
 		for len(want) > 0 {
 			r, err := b.Replay(context.Background(), topic, since, limit)

@@ -98,7 +98,7 @@ func TestAReplayHasAHeadAndALimit(t *testing.T) {
 func TestAPageIsTheLongestThatTheLimitLetsIn(t *testing.T) {
 	events := []*Event{{Data: make([]byte, 5)}, {Data: make([]byte, 1)}, {Data: make([]byte, 4)}, {}}
 	for limit, want := range map[Limit]int{
-		{}: 0, {0, 100}: 0, {1, 0}: 1, {9, 0}: 4, {4, 0}: 4, {9, 1}: 1, {9, 5}: 1, {9, 6}: 2, {9, 9}: 2, {9, 10}: 4, {2, 10}: 2,
+		{}: 0, {Events: 0, Bytes: 100}: 0, {Events: 1, Bytes: 0}: 1, {Events: 9, Bytes: 0}: 4, {Events: 4, Bytes: 0}: 4, {Events: 9, Bytes: 1}: 1, {Events: 9, Bytes: 5}: 1, {Events: 9, Bytes: 6}: 2, {Events: 9, Bytes: 9}: 2, {Events: 9, Bytes: 10}: 4, {Events: 2, Bytes: 10}: 2,
 	} {
 		if got := limit.page(events); len(got) != want {
 			t.Errorf("%+v: %d events, want %d", limit, len(got), want)

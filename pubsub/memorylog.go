@@ -112,6 +112,9 @@ func (m *Memory) Replay(_ context.Context, topic string, since Position, limit L
 	m.order.Lock()
 	defer m.order.Unlock()
 	m.stats.replaysMemory.Add(1)
+	if limit.Backwards {
+		return m.newest(topic, since, limit, rule), nil
+	}
 	// A place must be behind all that was forgotten, to be told from the places before it.
 	x := excerpt{epoch: m.epoch, now: max(m.now(), m.kept.forgotten+1), life: rule.Age + m.cfg.RecordLife, forgotten: m.kept.forgotten}
 	if l, ok := m.logs.get(topic); ok && !older(x.now, l.last, x.life) {

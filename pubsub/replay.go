@@ -18,6 +18,9 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 	if _, keeps := r.cfg.History.For(topic); !keeps {
 		return Replay{}, nil
 	}
+	if limit.Backwards {
+		return r.newest(ctx, topic, since, limit)
+	}
 	got, least, ok := r.replayRecent(topic, since, limit)
 	for turn := 0; !ok && !least.IsZero() && turn < maxTurns; turn++ {
 		end, other := r.readings.begin(topic)

@@ -14,9 +14,10 @@ const (
 	maxHistories = 64
 )
 
-// History reads a topic's log without following it: up to limit events behind since, of up to 64 KiB together. reply is
+// History reads a topic's log without following it: up to limit events behind since, or backwards the last ones before
+// it, newest first, of up to 64 KiB together. reply is
 // called exactly once, now or later, unless the session ends: with what was read, if the session still may see it then.
-func (s *Session) History(topic string, since pubsub.Position, limit int, reply func(pubsub.Replay, Refusal)) {
+func (s *Session) History(topic string, since pubsub.Position, limit int, backwards bool, reply func(pubsub.Replay, Refusal)) {
 	hub := s.shard.hub
 	if r := s.mayRead(topic); !r.None() {
 		reply(pubsub.Replay{}, r)
@@ -31,7 +32,7 @@ func (s *Session) History(topic string, since pubsub.Position, limit int, reply 
 		reply(pubsub.Replay{}, Refusal{Busy, "too many requests of this session wait"})
 		return
 	}
-	s.queueRead(&read{topic: topic, since: since, limit: pubsub.Limit{Events: limit, Bytes: maxHistoryBytes}, done: func(replay pubsub.Replay, err error) {
+	s.queueRead(&read{topic: topic, since: since, limit: pubsub.Limit{Events: limit, Bytes: maxHistoryBytes, Backwards: backwards}, done: func(replay pubsub.Replay, err error) {
 		switch r := s.mayRead(topic); {
 		case err != nil:
 			reply(pubsub.Replay{}, readRefusal(err))

@@ -128,7 +128,7 @@ func (r asking) history() {
 		since = &pubsub.Position{}
 	}
 	s, id := r.s, r.m.id
-	s.History(name, *since, limit, func(replay pubsub.Replay, why session.Refusal) {
+	s.History(name, *since, limit, false, func(replay pubsub.Replay, why session.Refusal) {
 		if why.None() {
 			s.Write(TextFrame(appendHistory(id, name, replay)))
 		} else {

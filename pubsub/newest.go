@@ -1,0 +1,86 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"sort"
+)
+
+// This file reads logs from their end: see Limit.Backwards.
+
+// newest is Replay of the last events before a position. Each look at the log is sized by what the last one brought: the
+// first is of few events, which may be large.
+func (r *Redis) newest(ctx context.Context, topic string, before Position, limit Limit) (Replay, error) {
+	fail := func(err error) (Replay, error) {
+		return Replay{}, fmt.Errorf("read the end of %q: %w: %s", topic, readError(err), err)
+	}
+	heads, err := r.heads(ctx, []string{topic})
+	if err == nil {
+		err = heads[0].err
+	}
+	if err != nil {
+		return fail(err)
+	}
+	r.stats.replaysRedis.Add(1)
+	x := heads[0]
+	answer := Replay{Head: x.head(), Recovered: before.IsZero() || before.Epoch == x.epoch}
+	if !answer.Recovered {
+		return answer, nil
+	}
+	end, total, look := "+", 0, 4
+	if !before.IsZero() {
+		end = "(" + before.ID.String()
+	}
+	for len(answer.Events) < limit.Events {
+		count := min(look, limit.Events-len(answer.Events))
+		entries, err := r.pub.XRevRangeN(ctx, logKeys(topic)[1], end, "-", int64(count)).Result()
+		if err != nil {
+			return fail(err)
+		}
+		for _, entry := range entries {
+			end = "(" + entry.ID
+			fields := []any{"b", entry.Values["b"], "d", entry.Values["d"]}
+			ev, ok := r.parseEntry(topic, x.epoch, []any{entry.ID, fields})
+			if !ok {
+				continue
+			}
+			if total += ev.bytes(); !limit.admits(len(answer.Events), total) {
+				return answer, nil
+			}
+			answer.Events = append(answer.Events, ev)
+		}
+		if len(entries) < count {
+			break
+		}
+		look = 256
+		if limit.Bytes > 0 && len(answer.Events) > 0 {
+			look = min(look, max((limit.Bytes-total)*len(answer.Events)/max(total, 1), 1))
+		}
+	}
+	return answer, nil
+}
+
+// newest is Replay of the last events before a position. The caller has m.order.
+func (m *Memory) newest(topic string, before Position, limit Limit, rule HistoryRule) Replay {
+	x := excerpt{epoch: m.epoch, now: max(m.now(), m.kept.forgotten+1), life: rule.Age + m.cfg.RecordLife}
+	l, ok := m.logs.get(topic)
+	if ok && !older(x.now, l.last, x.life) {
+		m.trim(l, x.now, rule)
+		x.last = l.last
+	}
+	answer := Replay{Head: x.head(), Recovered: before.IsZero() || before.Epoch == x.epoch}
+	if !answer.Recovered || x.last.IsZero() {
+		return answer
+	}
+	end, total := len(l.events), 0
+	if !before.IsZero() {
+		end = sort.Search(end, func(i int) bool { return l.events[i].Position.ID.Compare(before.ID) >= 0 })
+	}
+	for end--; end >= 0; end-- {
+		if total += l.events[end].bytes(); !limit.admits(len(answer.Events), total) {
+			break
+		}
+		answer.Events = append(answer.Events, l.events[end].Event)
+	}
+	return answer
+}

@@ -1,0 +1,72 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// backwards: the last events before a position, or of all, newest first, as many as the limit lets in.
+func backwards(t *testing.T, b Broker, _ recorder) {
+	ctx := context.Background()
+	publish := func(topic, data string) Position {
+		t.Helper()
+		r := b.Publish(ctx, []Publication{{Topic: topic, Data: []byte(data)}})
+		if r[0].Err != nil {
+			t.Fatal(r[0].Err)
+		}
+		return r[0].Position
+	}
+	newest := func(topic string, before Position, limit Limit) Replay {
+		t.Helper()
+		limit.Backwards = true
+		r, err := b.Replay(ctx, topic, before, limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	if r := newest("h:many:none", Position{}, Limit{Events: 3}); len(r.Events) > 0 || !r.Recovered || r.Head.Epoch == 0 {
+		t.Errorf("of an empty log: %+v", r)
+	}
+	var at []Position
+	for i := range 40 {
+		at = append(at, publish("h:many:x", fmt.Sprint(i)))
+	}
+	for _, test := range []struct {
+		before Position
+		limit  int
+		want   []string
+	}{
+		{Position{}, 0, nil},
+		{Position{}, 2, []string{"39", "38"}},
+		{at[39], 2, []string{"38", "37"}},
+		{at[2], 9, []string{"1", "0"}},
+		{at[0], 9, nil},
+		{Position{at[0].Epoch, lastID}, 1, []string{"39"}},
+	} {
+		r := newest("h:many:x", test.before, Limit{Events: test.limit})
+		if !slices.Equal(texts(r), test.want) || !r.Recovered || r.Head != at[39] || r.Missed != 0 {
+			t.Errorf("%d before %v: %v, %+v", test.limit, test.before, texts(r), r)
+		}
+	}
+	all := newest("h:many:x", Position{}, Limit{Events: 1000})
+	if len(all.Events) != 40 || all.Events[39].Position != at[0] || string(all.Events[39].Data) != "0" {
+		t.Errorf("all of them: %v", texts(all))
+	}
+	if r := newest("h:many:x", Position{at[3].Epoch + 1, at[3].ID}, Limit{Events: 1}); r.Recovered || len(r.Events) > 0 {
+		t.Errorf("of another log: %+v", r)
+	}
+	large := `"` + strings.Repeat("x", 1000) + `"`
+	for range 20 {
+		publish("h:many:large", large)
+	}
+	if r := newest("h:many:large", Position{}, Limit{Events: 100, Bytes: 5500}); len(r.Events) != 5 {
+		t.Errorf("%d events of 1,002 bytes in 5,500", len(r.Events))
+	}
+	if r := newest("h:many:large", Position{}, Limit{Events: 100, Bytes: 10}); len(r.Events) != 1 {
+		t.Errorf("%d events of 1,002 bytes in 10", len(r.Events))
+	}
+}
