@@ -24,7 +24,8 @@ import (
 type config struct {
 	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect. Default: 127.0.0.1 and --port."`
 	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port on 127.0.0.1, where --addr is not given; 0 takes a free one."`
-	Path             string        `group:"Public port" default:"/notification" help:"The one path that clients may open."`
+	Path             string        `group:"Public port" default:"/notification" help:"The path that clients of hub.v1 and plain ones open."`
+	CentrifugoPath   string        `group:"Public port" default:"/connection/websocket" help:"The path that SDKs of Centrifugo open; off closes it."`
 	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys for tokens listens on loopback only."`
 	TrustUserParam   bool          `group:"Public port" default:"false" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
 	HandshakeRate    int           `group:"Public port" default:"0" range:"1..1000000" zero:"no limit" help:"Handshakes per second, a quarter of it kept for clients that come back; over it they are answered 503 with Retry-After."`

@@ -10,6 +10,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/centrifugo"
 )
 
 // sources are where the numbers come from.
@@ -153,7 +154,7 @@ func closeCauses() []string {
 	} {
 		names = append(names, c.Name)
 	}
-	return names
+	return append(names, centrifugo.Causes()...)
 }
 
 func byStatus(refused map[int]uint64) map[string]uint64 {

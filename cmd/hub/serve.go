@@ -13,8 +13,6 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
-	"wshub/session/hubv1"
-	"wshub/session/plain"
 )
 
 // liveLimit is how long a loop may take for one turn before the process is called dead: a hundred times
@@ -50,7 +48,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	if err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}); err != nil {
+	if err := c.serve(hub); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	listener.hub = hub

@@ -215,8 +215,14 @@ func (c *config) checkKeys() error {
 
 func (c *config) checkNames() error {
 	var errs []error
-	if !strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, "?# ") {
-		errs = append(errs, fmt.Errorf("--path %q: must begin with / and hold no query", c.Path))
+	for _, path := range []struct{ flag, value string }{{"path", c.Path}, {"centrifugo-path", c.CentrifugoPath}} {
+		off := path.flag == "centrifugo-path" && path.value == pathOff
+		if !off && (!strings.HasPrefix(path.value, "/") || strings.ContainsAny(path.value, "?# ")) {
+			errs = append(errs, fmt.Errorf("--%s %q: must begin with / and hold no query", path.flag, path.value))
+		}
+	}
+	if c.Path == c.CentrifugoPath {
+		errs = append(errs, fmt.Errorf("--path and --centrifugo-path are both %q: two protocols can't be told apart there", c.Path))
 	}
 	if _, err := engine.ParseOrigins(c.Origins); err != nil {
 		errs = append(errs, fmt.Errorf("--origins: %w", err))

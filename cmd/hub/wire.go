@@ -9,15 +9,38 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/centrifugo"
+	"wshub/session/hubv1"
+	"wshub/session/plain"
 )
 
 // This file is what config means to the packages below.
+
+// pathOff closes a path.
+const pathOff = "off"
+
+// paths are those of the public port.
+func (c *config) paths() []string {
+	if c.CentrifugoPath == pathOff {
+		return []string{c.Path}
+	}
+	return []string{c.Path, c.CentrifugoPath}
+}
+
+// serve has the hub speak its protocols, each at its path.
+func (c *config) serve(hub *session.Hub) error {
+	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{})
+	if c.CentrifugoPath == pathOff {
+		return err
+	}
+	return errors.Join(err, hub.Serve(c.CentrifugoPath, centrifugo.New(hub, "wshub "+readVersion().version)))
+}
 
 func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 	origins, err := engine.ParseOrigins(c.Origins)
 	return engine.Config{
 		Addr:             c.Addr,
-		Paths:            []string{c.Path},
+		Paths:            c.paths(),
 		Origins:          origins,
 		Pollers:          c.Pollers,
 		MaxConnections:   c.MaxConnections,

@@ -1,0 +1,255 @@
+package centrifugo
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	pb "github.com/centrifugal/protocol"
+
+	"wshub/pubsub"
+	"wshub/session"
+	"wshub/session/centrifugo/offset"
+)
+
+// do does what one command asks for. Its strings may lie in the client's frame.
+func (p Protocol) do(s *session.Session, cmd *pb.Command) {
+	c := command{s, cmd.Id}
+	switch {
+	case cmd.Send != nil: // it is for an application, and there is none; it gets no answer
+	case cmd.Id == 0:
+		pong(s, cmd)
+	case cmd.Subscribe != nil:
+		c.subscribe(cmd.Subscribe)
+	case cmd.Unsubscribe != nil:
+		c.unsubscribe(cmd.Unsubscribe)
+	case cmd.Publish != nil:
+		c.publish(cmd.Publish)
+	case cmd.History != nil:
+		c.history(cmd.History)
+	case cmd.Refresh != nil:
+		c.refresh(cmd.Refresh)
+	case cmd.SubRefresh != nil:
+		c.subRefresh(cmd.SubRefresh)
+	case cmd.Presence != nil, cmd.PresenceStats != nil, cmd.Rpc != nil:
+		c.fail(errNotAvailable)
+	default: // a second connect, a ping, or nothing
+		s.Close(badRequest)
+	}
+}
+
+// pong takes a command without an id: only an answer to a ping has none.
+func pong(s *session.Session, cmd *pb.Command) {
+	st := stateOf(s)
+	if !st.pinged || cmd.Connect != nil || cmd.Subscribe != nil || cmd.Unsubscribe != nil || cmd.Publish != nil ||
+		cmd.Presence != nil || cmd.PresenceStats != nil || cmd.History != nil || cmd.Ping != nil || cmd.Rpc != nil ||
+		cmd.Refresh != nil || cmd.SubRefresh != nil {
+		s.Close(badRequest)
+		return
+	}
+	st.pinged = false
+}
+
+// command is a session and the id of what it asks for.
+type command struct {
+	s  *session.Session
+	id uint32
+}
+
+func (c command) answer(r *pb.Reply) {
+	r.Id = c.id
+	write(c.s, r)
+}
+
+func (c command) fail(err *pb.Error) { c.answer(&pb.Reply{Error: err}) }
+
+func (c command) refuse(r session.Refusal) {
+	c.s.CountError(r.Code)
+	c.fail(errorOf(r))
+}
+
+func (c command) subscribe(r *pb.SubscribeRequest) {
+	if r.Type != 0 {
+		c.fail(errNotAvailable)
+		return
+	}
+	channel, recovers, epoch, at := strings.Clone(r.Channel), r.Recover, strings.Clone(r.Epoch), r.Offset
+	strict := r.Flag&(1<<1) != 0
+	c.permit(channel, r.Token, func(until time.Time) {
+		settled := func(o session.Outcome) {
+			switch {
+			case !o.None():
+				c.refuse(o.Refusal)
+			case strict && o.Asked && !o.Recovered:
+				c.fail(errUnrecoverable)
+				c.s.Unsubscribe(channel)
+			default:
+				c.answer(&pb.Reply{Subscribe: subscribed(c.s, o, until)})
+			}
+		}
+		switch {
+		case !recovers:
+			c.s.Subscribe(channel, nil, settled)
+		case epoch == "" && at > 0: // of whatever log there is
+			c.s.History(channel, pubsub.Position{}, 0, false, func(replay pubsub.Replay, why session.Refusal) {
+				if !why.None() {
+					c.refuse(why)
+					return
+				}
+				epoch, _ := offset.Of(replay.Head)
+				c.s.Subscribe(channel, since(epoch, at), settled)
+			})
+		default:
+			c.s.Subscribe(channel, since(epoch, at), settled)
+		}
+	})
+}
+
+// permit calls then if the client may try to follow channel: the session's rights are asked for by the session itself,
+// those of a subscription token and of a list of users are made here. until is when the token expires.
+func (c command) permit(channel, raw string, then func(until time.Time)) {
+	listed, has := session.UserList(channel, c.s.User())
+	switch {
+	case raw != "":
+		c.s.Permit(strings.Clone(raw), channel, grace, func(until time.Time, why session.Refusal) {
+			switch {
+			case why.None():
+				then(until)
+			case why.Code == session.ExpiredToken:
+				c.fail(errTokenExpired)
+			case why.Code == session.BadToken:
+				c.fail(errDenied)
+			default:
+				c.refuse(why)
+			}
+		})
+		return
+	case strings.HasPrefix(channel, "$"):
+	case has && listed:
+		if why := c.s.Allow(channel, time.Time{}); !why.None() {
+			c.refuse(why)
+			return
+		}
+	case has:
+		c.fail(errDenied)
+		return
+	}
+	then(time.Time{})
+}
+
+func (c command) unsubscribe(r *pb.UnsubscribeRequest) {
+	if why := c.s.Unsubscribe(r.Channel); !why.None() && why.Code != session.NotSubscribed {
+		c.refuse(why)
+		return
+	}
+	if m := stateOf(c.s).more; m != nil {
+		delete(m.channels, r.Channel)
+	}
+	c.answer(&pb.Reply{Unsubscribe: &pb.UnsubscribeResult{}})
+}
+
+func (c command) publish(r *pb.PublishRequest) {
+	switch {
+	case r.Type != 0:
+		c.fail(errNotAvailable)
+		return
+	case !json.Valid(r.Data): // Protobuf clients may send anything; here an event is JSON
+		c.fail(errBadRequest)
+		return
+	}
+	info := pb.ClientInfo{User: c.s.User(), Client: c.s.Name()}
+	if m := stateOf(c.s).more; m != nil {
+		info.ConnInfo = m.info
+	}
+	c.s.Publish(pubsub.Publication{
+		Topic: strings.Clone(r.Channel), Data: r.Data, Attributes: &pubsub.Attributes{Info: info.AppendJSON(nil)},
+	}, false, func(_ pubsub.Position, why session.Refusal) {
+		if !why.None() {
+			c.refuse(why)
+			return
+		}
+		c.answer(&pb.Reply{Publish: &pb.PublishResult{}})
+	})
+}
+
+func (c command) history(r *pb.HistoryRequest) {
+	hub := c.s.Hub()
+	channel, limit := strings.Clone(r.Channel), int(r.Limit)
+	if !hub.Keeps(channel) {
+		if c.s.MayReadHistory(channel) {
+			c.fail(errNotAvailable)
+		} else {
+			c.fail(errDenied)
+		}
+		return
+	}
+	if most := hub.Config().ReplayLimit; limit < 0 || limit > most {
+		limit = most
+	}
+	var from pubsub.Position
+	if r.Since != nil {
+		from = *since(strings.Clone(r.Since.Epoch), r.Since.Offset)
+	}
+	asked := r.Since != nil && r.Since.Epoch != ""
+	backwards := r.Reverse
+	c.s.History(channel, from, limit, backwards, func(replay pubsub.Replay, why session.Refusal) {
+		switch {
+		case !why.None():
+			c.refuse(why)
+			return
+		case asked && !replay.Recovered:
+			c.fail(errUnrecoverable)
+			return
+		}
+		result := &pb.HistoryResult{Publications: []*pb.Publication{}}
+		result.Epoch, result.Offset = offset.Of(replay.Head)
+		for _, ev := range replay.Events {
+			result.Publications = append(result.Publications, publication(ev))
+		}
+		c.answer(&pb.Reply{History: result})
+	})
+}
+
+// refresh takes another connection token.
+func (c command) refresh(r *pb.RefreshRequest) {
+	c.s.Authenticate(strings.Clone(r.Token), func(why session.Refusal) {
+		switch why.Code {
+		case "":
+			result := &pb.RefreshResult{Client: c.s.Name()}
+			result.Expires, result.Ttl = ttl(c.s.Expires())
+			c.answer(&pb.Reply{Refresh: result})
+		case session.ExpiredToken:
+			c.fail(errExpired)
+		case session.BadToken, session.Forbidden:
+			c.s.Close(session.Unidentified)
+		default:
+			c.refuse(why)
+		}
+	})
+}
+
+// subRefresh takes another token of a subscription.
+func (c command) subRefresh(r *pb.SubRefreshRequest) {
+	if r.Type != 0 {
+		c.fail(errNotAvailable)
+		return
+	}
+	if !c.s.Follows(r.Channel) {
+		c.fail(errDenied)
+		return
+	}
+	c.s.Permit(strings.Clone(r.Token), strings.Clone(r.Channel), grace, func(until time.Time, why session.Refusal) {
+		switch why.Code {
+		case "":
+			result := &pb.SubRefreshResult{}
+			result.Expires, result.Ttl = ttl(until)
+			c.answer(&pb.Reply{SubRefresh: result})
+		case session.ExpiredToken:
+			c.fail(errExpired)
+		case session.BadToken:
+			c.fail(errDenied)
+		default:
+			c.refuse(why)
+		}
+	})
+}

@@ -1,0 +1,117 @@
+package centrifugo
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+
+	pb "github.com/centrifugal/protocol"
+	"github.com/centrifugal/protocol/cfjson"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+	"wshub/session/centrifugo/offset"
+)
+
+// encoding is one way to put commands and replies into frames.
+type encoding struct {
+	op     engine.Opcode
+	ping   []byte // a frame: an empty reply
+	format *session.Format
+	// next cuts the first command off a frame. Its strings may lie in the frame.
+	next func(frame []byte) (cmd *pb.Command, rest []byte, err error)
+	// append appends one reply.
+	append func(dst []byte, r *pb.Reply) []byte
+}
+
+var errFrame = errors.New("malformed frame")
+
+var inJSON = &encoding{
+	op:   engine.OpText,
+	ping: engine.AppendFrame(nil, engine.OpText, []byte("{}")),
+	next: func(frame []byte) (*pb.Command, []byte, error) {
+		line, rest, _ := bytes.Cut(frame, []byte("\n"))
+		var cmd pb.Command
+		if err := cfjson.Unmarshal(line, &cmd, 0); err != nil {
+			return nil, nil, err
+		}
+		return &cmd, rest, nil
+	},
+	append: func(dst []byte, r *pb.Reply) []byte { return r.AppendJSON(dst) },
+}
+
+var inProtobuf = &encoding{
+	op:   engine.OpBinary,
+	ping: engine.AppendFrame(nil, engine.OpBinary, []byte{0}),
+	next: func(frame []byte) (*pb.Command, []byte, error) {
+		size, n := binary.Uvarint(frame)
+		if n <= 0 || size > uint64(len(frame)-n) {
+			return nil, nil, errFrame
+		}
+		var cmd pb.Command
+		if err := cmd.UnmarshalCF(frame[n : n+int(size)]); err != nil {
+			return nil, nil, err
+		}
+		return &cmd, frame[n+int(size):], nil
+	},
+	append: func(dst []byte, r *pb.Reply) []byte {
+		body, _ := r.MarshalCF() // a reply of ours can always be marshalled
+		return append(binary.AppendUvarint(dst, uint64(len(body))), body...)
+	},
+}
+
+func init() {
+	for _, e := range []*encoding{inJSON, inProtobuf} {
+		e.format = session.NewFormat(session.Words{
+			Event: func(ev *pubsub.Event) []byte {
+				return e.frame(&pb.Reply{Push: &pb.Push{Channel: ev.Topic, Pub: publication(ev)}})
+			},
+			EndsAtGap: true,
+		})
+	}
+}
+
+// encodingOf is the encoding that the session's client speaks.
+func encodingOf(s *session.Session) *encoding {
+	if s.Format() == inProtobuf.format {
+		return inProtobuf
+	}
+	return inJSON
+}
+
+// frame makes a frame of one reply.
+func (e *encoding) frame(r *pb.Reply) []byte {
+	payload := e.append(nil, r)
+	return engine.AppendFrame(make([]byte, 0, len(payload)+10), e.op, payload)
+}
+
+// write sends one reply.
+func write(s *session.Session, r *pb.Reply) { s.Write(encodingOf(s).frame(r)) }
+
+// push sends one push.
+func push(s *session.Session, p *pb.Push) { write(s, &pb.Reply{Push: p}) }
+
+// publication is an event as the protocol has it.
+func publication(ev *pubsub.Event) *pb.Publication {
+	p := &pb.Publication{Data: pb.Raw(ev.Data)}
+	_, p.Offset = offset.Of(ev.Position)
+	if a := ev.Attributes; a != nil {
+		p.Tags = a.Tags
+		p.Info = clientInfo(a.Info)
+	}
+	return p
+}
+
+// clientInfo reads who published an event, nil if that is not told.
+func clientInfo(info json.RawMessage) *pb.ClientInfo {
+	if len(info) == 0 {
+		return nil
+	}
+	var c pb.ClientInfo
+	if cfjson.Unmarshal(info, &c, 0) != nil {
+		return nil
+	}
+	return &c
+}

@@ -1,0 +1,308 @@
+package centrifugo_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	pb "github.com/centrifugal/protocol"
+	"github.com/coder/websocket"
+	"go.uber.org/goleak"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+	"wshub/session/centrifugo"
+	"wshub/session/hubv1"
+	"wshub/session/plain"
+	"wshub/session/token"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const secret = "a secret of thirty-two bytes, at least"
+
+var history = pubsub.History{{Prefix: "raw"}, {Count: 1000}}
+
+// node is a hub that speaks all protocols, running until the test ends.
+type node struct {
+	t      testing.TB
+	hub    *session.Hub
+	server *engine.Server
+}
+
+func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
+	t.Helper()
+	cfg.History = history
+	hub, err := session.NewHub(cfg, pubsub.NewMemory(pubsub.MemoryConfig{History: history}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(hub.Serve("/notification", hubv1.Protocol{}, plain.Protocol{}), hub.Serve(centrifugo.Path, centrifugo.New(hub, "test")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecfg.Addr, ecfg.Pollers, ecfg.Paths = "127.0.0.1:0", 2, []string{"/notification", centrifugo.Path}
+	server, err := engine.New(ecfg, hub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub.Attach(server)
+	ctx, cancel := context.WithCancel(context.Background())
+	serverCtx, cancelServer := context.WithCancel(context.Background())
+	ended := make(chan error, 2)
+	go func() { ended <- server.Run(serverCtx) }()
+	go func() { err := hub.Run(ctx); cancelServer(); ended <- err }()
+	t.Cleanup(func() {
+		cancel()
+		for range 2 {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		}
+		st := hub.Stats()
+		if st.Topics+st.Subscriptions+st.Sessions["centrifugo"] != 0 || server.Stats().Panics > 0 {
+			t.Errorf("left behind: %+v, %d panics", st, server.Stats().Panics)
+		}
+	})
+	n := &node{t, hub, server}
+	n.eventually("ready", func() bool { return hub.Ready() == nil })
+	return n
+}
+
+// closed is a hub that wants tokens.
+func closed(t testing.TB, cfg session.Config) *node {
+	t.Helper()
+	v, err := token.NewVerifier(token.Config{Secrets: []string{secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Verifier = v
+	return start(t, cfg, engine.Config{})
+}
+
+func (n *node) eventually(what string, ok func() bool) {
+	n.t.Helper()
+	late, look := time.After(10*time.Second), time.NewTicker(2*time.Millisecond)
+	defer look.Stop()
+	for !ok() {
+		select {
+		case <-look.C:
+		case <-late:
+			n.t.Fatal("never: " + what)
+		}
+	}
+}
+
+func (n *node) publish(topic string, data ...string) {
+	n.t.Helper()
+	var batch []pubsub.Publication
+	for _, d := range data {
+		batch = append(batch, pubsub.Publication{Topic: topic, Data: []byte(d)})
+	}
+	results, err := n.hub.Publish(context.Background(), batch)
+	for _, r := range results {
+		err = errors.Join(err, r.Err)
+	}
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// client speaks the protocol frame by frame, in JSON or Protobuf.
+type client struct {
+	t       testing.TB
+	conn    *websocket.Conn
+	binary  bool
+	replies []*pb.Reply
+	next    uint32
+}
+
+func (n *node) dial(binary bool) *client {
+	n.t.Helper()
+	var protocols []string
+	if binary {
+		protocols = []string{"centrifuge-protobuf"}
+	}
+	conn, _, err := websocket.Dial(n.t.Context(), "ws://"+n.server.Addr().String()+centrifugo.Path, &websocket.DialOptions{Subprotocols: protocols})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	conn.SetReadLimit(1 << 24)
+	n.t.Cleanup(func() { _ = conn.CloseNow() })
+	return &client{t: n.t, conn: conn, binary: binary}
+}
+
+// connect dials and connects.
+func (n *node) connect(binary bool, token string) (*client, *pb.ConnectResult) {
+	n.t.Helper()
+	c := n.dial(binary)
+	r := c.ask(&pb.Command{Connect: &pb.ConnectRequest{Token: token}})
+	if r.Connect == nil {
+		n.t.Fatalf("no connect result but %+v", r)
+	}
+	return c, r.Connect
+}
+
+// send sends commands in one frame, with ids where they have none, and returns the id of the first.
+func (c *client) send(commands ...*pb.Command) (id uint32) {
+	c.t.Helper()
+	frame, id := c.encode(commands...)
+	c.write(frame)
+	return id
+}
+
+// encode makes one frame of commands.
+func (c *client) encode(commands ...*pb.Command) (frame []byte, id uint32) {
+	c.t.Helper()
+	for i, cmd := range commands {
+		c.next++
+		if cmd.Id == 0 {
+			cmd.Id = c.next
+		}
+		if i == 0 {
+			id = cmd.Id
+		}
+		if c.binary {
+			body, err := cmd.MarshalCF()
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			frame = append(binary.AppendUvarint(frame, uint64(len(body))), body...)
+			continue
+		}
+		if i > 0 {
+			frame = append(frame, '\n')
+		}
+		frame = cmd.AppendJSON(frame)
+	}
+	return frame, id
+}
+
+func (c *client) write(frame []byte) {
+	c.t.Helper()
+	if err := c.try(frame); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// try writes a frame on a connection that may have ended.
+func (c *client) try(frame []byte) error {
+	kind := websocket.MessageText
+	if c.binary {
+		kind = websocket.MessageBinary
+	}
+	return c.conn.Write(c.t.Context(), kind, frame)
+}
+
+// read reads the next reply.
+func (c *client) read() (*pb.Reply, error) {
+	for len(c.replies) == 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		kind, data, err := c.conn.Read(ctx)
+		cancel()
+		if err != nil {
+			return nil, err
+		}
+		if (kind == websocket.MessageBinary) != c.binary {
+			return nil, errors.New("a frame of the wrong kind")
+		}
+		var d pb.ReplyDecoder = pb.NewJSONReplyDecoder(data)
+		if c.binary {
+			d = pb.NewProtobufReplyDecoder(data)
+		} else {
+			for _, line := range bytes.Split(data, []byte("\n")) {
+				if !json.Valid(line) {
+					return nil, errors.New("not JSON: " + string(data))
+				}
+			}
+		}
+		for {
+			r, err := d.Decode()
+			if r == nil {
+				break
+			}
+			c.replies = append(c.replies, r)
+			if err != nil {
+				break
+			}
+		}
+	}
+	r := c.replies[0]
+	c.replies = c.replies[1:]
+	return r, nil
+}
+
+func (c *client) hear() *pb.Reply {
+	c.t.Helper()
+	r, err := c.read()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return r
+}
+
+// ask sends one command and returns its answer; there may be no push before it.
+func (c *client) ask(cmd *pb.Command) *pb.Reply {
+	c.t.Helper()
+	id := c.send(cmd)
+	r := c.hear()
+	if r.Id != id {
+		c.t.Fatalf("got %+v, want the answer to %d", r, id)
+	}
+	return r
+}
+
+// wantError sends one command, which must be answered by an error.
+func (c *client) wantError(code uint32, cmd *pb.Command) {
+	c.t.Helper()
+	if r := c.ask(cmd); r.Error == nil || r.Error.Code != code {
+		c.t.Errorf("%+v: got %+v, want error %d", cmd, r, code)
+	}
+}
+
+// wantPub reads a push of a publication.
+func (c *client) wantPub(channel, data string) *pb.Publication {
+	c.t.Helper()
+	r := c.hear()
+	if r.Push == nil || r.Push.Channel != channel || r.Push.Pub == nil || string(r.Push.Pub.Data) != data {
+		c.t.Fatalf("got %+v, want %s on %s", r, data, channel)
+	}
+	return r.Push.Pub
+}
+
+func (c *client) subscribe(channel string) *pb.SubscribeResult {
+	c.t.Helper()
+	r := c.ask(&pb.Command{Subscribe: &pb.SubscribeRequest{Channel: channel}})
+	if r.Subscribe == nil {
+		c.t.Fatalf("%s: %+v", channel, r)
+	}
+	return r.Subscribe
+}
+
+// wantClose reads until the end, which must have this code and a reason.
+func (c *client) wantClose(code int) {
+	c.t.Helper()
+	for {
+		_, err := c.read()
+		if err == nil {
+			continue
+		}
+		var closed websocket.CloseError
+		if !errors.As(err, &closed) || int(closed.Code) != code || closed.Reason == "" || strings.HasPrefix(closed.Reason, "{") {
+			c.t.Fatalf("got %v, want close %d", err, code)
+		}
+		return
+	}
+}
+
+// both runs a test in JSON and in Protobuf.
+func both(t *testing.T, f func(t *testing.T, binary bool)) {
+	t.Run("json", func(t *testing.T) { f(t, false) })
+	t.Run("protobuf", func(t *testing.T) { f(t, true) })
+}

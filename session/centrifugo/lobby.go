@@ -1,0 +1,124 @@
+package centrifugo
+
+import (
+	"bytes"
+	"time"
+
+	pb "github.com/centrifugal/protocol"
+
+	"wshub/engine"
+	"wshub/session"
+)
+
+// connectTime is how long a client may take to send connect.
+const connectTime = 10 * time.Second
+
+// lobby is a connection's Peer until the client is let in by its connect command. It is the client's session.Entrance.
+type lobby struct {
+	protocol Protocol
+	encoding *encoding
+	ask      *session.Admission
+	conn     *engine.Conn
+	timer    *engine.Timer
+	id       uint32 // of connect, 0 before it came
+	request  *pb.ConnectRequest
+	early    early // what came behind connect
+	refused  bool  // connect was answered by an error: nothing more is done
+}
+
+func newLobby(p Protocol, e *encoding, a *session.Admission, c *engine.Conn) *lobby {
+	l := &lobby{protocol: p, encoding: e, ask: a, conn: c}
+	l.timer = c.Loop().After(connectTime, func() {
+		if c.Peer() == engine.Peer(l) {
+			c.Close(stale)
+		}
+	})
+	return l
+}
+
+// Message implements engine.Peer.
+func (l *lobby) Message(op engine.Opcode, payload []byte) {
+	switch {
+	case l.refused:
+	case op != l.encoding.op:
+		l.conn.Close(session.BinaryFrame)
+	case l.id == 0:
+		l.connect(bytes.Clone(payload)) // what is read of it lies in it
+	case !l.early.add(payload, l.protocol.hub.Config().MaxHold):
+		l.conn.Close(badRequest)
+	default:
+		l.conn.Owe(len(payload))
+	}
+}
+
+func (l *lobby) connect(frame []byte) {
+	cmd, rest, err := l.encoding.next(frame)
+	if err != nil || cmd.Id == 0 || cmd.Connect == nil {
+		l.conn.Close(badRequest)
+		return
+	}
+	l.id, l.request = cmd.Id, cmd.Connect
+	l.early.add(rest, len(rest))
+	l.conn.Owe(l.early.bytes)
+	l.ask.Data = l
+	l.protocol.hub.Enter(l, l.ask, cmd.Connect.Token)
+}
+
+// Conn implements session.Entrance.
+func (l *lobby) Conn() *engine.Conn { return l.conn }
+
+// Accept implements session.Entrance.
+func (l *lobby) Accept(_ string, peer engine.Peer, _ []byte) bool {
+	l.stop()
+	return l.conn.Peer() == engine.Peer(l) && l.conn.Become(peer)
+}
+
+// Refuse implements session.Entrance: what the answer to a handshake would say, the answer to connect says. The client
+// closes the connection.
+func (l *lobby) Refuse(r *engine.Refusal) {
+	switch {
+	case r.Status >= 500:
+		l.fail(errInternal)
+	case r.Status == 403:
+		l.fail(errDenied)
+	default:
+		l.fail(errBadRequest)
+	}
+}
+
+// Dismiss implements session.Entrance. A client whose token has expired gets a new one by itself.
+func (l *lobby) Dismiss(cause *engine.Cause) {
+	if cause == session.TokenExpired {
+		l.fail(errTokenExpired)
+		return
+	}
+	if l.conn.Peer() == engine.Peer(l) {
+		l.conn.Close(cause)
+	}
+}
+
+func (l *lobby) fail(err *pb.Error) {
+	l.refused = true
+	l.conn.Owe(-l.early.bytes)
+	l.early = early{}
+	l.conn.Write(l.encoding.frame(&pb.Reply{Id: l.id, Error: err}))
+}
+
+func (l *lobby) stop() {
+	l.conn.Loop().Stop(l.timer)
+	l.timer = nil
+}
+
+// Overhead implements engine.Peer: before connect nobody has to send many control frames.
+func (l *lobby) Overhead(frames int) { l.conn.Close(badRequest) }
+
+// CloseFrame implements engine.Peer.
+func (l *lobby) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
+	return l.protocol.CloseFrame(cause)
+}
+
+// Ping implements engine.Peer.
+func (l *lobby) Ping() []byte { return engine.PingFrame }
+
+// Closed implements engine.Peer.
+func (l *lobby) Closed(*engine.Cause) { l.stop() }

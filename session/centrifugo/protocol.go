@@ -1,0 +1,234 @@
+package centrifugo
+
+import (
+	"net/url"
+	"slices"
+	"time"
+
+	pb "github.com/centrifugal/protocol"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// Path is where SDKs look for the protocol by default.
+const Path = "/connection/websocket"
+
+// grace is how long a client may take to send another connection token when its own has expired: the SDKs ask for one
+// when it does, and not before.
+const grace = 25 * time.Second
+
+const (
+	subprotocolJSON     = "centrifuge-json"
+	subprotocolProtobuf = "centrifuge-protobuf"
+)
+
+// Protocol is Centrifugo's client protocol.
+type Protocol struct {
+	hub     *session.Hub
+	version string
+}
+
+// New makes the protocol for one hub. version is told to clients.
+func New(hub *session.Hub, version string) Protocol { return Protocol{hub, version} }
+
+// Name implements session.Protocol.
+func (Protocol) Name() string { return "centrifugo" }
+
+// Subprotocols implements session.Protocol.
+func (Protocol) Subprotocols() []string {
+	return []string{"", subprotocolJSON, subprotocolProtobuf}
+}
+
+// Judge implements session.Protocol.
+func (p Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {
+	e := inJSON
+	if a.Subprotocol == subprotocolProtobuf || a.Subprotocol == "" &&
+		(query.Get("format") == "protobuf" || query.Get("cf_protocol") == "protobuf") {
+		e = inProtobuf
+	}
+	a.Format, a.Named = e.format, true
+	a.Lobby = func(c *engine.Conn) engine.Peer { return newLobby(p, e, a, c) }
+	return nil
+}
+
+// First implements session.Protocol.
+func (Protocol) First(*session.Session) []byte { return nil }
+
+// state is what the protocol keeps of a session.
+type state struct {
+	pinged    bool // a ping was sent, and its pong has not come
+	connected bool // connect was answered
+	more      *more
+}
+
+// more is what most sessions have only for a moment.
+type more struct {
+	info     pb.Raw              // shown of the client with what it publishes
+	channels map[string]struct{} // server-side subscriptions, but for the user's own topic
+	early    early               // what came before connect was answered
+}
+
+func stateOf(s *session.Session) *state { return s.State().(*state) }
+
+// serverSide tells whether the client follows channel without having asked for it.
+func serverSide(s *session.Session, channel string) bool {
+	if channel == s.Own() {
+		return true
+	}
+	m := stateOf(s).more
+	if m == nil {
+		return false
+	}
+	_, ok := m.channels[channel]
+	return ok
+}
+
+// Ping implements session.Protocol: an empty reply. The connect result asks for a pong.
+func (Protocol) Ping(s *session.Session) []byte {
+	st := stateOf(s)
+	if !st.connected {
+		return engine.PingFrame
+	}
+	st.pinged = true
+	return encodingOf(s).ping
+}
+
+// Message implements session.Protocol: it does what the commands of one frame ask for, in their order.
+func (p Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
+	st := stateOf(s)
+	if op != encodingOf(s).op {
+		s.Close(session.BinaryFrame)
+		return
+	}
+	if !st.connected {
+		if !st.more.early.add(payload, s.Hub().Config().MaxHold) {
+			s.Drop("early_full")
+			s.Close(badRequest)
+			return
+		}
+		s.Owe(len(payload)) // it may end the session
+		return
+	}
+	p.commands(s, payload, true)
+}
+
+// Denied implements session.Protocol.
+func (p Protocol) Denied(s *session.Session, op engine.Opcode, payload []byte) {
+	if op != encodingOf(s).op {
+		s.Close(session.BinaryFrame)
+		return
+	}
+	p.commands(s, payload, false)
+}
+
+// commands does the commands of a frame. Each but the first is charged like a frame; those over the rate, or all where the
+// first is, are answered by error 111.
+func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
+	e := encodingOf(s)
+	for first := true; s.Open(); first = false {
+		cmd, rest, err := e.next(frame)
+		if err != nil {
+			s.Close(badRequest)
+			return
+		}
+		if !first {
+			granted = s.Charge(1)
+		}
+		switch {
+		case !s.Open():
+			return
+		case granted:
+			p.do(s, cmd)
+		case cmd.Id > 0:
+			s.CountError(session.RateLimited)
+			write(s, &pb.Reply{Id: cmd.Id, Error: errTooMany})
+		}
+		if frame = rest; len(frame) == 0 {
+			return
+		}
+	}
+}
+
+// Unasked implements session.Protocol: a subscription of the server's, after connect, is told by a push.
+func (Protocol) Unasked(s *session.Session, o session.Outcome) {
+	if !o.None() {
+		return
+	}
+	if st := stateOf(s); o.Topic != s.Own() {
+		st.serve(o.Topic)
+	}
+	epoch, at := place(o)
+	push(s, &pb.Push{Channel: o.Topic, Subscribe: &pb.Subscribe{
+		Recoverable: s.Hub().Keeps(o.Topic), Positioned: s.Hub().Keeps(o.Topic), Epoch: epoch, Offset: at,
+	}})
+}
+
+// serve notes a server-side subscription.
+func (st *state) serve(channel string) {
+	if st.more == nil {
+		st.more = &more{}
+	}
+	if st.more.channels == nil {
+		st.more.channels = make(map[string]struct{})
+	}
+	st.more.channels[channel] = struct{}{}
+}
+
+// Left implements session.Protocol.
+func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
+	code := uint32(byServer)
+	if why.Code == session.ExpiredToken {
+		code = expired
+	}
+	unsubscribed(s, topic, code, why.Text)
+}
+
+func unsubscribed(s *session.Session, channel string, code uint32, reason string) {
+	if m := stateOf(s).more; m != nil {
+		delete(m.channels, channel)
+	}
+	push(s, &pb.Push{Channel: channel, Unsubscribe: &pb.Unsubscribe{Code: code, Reason: reason}})
+}
+
+// Gap implements session.Protocol: the client subscribes again, and is told that it has not got all. For a server-side
+// subscription it connects again.
+func (Protocol) Gap(s *session.Session, topic string, _ pubsub.Position) {
+	if serverSide(s, topic) {
+		s.Close(lost)
+		return
+	}
+	unsubscribed(s, topic, insufficientState, "insufficient state")
+}
+
+// Expired implements session.Protocol. The client knows by the ttl.
+func (Protocol) Expired(*session.Session) time.Duration { return grace }
+
+// Goodbye implements session.Protocol. The close code says it.
+func (Protocol) Goodbye(*session.Session, time.Duration) {}
+
+// Closed implements session.Protocol.
+func (Protocol) Closed(*session.Session) {}
+
+// early are frames that came before connect was answered.
+type early struct {
+	frames [][]byte
+	bytes  int
+}
+
+// maxEarly bounds the frames that wait so.
+const maxEarly = 64
+
+// add keeps a copy of frame, unless too much waits already.
+func (e *early) add(frame []byte, limit int) bool {
+	if len(frame) == 0 {
+		return true
+	}
+	if len(e.frames) == maxEarly || e.bytes+len(frame) > limit {
+		return false
+	}
+	e.frames = append(e.frames, slices.Clone(frame))
+	e.bytes += len(frame)
+	return true
+}
