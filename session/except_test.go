@@ -224,3 +224,17 @@ func TestABackendsAttributesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestABatchForgetsWhomTheOneBeforeExcepted(t *testing.T) {
+	sh, news := &shard{topics: newIndex()}, &topic{name: "news"}
+	for _, name := range []string{"", "s_1", "s_2", "nobody", ""} {
+		m := &message{topic: "news", event: &pubsub.Event{Attributes: &pubsub.Attributes{Name: "x", Except: name}}}
+		sh.extra(news).queue = []*message{m}
+		sh.begin(news)
+		id, ok := m.except()
+		if got := news.ext.excepted; len(got) > 1 || ok != (len(got) == 1) || ok && got[0] != id {
+			t.Errorf("%q excepts %d", name, got)
+		}
+		sh.finish(news)
+	}
+}
