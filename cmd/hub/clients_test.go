@@ -160,23 +160,37 @@ type nodeClients struct {
 	clients map[string]*client
 }
 
-// startNode runs testdata/clients.mjs until the test ends. Without Node or ws the test is skipped, or
-// fails if WSHUB_REQUIRE_NODE is 1.
+// startNode runs testdata/clients.mjs until the test ends.
 func startNode(t *testing.T) *nodeClients {
+	t.Helper()
+	n := &nodeClients{t: t, clients: map[string]*client{}}
+	n.orders = runNode(t, "clients.mjs", "ws", n.note)
+	return n
+}
+
+// runNode runs a script of testdata: it takes orders on its standard input, a line each, and note is called for each line
+// of its output. Without Node or the module that it needs the test is skipped, or fails if
+// WSHUB_REQUIRE_NODE is 1.
+func runNode(t *testing.T, script, module string, note func(line []byte)) (orders io.Writer) {
 	t.Helper()
 	_, err := exec.LookPath("node")
 	if err == nil {
-		_, err = os.Stat("testdata/node_modules/ws")
+		_, err = os.Stat("testdata/node_modules/" + module)
 	}
 	if err != nil {
 		if os.Getenv("WSHUB_REQUIRE_NODE") == "1" {
 			t.Fatal(err)
 		}
-		t.Skipf("no Node with ws (npm ci --prefix cmd/hub/testdata): %v", err)
+		t.Skipf("no Node with %s (npm ci --prefix cmd/hub/testdata): %v", module, err)
 	}
-	cmd := exec.Command("node", "testdata/clients.mjs")
+	return runClients(t, exec.Command("node", "testdata/"+script), note)
+}
+
+// runClients runs a program with clients until the test ends. It ends with its standard input.
+func runClients(t *testing.T, cmd *exec.Cmd, note func(line []byte)) (orders io.Writer) {
+	t.Helper()
 	cmd.Stderr = t.Output()
-	orders, err1 := cmd.StdinPipe()
+	stdin, err1 := cmd.StdinPipe()
 	events, err2 := cmd.StdoutPipe()
 	if err1 != nil || err2 != nil {
 		t.Fatal(err1, err2)
@@ -184,18 +198,18 @@ func startNode(t *testing.T) *nodeClients {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	n := &nodeClients{t: t, orders: orders, clients: map[string]*client{}}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		scan := bufio.NewScanner(events)
+		scan.Buffer(nil, 1<<20)
 		for scan.Scan() {
-			n.note(scan.Bytes())
+			note(scan.Bytes())
 		}
 		_ = cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		_ = orders.Close()
+		_ = stdin.Close()
 		select {
 		case <-ended:
 		case <-time.After(patience):
@@ -203,7 +217,7 @@ func startNode(t *testing.T) *nodeClients {
 			<-ended
 		}
 	})
-	return n
+	return stdin
 }
 
 func (n *nodeClients) note(line []byte) {

@@ -62,6 +62,13 @@ func (p *Proxy) Point(server string) {
 	p.Reset()
 }
 
+// Next sends new connections to another server. Those that are open stay.
+func (p *Proxy) Next(server string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.server = server
+}
+
 // Freeze stops forwarding that way, on open and new connections, until Thaw. Nothing is closed and
 // nothing is lost.
 func (p *Proxy) Freeze(way Way) { p.set(way, true) }
