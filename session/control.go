@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"wshub/engine"
 )
@@ -12,22 +13,33 @@ import (
 // ErrBadTarget: a Target names no sessions; the error's text says why.
 var ErrBadTarget = errors.New("bad target")
 
-// control is what nodes tell each other: Replace or Disconnect.
+// control is what nodes tell each other: one of its members, From aside.
 type control struct {
-	Replace    []replacement `json:"replace,omitempty"`
-	From       string        `json:"from,omitempty"` // with Replace: the node that tells
-	Disconnect *Target       `json:"disconnect,omitempty"`
+	Replace     []replacement `json:"replace,omitempty"`
+	From        string        `json:"from,omitempty"` // with Replace: the node that tells
+	Disconnect  *Target       `json:"disconnect,omitempty"`
+	Subscribe   *following    `json:"subscribe,omitempty"`
+	Unsubscribe *following    `json:"unsubscribe,omitempty"`
+	Refresh     *renewal      `json:"refresh,omitempty"`
 }
 
 // Target names sessions: all of a user, or one by its public name.
 type Target struct {
 	User    string `json:"user,omitempty"`
 	Session string `json:"session,omitempty"`
+	// Of is the user whose session it must be, where Session names one; "" for any.
+	Of string `json:"of,omitempty"`
+	// Keep are the public names of sessions that are left alone, 1,000 at most.
+	Keep []string `json:"keep,omitempty"`
 }
+
+const maxKeep = 1000
 
 // check is nil if the target names exactly one thing.
 func (t Target) check() error {
 	switch {
+	case len(t.Keep) > maxKeep:
+		return fmt.Errorf("%w: more than %d sessions are to be left alone", ErrBadTarget, maxKeep)
 	case (t.User == "") == (t.Session == ""):
 		return fmt.Errorf("%w: want either user or session", ErrBadTarget)
 	case t.User != "":
@@ -68,6 +80,21 @@ func (sh *shard) obey(order control) {
 	if d := order.Disconnect; d != nil {
 		sh.close(*d, Disconnected)
 	}
+	if f := order.Subscribe; f != nil {
+		for _, s := range sh.find(f.Target) {
+			s.followForBackend(f)
+		}
+	}
+	if f := order.Unsubscribe; f != nil {
+		for _, s := range sh.find(f.Target) {
+			s.leaveForBackend(f.Topic)
+		}
+	}
+	if r := order.Refresh; r != nil {
+		for _, s := range sh.find(r.Target) {
+			s.renew(r)
+		}
+	}
 }
 
 // Disconnect closes the connections that target names, on every node. The clients may come back.
@@ -86,14 +113,18 @@ func (sh *shard) close(target Target, cause *engine.Cause) {
 }
 
 // find returns the sessions that target names, on this loop.
-func (sh *shard) find(target Target) []*Session {
+func (sh *shard) find(target Target) (list []*Session) {
 	if target.User != "" {
-		return sh.members.of(userPrefix + target.User)
-	}
-	if id, ok := parseName(target.Session); ok {
+		list = sh.members.of(userPrefix + target.User)
+	} else if id, ok := parseName(target.Session); ok {
 		if s := sh.named[id]; s != nil {
-			return []*Session{s}
+			list = []*Session{s}
 		}
 	}
-	return nil
+	if target.Of == "" && len(target.Keep) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(list, func(s *Session) bool {
+		return target.Of != "" && s.user() != target.Of || slices.Contains(target.Keep, s.name())
+	})
 }

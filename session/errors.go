@@ -14,6 +14,7 @@ const (
 	TooManyTopics  Code = "too_many_topics" // the session's or the node's limit is reached
 	NotSubscribed  Code = "not_subscribed"  // unsubscribe from a topic that is not followed
 	AlreadyFollows Code = "already_subscribed"
+	Unsubscribed   Code = "unsubscribed"    // the backend ended a subscription
 	RateLimited    Code = "rate_limited"    // more messages than allowed; retry later
 	Busy           Code = "busy"            // the node has too much to do; retry later
 	Unavailable    Code = "unavailable"     // the broker can't be reached; nothing was done; retry later

@@ -38,6 +38,9 @@ func (h *Hub) Revoke(ctx context.Context, target Target, before time.Time) error
 	if err := target.check(); err != nil {
 		return err
 	}
+	if target.Of != "" || len(target.Keep) > 0 {
+		return fmt.Errorf("%w: all of a user's tokens are revoked, or a session's", ErrBadTarget)
+	}
 	now := h.now().UTC().Truncate(time.Millisecond)
 	before = before.UTC().Truncate(time.Microsecond)
 	v := pubsub.Revocation{Subject: target.subject(), At: now, Before: before}

@@ -13,7 +13,7 @@ type Stats struct {
 	Recovered     uint64            // topics that a client came back to and got all that it missed
 	Unrecovered   uint64            // topics whose client was told that it did not
 	Errors        map[string]uint64 // told to clients, by Code
-	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full, history_queue_full, early_full, node_topics, draining, handshake_rate, key_wait_full
+	Dropped       map[string]uint64 // by name: inbox_full, hold_full, rate_limit, worker_queue_full, history_queue_full, early_full, node_topics, draining, handshake_rate, key_wait_full, subscribe_refused
 }
 
 // Stats reads all counters.

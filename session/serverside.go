@@ -1,0 +1,131 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"wshub/pubsub"
+)
+
+// This file is what a backend may do to sessions, wherever they are, and to a topic's history. What is done to sessions is
+// told to every node, and done on their loops: no error means that it was told, not that somebody was there.
+
+// Following is a topic that a backend has sessions follow.
+type Following struct {
+	Topic string
+	// Since is where they left off, nil to follow from now on.
+	Since *pubsub.Position
+	// Until is when it ends by itself, zero for never.
+	Until time.Time
+}
+
+// following is a Following on its way to the nodes; where the backend ends one, it is a topic alone.
+type following struct {
+	Target
+	Topic string           `json:"topic"`
+	Since *pubsub.Position `json:"since,omitempty"`
+	Until time.Time        `json:"until,omitzero"`
+}
+
+// renewal sets when the tokens of sessions end.
+type renewal struct {
+	Target
+	Expires int64 `json:"expires,omitempty"` // in ms; 0: never
+}
+
+// Subscribe has the sessions that target names follow a topic, on every node. It needs no right of theirs: the backend's
+// word is one. Who follows the topic already goes on. The limits hold; who has reached one does not follow, which is
+// counted as subscribe_refused. ErrBadTarget for a bad target or topic; else the broker's errors.
+func (h *Hub) Subscribe(ctx context.Context, target Target, f Following) error {
+	if err := checkFollowing(target, f.Topic); err != nil {
+		return err
+	}
+	return h.tell(ctx, "", control{Subscribe: &following{target, f.Topic, f.Since, f.Until}})
+}
+
+// Unsubscribe has the sessions that target names leave a topic, on every node, but for their user's own, which is not
+// left. Errors as with Subscribe.
+func (h *Hub) Unsubscribe(ctx context.Context, target Target, topic string) error {
+	if err := checkFollowing(target, topic); err != nil {
+		return err
+	}
+	return h.tell(ctx, "", control{Unsubscribe: &following{Target: target, Topic: topic}})
+}
+
+func checkFollowing(target Target, topic string) error {
+	if err := target.check(); err != nil {
+		return err
+	}
+	if err := checkTopic(topic); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadTarget, err)
+	}
+	return nil
+}
+
+// Refresh sets when the tokens of the sessions that target names end, on every node: zero for never. At a time that has
+// passed they end now, as if by themselves. A session without a token has nothing that could be prolonged; if it is to end
+// now, it is closed. Errors as with Subscribe.
+func (h *Hub) Refresh(ctx context.Context, target Target, expires time.Time) error {
+	if err := target.check(); err != nil {
+		return err
+	}
+	return h.tell(ctx, "", control{Refresh: &renewal{target, unixMilli(expires)}})
+}
+
+// Replay reads a topic's log on behalf of a backend, which may read every one: see pubsub.Broker.
+func (h *Hub) Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error) {
+	return h.broker.Replay(ctx, topic, since, limit)
+}
+
+// RemoveHistory removes the events of a topic's history; its position stays: see pubsub.Broker.
+func (h *Hub) RemoveHistory(ctx context.Context, topic string) error {
+	return h.broker.RemoveHistory(ctx, topic)
+}
+
+// followForBackend follows a topic at a backend's word.
+func (s *Session) followForBackend(f *following) {
+	s.allow(f.Topic, f.Until)
+	if s.following(f.Topic) < 0 && s.waitingFor(f.Topic) == nil {
+		s.subscribe(f.Topic, f.Since, ordered{unasked{s}})
+	}
+}
+
+// ordered is the owner of subscriptions that a backend ordered. They are tried for until they are there.
+type ordered struct{ unasked }
+
+func (o ordered) settle(sub *subscribing, out Outcome) bool {
+	if !out.None() {
+		o.s.Drop("subscribe_refused")
+		o.s.shard.hub.log.Debug().Str("session", o.s.name()).Str("topic", out.Topic).Str("reason", out.Text).Msg("a backend's subscription is refused")
+	}
+	return o.unasked.settle(sub, out)
+}
+
+// leaveForBackend leaves a topic at a backend's word, and tells the client if it was told that it follows.
+func (s *Session) leaveForBackend(topic string) {
+	told := s.following(topic) >= 0
+	if sub := s.waitingFor(topic); sub != nil {
+		told = sub.settled && !(sub.stage == gathered && sub.owner.gathers())
+	}
+	if s.Unsubscribe(topic).None() && told && s.Open() {
+		s.protocol().Left(s, topic, Refusal{Unsubscribed, "the backend ended it"})
+	}
+}
+
+// renew sets when the session's token ends.
+func (s *Session) renew(r *renewal) {
+	g := s.granted()
+	if g == nil {
+		if r.Expires != 0 && r.Expires <= s.shard.hub.now().UnixMilli() {
+			s.conn.Close(TokenExpired)
+		}
+		return
+	}
+	g.stop(s.shard.loop)
+	g.timer, g.expires = nil, r.Expires
+	s.watchGrant()
+}
+
+// allow gives the session a right of its own to follow a topic.
+func (s *Session) allow(string, time.Time) {}
