@@ -51,6 +51,15 @@ type backendHub interface {
 	Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error)
 	Disconnect(ctx context.Context, target session.Target) error
 	Revoke(ctx context.Context, target session.Target, before time.Time) error
+	Subscribe(ctx context.Context, target session.Target, f session.Following) error
+	Unsubscribe(ctx context.Context, target session.Target, topic string) error
+	Refresh(ctx context.Context, target session.Target, expires time.Time) error
+	Keeps(topic string) bool
+	Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error)
+	RemoveHistory(ctx context.Context, topic string) error
+	Topics(ctx context.Context, match func(topic string) bool, most int) (followers map[string]int, few bool, err error)
+	Census(ctx context.Context) (users, topics int, err error)
+	Stats() session.Stats
 }
 
 // listenControl opens the control port. Nothing is answered before Run, which closes it.
@@ -105,8 +114,13 @@ GET  /readyz           200 while clients should be sent here, else the reason
 GET  /metrics          for Prometheus
 GET  /try              a page to connect with
 POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}, or an array of these
+POST /api/broadcast    {"topics":["news","sport"],"data":…,"key":…}: one event for several topics
+POST /api/subscribe    {"user":"42","topic":"news"} or {"session":"s_…","topic":…}: have its connections follow, on every node
+POST /api/unsubscribe  the same: have them leave the topic
+POST /api/refresh      {"user":"42","expire_at":1735689600} or {…,"expired":true}: when the tokens of its connections end
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node
 POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
+POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
 `
 
@@ -119,15 +133,23 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	protect := func(h http.Handler) http.Handler {
 		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
 	}
+	publish := newPublishAPI(c, of.hub.Publish)
+	centrifugo := promhttp.InstrumentHandlerCounter(answers, newCentrifugoAPI(c, log, g, of.hub, publish))
 
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", probe(of.live))
 	mux.Handle("GET /readyz", probe(of.ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
 	mux.Handle("GET /try", of.try)
-	mux.Handle("POST /api/publish", protect(newPublishAPI(c, of.hub.Publish)))
+	mux.Handle("POST /api/publish", protect(publish))
+	mux.Handle("POST /api/broadcast", protect(broadcastAPI{publish}))
+	mux.Handle("POST /api/subscribe", protect(subscribeAPI{of.hub.Subscribe}))
+	mux.Handle("POST /api/unsubscribe", protect(unsubscribeAPI{of.hub.Unsubscribe}))
+	mux.Handle("POST /api/refresh", protect(refreshAPI{of.hub.Refresh}))
 	mux.Handle("POST /api/disconnect", protect(targetAPI{of.hub.Disconnect}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
+	mux.Handle("POST /centrifugo/api", centrifugo)
+	mux.Handle("POST /centrifugo/api/{method...}", centrifugo)
 	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))
 	mux.Handle("GET /debug/pprof/profile", protect(http.HandlerFunc(pprof.Profile)))
 	mux.Handle("GET /debug/pprof/trace", protect(http.HandlerFunc(pprof.Trace)))

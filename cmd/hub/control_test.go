@@ -28,6 +28,7 @@ type backend struct {
 	odd         map[string]error
 	published   []pubsub.Publication
 	targets     []string // what was done to whom
+	replay      pubsub.Replay
 }
 
 func (b *backend) Publish(_ context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
@@ -45,12 +46,74 @@ func (b *backend) Publish(_ context.Context, batch []pubsub.Publication) ([]pubs
 }
 
 func (b *backend) Disconnect(_ context.Context, target session.Target) error {
-	b.targets = append(b.targets, fmt.Sprintf("disconnect %+v", target))
+	b.targets = append(b.targets, "disconnect "+named(target))
 	return b.result.Err
 }
 
+// named shows a target.
+func named(t session.Target) string {
+	text := fmt.Sprintf("{User:%s Session:%s}", t.User, t.Session)
+	if t.Of != "" {
+		text += " of " + t.Of
+	}
+	if len(t.Keep) > 0 {
+		text += " but " + strings.Join(t.Keep, " ")
+	}
+	return text
+}
+
+func (b *backend) Subscribe(_ context.Context, target session.Target, f session.Following) error {
+	what := "subscribe " + named(target) + " " + f.Topic
+	if f.Since != nil {
+		what += " since " + f.Since.String()
+	}
+	if !f.Until.IsZero() {
+		what += " until " + f.Until.UTC().Format(time.RFC3339Nano)
+	}
+	b.targets = append(b.targets, what)
+	return b.result.Err
+}
+
+func (b *backend) Unsubscribe(_ context.Context, target session.Target, topic string) error {
+	b.targets = append(b.targets, "unsubscribe "+named(target)+" "+topic)
+	return b.result.Err
+}
+
+func (b *backend) Refresh(_ context.Context, target session.Target, expires time.Time) error {
+	what := "refresh " + named(target)
+	switch {
+	case expires.IsZero():
+		what += " never"
+	case time.Since(expires) >= 0 && time.Since(expires) < time.Minute:
+		what += " now"
+	default:
+		what += " " + expires.UTC().Format(time.RFC3339Nano)
+	}
+	b.targets = append(b.targets, what)
+	return b.result.Err
+}
+
+func (b *backend) Keeps(topic string) bool { return strings.HasPrefix(topic, "kept") }
+
+func (b *backend) Replay(context.Context, string, pubsub.Position, pubsub.Limit) (pubsub.Replay, error) {
+	return b.replay, b.result.Err
+}
+
+func (b *backend) RemoveHistory(_ context.Context, topic string) error {
+	b.targets = append(b.targets, "remove "+topic)
+	return b.result.Err
+}
+
+func (b *backend) Topics(context.Context, func(string) bool, int) (map[string]int, bool, error) {
+	return nil, false, b.result.Err
+}
+
+func (b *backend) Census(context.Context) (users, topics int, err error) { return 0, 0, b.result.Err }
+
+func (b *backend) Stats() session.Stats { return session.Stats{} }
+
 func (b *backend) Revoke(_ context.Context, target session.Target, before time.Time) error {
-	what := fmt.Sprintf("revoke %+v", target)
+	what := "revoke " + named(target)
 	if !before.IsZero() {
 		what += " before " + before.UTC().Format(time.RFC3339Nano)
 	}
@@ -136,7 +199,7 @@ func TestTheIndexListsWhatIsThere(t *testing.T) {
 			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
 		}
 	}
-	for _, path := range []string{"/api/publish", "/api/disconnect", "/api/revoke"} {
+	for _, path := range []string{"/api/publish", "/api/broadcast", "/api/subscribe", "/api/unsubscribe", "/api/refresh", "/api/disconnect", "/api/revoke", "/centrifugo/api/"} {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 405 || !strings.Contains(index, "POST "+path) {
 			t.Errorf("GET %s is answered %d; the index:\n%s", path, status, index)
 		}

@@ -29,11 +29,14 @@ func newGuard(keys []string, open bool) guard {
 }
 
 // refusal is nil for a request that may pass.
-func (g guard) refusal(r *http.Request) *apiError {
+func (g guard) refusal(r *http.Request) *apiError { return g.judge(r, keyOf(r)) }
+
+// judge is nil for a request with this key that may pass.
+func (g guard) judge(r *http.Request, key string) *apiError {
 	switch {
 	case fromPage(r):
 		return forbidden("requests from other origins are refused")
-	case len(g.keys) > 0 && !g.knows(keyOf(r)):
+	case len(g.keys) > 0 && !g.knows(key):
 		return unauthorized("a valid key is required: Authorization: Bearer <key>")
 	case len(g.keys) > 0:
 		return nil

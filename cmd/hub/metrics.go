@@ -106,7 +106,7 @@ var families = []family{
 	counters("wshub_errors_total", "code", "Errors told to clients.", errorCodes(),
 		func(s *snapshot) map[string]uint64 { return s.session.Errors }),
 	counters("wshub_dropped_total", "reason", "What was not let in, kept or done, for lack of room.",
-		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full"},
+		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full", "subscribe_refused"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
 	counters("wshub_control_dropped_total", "reason", "Connections to the control port that were closed for lack of room.", nil,
@@ -137,7 +137,7 @@ var families = []family{
 func errorCodes() []string {
 	return []string{
 		string(session.BadJSON), string(session.BadRequest), string(session.UnknownType), string(session.BadTopic),
-		string(session.Forbidden), string(session.TooManyTopics), string(session.NotSubscribed), string(session.AlreadyFollows),
+		string(session.Forbidden), string(session.TooManyTopics), string(session.NotSubscribed), string(session.AlreadyFollows), string(session.Unsubscribed),
 		string(session.RateLimited), string(session.Busy), string(session.Unavailable), string(session.UnknownOutcome),
 		string(session.Refused), string(session.TooLarge), string(session.BadToken), string(session.ExpiredToken), string(session.Internal),
 	}

@@ -39,6 +39,7 @@ type publishAPI struct {
 	maxMessage int
 	// Bytes of the requests that are read or published: single events do not wait behind batches.
 	singles, batches *semaphore.Weighted
+	room             int64 // of each
 }
 
 func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)) publishAPI {
@@ -48,6 +49,7 @@ func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication
 		room = min(room, int64(c.room.limit)/publishShare)
 	}
 	room = max(room, int64(a.maxBody()))
+	a.room = room
 	a.singles, a.batches = semaphore.NewWeighted(room), semaphore.NewWeighted(room)
 	return a
 }
@@ -57,6 +59,23 @@ func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w)
 		return
 	}
+	size, leave, refusal := a.enter(r)
+	if refusal != nil {
+		refusal.write(w)
+		return
+	}
+	defer leave()
+	batch, several, refusal := a.readEvents(w, r)
+	if refusal != nil {
+		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, size)) // a caller that still sends would not read the answer
+		refusal.write(w)
+		return
+	}
+	a.publishAll(w, r, batch, several)
+}
+
+// enter waits for room for r's body, of size bytes at most. leave gives it back.
+func (a publishAPI) enter(r *http.Request) (size int64, leave func(), refusal *apiError) {
 	size, room := int64(a.maxBody()), a.batches
 	if r.ContentLength >= 0 {
 		size = min(size, r.ContentLength)
@@ -65,16 +84,13 @@ func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		room = a.singles
 	}
 	if !enter(r.Context(), room, size) {
-		(&apiError{http.StatusServiceUnavailable, session.Busy, "too many large requests at once; nothing was published"}).write(w)
-		return
+		return 0, nil, &apiError{http.StatusServiceUnavailable, session.Busy, "too many large requests at once; nothing was done"}
 	}
-	defer room.Release(size)
-	batch, several, refusal := a.readEvents(w, r)
-	if refusal != nil {
-		_, _ = io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, size)) // a caller that still sends would not read the answer
-		refusal.write(w)
-		return
-	}
+	return size, func() { room.Release(size) }, nil
+}
+
+// publishAll publishes batch and answers.
+func (a publishAPI) publishAll(w http.ResponseWriter, r *http.Request, batch []pubsub.Publication, several bool) {
 	ctx, cancel := context.WithTimeout(r.Context(), brokerTime)
 	defer cancel()
 	results, err := a.publish(ctx, batch)

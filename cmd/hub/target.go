@@ -13,15 +13,23 @@ import (
 // maxTarget bounds the body of a request that names sessions: the longest user, each byte escaped.
 const maxTarget = 4 << 10
 
+// target is whom a request names.
+type target struct {
+	User    string `json:"user"`
+	Session string `json:"session"`
+}
+
+func (t target) sessions() session.Target { return session.Target{User: t.User, Session: t.Session} }
+
 // targetAPI is POST /api/disconnect: {"user"} or {"session"} in, {} out once every node that can be reached is told.
 type targetAPI struct {
 	do func(context.Context, session.Target) error
 }
 
 func (a targetAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var in session.Target
+	var in target
 	serveTarget(w, r, &in, `{"user":…} or {"session":…}`, func(ctx context.Context) *apiError {
-		return outcome(a.do(ctx, in))
+		return outcome(a.do(ctx, in.sessions()))
 	})
 }
 
@@ -32,7 +40,7 @@ type revokeAPI struct {
 
 func (a revokeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
-		session.Target
+		target
 		Before json.RawMessage `json:"before"`
 	}
 	serveTarget(w, r, &in, `{"user":…} or {"session":…}, and "before" if tokens from then on stay good`, func(ctx context.Context) *apiError {
@@ -40,7 +48,7 @@ func (a revokeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if !ok {
 			return badRequest(session.BadRequest, "before: want a number of seconds since 1970 on the issuer's clock, as iat has")
 		}
-		return outcome(a.do(ctx, in.Target, before))
+		return outcome(a.do(ctx, in.sessions(), before))
 	})
 }
 
