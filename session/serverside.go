@@ -85,7 +85,10 @@ func (h *Hub) RemoveHistory(ctx context.Context, topic string) error {
 
 // followForBackend follows a topic at a backend's word.
 func (s *Session) followForBackend(f *following) {
-	s.allow(f.Topic, f.Until)
+	if r := s.allow(f.Topic, f.Until); !r.None() {
+		s.disobey(f.Topic, r)
+		return
+	}
 	if s.following(f.Topic) < 0 && s.waitingFor(f.Topic) == nil {
 		s.subscribe(f.Topic, f.Since, ordered{unasked{s}})
 	}
@@ -96,10 +99,15 @@ type ordered struct{ unasked }
 
 func (o ordered) settle(sub *subscribing, out Outcome) bool {
 	if !out.None() {
-		o.s.Drop("subscribe_refused")
-		o.s.shard.hub.log.Debug().Str("session", o.s.name()).Str("topic", out.Topic).Str("reason", out.Text).Msg("a backend's subscription is refused")
+		o.s.disobey(out.Topic, out.Refusal)
 	}
 	return o.unasked.settle(sub, out)
+}
+
+// disobey notes why a topic is not followed though a backend wants it.
+func (s *Session) disobey(topic string, why Refusal) {
+	s.Drop("subscribe_refused")
+	s.shard.hub.log.Debug().Str("session", s.name()).Str("topic", topic).Str("reason", why.Text).Msg("a backend's subscription is refused")
 }
 
 // leaveForBackend leaves a topic at a backend's word, and tells the client if it was told that it follows.
@@ -128,4 +136,4 @@ func (s *Session) renew(r *renewal) {
 }
 
 // allow gives the session a right of its own to follow a topic.
-func (s *Session) allow(string, time.Time) {}
+func (s *Session) allow(string, time.Time) Refusal { return Refusal{} }
