@@ -178,3 +178,8 @@ func (s *Session) Unsubscribe(topic string) Refusal {
 	}
 	return Refusal{}
 }
+
+// Follows tells whether the session follows topic, or is about to.
+func (s *Session) Follows(topic string) bool {
+	return s.following(topic) >= 0 || s.waitingFor(topic) != nil
+}

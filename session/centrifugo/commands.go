@@ -10,6 +10,7 @@ import (
 	"wshub/pubsub"
 	"wshub/session"
 	"wshub/session/centrifugo/offset"
+	"wshub/session/token"
 )
 
 // do does what one command asks for. Its strings may lie in the client's frame.
@@ -111,10 +112,10 @@ func (c command) permit(channel, raw string, then func(until time.Time)) {
 	listed, has := session.UserList(channel, c.s.User())
 	switch {
 	case raw != "":
-		c.s.Permit(strings.Clone(raw), channel, grace, func(until time.Time, why session.Refusal) {
+		c.s.AllowBy(channel, strings.Clone(raw), func(claims token.SubscriptionClaims, why session.Refusal) {
 			switch {
 			case why.None():
-				then(until)
+				then(claims.Expires)
 			case why.Code == session.ExpiredToken:
 				c.fail(errTokenExpired)
 			case why.Code == session.BadToken:
@@ -238,11 +239,11 @@ func (c command) subRefresh(r *pb.SubRefreshRequest) {
 		c.fail(errDenied)
 		return
 	}
-	c.s.Permit(strings.Clone(r.Token), strings.Clone(r.Channel), grace, func(until time.Time, why session.Refusal) {
+	c.s.AllowBy(strings.Clone(r.Channel), strings.Clone(r.Token), func(claims token.SubscriptionClaims, why session.Refusal) {
 		switch why.Code {
 		case "":
 			result := &pb.SubRefreshResult{}
-			result.Expires, result.Ttl = ttl(until)
+			result.Expires, result.Ttl = ttl(claims.Expires)
 			c.answer(&pb.Reply{SubRefresh: result})
 		case session.ExpiredToken:
 			c.fail(errExpired)
