@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"slices"
 	"time"
 
 	"wshub/pubsub"
@@ -392,16 +391,9 @@ func (a *centrifugoAPI) doHistory(ctx context.Context, params []byte) (any, erro
 		return nil, &replyError{100, "internal server error: too many histories are read at once"}
 	}
 	defer a.reading.Release(int64(a.pageBytes))
-	limit := pubsub.Limit{Events: in.Limit, Bytes: a.pageBytes}
-	var events []*pubsub.Event
-	var head pubsub.Position
-	if in.Reverse && in.Limit > 0 {
-		events, head, err = a.newest(ctx, in.Channel, since, limit)
-	} else {
-		var page pubsub.Replay
-		page, err = a.hub.Replay(ctx, in.Channel, since, limit)
-		events, head = page.Events, page.Head
-	}
+	limit := pubsub.Limit{Events: in.Limit, Bytes: a.pageBytes, Backwards: in.Reverse}
+	page, err := a.hub.Replay(ctx, in.Channel, since, limit)
+	events, head := page.Events, page.Head
 	switch {
 	case err != nil:
 		return nil, err
@@ -413,37 +405,6 @@ func (a *centrifugoAPI) doHistory(ctx context.Context, params []byte) (any, erro
 		result.Publications[i] = past(ev)
 	}
 	return result, nil
-}
-
-// newest reads the last events of a channel, or with before the last ones before that, newest first. It goes through all
-// that the history keeps.
-func (a *centrifugoAPI) newest(ctx context.Context, channel string, before pubsub.Position, limit pubsub.Limit) (events []*pubsub.Event, head pubsub.Position, err error) {
-	at, bytes := pubsub.Start, 0
-	for {
-		page, err := a.hub.Replay(ctx, channel, at, pubsub.Limit{Events: a.limit, Bytes: a.pageBytes})
-		if err != nil {
-			return nil, head, err
-		}
-		head = page.Head
-		for _, ev := range page.Events {
-			if !before.IsZero() && ev.Position.ID.Compare(before.ID) >= 0 {
-				page.Events = nil
-				break
-			}
-			events, bytes = append(events, ev), bytes+len(ev.Data)
-			for len(events) > limit.Events || bytes > limit.Bytes && len(events) > 1 {
-				bytes -= len(events[0].Data)
-				events[0] = nil
-				events = events[1:]
-			}
-		}
-		n := len(page.Events)
-		if n == 0 || page.Events[n-1].Position == head {
-			slices.Reverse(events)
-			return events, head, nil
-		}
-		at = page.Events[n-1].Position
-	}
 }
 
 // doChannels tells of the channels that sessions of this hub follow: others' it does not know.
