@@ -304,3 +304,24 @@ func FuzzBody(f *testing.F) {
 		}
 	})
 }
+
+func TestAttributesCountWhereBytesAreBounded(t *testing.T) {
+	ev := &Event{Data: []byte("1"), Attributes: fullest()}
+	n := ev.Attributes.Size()
+	if least := len(appendBody(nil, ev.Attributes, nil)); n < least || n > 2*least || (*Attributes)(nil).Size() != 0 {
+		t.Errorf("%d bytes for attributes of %d", n, least)
+	}
+	if got := size(ev); got < n {
+		t.Errorf("kept, it counts as %d bytes", got)
+	}
+	if got := len(Limit{Events: 10, Bytes: 3*n + 3}.page([]*Event{ev, ev, ev, ev})); got != 3 {
+		t.Errorf("%d are a page", got)
+	}
+	h, held := new(held), 0
+	for h.add(ev) == 0 {
+		held++
+	}
+	if held > maxHeldBytes/n {
+		t.Errorf("%d are held", held)
+	}
+}

@@ -238,3 +238,14 @@ func TestABatchForgetsWhomTheOneBeforeExcepted(t *testing.T) {
 		sh.finish(news)
 	}
 }
+
+func TestAttributesCountWhileTheyWait(t *testing.T) {
+	a := &pubsub.Attributes{Info: json.RawMessage(`{"x":"` + strings.Repeat("x", 1000) + `"}`)}
+	m := &message{event: &pubsub.Event{Attributes: a}}
+	if got := m.size(); got < 1000 {
+		t.Errorf("a message counts as %d bytes", got)
+	}
+	if got := (&task{publication: pubsub.Publication{Attributes: a}}).size(); got < 1000 {
+		t.Errorf("a task counts as %d bytes", got)
+	}
+}
