@@ -197,6 +197,22 @@ func TestAPassThatEndsOnTheWayEndsTheSubscription(t *testing.T) {
 	c.hearsNothing()
 }
 
+func TestAPassGoesWithASubscriptionThatFails(t *testing.T) {
+	b := &bent{onFollow: func(topic string) error {
+		if topic == "$a" {
+			return pubsub.ErrRefused
+		}
+		return nil
+	}}
+	n := bend(t, Config{}, engine.Config{Pollers: 1}, b)
+	c := n.v1("?user=42")
+	c.send(`{"type":"ping"}`)
+	for h := c.hear(); h.Type != "subscribed"; h = c.hear() {
+	}
+	n.allow("$a", time.Time{})
+	c.wantAnswers(`{"type":"subscribe","topic":"$a"}`, "refused", `{"type":"subscribe","topic":"$a"}`, "forbidden")
+}
+
 func TestPassesGiveNothingNewInTheGraceOfAToken(t *testing.T) {
 	n := closed(t, Config{AuthGrace: time.Minute}, token.Config{Skew: -1})
 	c := n.idle42(jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()})
