@@ -249,3 +249,21 @@ func TestAttributesCountWhileTheyWait(t *testing.T) {
 		t.Errorf("a task counts as %d bytes", got)
 	}
 }
+
+func TestASessionIsExceptedOnEveryNode(t *testing.T) {
+	n1, n2 := cluster(t)
+	c, name := n1.enter("")
+	other, _ := n1.enter("")
+	for _, c := range []*client{c, other} {
+		c.follow("news")
+		c.send(`{"type":"subscribe","topic":"raw"}`)
+		c.hear()
+	}
+	for _, topic := range []string{"news", "raw"} {
+		n2.except(topic, `1`, name.Session)
+		n2.publish(topic, `2`)
+		other.wantData(`1`)
+		other.wantData(`2`)
+		c.wantData(`2`)
+	}
+}

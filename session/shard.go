@@ -196,7 +196,7 @@ func (sh *shard) advance(t *topic, limit int) int {
 		s := t.followers.at(ext.next)
 		ext.next++ // before the write: a session that ends in it removes itself
 		n++
-		if slices.Contains(ext.excepted, s.id) {
+		if len(ext.excepted) > 0 && slices.Contains(ext.excepted, s.id) {
 			spared += sh.handRest(s, ext)
 		} else {
 			sh.hand(s, ext)
