@@ -13,11 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/centrifugal/protocol"
 	"github.com/coder/websocket"
 )
 
-// faulty is a small server of both protocols that does on purpose what no server should. Events come in by
-// POST /api/publish, or from clients.
+// faulty is a small server of all protocols that does on purpose what no server should. Events come in by
+// POST /api/publish, or from clients. Centrifugo's is in centrifugo_test.go.
 type faulty struct {
 	faults
 	*httptest.Server
@@ -27,6 +28,7 @@ type faulty struct {
 	conns   map[*faultyConn]bool
 	nth     int // connections so far
 	events  int
+	path    string
 }
 
 // faults say what goes wrong. Zero values: nothing. Every counts the deliveries of one connection.
@@ -39,12 +41,15 @@ type faults struct {
 	refuseAfter                                     int // connections: later ones get 503
 	dieAt                                           int // event at which every connection is cut
 	subprotocol                                     string
-	forgetful                                       bool // hub.v1: keeps no history, and says so
+	forgetful                                       bool   // keeps no history, and says so
+	secret                                          string // Centrifugo: of tokens; empty: everybody may come in
+	ping                                            bool   // Centrifugo: before each event
 }
 
 type faultyConn struct {
 	nth       int
 	v1        bool
+	cf        *centrifugoConn // nil for the other protocols
 	user      string
 	topics    map[string]bool
 	queue     chan delivery
@@ -60,7 +65,7 @@ type delivery struct {
 
 func newFaulty(t *testing.T, f faults) *faulty {
 	t.Helper()
-	s := &faulty{faults: f, history: map[string][]string{}, conns: map[*faultyConn]bool{}}
+	s := &faulty{faults: f, history: map[string][]string{}, conns: map[*faultyConn]bool{}, path: "/notification"}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -70,7 +75,7 @@ func newFaulty(t *testing.T, f faults) *faulty {
 func (s *faulty) flags() []string { return s.flagsOf("fanout") }
 
 func (s *faulty) flagsOf(scenario string) []string {
-	flags := []string{"--url=ws" + strings.TrimPrefix(s.URL, "http") + "/notification", "--settle=0s"}
+	flags := []string{"--url=ws" + strings.TrimPrefix(s.URL, "http") + s.path, "--settle=0s"}
 	switch scenario {
 	case "idle", "connect":
 		return flags
@@ -101,8 +106,9 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.subprotocol != "" {
 		opts.Subprotocols = []string{s.subprotocol}
 	}
-	c := &faultyConn{nth: nth, v1: offered != "", user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
-	if !c.v1 {
+	c := &faultyConn{nth: nth, cf: centrifugoAt(r), user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
+	c.v1 = offered != "" && c.cf == nil
+	if !c.v1 && c.cf == nil {
 		topic := r.URL.Query().Get("topic")
 		if user := r.URL.Query().Get("user"); topic == "" && user != "" {
 			topic = "user:" + user
@@ -170,7 +176,14 @@ func (s *faulty) publish(topic, data string) {
 }
 
 func (s *faulty) queueEvent(c *faultyConn, topic string, n int, data string, after time.Duration) {
-	if c.v1 {
+	switch {
+	case c.cf != nil:
+		if s.ping {
+			c.cf.pings++
+			c.say(c.cf.reply(&protocol.Reply{}))
+		}
+		data = c.cf.push(topic, n, data)
+	case c.v1:
 		data = fmt.Sprintf(`{"type":"event","topic":%q,"position":"e:%d","data":%s}`, topic, n, data)
 	}
 	c.queue <- delivery{data, after, true}
@@ -181,6 +194,12 @@ func (s *faulty) read(ctx context.Context, conn *websocket.Conn, c *faultyConn) 
 		_, b, err := conn.Read(ctx)
 		if err != nil {
 			return
+		}
+		if c.cf != nil {
+			if !s.command(c, b) {
+				return
+			}
+			continue
 		}
 		if !c.v1 {
 			for topic := range c.topics {
@@ -225,6 +244,14 @@ func (s *faulty) subscribe(c *faultyConn, id int, topic, since string) {
 	}
 }
 
+// frames are those of the messages: Centrifugo's are joined.
+func (c *faultyConn) frames(messages [][]byte) (websocket.MessageType, [][]byte) {
+	if c.cf != nil && len(messages) > 0 {
+		return c.cf.kind(), [][]byte{c.cf.join(messages)}
+	}
+	return websocket.MessageText, messages
+}
+
 func (s *faulty) write(ctx context.Context, cancel func(), conn *websocket.Conn, c *faultyConn) {
 	for {
 		select {
@@ -237,8 +264,9 @@ func (s *faulty) write(ctx context.Context, cancel func(), conn *websocket.Conn,
 				case <-ctx.Done():
 				}
 			}
-			for _, b := range s.spoiled(c, d) {
-				if conn.Write(ctx, websocket.MessageText, b) != nil {
+			kind, frames := c.frames(s.spoiled(c, d))
+			for _, b := range frames {
+				if conn.Write(ctx, kind, b) != nil {
 					cancel()
 					return
 				}

@@ -3,6 +3,7 @@ package fleet
 import (
 	"encoding/json"
 	"net/netip"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,8 @@ func TestURLsNameTopicAndUser(t *testing.T) {
 		"/n?topic=in-3&user=u13": {"ws://h/n", "plain", Topology{Topic: "in", Topics: 10, Users: true}},
 		"/v1":                    {"ws://h/v1", "hub.v1", Topology{Topic: "news"}},
 		"/v1?user=u13":           {"ws://h/v1", "hub.v1", Topology{Topic: "news", Users: true}},
+		"/c":                     {"ws://h/c", "centrifugo", Topology{Topic: "news"}},
+		"/c?user=u13":            {"ws://h/c", "centrifugo-protobuf", Topology{Users: true}},
 	} {
 		cfg := Config{URL: strings.Replace(c.url, "//h", "//127.0.0.1", 1), Protocol: c.protocol}
 		target, err := cfg.target()
@@ -152,6 +155,39 @@ func TestURLsNameTopicAndUser(t *testing.T) {
 		}
 		if got := target.pathOf(c.topology, 13); got != want {
 			t.Errorf("%+v: %q, want %q", c.topology, got, want)
+		}
+	}
+}
+
+func TestTokensTakeThePlaceOfUsersInURLs(t *testing.T) {
+	for name, query := range map[string]bool{"plain": true, "hub.v1": true, "centrifugo": false, "centrifugo-protobuf": false} {
+		target := target{path: "/p", protocol: Protocols[name], secret: "s"}
+		u, err := url.Parse(target.pathOf(Topology{Users: true}, 13))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := u.Query(); q.Has("token") != query || q.Has("user") {
+			t.Errorf("%s: %s", name, u)
+		}
+	}
+}
+
+// A user's own topic is confirmed beside the one that was asked for.
+func TestAClientWaitsForEachOfItsSubscriptions(t *testing.T) {
+	for name, p := range Protocols {
+		for _, c := range []struct {
+			topology Topology
+			want     uint8
+		}{
+			{Topology{Topic: "news"}, 1}, {Topology{Topic: "room", Topics: 5}, 1}, {Topology{Users: true}, 1}, {Topology{Topic: "news", Users: true}, 2},
+		} {
+			if name == "plain" {
+				c.want = 0
+			}
+			message, n := (&target{protocol: p}).first(c.topology, 3, "")
+			if n != c.want || (len(message) > 0) != (n > 0) {
+				t.Errorf("%s, %+v: waits for %d, want %d; sends %q", name, c.topology, n, c.want, message)
+			}
 		}
 	}
 }

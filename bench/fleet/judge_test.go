@@ -194,6 +194,21 @@ func TestAnEmptyMessageIsNoKnownEvent(t *testing.T) {
 	}
 }
 
+func TestAnEventThatCameWithOthersTakesNoMessagesPlace(t *testing.T) {
+	j := newJudge(testRun, centrifugo{}, Topology{Topic: "news"})
+	at := "4:e1"
+	var clients [3]client
+	for i := range clients {
+		clients[i] = client{number: int32(i), next: 1, position: &at}
+	}
+	push := encoded(t, centrifugo{}, pushed("news", publication(string(event("news", 1, 1)), 5)))
+	receive(j, &clients[0], push, 1000)
+	j.event(&clients[1], &Message{Kind: Event, Data: event("news", 1, 1), Position: "5"}, nil, 1000)
+	if !j.known(&clients[2], push, 1000) || j.counts.Delivered != 3 || clients[1].position != clients[0].position {
+		t.Errorf("%d delivered", j.counts.Delivered)
+	}
+}
+
 func TestADeliveryCostsNoAllocation(t *testing.T) {
 	for _, p := range []Protocol{plain{}, centrifugo{}, centrifugoProtobuf{}} {
 		j := newJudge(testRun, p, Topology{Topic: "news"})

@@ -62,7 +62,7 @@ func (l *loop) ended(c *client, cause string, ours bool) {
 	if was == ready {
 		l.counts.Ready--
 	}
-	c.fd, c.state, c.awaited, c.pongs = -1, resting, 0, false
+	c.fd, c.state, c.awaited = -1, resting, 0
 	c.turn++
 	c.away = c.away || was == ready || was == leaving
 	l.keep(c, nil)

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +24,7 @@ type flood struct {
 	t        testing.TB
 	listener net.Listener
 	conns    chan net.Conn
-	done     chan struct{}
+	serving  sync.WaitGroup
 	protocol string
 	hello    []byte     // sent behind the 101
 	held     []net.Conn // one that nobody holds is closed by the garbage collector
@@ -34,11 +35,10 @@ func newFlood(t testing.TB) *flood {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &flood{t: t, listener: listener, conns: make(chan net.Conn, 1<<16), done: make(chan struct{}), protocol: "plain"}
-	go f.serve()
+	f := &flood{t: t, listener: listener, conns: make(chan net.Conn, 1<<16), protocol: "plain"}
 	t.Cleanup(func() {
 		_ = listener.Close()
-		<-f.done
+		f.serving.Wait()
 		close(f.conns)
 		for conn := range f.conns {
 			f.held = append(f.held, conn)
@@ -51,7 +51,6 @@ func newFlood(t testing.TB) *flood {
 }
 
 func (f *flood) serve() {
-	defer close(f.done)
 	for {
 		conn, err := f.listener.Accept()
 		if err != nil {
@@ -87,6 +86,18 @@ func (f *flood) config(clients int) Config {
 // fleetOf connects clients and returns them with the server's ends.
 func (f *flood) fleetOf(clients int) (*Local, []net.Conn) {
 	f.t.Helper()
+	fleet := f.dial(clients)
+	f.until(fleet, func(c Counts) bool { return c.Ready == int64(clients) || c.Failed > 0 })
+	for range clients {
+		f.held = append(f.held, <-f.conns)
+	}
+	return fleet, f.held
+}
+
+// dial lets clients begin to connect, once.
+func (f *flood) dial(clients int) *Local {
+	f.t.Helper()
+	f.serving.Go(f.serve)
 	fleet, err := NewLocal(f.config(clients))
 	if err != nil {
 		f.t.Fatal(err)
@@ -97,11 +108,7 @@ func (f *flood) fleetOf(clients int) (*Local, []net.Conn) {
 		}
 	})
 	f.do(fleet, Order{Op: Connect, To: clients, Inflight: 64, First: true})
-	f.until(fleet, func(c Counts) bool { return c.Ready == int64(clients) || c.Failed > 0 })
-	for range clients {
-		f.held = append(f.held, <-f.conns)
-	}
-	return fleet, f.held
+	return fleet
 }
 
 func (f *flood) do(fleet *Local, o Order) Report {
@@ -256,6 +263,20 @@ func TestSeveralRepliesOfOneFrameAreEachTaken(t *testing.T) {
 	}
 }
 
+// Both clients get the very same answer. For the second one the event in it is known, the rest is not.
+func TestAnAnswerThatHoldsEventsIsReadByEachClient(t *testing.T) {
+	for _, p := range bothEncodings {
+		f := centrifugoFlood(t, p)
+		f.hello = frameOf(p, joined(t, p, &protocol.Reply{Id: 2, Subscribe: &protocol.SubscribeResult{
+			Recoverable: true, Epoch: "e1", Publications: []*protocol.Publication{publication(string(event("news", 1, 1)), 1)},
+		}}))
+		fleet, _ := f.fleetOf(2)
+		if c := f.until(fleet, func(c Counts) bool { return c.Delivered == 2 }); c.Ready != 2 || c.Corrupt != 0 {
+			t.Errorf("%T: %+v", p, c)
+		}
+	}
+}
+
 func TestAnEmptyLineIsCorrupt(t *testing.T) {
 	f := centrifugoFlood(t, centrifugo{})
 	fleet, conns := f.fleetOf(1)
@@ -340,6 +361,11 @@ func TestATopicIsFollowedAgainAfterAnUnsubscribePush(t *testing.T) {
 			if !c.ok(n) {
 				t.Errorf("%s, %T: %+v", name, p, n)
 			}
+			f.write(conns[0], frameOf(p, joined(t, p, lost)))
+			again = commands(t, p, f.frames(conns[0], 1)[0].Payload)
+			if s := again[0].Subscribe; s.Offset != 4 || s.Epoch != c.answer.Epoch {
+				t.Errorf("%s, %T: the next time: %v", name, p, again)
+			}
 		}
 	}
 }
@@ -349,6 +375,9 @@ func TestEndsOfAConnectionThatRepliesTell(t *testing.T) {
 		for cause, reply := range map[string]*protocol.Reply{
 			"3001":         {Push: &protocol.Push{Disconnect: &protocol.Disconnect{Code: 3001, Reason: "shutdown"}}},
 			"refused: 103": {Id: 2, Error: &protocol.Error{Code: 103, Message: "permission denied"}},
+			"refused: 106": {Id: 2, Error: &protocol.Error{Code: 106}, Subscribe: &protocol.SubscribeResult{Publications: []*protocol.Publication{
+				publication(string(event("news", 1, 1)), 1),
+			}}},
 		} {
 			f := centrifugoFlood(t, p)
 			fleet, conns := f.fleetOf(1)
@@ -361,6 +390,23 @@ func TestEndsOfAConnectionThatRepliesTell(t *testing.T) {
 				t.Errorf("%T: %+v, want closed by %q", p, c, cause)
 			}
 		}
+	}
+}
+
+func TestATopicThatTheServerAddsMakesNobodyReady(t *testing.T) {
+	for _, p := range bothEncodings {
+		f := centrifugoFlood(t, p)
+		f.hello = frameOf(p, joined(t, p,
+			&protocol.Reply{Id: 1, Connect: &protocol.ConnectResult{Subs: map[string]*protocol.SubscribeResult{"sport": {}}}}, &protocol.Reply{},
+		))
+		fleet := f.dial(1)
+		if c := f.until(fleet, func(c Counts) bool { return c.Pings == 1 }); c.Ready != 0 || c.Open != 1 {
+			t.Errorf("%T: %+v", p, c)
+		}
+		conn := <-f.conns
+		f.held = append(f.held, conn)
+		f.write(conn, frameOf(p, joined(t, p, &protocol.Reply{Id: 2, Subscribe: &protocol.SubscribeResult{}})))
+		f.until(fleet, func(c Counts) bool { return c.Ready == 1 })
 	}
 }
 
