@@ -158,13 +158,15 @@ func (c command) publish(r *pb.PublishRequest) {
 		c.fail(errBadRequest)
 		return
 	}
-	info := pb.ClientInfo{User: c.s.User(), Client: c.s.Name()}
-	if m := stateOf(c.s).more; m != nil {
-		info.ConnInfo = m.info
+	p := pubsub.Publication{Topic: strings.Clone(r.Channel), Data: r.Data}
+	if p.Topic != c.s.Hub().Config().Broadcast { // there any subscriber of Redis is to hear it, the data alone
+		info := pb.ClientInfo{User: c.s.User(), Client: c.s.Name()}
+		if m := stateOf(c.s).more; m != nil {
+			info.ConnInfo = m.info
+		}
+		p.Attributes = &pubsub.Attributes{Info: info.AppendJSON(nil)}
 	}
-	c.s.Publish(pubsub.Publication{
-		Topic: strings.Clone(r.Channel), Data: r.Data, Attributes: &pubsub.Attributes{Info: info.AppendJSON(nil)},
-	}, false, func(_ pubsub.Position, why session.Refusal) {
+	c.s.Publish(p, false, func(_ pubsub.Position, why session.Refusal) {
 		if !why.None() {
 			c.refuse(why)
 			return
