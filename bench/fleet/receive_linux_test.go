@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime"
@@ -219,11 +220,16 @@ func (f *flood) frames(conn net.Conn, n int) (all []ws.Frame) {
 		f.t.Fatal(err)
 	}
 	for range n {
-		frame, err := ws.ReadFrame(conn)
-		if err != nil {
+		header, err := ws.ReadHeader(conn)
+		if err != nil || header.Length > 1<<16 || !header.Masked {
+			f.t.Fatalf("%+v, %v", header, err)
+		}
+		payload := make([]byte, header.Length)
+		if _, err := io.ReadFull(conn, payload); err != nil {
 			f.t.Fatal(err)
 		}
-		all = append(all, ws.UnmaskFrame(frame))
+		ws.Cipher(payload, header.Mask, 0)
+		all = append(all, ws.Frame{Header: header, Payload: payload})
 	}
 	return all
 }
