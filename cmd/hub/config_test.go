@@ -24,7 +24,8 @@ const (
 var bad = map[string][]string{
 	"addr":                  {"3000", "localhost", "127.0.0.1:http", "127.0.0.1:65536", "user@127.0.0.1:3000", ":3000", "0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "example.com:3000"},
 	"port":                  {"65536", "-1", "x", ""},
-	"path":                  {"notification", "/a?b", "/a b"},
+	"path":                  {"notification", "/a?b", "/a b", "/connection/websocket"},
+	"centrifugo-path":       {"connection", "/a?b", "/a b", "/notification", "on"},
 	"open":                  {"maybe"},
 	"trust-user-param":      {"maybe"},
 	"origins":               {"example.com", "https://example.com/path", "https://ex*mple.com"},
@@ -189,7 +190,7 @@ func TestUserParamIsBelievedOnLoopbackOrWhenTold(t *testing.T) {
 }
 
 func TestEachSettingReachesItsPackage(t *testing.T) {
-	c := parsed(t, nil, "--addr=localhost:1234", "--path=/x", "--origins=https://a.example", "--pollers=3", "--max-connections=4", "--read-buffer=5000",
+	c := parsed(t, nil, "--addr=localhost:1234", "--path=/x", "--centrifugo-path=/c", "--origins=https://a.example", "--pollers=3", "--max-connections=4", "--read-buffer=5000",
 		"--send-buffer=6000", "--max-message=7", "--max-queued=8KiB", "--max-partial=9KiB", "--max-backlog=10KiB", "--heartbeat=11s",
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
@@ -200,7 +201,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	}
 	e, err := c.engine(zerolog.Nop())
 	if want := (engine.Config{
-		Addr: "localhost:1234", Paths: []string{"/x"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
+		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
 		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, Log: zerolog.Nop(),
 	}); err != nil || !reflect.DeepEqual(e, want) {

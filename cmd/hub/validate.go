@@ -222,7 +222,7 @@ func (c *config) checkNames() error {
 		}
 	}
 	if c.Path == c.CentrifugoPath {
-		errs = append(errs, fmt.Errorf("--path and --centrifugo-path are both %q: two protocols can't be told apart there", c.Path))
+		errs = append(errs, fmt.Errorf("--path and --centrifugo-path are both %q: want two paths", c.Path))
 	}
 	if _, err := engine.ParseOrigins(c.Origins); err != nil {
 		errs = append(errs, fmt.Errorf("--origins: %w", err))
