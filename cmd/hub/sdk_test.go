@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -51,6 +52,7 @@ func TestSDKs(t *testing.T) {
 		{"drain", sdksLeaveADrainingHub},
 		{"slow", slowSDKsAreCutAndComeBack},
 		{"many", sdksFollowManyChannelsAtOnce},
+		{"protocols", onOneTopicAllProtocolsMeet},
 		{"away", sdksRecoverTheirPersonalChannel},
 	} {
 		t.Run(one.name, func(t *testing.T) {
@@ -166,7 +168,7 @@ func numbered(topic string, first, last int) (events []map[string]any) {
 type flow struct {
 	end  chan struct{}
 	over sync.WaitGroup
-	last int
+	last atomic.Int64
 }
 
 func (s *sdkTest) flow(h *process, topics ...string) *flow {
@@ -180,38 +182,48 @@ func (s *sdkTest) flow(h *process, topics ...string) *flow {
 			case <-f.end:
 				return
 			}
+			next := int(f.last.Load()) + 1
 			var events []map[string]any
 			for _, topic := range topics {
-				events = append(events, numbered(topic, f.last+1, f.last+1)...)
+				events = append(events, numbered(topic, next, next)...)
 			}
 			if err := h.trySend(events); err != nil {
 				s.t.Error(err)
 				return
 			}
-			f.last++
+			f.last.Add(1)
 		}
 	})
 	return f
+}
+
+// pass returns when so many more events are published.
+func (f *flow) pass(t *testing.T, events int64) {
+	t.Helper()
+	goal := f.last.Load() + events
+	eventually(t, func() error {
+		if n := f.last.Load(); n < goal {
+			return fmt.Errorf("event %d of %d is published", n, goal)
+		}
+		return nil
+	})
 }
 
 // stop returns the last number.
 func (f *flow) stop() int {
 	close(f.end)
 	f.over.Wait()
-	return f.last
+	return int(f.last.Load())
 }
 
 // hearMore returns when each client has heard so many events of channel since now.
 func hearMore(clients []*sdk, channel string, events int) {
-	for _, c := range clients {
-		begin := -1
-		c.await("more events", func(seen []sdkEvent) bool {
-			n := len(numbers(seen, channel))
-			if begin < 0 {
-				begin = n
-			}
-			return n >= begin+events
-		})
+	goal := make([]int, len(clients))
+	for i, c := range clients {
+		goal[i] = len(numbers(c.all(), channel)) + events
+	}
+	for i, c := range clients {
+		c.await("more events", func(seen []sdkEvent) bool { return len(numbers(seen, channel)) >= goal[i] })
 	}
 }
 
@@ -351,8 +363,13 @@ func sdksComeBackFromAKilledHub(s *sdkTest) {
 	clients := s.follow(sdkOptions{url: endpoint(door.Addr()) + "?user=42"}, "news")
 	f := s.flow(second, "news", "user:42")
 	hearMore(clients, "news", 20)
-	door.Next(second.addr())
+	door.Next(unserved)
 	first.signal(syscall.SIGKILL)
+	for _, c := range clients {
+		c.ever(2, "connecting", "", anyEvent) // the first time it was new
+	}
+	f.pass(s.t, 50)
+	door.Next(second.addr())
 	for _, c := range clients {
 		if e := c.want("subscribed", "news"); !e.WasRecovering || !e.Recovered {
 			s.t.Errorf("%s: %s", c.name, e)
