@@ -14,7 +14,7 @@ import (
 // Opened implements session.Protocol: it follows what the client follows without asking, and answers connect.
 func (p Protocol) Opened(s *session.Session, a *session.Admission) {
 	l := a.Data.(*lobby)
-	st := &state{more: &more{info: pb.Raw(a.Claims.Info), early: l.early}}
+	st := &state{free: uint16(s.Hub().Config().MaxTopics), more: &more{info: pb.Raw(a.Claims.Info), early: l.early}}
 	s.SetState(st)
 	var wanted []session.Wanted
 	want := func(channel string) {

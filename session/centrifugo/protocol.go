@@ -58,8 +58,9 @@ func (Protocol) First(*session.Session) []byte { return nil }
 
 // state is what the protocol keeps of a session.
 type state struct {
-	pinged    bool // a ping was sent, and its pong has not come
-	connected bool // connect was answered
+	pinged    bool   // a ping was sent, and its pong has not come
+	connected bool   // connect was answered
+	free      uint16 // subscribe commands that are not charged
 	more      *more
 }
 
@@ -124,7 +125,7 @@ func (p Protocol) Denied(s *session.Session, op engine.Opcode, payload []byte) {
 }
 
 // commands does the commands of a frame. Each but the first is charged like a frame; those over the rate, or all where the
-// first is, are answered by error 111.
+// first is, are answered by error 111. An unsubscribe is done all the same: SDKs connect again if it fails.
 func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 	e := encodingOf(s)
 	for first := true; s.Open(); first = false {
@@ -133,13 +134,17 @@ func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 			s.Close(badRequest)
 			return
 		}
-		if !first {
+		switch {
+		case first && granted:
+		case stateOf(s).takeFree(cmd):
+			granted = true
+		case !first:
 			granted = s.Charge(1)
 		}
 		switch {
 		case !s.Open():
 			return
-		case granted:
+		case granted, cmd.Unsubscribe != nil:
 			p.do(s, cmd)
 		case cmd.Id > 0:
 			s.CountError(session.RateLimited)
@@ -149,6 +154,16 @@ func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 			return
 		}
 	}
+}
+
+// takeFree tells whether cmd costs nothing: the first subscribe commands do not, as many as a session may follow topics.
+// A client that comes back sends them all at once, as one of hub.v1 sends its topics in one message.
+func (st *state) takeFree(cmd *pb.Command) bool {
+	if cmd.Subscribe == nil || st.free == 0 {
+		return false
+	}
+	st.free--
+	return true
 }
 
 // Unasked implements session.Protocol: a subscription of the server's, after connect, is told by a push.
