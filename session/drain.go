@@ -56,8 +56,12 @@ func (d *drain) step() {
 	n := min(d.share, len(d.queue))
 	for i, c := range d.queue[:n] {
 		d.queue[i] = nil
-		if s, ok := c.Peer().(*Session); ok {
-			s.goodbye(rand.N(max(d.window, time.Millisecond)))
+		switch peer := c.Peer().(type) {
+		case nil: // its handshake is not answered, or it is gone
+		case *Session:
+			peer.goodbye(rand.N(max(d.window, time.Millisecond)))
+		default: // in a lobby
+			c.Close(Drained)
 		}
 	}
 	d.queue = d.queue[n:]

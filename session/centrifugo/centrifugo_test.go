@@ -441,10 +441,12 @@ func TestPings(t *testing.T) {
 func TestSilentOnesAndDrain(t *testing.T) {
 	n := start(t, session.Config{MaxSessionsPerUser: 1}, engine.Config{})
 	c, _ := n.connect(false, "")
+	silent := n.dial(false) // has not sent connect
 	n.server.StopAccepting()
 	done := make(chan error, 1)
 	go func() { done <- n.hub.Drain(t.Context(), 100*time.Millisecond) }()
 	c.wantClose(3001)
+	silent.wantClose(3001)
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
