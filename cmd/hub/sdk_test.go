@@ -51,6 +51,8 @@ func TestSDKs(t *testing.T) {
 		{"loss", sdksAreToldOfLosses},
 		{"drain", sdksLeaveADrainingHub},
 		{"slow", slowSDKsAreCutAndComeBack},
+		{"pings", busySDKsArePinged},
+		{"haste", hastySDKsFollowInTheEnd},
 		{"many", sdksFollowManyChannelsAtOnce},
 		{"protocols", onOneTopicAllProtocolsMeet},
 		{"away", sdksRecoverTheirPersonalChannel},
@@ -236,11 +238,11 @@ func sdksDoTheirDaysWork(s *sdkTest) {
 		c.connect()
 		c.want("connected", "")
 		if e := c.want("subscribed", "user:"+user); !e.Server || !e.Recoverable || e.Epoch == "" {
-			t.Errorf("the personal channel: %+v", e)
+			t.Errorf("the personal channel: %s", e)
 		}
 		c.subscribe(room)
 		if e := c.want("subscribed", room); e.Server || !e.Recoverable || e.Epoch == "" || e.WasRecovering {
-			t.Errorf("%+v", e)
+			t.Errorf("%s", e)
 		}
 		for n := range 5 {
 			c.ask(0, "publish", room, fmt.Sprintf(`{"n":%d}`, n+1), sdkHistory{})
@@ -272,7 +274,7 @@ func sdksDoTheirDaysWork(s *sdkTest) {
 		c.ask(103, "publish", "news", `{"n":1}`, sdkHistory{})
 		c.subscribe("secret")
 		if e := c.want("unsubscribed", "secret"); e.Code != 103 {
-			t.Errorf("what it has no right to: %+v", e)
+			t.Errorf("what it has no right to: %s", e)
 		}
 
 		c.unsubscribe(room)
@@ -282,18 +284,31 @@ func sdksDoTheirDaysWork(s *sdkTest) {
 		c.want("subscribed", room)
 		h.send(t, numbered(room, 8, 8))
 		c.until("the next event", func(e sdkEvent) bool { return e.number() == 8 })
+
+		// A line end, which would end a message, from whoever knows nothing of it.
+		s.redis.CLI("PUBLISH", "hub:t:"+room, "{\n\"n\": 9\r\n}")
+		c.until("the raw event", func(e sdkEvent) bool { return e.number() == 9 })
 		if n := c.count("connecting", ""); n != 1 {
 			t.Errorf("it connected %d times", n)
+		}
+
+		if status, _, _ := ask(t, "POST", h.control+"/api/disconnect", fmt.Sprintf(`{"user":%q}`, user), withKey...); status != 200 {
+			t.Errorf("disconnect is answered %d", status)
+		}
+		if e := c.until("the end", isDisconnected); e.Code != 3503 || e.Reason != "force disconnect" {
+			t.Errorf("sent away: %s", e)
 		}
 
 		wrong := c.program.client(t, c.name+"/other", c.build)
 		wrong.open(sdkOptions{url: endpoint(h.addr()), tokens: []string{"wrong"}})
 		wrong.connect()
-		if e := wrong.until("the end", func(e sdkEvent) bool { return e.Event == "disconnected" }); e.Code != 3500 || e.Reason != "invalid token" {
-			t.Errorf("a wrong token: %+v", e)
+		if e := wrong.until("the end", isDisconnected); e.Code != 3500 || e.Reason != "invalid token" {
+			t.Errorf("a wrong token: %s", e)
 		}
 	})
 }
+
+func isDisconnected(e sdkEvent) bool { return e.Event == "disconnected" }
 
 // sdksRenewTokens: of connections and subscriptions, without leaving.
 func sdksRenewTokens(s *sdkTest) {
@@ -314,7 +329,7 @@ func sdksRenewTokens(s *sdkTest) {
 		c.subscribe(private, passes(2*time.Second), passes(time.Hour))
 		c.connect()
 		if e := c.want("error", ""); e.Code != 109 && !strings.Contains(e.Reason, "109") {
-			t.Errorf("an expired token: %+v", e)
+			t.Errorf("an expired token: %s", e)
 		}
 		c.want("token", "")
 		c.want("connected", "")
@@ -325,7 +340,7 @@ func sdksRenewTokens(s *sdkTest) {
 		h.send(t, append(numbered(shared, 1, 1), numbered(private, 1, 1)...))
 
 		if e := c.want("unsubscribed", "lost:"+c.name); e.Code != 2000 || e.Reason == "" {
-			t.Errorf("the new token allows less: %+v", e)
+			t.Errorf("the new token allows less: %s", e)
 		}
 		c.await("both tokens were renewed", func(seen []sdkEvent) bool {
 			renewed := map[string]int{}
@@ -523,10 +538,59 @@ func slowSDKsAreCutAndComeBack(s *sdkTest) {
 	}
 }
 
-// sdksFollowManyChannelsAtOnce: 200 of them, as the client connects, and once more when it comes back.
+// busySDKsArePinged: some count on pings even while events come all the time.
+func busySDKsArePinged(s *sdkTest) {
+	h := s.hub("--heartbeat=1s")
+	clients := s.follow(sdkOptions{url: endpoint(h.addr())}, "news")
+	f := s.flow(h, "news")
+	for range 15 { // 3 s; they give up after 2
+		for _, c := range clients {
+			c.ask(0, "publish", "other", `{"n":1}`, sdkHistory{})
+		}
+		f.pass(s.t, 20)
+	}
+	last := f.stop()
+	for _, c := range clients {
+		c.wantNumbers("news", 1, last)
+		if n := c.count("connecting", ""); n != 1 {
+			s.t.Errorf("%s connected %d times:%s", c.name, n, lastOf(c.all()))
+		}
+	}
+}
+
+// hastySDKsFollowInTheEnd: they leave a channel before they are told that they follow it, and change their minds.
+func hastySDKsFollowInTheEnd(s *sdkTest) {
+	h := s.hub()
+	s.each(func(t *testing.T, c *sdk) {
+		c.open(sdkOptions{url: endpoint(h.addr())})
+		c.connect()
+		for i := range 10 {
+			channel := fmt.Sprint(c.name, ":", i)
+			for range 3 {
+				c.subscribe(channel)
+				c.unsubscribe(channel)
+			}
+			c.subscribe(channel)
+		}
+		for i := range 10 {
+			channel := fmt.Sprint(c.name, ":", i)
+			n := 0
+			eventually(t, func() error { // when it follows can't be told: it may have followed before
+				n++
+				h.send(t, numbered(channel, n, n))
+				if c.count("publication", channel) == 0 {
+					return fmt.Errorf("%s does not hear %s:%s", c.name, channel, lastOf(c.all()))
+				}
+				return nil
+			})
+		}
+	})
+}
+
+// sdksFollowManyChannelsAtOnce: more than --message-burst, as the client connects, and once more when it comes back.
 func sdksFollowManyChannelsAtOnce(s *sdkTest) {
-	const channels = 200
-	h := s.hub("--max-topics=256")
+	const channels = 300
+	h := s.hub("--max-topics=512")
 	s.each(func(t *testing.T, c *sdk) {
 		door := redistest.NewProxy(t, h.addr())
 		c.open(sdkOptions{url: endpoint(door.Addr())})
@@ -575,7 +639,7 @@ func sdksFollowManyChannelsAtOnce(s *sdkTest) {
 		}
 		for _, e := range c.all() {
 			if e.Event == "unsubscribed" || e.Event == "error" && e.Channel != "" {
-				t.Errorf("%+v", e)
+				t.Errorf("%s", e)
 			}
 		}
 	})

@@ -19,8 +19,12 @@ import (
 
 const patience = 30 * time.Second
 
-// The delays of the tests between two tries.
-const soon, later = 20 * time.Millisecond, 500 * time.Millisecond
+const (
+	// The delays between two tries.
+	soon, later = 20 * time.Millisecond, 500 * time.Millisecond
+	// pingDelay is how late a ping may be, less than usual: the tests do not want to wait.
+	pingDelay = time.Second
+)
 
 type order struct {
 	Client, Do, Build, URL, Channel string
@@ -101,7 +105,7 @@ func (c *client) supplier(tokens []string, channel string) func() (string, error
 
 func open(o *order) *client {
 	c := &client{name: o.Client}
-	cfg := centrifuge.Config{MinReconnectDelay: soon, MaxReconnectDelay: later}
+	cfg := centrifuge.Config{MinReconnectDelay: soon, MaxReconnectDelay: later, MaxServerPingDelay: pingDelay}
 	if len(o.Tokens) > 0 {
 		cfg.Token = o.Tokens[0]
 	}
