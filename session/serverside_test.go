@@ -63,6 +63,11 @@ func TestABackendHasAUsersSessionsFollowOnEveryNode(t *testing.T) {
 		}
 	}
 	bystander.stays()
+	for _, n := range []*node{n1, n2} {
+		if refused := n.hub.Stats().Dropped["subscribe_refused"]; refused > 0 {
+			t.Errorf("%d subscriptions were refused", refused)
+		}
+	}
 }
 
 func TestABackendHasOneSessionFollowFromWhereItLeftOff(t *testing.T) {
@@ -90,7 +95,7 @@ func TestABackendHasOneSessionFollowFromWhereItLeftOff(t *testing.T) {
 func TestLimitsHoldForWhatABackendOrders(t *testing.T) {
 	server := redistest.Start(t)
 	n := member(t, server, "n1")
-	n.hub.cfg.MaxTopics = 2
+	n.onEveryLoop(func(sh *shard) { n.hub.cfg.MaxTopics = 2 })
 	c, welcome := n.enter("")
 	for i := range 4 {
 		n.subscribed(Target{Session: welcome.Session}, Following{Topic: fmt.Sprint("raw", i)})
@@ -164,10 +169,16 @@ func TestABackendSetsWhenATokenEnds(t *testing.T) {
 	refresh("42", time.Time{})
 	n2.eventually("it does not end", func() bool { return expires("42") == 0 })
 	c.stays()
+	n2.onEveryLoop(func(sh *shard) { n2.hub.cfg.AuthGrace = time.Second })
 	refresh("42", time.Now())
 	c.wantError(ExpiredToken)
 	refresh("42", later) // within the grace
 	n2.eventually("it ends later again", func() bool { return expires("42") == later.UnixMilli() })
+	over := make(chan struct{})
+	n2.onEveryLoop(func(sh *shard) { sh.loop.After(1500*time.Millisecond, func() { over <- struct{}{} }) })
+	for range n2.hub.shards {
+		<-over
+	}
 	c.send(`{"type":"subscribe","id":1,"topic":"channel"}`)
 	c.want(`{"type":"subscribed","id":1,"topic":"channel"}`)
 	plain := n2.plain("?token="+mint(t, secretSigner(t), token.Grant{Subject: "7", TTL: time.Hour}), 2)
@@ -211,7 +222,7 @@ func TestWhatABackendOrdersMustNameSessionsAndATopic(t *testing.T) {
 }
 
 func TestTopicsAndUsersAreCountedOnceOverAllLoops(t *testing.T) {
-	n := memory(t, Config{})
+	n := start(t, Config{}, engine.Config{Pollers: 3}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 	for i := range 8 {
 		n.plain(fmt.Sprintf("?user=%d&topic=news&topic=room:%d", i%3, i), 3)
 	}

@@ -97,6 +97,7 @@ func TestBackendLibrariesOfCentrifugoAreUnderstood(t *testing.T) {
 		{library: "laravel", header: laravel, body: `{"method":"broadcast","params":{"channels":["private-room.1"],"data":{"text":"hi","event":"App\\Events\\Sent"}}}`,
 			answer: `{"result":{"responses":[{"result":{}}]}}`, done: `publish private-room.1 {"text":"hi","event":"App\\Events\\Sent"}`},
 		{library: "laravel", header: laravel, body: `{"method":"info","params":[]}`, answer: "*"},
+		{library: "laravel", header: laravel, body: `{"method":"channels","params":[]}`, answer: `{"result":{"channels":{"a":{"num_clients":2}}}}`},
 
 		{library: "none", header: []string{"X-API-Key", centrifugoKeyText}, path: "/publish", body: `{"channel":"a","data":1}`, answer: `{"result":{}}`, done: "publish a 1"},
 		{library: "none", path: "/publish/?api_key=" + centrifugoKeyText, body: `{"channel":"a","data":1}`, answer: `{"result":{}}`, done: "publish a 1"},
@@ -134,7 +135,7 @@ func (b *backend) done() []string {
 }
 
 func TestCommandsThatCannotBeDoneAreAnsweredByAnError(t *testing.T) {
-	b := &backend{}
+	b := &backend{many: true}
 	url := b.start(t)
 	big := strings.Repeat("x", 64<<10)
 	for _, c := range []struct {
@@ -354,6 +355,11 @@ func TestCentrifugosAPIDoesWhatItSays(t *testing.T) {
 	want := fmt.Sprintf(`{"result":{"publications":[],"offset":%d,"epoch":%q}}`, places[7].Offset, places[7].Epoch)
 	if got := api("history", `{"channel":"kept:a","limit":10}`); got != want {
 		t.Errorf("%s, want %s", got, want)
+	}
+
+	// What only the hub itself refuses does not keep the event from the others.
+	if got := api("broadcast", `{"channels":["a","\ufffd","b"],"data":1}`); !strings.HasPrefix(got, `{"result":{"responses":[{"result":{}},{"error":{"code":107,`) || !strings.HasSuffix(got, `,{"result":{}}]}}`) {
+		t.Error(got)
 	}
 
 	api("unsubscribe", fmt.Sprintf(`{"user":"42","client":%q,"channel":"kept:a"}`, me.Session))

@@ -29,6 +29,7 @@ type backend struct {
 	published   []pubsub.Publication
 	targets     []string // what was done to whom
 	replay      pubsub.Replay
+	many        bool // more topics match than are asked for
 }
 
 func (b *backend) Publish(_ context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
@@ -105,7 +106,7 @@ func (b *backend) RemoveHistory(_ context.Context, topic string) error {
 }
 
 func (b *backend) Topics(context.Context, func(string) bool, int) (map[string]int, bool, error) {
-	return nil, false, b.result.Err
+	return map[string]int{"a": 2}, !b.many, b.result.Err
 }
 
 func (b *backend) Census(context.Context) (users, topics int, err error) { return 0, 0, b.result.Err }

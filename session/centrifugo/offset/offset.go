@@ -29,10 +29,11 @@ func Of(p pubsub.Position) (epoch string, offset uint64) {
 	if p.IsZero() {
 		return "", 0
 	}
-	if p.ID.Ms < since2020 || p.ID.Ms-since2020 >= limit>>seqBits || p.ID.Seq >= 1<<seqBits {
+	ms := p.ID.Ms - since2020 // very large for a time before
+	if ms >= limit>>seqBits || p.ID.Seq >= 1<<seqBits {
 		return Invalid, 0
 	}
-	offset = (p.ID.Ms-since2020)<<seqBits | p.ID.Seq
+	offset = ms<<seqBits | p.ID.Seq
 	if p.Epoch == 0 {
 		return "", offset
 	}
