@@ -47,5 +47,7 @@ var (
 	Disconnected = &engine.Cause{Name: "disconnect", Code: 4003, Reason: "disconnected by the backend"}
 	// TooManySessions: the user has as many on this node as it may.
 	TooManySessions = &engine.Cause{Name: "too_many_sessions", Code: 4030, Reason: "the user has too many sessions"}
-	Replaced        = &engine.Cause{Name: "replaced", Code: 4009, Reason: "the session has a newer connection"}
+	// LobbyFull: too many connections whose clients have not said who they are.
+	LobbyFull = &engine.Cause{Name: "lobby_full", Code: 1013, Reason: "too many wait to be let in"}
+	Replaced  = &engine.Cause{Name: "replaced", Code: 4009, Reason: "the session has a newer connection"}
 )

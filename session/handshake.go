@@ -36,6 +36,7 @@ type Admission struct {
 
 	speaks uint8
 	grant  *grant // what the token says; nil in the open hub
+	place  *place // in the lobby; nil outside
 }
 
 // Entrance is where a client waits to be let in: its handshake, or a protocol's Lobby.
@@ -80,7 +81,9 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	case refusal != nil:
 		hs.Refuse(refusal)
 	case a.Lobby != nil:
-		hs.Accept(a.Subprotocol, a.Lobby(hs.Conn()), nil)
+		if hs.Accept(a.Subprotocol, a.Lobby(hs.Conn()), nil) {
+			sh.lobby.enter(a, hs.Conn())
+		}
 	case h.cfg.Verifier == nil:
 		sh.anonymous(door{hs, h.protocols[a.speaks], a.Subprotocol}, a)
 	default:

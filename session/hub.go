@@ -80,7 +80,9 @@ func (h *Hub) Attach(s *engine.Server) {
 	h.maxBytes = s.Config().MaxMessage
 	h.maxChunk = s.Config().MaxQueued / 2
 	for _, loop := range s.Loops() {
-		h.shards = append(h.shards, newShard(h, loop))
+		sh := newShard(h, loop)
+		sh.lobby.limit = max(s.Config().MaxConnections/lobbyShare/len(s.Loops()), 1)
+		h.shards = append(h.shards, sh)
 	}
 }
 

@@ -45,6 +45,7 @@ type shard struct {
 	members   *members
 	replacing []replacement // yet to be told to the other nodes
 	arrivals  bucket
+	lobby     lobby
 	replayed  replayed
 	scratch   []byte    // for joining what a pump writes
 	active    []*topic  // topics with messages to write, from head on

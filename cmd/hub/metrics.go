@@ -150,7 +150,7 @@ func closeCauses() []string {
 		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
 		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown,
 		session.Drained, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
-		session.Replaced, session.TooManySessions,
+		session.Replaced, session.TooManySessions, session.LobbyFull,
 	} {
 		names = append(names, c.Name)
 	}

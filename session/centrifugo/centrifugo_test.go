@@ -559,3 +559,23 @@ func TestALossBehindWhatLags(t *testing.T) {
 		t.Errorf("%d bytes of backlog, and nothing waits", b)
 	}
 }
+
+// Who does not say who it is takes no more than a quarter of the places: the oldest of them goes.
+func TestSilentOnesTakeFewPlaces(t *testing.T) {
+	n := start(t, session.Config{}, engine.Config{MaxConnections: 16}) // 2 loops with 2 places each for the silent
+	healthy, _ := n.connect(false, "")
+	var silent []*client
+	for range 12 {
+		silent = append(silent, n.dial(false))
+	}
+	n.eventually("the oldest have gone", func() bool { return n.server.Stats().Closed["lobby_full"] >= 8 && n.server.Stats().Open <= 5 })
+	silent[0].wantClose(3004)
+	for range 8 {
+		n.connect(true, "")
+	}
+	healthy.subscribe("news")
+	last := silent[len(silent)-1]
+	if r := last.ask(&pb.Command{Connect: &pb.ConnectRequest{}}); r.Connect == nil {
+		t.Errorf("%+v", r)
+	}
+}

@@ -37,6 +37,7 @@ var closeCodes = map[*engine.Cause]closeCode{
 	engine.HeartbeatMissed:  {3012, "no pong"},
 	session.RateExceeded:    {3013, "too many requests"},
 	engine.PartialLimit:     {3004, "internal server error"},
+	session.LobbyFull:       {3004, "too many wait to be let in"},
 	session.Unidentified:    {3500, "invalid token"},
 	session.BinaryFrame:     {3501, "bad request"},
 	engine.MessageTimeout:   {3501, "bad request"},

@@ -105,6 +105,7 @@ func (l *lobby) fail(err *pb.Error) {
 }
 
 func (l *lobby) stop() {
+	l.ask.LeaveLobby()
 	l.conn.Loop().Stop(l.timer)
 	l.timer = nil
 }
