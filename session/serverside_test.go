@@ -117,7 +117,8 @@ func TestABackendEndsASubscriptionOnItsWay(t *testing.T) {
 	if h := c.hear(); h.Code != NotSubscribed {
 		t.Errorf("%+v", h)
 	}
-	c.stays()
+	c.send(`{"type":"ping","id":2}`)
+	c.want(`{"type":"pong","id":2}`)
 }
 
 func TestSessionsThatAreToBeKeptAreLeftAlone(t *testing.T) {
