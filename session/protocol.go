@@ -37,6 +37,8 @@ type Protocol interface {
 	Gap(s *Session, topic string, at pubsub.Position)
 	// Expired tells that the session's token has expired, and how long the client has to send another one. 0: it can't.
 	Expired(s *Session) (grace time.Duration)
+	// Renewed tells that a backend has set anew when the session's token expires: see Session.Expires.
+	Renewed(s *Session)
 	// Goodbye tells that the connection is about to end, and when to come back.
 	Goodbye(s *Session, after time.Duration)
 	// Closed is the last call.

@@ -132,5 +132,8 @@ func (s *Session) renew(r *renewal) {
 	}
 	g.stop(s.shard.loop)
 	g.timer, g.expires = nil, r.Expires
+	if r.Expires == 0 || r.Expires > s.shard.hub.now().UnixMilli() {
+		s.protocol().Renewed(s)
+	}
 	s.watchGrant()
 }

@@ -267,3 +267,29 @@ func (n *node) only() (s *Session) {
 	})
 	return s
 }
+
+func TestABackendsWordIsARight(t *testing.T) {
+	server := redistest.Start(t)
+	n1, n2 := guarded(t, server, "n1"), guarded(t, server, "n2")
+	c := n2.v1("?token=" + mint(t, secretSigner(t), token.Grant{Subject: "42", TTL: time.Hour, Subscribe: []string{"public"}}))
+	c.hear() // its own topic
+	n1.subscribed(Target{User: "42"}, Following{Topic: "$secret"})
+	c.want(`{"type":"subscribed","topic":"$secret"}`)
+	n1.publish("$secret", `1`)
+	c.want(`{"type":"event","topic":"$secret","data":1}`)
+	c.send(fmt.Sprintf(`{"type":"auth","id":3,"token":%q}`, mint(t, secretSigner(t), token.Grant{Subject: "42", Subscribe: []string{"public"}})))
+	c.want(`{"type":"ok","id":3}`)
+	n1.publish("$secret", `2`)
+	c.want(`{"type":"event","topic":"$secret","data":2}`)
+	n1.unsubscribed(Target{User: "42"}, "$secret")
+	if h := c.hear(); h.Code != Unsubscribed {
+		t.Errorf("%+v", h)
+	}
+	c.send(`{"type":"subscribe","id":4,"topic":"$secret"}`)
+	c.wantError(Forbidden)
+	n1.subscribed(Target{User: "42"}, Following{Topic: "brief", Until: time.Now().Add(100 * time.Millisecond)})
+	c.want(`{"type":"subscribed","topic":"brief"}`)
+	c.wantError(ExpiredToken)
+	n1.subscribed(Target{User: "42"}, Following{Topic: "user:7"})
+	n2.eventually("another user's own topic is refused", func() bool { return n2.hub.Stats().Dropped["subscribe_refused"] == 1 })
+}

@@ -9,7 +9,8 @@ import (
 	"wshub/session"
 )
 
-// broadcastAPI is POST /api/broadcast: one event for several topics, {"topics","data","key"?}. The answer is an array, as
+// broadcastAPI is POST /api/broadcast: one event for several topics, {"topics","data"}
+// and what else an event may have. The answer is an array, as
 // for an array of events to /api/publish, and as there one that is not valid refuses them all.
 type broadcastAPI struct{ publishAPI }
 
@@ -39,23 +40,32 @@ func (a broadcastAPI) readBroadcast(w http.ResponseWriter, r *http.Request) ([]p
 		return nil, refusal
 	}
 	var in struct {
-		Topics []string        `json:"topics"`
-		Data   json.RawMessage `json:"data"`
-		Key    string          `json:"key"`
+		Topics []string          `json:"topics"`
+		Data   json.RawMessage   `json:"data"`
+		Key    string            `json:"key"`
+		Name   string            `json:"name"`
+		Except string            `json:"except"`
+		Tags   map[string]string `json:"tags"`
 	}
-	if refusal := decode(body, &in, `{"topics":[…],"data":…,"key":…}`); refusal != nil {
+	if refusal := decode(body, &in, `{"topics":[…],"data":…,"key":…,"name":…,"except":…,"tags":{…}}`); refusal != nil {
 		return nil, refusal
 	}
 	if n := len(in.Topics); n == 0 || n > batchEvents {
 		return nil, badRequest(session.BadRequest, fmt.Sprintf("want 1 to %d topics, not %d", batchEvents, n))
 	}
+	ev := published{Data: in.Data, Attributes: pubsub.Attributes{Name: in.Name, Except: in.Except, Tags: in.Tags}}
+	var attributes *pubsub.Attributes
+	if in.Name != "" || in.Except != "" || len(in.Tags) > 0 {
+		attributes = &ev.Attributes
+	}
 	batch := make([]pubsub.Publication, len(in.Topics))
 	for i, topic := range in.Topics {
-		if refusal := a.check(published{Topic: topic, Data: in.Data}); refusal != nil {
+		ev.Topic = topic
+		if refusal := a.check(ev); refusal != nil {
 			refusal.message = fmt.Sprintf("topic %d: %s; nothing was published", i+1, refusal.message)
 			return nil, refusal
 		}
-		batch[i] = pubsub.Publication{Topic: topic, Data: in.Data, Key: in.Key, Caller: "api"}
+		batch[i] = pubsub.Publication{Topic: topic, Data: in.Data, Key: in.Key, Caller: "api", Attributes: attributes}
 	}
 	return batch, nil
 }

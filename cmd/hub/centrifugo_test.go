@@ -27,7 +27,7 @@ var (
 func TestBackendLibrariesOfCentrifugoAreUnderstood(t *testing.T) {
 	at := pubsub.Position{Epoch: 0xfedcba9876543210, ID: pubsub.ID{Ms: 1577836800001, Seq: 2}}
 	place := `"offset":4098,"epoch":"fedcba9876543210"`
-	event := &pubsub.Event{Position: at, Data: []byte(`{"a": "<b>"}`)}
+	event := &pubsub.Event{Position: at, Data: []byte(`{"a": "<b>"}`), Attributes: &pubsub.Attributes{Info: []byte(`{"user":"1"}`), Tags: map[string]string{"x": "1"}}}
 	for _, c := range []struct {
 		library      string
 		header       []string
@@ -40,7 +40,7 @@ func TestBackendLibrariesOfCentrifugoAreUnderstood(t *testing.T) {
 		{library: "pycent", header: pycent, path: "/publish", body: `{"channel": "example:2", "data": {"input": "Hello world!"}}`,
 			answer: `{"result":{` + place + `}}`, done: `publish example:2 {"input": "Hello world!"}`, result: pubsub.Result{Position: at}},
 		{library: "pycent", header: pycent, path: "/publish", body: `{"channel":"a","data":1,"skip_history":true,"tags":{"x":"1"},"idempotency_key":"k"}`,
-			answer: `{"result":{}}`, done: `publish a 1 key k unkept`},
+			answer: `{"result":{}}`, done: `publish a 1 key k unkept tags map[x:1]`},
 		{library: "pycent", header: pycent, path: "/broadcast", body: `{"channels": ["a", "b"], "data": {"n": 1}, "idempotency_key": "k"}`,
 			answer: `{"result":{"responses":[{"result":{}},{"result":{}}]}}`, done: `publish a {"n": 1} key k, publish b {"n": 1} key k`},
 		{library: "pycent", header: pycent, path: "/subscribe", body: `{"user":"42","channel":"news","recover_since":{"offset":4098,"epoch":"fedcba9876543210"}}`,
@@ -67,7 +67,7 @@ func TestBackendLibrariesOfCentrifugoAreUnderstood(t *testing.T) {
 		{library: "phpcent", header: phpcent, path: "/disconnect", body: `{"user":"42","client":"","whitelist":[],"disconnect":[]}`,
 			answer: `{"result":{}}`, done: "disconnect {User:42 Session:}"},
 		{library: "phpcent", header: phpcent, path: "/history", body: `{"channel":"kept","limit":0,"reverse":false}`,
-			answer: `{"result":{"publications":[{"data":{"a":"<b>"},"offset":4098}],` + place + `}}`},
+			answer: `{"result":{"publications":[{"data":{"a":"<b>"},"info":{"user":"1"},"tags":{"x":"1"},"offset":4098}],` + place + `}}`},
 		{library: "phpcent", header: phpcent, path: "/history_remove", body: `{"channel":"kept"}`, answer: `{"result":{}}`, done: "remove kept"},
 		{library: "phpcent", header: phpcent, path: "/history_remove", body: `{"channel":"lost"}`, answer: `{"error":{"code":108,"message":"not available"}}`},
 		{library: "phpcent", header: phpcent, path: "/info", body: `{}`, answer: "*"},
@@ -129,6 +129,9 @@ func (b *backend) done() []string {
 		if p.Unkept {
 			text += " unkept"
 		}
+		if p.Attributes != nil {
+			text += fmt.Sprintf(" tags %v", p.Attributes.Tags)
+		}
 		list = append(list, text)
 	}
 	return append(list, b.targets...)
@@ -148,7 +151,7 @@ func TestCommandsThatCannotBeDoneAreAnsweredByAnError(t *testing.T) {
 		{"/publish", `{"channel":"a"}`, 107}, {"/publish", `{"data":1}`, 107}, {"/publish", `{"channel":7,"data":1}`, 107},
 		{"/publish", `{"channel":"a","b64data":"!"}`, 107}, {"/publish", `{"channel":"a","b64data":"AAAA"}`, 107},
 		{"/publish", `{"channel":"a","data":"` + big + `"}`, 107}, {"/publish", `{"channel":"` + big[:256] + `","data":1}`, 107},
-		{"/publish", `{"channel":"a","data":1,"tags":{"a":1}}`, 107},
+		{"/publish", `{"channel":"a","data":1,"tags":{"a":1}}`, 107}, {"/publish", `{"channel":"a","data":1,"tags":{"a":"` + big[:256] + `"}}`, 107},
 		{"/broadcast", `{"data":1}`, 107}, {"/broadcast", `{"channels":"a","data":1}`, 107}, {"/broadcast", `{"channels":[` + strings.Repeat(`"a",`, 1000) + `"a"],"data":1}`, 107},
 		{"/subscribe", `{"channel":"a"}`, 107}, {"/subscribe", `{"user":"42"}`, 107}, {"/subscribe", `{"user":"42","channel":"a","data":{"x":1}}`, 108},
 		{"/subscribe", `{"user":"42","channel":"a","recover_since":7}`, 107},

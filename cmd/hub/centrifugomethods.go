@@ -106,12 +106,11 @@ func (c *content) publication(channel string, maxMessage int) (pubsub.Publicatio
 	case len(p.Data) > maxMessage:
 		return p, badCommand("data may have %d bytes", maxMessage)
 	}
-	addTags(&p, c.Tags.value)
-	return p, nil
+	if len(c.Tags.value) > 0 {
+		p.Attributes = &pubsub.Attributes{Tags: c.Tags.value}
+	}
+	return p, p.Attributes.Check()
 }
-
-// addTags gives the event its tags. Events carry none yet.
-func addTags(*pubsub.Publication, map[string]string) {}
 
 func (a *centrifugoAPI) doPublish(ctx context.Context, params []byte) (any, error) {
 	var in struct {
@@ -346,14 +345,20 @@ func (a *centrifugoAPI) doHistoryRemove(ctx context.Context, params []byte) (any
 
 // pastEvent is an event of a history.
 type pastEvent struct {
-	Data json.RawMessage `json:"data"`
+	Data json.RawMessage   `json:"data"`
+	Info json.RawMessage   `json:"info,omitempty"`
+	Tags map[string]string `json:"tags,omitempty"`
 	streamPosition
 }
 
 // past is an event as a history tells it.
 func past(ev *pubsub.Event) pastEvent {
 	_, at := offset.Of(ev.Position)
-	return pastEvent{Data: ev.Data, streamPosition: streamPosition{Offset: at}}
+	p := pastEvent{Data: ev.Data, streamPosition: streamPosition{Offset: at}}
+	if a := ev.Attributes; a != nil {
+		p.Info, p.Tags = a.Info, a.Tags
+	}
+	return p
 }
 
 // history is the result of a command history.

@@ -66,10 +66,10 @@ func TestOneEventGoesToSeveralTopics(t *testing.T) {
 	b := &backend{result: pubsub.Result{Position: at}, odd: map[string]error{"b": pubsub.ErrUnavailable}}
 	url := b.start(t)
 	ok := fmt.Sprintf(`{"position":%q}`, at)
-	if status, body, _ := ask(t, "POST", url+"/api/broadcast", `{"topics":["a","c"],"data": {"n": 1} ,"key":"k"}`, asJSON...); status != 200 || strings.TrimSpace(body) != "["+ok+","+ok+"]" {
+	if status, body, _ := ask(t, "POST", url+"/api/broadcast", `{"topics":["a","c"],"data": {"n": 1} ,"key":"k","tags":{"x":"1"}}`, asJSON...); status != 200 || strings.TrimSpace(body) != "["+ok+","+ok+"]" {
 		t.Errorf("answered %d %s", status, body)
 	}
-	if got, want := b.done(), []string{`publish a {"n": 1} key k`, `publish c {"n": 1} key k`}; !slices.Equal(got, want) {
+	if got, want := b.done(), []string{`publish a {"n": 1} key k tags map[x:1]`, `publish c {"n": 1} key k tags map[x:1]`}; !slices.Equal(got, want) {
 		t.Errorf("published %q, want %q", got, want)
 	}
 	if status, body, _ := ask(t, "POST", url+"/api/broadcast", `{"topics":["a","b"],"data":1}`, asJSON...); status != 503 || !strings.HasPrefix(body, "["+ok+`,{"error":{"code":"unavailable"`) {

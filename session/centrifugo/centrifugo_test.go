@@ -579,3 +579,52 @@ func TestSilentOnesTakeFewPlaces(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+func TestABackendRefreshesAConnection(t *testing.T) {
+	both(t, func(t *testing.T, binary bool) {
+		n := closed(t, session.Config{})
+		c, _ := n.connect(binary, mint(t, token.Grant{Subject: "42", TTL: time.Hour}))
+		renew := func(at time.Time) {
+			t.Helper()
+			if err := n.hub.Refresh(t.Context(), session.Target{User: "42"}, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+		renew(time.Now().Add(2 * time.Hour))
+		if r := c.hear(); r.Push == nil || r.Push.Refresh == nil || !r.Push.Refresh.Expires || r.Push.Refresh.Ttl < 7190 || r.Push.Refresh.Ttl > 7200 {
+			t.Errorf("%+v", r)
+		}
+		renew(time.Time{})
+		if r := c.hear(); r.Push == nil || r.Push.Refresh == nil || r.Push.Refresh.Expires {
+			t.Errorf("%+v", r)
+		}
+		if err := n.hub.Disconnect(t.Context(), session.Target{User: "42"}); err != nil {
+			t.Fatal(err)
+		}
+		c.wantClose(3503)
+	})
+}
+
+// What a backend has a session follow, and leave, is told by pushes; the subscription is a server-side one.
+func TestABackendSubscribes(t *testing.T) {
+	both(t, func(t *testing.T, binary bool) {
+		n := closed(t, session.Config{})
+		c, result := n.connect(binary, mint(t, token.Grant{Subject: "42", TTL: time.Hour}))
+		if err := n.hub.Subscribe(t.Context(), session.Target{Session: result.Client}, session.Following{Topic: "$given"}); err != nil {
+			t.Fatal(err)
+		}
+		if r := c.hear(); r.Push == nil || r.Push.Channel != "$given" || r.Push.Subscribe == nil || !r.Push.Subscribe.Recoverable || r.Push.Subscribe.Offset == 0 {
+			t.Fatalf("%+v", r)
+		}
+		n.publish("$given", `1`)
+		c.wantPub("$given", `1`)
+		c.wantError(105, &pb.Command{Subscribe: &pb.SubscribeRequest{Channel: "$given"}})
+		if err := n.hub.Unsubscribe(t.Context(), session.Target{User: "42"}, "$given"); err != nil {
+			t.Fatal(err)
+		}
+		if r := c.hear(); r.Push == nil || r.Push.Channel != "$given" || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2000 {
+			t.Errorf("%+v", r)
+		}
+		c.wantError(103, &pb.Command{Subscribe: &pb.SubscribeRequest{Channel: "$given"}})
+	})
+}

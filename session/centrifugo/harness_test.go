@@ -39,7 +39,9 @@ type node struct {
 func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 	t.Helper()
 	cfg.History = history
-	hub, err := session.NewHub(cfg, pubsub.NewMemory(pubsub.MemoryConfig{History: history}))
+	var hub *session.Hub
+	broker := pubsub.NewMemory(pubsub.MemoryConfig{History: history, OnControl: func(message []byte) { hub.Control(message) }})
+	hub, err := session.NewHub(cfg, broker)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -220,6 +220,16 @@ func (Protocol) Gap(s *session.Session, topic string, _ pubsub.Position) {
 // Expired implements session.Protocol. The client knows by the ttl.
 func (Protocol) Expired(*session.Session) time.Duration { return grace }
 
+// Renewed implements session.Protocol: the client learns another ttl.
+func (Protocol) Renewed(s *session.Session) {
+	if !stateOf(s).connected {
+		return // the connect result tells
+	}
+	r := &pb.Refresh{}
+	r.Expires, r.Ttl = ttl(s.Expires())
+	push(s, &pb.Push{Refresh: r})
+}
+
 // Goodbye implements session.Protocol. The close code says it.
 func (Protocol) Goodbye(*session.Session, time.Duration) {}
 

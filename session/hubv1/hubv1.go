@@ -148,6 +148,9 @@ func (Protocol) Expired(s *session.Session) (grace time.Duration) {
 	return s.Hub().Config().AuthGrace
 }
 
+// Renewed implements session.Protocol. It has no words for it.
+func (Protocol) Renewed(*session.Session) {}
+
 // Goodbye implements session.Protocol.
 func (Protocol) Goodbye(s *session.Session, after time.Duration) {
 	b := []byte(`{"type":"goodbye","after_ms":`)

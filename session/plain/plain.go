@@ -132,6 +132,9 @@ func (Protocol) Gap(*session.Session, string, pubsub.Position) {}
 // Expired implements session.Protocol: a plain client can't send another token.
 func (Protocol) Expired(*session.Session) (grace time.Duration) { return 0 }
 
+// Renewed implements session.Protocol. It has no words for it.
+func (Protocol) Renewed(*session.Session) {}
+
 // Goodbye implements session.Protocol.
 func (Protocol) Goodbye(*session.Session, time.Duration) {}
 
