@@ -1,7 +1,7 @@
 // Package session is the hub: it gives each connection a session, lets sessions follow topics, publishes
 // what they send, and fans out what the broker brings.
 //
-// It speaks no protocol itself. Protocols are packages below it (hubv1, plain): they read what clients send, call the
+// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, centrifugo): they read what clients send, call the
 // methods of [Session], and have the words for what the hub tells. The hub knows them by the interface [Protocol], the
 // looks of events by [Format], and asks which protocol is spoken at a path of [Hub.Serve] alone.
 //
