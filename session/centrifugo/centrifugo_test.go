@@ -189,6 +189,47 @@ func TestHistory(t *testing.T) {
 	})
 }
 
+// Clients take an answer with fewer events than they asked for as the end of the history.
+func TestAHistoryIsAnsweredWhole(t *testing.T) {
+	both(t, func(t *testing.T, binary bool) {
+		n := start(t, session.Config{ReplayLimit: 500}, engine.Config{})
+		large := strings.Repeat("x", 10_000)
+		var all []string
+		for i := range 150 { // 1.5 MB
+			all = append(all, fmt.Sprintf(`{"n":%d,"pad":%q}`, i, large))
+		}
+		n.publish("news", all...)
+		c, _ := n.connect(binary, "")
+		ask := func(r *pb.HistoryRequest, first, step, events int) []*pb.Publication {
+			t.Helper()
+			r.Channel = "news"
+			answer := c.ask(&pb.Command{History: r})
+			if answer.History == nil || len(answer.History.Publications) != events {
+				t.Fatalf("%d events: error %v, got %d", events, answer.Error, len(answer.History.GetPublications()))
+			}
+			for i, p := range answer.History.Publications {
+				if string(p.Data) != all[first+i*step] {
+					t.Fatalf("%d events: the %dth is %.20s", events, i, p.Data)
+				}
+			}
+			return answer.History.Publications
+		}
+		page := ask(&pb.HistoryRequest{Limit: 100}, 0, 1, 100)
+		top := c.ask(&pb.Command{History: &pb.HistoryRequest{Channel: "news"}}).History
+		since := &pb.StreamPosition{Epoch: top.Epoch, Offset: page[99].Offset}
+		if rest := ask(&pb.HistoryRequest{Limit: 100, Since: since}, 100, 1, 50); rest[49].Offset != top.Offset {
+			t.Errorf("the last one is at %d, the top at %d", rest[49].Offset, top.Offset)
+		}
+		ask(&pb.HistoryRequest{Limit: 100, Reverse: true}, 149, -1, 100)
+		ask(&pb.HistoryRequest{Limit: 100, Reverse: true, Since: since}, 98, -1, 99)
+		c.wantError(106, &pb.Command{History: &pb.HistoryRequest{Channel: "news", Limit: 200}})
+		if r := c.ask(&pb.Command{History: &pb.HistoryRequest{Channel: "news", Limit: -1}}); len(r.History.GetPublications()) < 100 {
+			t.Errorf("as many as may be: %d, %v", len(r.History.GetPublications()), r.Error)
+		}
+		n.eventually("nothing is owed", func() bool { return n.server.Stats().Backlog == 0 })
+	})
+}
+
 func TestWhatIsRefused(t *testing.T) {
 	both(t, func(t *testing.T, binary bool) {
 		n := start(t, session.Config{MaxTopics: 3, MessageRate: -1}, engine.Config{})

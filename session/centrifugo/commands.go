@@ -175,44 +175,6 @@ func (c command) publish(r *pb.PublishRequest) {
 	})
 }
 
-func (c command) history(r *pb.HistoryRequest) {
-	hub := c.s.Hub()
-	channel, limit := strings.Clone(r.Channel), int(r.Limit)
-	if !hub.Keeps(channel) {
-		if c.s.MayReadHistory(channel) {
-			c.fail(errNotAvailable)
-		} else {
-			c.fail(errDenied)
-		}
-		return
-	}
-	if most := hub.Config().ReplayLimit; limit < 0 || limit > most {
-		limit = most
-	}
-	var from pubsub.Position
-	if r.Since != nil {
-		from = *since(strings.Clone(r.Since.Epoch), r.Since.Offset)
-	}
-	asked := r.Since != nil && r.Since.Epoch != ""
-	backwards := r.Reverse
-	c.s.History(channel, from, limit, backwards, func(replay pubsub.Replay, why session.Refusal) {
-		switch {
-		case !why.None():
-			c.refuse(why)
-			return
-		case asked && !replay.Recovered:
-			c.fail(errUnrecoverable)
-			return
-		}
-		result := &pb.HistoryResult{Publications: []*pb.Publication{}}
-		result.Epoch, result.Offset = offset.Of(replay.Head)
-		for _, ev := range replay.Events {
-			result.Publications = append(result.Publications, publication(ev))
-		}
-		c.answer(&pb.Reply{History: result})
-	})
-}
-
 // refresh takes another connection token.
 func (c command) refresh(r *pb.RefreshRequest) {
 	c.s.Authenticate(strings.Clone(r.Token), func(why session.Refusal) {
