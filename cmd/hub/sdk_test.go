@@ -266,10 +266,22 @@ func sdksDoTheirDaysWork(s *sdkTest) {
 		if p := page.Publications; len(p) != 2 || p[0].number() != 2 || p[1].number() != 3 || p[0].User != user {
 			t.Errorf("behind the first event: %+v", page)
 		}
+		back := c.ask(0, "history", room, "", sdkHistory{Limit: 2, Reverse: true})
+		if p := back.Publications; len(p) != 2 || p[0].number() != 6 || p[1].number() != 5 {
+			t.Errorf("from the end: %v", p)
+		}
 		c.ask(112, "history", room, "", sdkHistory{Limit: 2, Since: &sdkPos{first.Offset, "_"}})
 		c.ask(103, "history", "secret", "", sdkHistory{Limit: 2})
 		for _, method := range []string{"presence", "presenceStats"} {
 			c.ask(108, method, room, "", sdkHistory{})
+		}
+		for _, listed := range []string{"talk#" + user, "talk#7," + user} {
+			c.subscribe(listed)
+			c.want("subscribed", listed)
+		}
+		c.subscribe("talk#7,8")
+		if e := c.want("unsubscribed", "talk#7,8"); e.Code != 103 {
+			t.Errorf("what is for others: %s", e)
 		}
 		c.ask(103, "publish", "news", `{"n":1}`, sdkHistory{})
 		c.subscribe("secret")
@@ -326,7 +338,7 @@ func sdksRenewTokens(s *sdkTest) {
 		}})
 		c.subscribe(shared)
 		c.subscribe("lost:" + c.name)
-		c.subscribe(private, passes(2*time.Second), passes(time.Hour))
+		c.subscribe(private, passes(-time.Minute), passes(2*time.Second), passes(time.Hour)) // the first one is expired
 		c.connect()
 		if e := c.want("error", ""); e.Code != 109 && !strings.Contains(e.Reason, "109") {
 			t.Errorf("an expired token: %s", e)
@@ -349,7 +361,7 @@ func sdksRenewTokens(s *sdkTest) {
 					renewed[e.Channel]++
 				}
 			}
-			return renewed[""] == 2 && renewed[private] == 1
+			return renewed[""] == 2 && renewed[private] == 2
 		})
 		// What the old tokens gave is over by now, or soon: the new ones must have been taken.
 		c.ask(0, "history", private, "", sdkHistory{Limit: 1})
