@@ -47,6 +47,7 @@ func TestSDKs(t *testing.T) {
 	}{
 		{"day", sdksDoTheirDaysWork},
 		{"tokens", sdksRenewTokens},
+		{"backend", sdksAreLedByABackend},
 		{"kill", sdksComeBackFromAKilledHub},
 		{"loss", sdksAreToldOfLosses},
 		{"drain", sdksLeaveADrainingHub},
@@ -321,6 +322,55 @@ func sdksDoTheirDaysWork(s *sdkTest) {
 }
 
 func isDisconnected(e sdkEvent) bool { return e.Event == "disconnected" }
+
+// sdksAreLedByABackend: by the server API of another hub.
+func sdksAreLedByABackend(s *sdkTest) {
+	h, other := s.hub("--jwt-secret="+secret, "--default-subscribe=room:*"), s.hub()
+	s.each(func(t *testing.T, c *sdk) {
+		user, room, team := "u-"+c.name, "room:"+c.name, "$team:"+c.name
+		call := func(method string, request map[string]any) {
+			t.Helper()
+			body, err := json.Marshal(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			status, answer, _ := ask(t, "POST", other.control+"/centrifugo/api/"+method, string(body), withKey...)
+			if status != 200 || !strings.HasPrefix(answer, `{"result":`) {
+				t.Errorf("%s is answered %d %s", method, status, answer)
+			}
+		}
+		c.open(sdkOptions{url: endpoint(h.addr()), tokens: []string{sign(t, time.Hour, jwt.MapClaims{"sub": user})}})
+		c.subscribe(room)
+		c.connect()
+		c.want("subscribed", room)
+		call("publish", map[string]any{"channel": room, "data": map[string]int{"n": 1}, "tags": map[string]string{"a": "b"}})
+		if e := c.want("publication", room); e.number() != 1 || e.Tags["a"] != "b" {
+			t.Errorf("%s", e)
+		}
+		call("unsubscribe", map[string]any{"channel": room, "user": user})
+		if e := c.want("unsubscribed", room); e.Code != 2000 || e.Server {
+			t.Errorf("unsubscribed by the backend: %s", e)
+		}
+		call("subscribe", map[string]any{"channel": team, "user": user})
+		if e := c.want("subscribed", team); !e.Server || !e.Recoverable {
+			t.Errorf("subscribed by the backend: %s", e)
+		}
+		call("broadcast", map[string]any{"channels": []string{room, team}, "data": map[string]int{"n": 2}})
+		if e := c.want("publication", team); e.number() != 2 || !e.Server {
+			t.Errorf("%s", e)
+		}
+		call("unsubscribe", map[string]any{"channel": team, "user": user})
+		c.want("unsubscribed", team)
+		call("broadcast", map[string]any{"channels": []string{room, team, "user:" + user}, "data": map[string]int{"n": 3}})
+		c.want("publication", "user:"+user)
+		c.wantNumbers(room, 1, 1)
+		c.wantNumbers(team, 2, 2)
+		call("disconnect", map[string]any{"user": user})
+		if e := c.until("the end", isDisconnected); e.Code != 3503 {
+			t.Errorf("sent away by the backend: %s", e)
+		}
+	})
+}
 
 // sdksRenewTokens: of connections and subscriptions, without leaving.
 func sdksRenewTokens(s *sdkTest) {
