@@ -128,7 +128,7 @@ func (s *Session) take(n int) verdict {
 }
 
 // Charge takes n messages more from the session's rate: for a frame that asks for several things. It is false if the
-// rate is used up: what comes now is to be denied. Who keeps on sending is cut.
+// rate is used up: what comes now is to be denied. Who keeps on sending is cut. A negative n gives back what was taken.
 func (s *Session) Charge(n int) bool {
 	switch s.take(n) {
 	case denied:

@@ -352,39 +352,39 @@ func TestAThousandCommandsInAFrame(t *testing.T) {
 func TestComingBackToManyChannelsIsWithinTheRate(t *testing.T) {
 	const channels = 100
 	both(t, func(t *testing.T, binary bool) {
-		n := start(t, session.Config{MaxTopics: channels, MessageRate: 1, MessageBurst: 10}, engine.Config{})
-		c := n.dial(binary)
-		commands := []*pb.Command{{Connect: &pb.ConnectRequest{}}}
-		for i := range channels {
-			commands = append(commands, &pb.Command{Subscribe: &pb.SubscribeRequest{Channel: fmt.Sprint("raw ", i)}})
-		}
-		c.send(commands...)
-		for range commands {
-			if r := c.hear(); r.Error != nil {
-				t.Fatalf("%+v", r)
+		for _, together := range []bool{true, false} {
+			n := start(t, session.Config{MaxTopics: channels, MessageRate: 1, MessageBurst: 10}, engine.Config{})
+			c := n.dial(binary)
+			commands := []*pb.Command{{Connect: &pb.ConnectRequest{}}}
+			for i := range channels {
+				commands = append(commands, &pb.Command{Subscribe: &pb.SubscribeRequest{Channel: fmt.Sprint("raw ", i)}})
 			}
+			if together { // as centrifuge-js has it
+				c.send(commands...)
+			}
+			for _, cmd := range commands {
+				if !together {
+					c.send(cmd)
+				}
+				if r := c.hear(); r.Error != nil {
+					t.Fatalf("%+v", r)
+				}
+			}
+			for range 10 {
+				c.wantError(108, &pb.Command{Rpc: &pb.RPCRequest{}})
+			}
+			c.wantError(111, &pb.Command{Subscribe: &pb.SubscribeRequest{Channel: "raw 0"}})
+			c.send(&pb.Command{Subscribe: &pb.SubscribeRequest{Channel: "raw 0"}}, &pb.Command{Unsubscribe: &pb.UnsubscribeRequest{Channel: "raw 0"}})
+			if r := c.hear(); r.Error.GetCode() != 111 {
+				t.Errorf("one more subscribe than channels: %+v", r)
+			}
+			if r := c.hear(); r.Unsubscribe == nil {
+				t.Errorf("unsubscribe over the rate: %+v", r)
+			}
+			n.publish("raw 0", `0`)
+			n.publish("raw 1", `1`)
+			c.wantPub("raw 1", `1`)
 		}
-		for range 8 { // with the frame before, which was charged as one, nine
-			c.wantError(108, &pb.Command{Rpc: &pb.RPCRequest{}})
-		}
-		again := &pb.SubscribeRequest{Channel: "raw 0"}
-		c.send(&pb.Command{Rpc: &pb.RPCRequest{}}, &pb.Command{Subscribe: again}, &pb.Command{Subscribe: again},
-			&pb.Command{Unsubscribe: &pb.UnsubscribeRequest{Channel: "raw 0"}})
-		if r := c.hear(); r.Error.GetCode() != 108 {
-			t.Errorf("the last within the rate: %+v", r)
-		}
-		if r := c.hear(); r.Error.GetCode() != 105 { // the first one of the other frame took none of the free ones
-			t.Errorf("the last free one: %+v", r)
-		}
-		if r := c.hear(); r.Error.GetCode() != 111 {
-			t.Errorf("one more subscribe than channels: %+v", r)
-		}
-		if r := c.hear(); r.Unsubscribe == nil {
-			t.Errorf("unsubscribe over the rate: %+v", r)
-		}
-		n.publish("raw 0", `0`)
-		n.publish("raw 1", `1`)
-		c.wantPub("raw 1", `1`)
 	})
 }
 

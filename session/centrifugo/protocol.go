@@ -124,8 +124,9 @@ func (p Protocol) Denied(s *session.Session, op engine.Opcode, payload []byte) {
 	p.commands(s, payload, false)
 }
 
-// commands does the commands of a frame. Each but the first is charged like a frame; those over the rate, or all where the
-// first is, are answered by error 111. An unsubscribe is done all the same: SDKs connect again if it fails.
+// commands does the commands of a frame. Each but the first, which is charged already, is charged like a frame; those over
+// the rate, or all where the first is, are answered by error 111. An unsubscribe is done all the same: SDKs connect again if
+// it fails.
 func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 	e := encodingOf(s)
 	for first := true; s.Open(); first = false {
@@ -134,9 +135,10 @@ func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 			s.Close(badRequest)
 			return
 		}
-		switch {
-		case first && granted:
-		case stateOf(s).takeFree(cmd):
+		switch free := stateOf(s).takeFree(cmd); {
+		case free && first:
+			granted = s.Charge(-1)
+		case free:
 			granted = true
 		case !first:
 			granted = s.Charge(1)
