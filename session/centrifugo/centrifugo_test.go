@@ -479,6 +479,34 @@ func TestPings(t *testing.T) {
 	})
 }
 
+// A client that is slow, or at something else, may find two pings: it answers both.
+func TestPongsMayComeLateButNotUnasked(t *testing.T) {
+	both(t, func(t *testing.T, binary bool) {
+		n := start(t, session.Config{}, engine.Config{Heartbeat: time.Second})
+		c, _ := n.connect(binary, "")
+		pong := []byte(`{}`)
+		if binary {
+			pong = []byte{0}
+		}
+		for pings := 0; pings < 2; pings++ {
+			for {
+				if r := c.hear(); r.Id == 0 && r.Push == nil {
+					break
+				}
+			}
+			c.send(&pb.Command{Presence: &pb.PresenceRequest{Channel: "news"}}) // it lives
+		}
+		c.write(pong)
+		c.write(pong)
+		for c.hear().Id == 0 {
+		}
+		for range 5 {
+			_ = c.try(pong)
+		}
+		c.wantClose(3501)
+	})
+}
+
 func TestSilentOnesAndDrain(t *testing.T) {
 	n := start(t, session.Config{MaxSessionsPerUser: 1}, engine.Config{})
 	c, _ := n.connect(false, "")

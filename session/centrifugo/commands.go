@@ -42,13 +42,13 @@ func (p Protocol) do(s *session.Session, cmd *pb.Command) {
 // pong takes a command without an id: only an answer to a ping has none.
 func pong(s *session.Session, cmd *pb.Command) {
 	st := stateOf(s)
-	if !st.pinged || cmd.Connect != nil || cmd.Subscribe != nil || cmd.Unsubscribe != nil || cmd.Publish != nil ||
+	if st.pings == 0 || cmd.Connect != nil || cmd.Subscribe != nil || cmd.Unsubscribe != nil || cmd.Publish != nil ||
 		cmd.Presence != nil || cmd.PresenceStats != nil || cmd.History != nil || cmd.Ping != nil || cmd.Rpc != nil ||
 		cmd.Refresh != nil || cmd.SubRefresh != nil {
 		s.Close(badRequest)
 		return
 	}
-	st.pinged = false
+	st.pings--
 }
 
 // command is a session and the id of what it asks for.

@@ -38,9 +38,14 @@ type node struct {
 
 func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 	t.Helper()
+	var n *node
+	n = startOn(t, cfg, ecfg, pubsub.NewMemory(pubsub.MemoryConfig{History: history, OnControl: func(message []byte) { n.hub.Control(message) }}))
+	return n
+}
+
+func startOn(t testing.TB, cfg session.Config, ecfg engine.Config, broker session.Broker) *node {
+	t.Helper()
 	cfg.History = history
-	var hub *session.Hub
-	broker := pubsub.NewMemory(pubsub.MemoryConfig{History: history, OnControl: func(message []byte) { hub.Control(message) }})
 	hub, err := session.NewHub(cfg, broker)
 	if err != nil {
 		t.Fatal(err)

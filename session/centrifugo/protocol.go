@@ -1,6 +1,7 @@
 package centrifugo
 
 import (
+	"math"
 	"net/url"
 	"slices"
 	"time"
@@ -58,7 +59,7 @@ func (Protocol) First(*session.Session) []byte { return nil }
 
 // state is what the protocol keeps of a session.
 type state struct {
-	pinged    bool   // a ping was sent, and its pong has not come
+	pings     uint8  // were sent, and their pongs have not come; of more than 255, so many
 	connected bool   // connect was answered
 	free      uint16 // subscribe commands that are not charged
 	more      *more
@@ -92,7 +93,9 @@ func (Protocol) Ping(s *session.Session) []byte {
 	if !st.connected {
 		return engine.PingFrame
 	}
-	st.pinged = true
+	if st.pings < math.MaxUint8 {
+		st.pings++
+	}
 	return encodingOf(s).ping
 }
 
