@@ -71,7 +71,7 @@ var (
 // errorOf is what a client is told of a refusal.
 func errorOf(r session.Refusal) *pb.Error {
 	switch r.Code {
-	case session.Forbidden:
+	case session.Forbidden, session.BadToken:
 		return errDenied
 	case session.AlreadyFollows:
 		return errSubscribed
@@ -79,8 +79,8 @@ func errorOf(r session.Refusal) *pb.Error {
 		return errLimit
 	case session.BadTopic, session.BadRequest, session.BadJSON, session.TooLarge:
 		return errBadRequest
-	case session.ExpiredToken:
-		return errExpired
+	case session.ExpiredToken: // the SDK gets another token, and tries again
+		return errTokenExpired
 	case session.RateLimited, session.Busy:
 		return errTooMany
 	}

@@ -2,8 +2,10 @@ package centrifugo
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	pb "github.com/centrifugal/protocol"
 
@@ -76,7 +78,12 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 	}
 	channel, recovers, epoch, at := strings.Clone(r.Channel), r.Recover, strings.Clone(r.Epoch), r.Offset
 	strict := r.Flag&(1<<1) != 0
-	c.permit(channel, r.Token, func(until time.Time) {
+	a, why := c.begin(channel)
+	if !why.None() {
+		c.refuse(why)
+		return
+	}
+	c.permit(channel, r.Token, func(until time.Time, why session.Refusal) {
 		settled := func(o session.Outcome) {
 			switch {
 			case !o.None():
@@ -89,63 +96,115 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 			}
 		}
 		switch {
+		case a.over:
+			c.giveUp(channel)
+		case !why.None():
+			a.end()
+			c.refuse(why)
 		case !recovers:
+			a.end()
 			c.s.Subscribe(channel, nil, settled)
-		case epoch == "" && at > 0: // of whatever log there is
+		case epoch == "" && at > 0 && c.s.MayReadHistory(channel): // of whatever log there is
 			c.s.History(channel, pubsub.Position{}, 0, false, func(replay pubsub.Replay, why session.Refusal) {
-				if !why.None() {
+				switch {
+				case a.over:
+				case !why.None():
+					a.end()
 					c.refuse(why)
-					return
+				default:
+					a.end()
+					epoch, _ := offset.Of(replay.Head)
+					c.s.Subscribe(channel, since(epoch, at), settled)
 				}
-				epoch, _ := offset.Of(replay.Head)
-				c.s.Subscribe(channel, since(epoch, at), settled)
 			})
 		default:
+			a.end()
 			c.s.Subscribe(channel, since(epoch, at), settled)
 		}
 	})
 }
 
-// permit calls then if the client may try to follow channel: the session's rights are asked for by the session itself,
-// those of a subscription token and of a list of users are made here. until is when the token expires.
-func (c command) permit(channel, raw string, then func(until time.Time)) {
+// attempt is a subscribe command before its subscription begins: it may wait for the key of its token, or for the epoch
+// of a log. Of a channel there is one at a time, and an unsubscribe ends it.
+type attempt struct {
+	command
+	channel string
+	over    bool
+}
+
+// begin notes an attempt, unless there is one for the channel, or too many.
+func (c command) begin(channel string) (*attempt, session.Refusal) {
+	st := stateOf(c.s)
+	switch {
+	case st.attempt(channel) != nil:
+		return nil, session.Refusal{Code: session.AlreadyFollows}
+	case st.more != nil && len(st.more.attempts) >= c.s.Hub().Config().MaxTopics:
+		return nil, session.Refusal{Code: session.TooManyTopics}
+	}
+	a := &attempt{command: c, channel: channel}
+	m := st.extra()
+	m.attempts = append(m.attempts, a)
+	return a, session.Refusal{}
+}
+
+// attempt is the one for channel, nil without.
+func (st *state) attempt(channel string) *attempt {
+	if st.more != nil {
+		for _, a := range st.more.attempts {
+			if a.channel == channel {
+				return a
+			}
+		}
+	}
+	return nil
+}
+
+// end ends the attempt. Its command is still to be answered.
+func (a *attempt) end() {
+	a.over = true
+	st := stateOf(a.s)
+	st.more.attempts = slices.DeleteFunc(st.more.attempts, func(other *attempt) bool { return other == a })
+	st.trim()
+}
+
+// giveUp takes back the right to a channel that was left while its token was checked.
+func (c command) giveUp(channel string) {
+	if !c.s.Follows(channel) && stateOf(c.s).attempt(channel) == nil {
+		c.s.Unsubscribe(channel)
+	}
+}
+
+// permit calls then with why the client may not even try to follow channel: the session's rights are asked for by the
+// session itself, those of a subscription token and of a list of users are made here. until is when the token expires.
+func (c command) permit(channel, raw string, then func(until time.Time, why session.Refusal)) {
 	listed, has := session.UserList(channel, c.s.User())
 	switch {
 	case raw != "":
 		c.s.AllowBy(channel, strings.Clone(raw), func(claims token.SubscriptionClaims, why session.Refusal) {
-			switch {
-			case why.None():
-				then(claims.Expires)
-			case why.Code == session.ExpiredToken:
-				c.fail(errTokenExpired)
-			case why.Code == session.BadToken:
-				c.fail(errDenied)
-			default:
-				c.refuse(why)
-			}
+			then(claims.Expires, why)
 		})
-		return
-	case strings.HasPrefix(channel, "$"):
-	case has && listed:
-		if why := c.s.Allow(channel, time.Time{}); !why.None() {
-			c.refuse(why)
-			return
+	case has && !strings.HasPrefix(channel, "$"):
+		why := session.Refusal{Code: session.Forbidden}
+		if listed {
+			why = c.s.Allow(channel, time.Time{})
 		}
-	case has:
-		c.fail(errDenied)
-		return
+		then(time.Time{}, why)
+	default:
+		then(time.Time{}, session.Refusal{})
 	}
-	then(time.Time{})
 }
 
 func (c command) unsubscribe(r *pb.UnsubscribeRequest) {
+	st := stateOf(c.s)
+	if a := st.attempt(r.Channel); a != nil {
+		a.end()
+		a.refuse(session.Refusal{Code: session.NotSubscribed})
+	}
 	if why := c.s.Unsubscribe(r.Channel); !why.None() && why.Code != session.NotSubscribed {
 		c.refuse(why)
 		return
 	}
-	if m := stateOf(c.s).more; m != nil {
-		delete(m.channels, r.Channel)
-	}
+	st.unserve(r.Channel)
 	c.answer(&pb.Reply{Unsubscribe: &pb.UnsubscribeResult{}})
 }
 
@@ -154,7 +213,7 @@ func (c command) publish(r *pb.PublishRequest) {
 	case r.Type != 0:
 		c.fail(errNotAvailable)
 		return
-	case !json.Valid(r.Data): // Protobuf clients may send anything; here an event is JSON
+	case !utf8.Valid(r.Data) || !json.Valid(r.Data): // Protobuf clients may send anything; here an event is JSON
 		c.fail(errBadRequest)
 		return
 	}
@@ -203,16 +262,18 @@ func (c command) subRefresh(r *pb.SubRefreshRequest) {
 		c.fail(errDenied)
 		return
 	}
-	c.s.AllowBy(strings.Clone(r.Channel), strings.Clone(r.Token), func(claims token.SubscriptionClaims, why session.Refusal) {
-		switch why.Code {
-		case "":
+	channel := strings.Clone(r.Channel)
+	c.s.AllowBy(channel, strings.Clone(r.Token), func(claims token.SubscriptionClaims, why session.Refusal) {
+		switch {
+		case !c.s.Follows(channel): // left meanwhile
+			c.giveUp(channel)
+			c.fail(errDenied)
+		case why.None():
 			result := &pb.SubRefreshResult{}
 			result.Expires, result.Ttl = ttl(claims.Expires)
 			c.answer(&pb.Reply{SubRefresh: result})
-		case session.ExpiredToken:
+		case why.Code == session.ExpiredToken:
 			c.fail(errExpired)
-		case session.BadToken:
-			c.fail(errDenied)
 		default:
 			c.refuse(why)
 		}

@@ -66,9 +66,7 @@ func (p Protocol) connected(s *session.Session, id uint32, outcomes []session.Ou
 	waiting := st.more.early.frames
 	s.Owe(-st.more.early.bytes)
 	st.more.early = early{}
-	if st.more.info == nil && st.more.channels == nil {
-		st.more = nil
-	}
+	st.trim()
 	if missed {
 		s.SubscribeUnasked(s.Own(), nil)
 	}
@@ -76,7 +74,7 @@ func (p Protocol) connected(s *session.Session, id uint32, outcomes []session.Ou
 		if !s.Open() {
 			return
 		}
-		p.commands(s, frame, s.Charge(1))
+		p.commands(s, frame.commands, frame.charge == granted || frame.charge == uncharged && s.Charge(1))
 	}
 }
 

@@ -85,12 +85,28 @@ func startOn(t testing.TB, cfg session.Config, ecfg engine.Config, broker sessio
 // closed is a hub that wants tokens.
 func closed(t testing.TB, cfg session.Config) *node {
 	t.Helper()
-	v, err := token.NewVerifier(token.Config{Secrets: []string{secret}})
+	cfg.Verifier = verifier(t, token.Config{})
+	return start(t, cfg, engine.Config{})
+}
+
+// verifier takes tokens by the secret, and by a key set that is fetched until the test ends.
+func verifier(t testing.TB, cfg token.Config) *token.Verifier {
+	t.Helper()
+	cfg.Secrets = []string{secret}
+	v, err := token.NewVerifier(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Verifier = v
-	return start(t, cfg, engine.Config{})
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { ended <- v.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return v
 }
 
 func (n *node) eventually(what string, ok func() bool) {

@@ -44,7 +44,7 @@ func (l *lobby) Message(op engine.Opcode, payload []byte) {
 		l.conn.Close(session.BinaryFrame)
 	case l.id == 0:
 		l.connect(bytes.Clone(payload)) // what is read of it lies in it
-	case !l.early.add(payload, l.protocol.hub.Config().MaxHold):
+	case !l.early.add(payload, uncharged, l.protocol.hub.Config().MaxHold):
 		l.conn.Close(badRequest)
 	default:
 		l.conn.Owe(len(payload))
@@ -58,7 +58,7 @@ func (l *lobby) connect(frame []byte) {
 		return
 	}
 	l.id, l.request = cmd.Id, cmd.Connect
-	l.early.add(rest, len(rest))
+	l.early.add(rest, uncharged, len(rest))
 	l.conn.Owe(l.early.bytes)
 	l.ask.Data = l
 	l.protocol.hub.Enter(l, l.ask, cmd.Connect.Token)

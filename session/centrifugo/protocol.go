@@ -70,6 +70,22 @@ type more struct {
 	info     pb.Raw              // shown of the client with what it publishes
 	channels map[string]struct{} // server-side subscriptions, but for the user's own topic
 	early    early               // what came before connect was answered
+	attempts []*attempt          // to subscribe, that wait
+}
+
+// extra returns st.more, made if there is none.
+func (st *state) extra() *more {
+	if st.more == nil {
+		st.more = &more{}
+	}
+	return st.more
+}
+
+// trim lets go of st.more once there is nothing in it.
+func (st *state) trim() {
+	if m := st.more; m != nil && m.info == nil && len(m.channels)+len(m.early.frames)+len(m.attempts) == 0 {
+		st.more = nil
+	}
 }
 
 func stateOf(s *session.Session) *state { return s.State().(*state) }
@@ -107,21 +123,30 @@ func (p Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) 
 		return
 	}
 	if !st.connected {
-		if !st.more.early.add(payload, s.Hub().Config().MaxHold) {
-			s.Drop("early_full")
-			s.Close(badRequest)
-			return
-		}
-		s.Owe(len(payload)) // it may end the session
+		st.wait(s, payload, granted)
 		return
 	}
 	p.commands(s, payload, true)
+}
+
+// wait keeps a frame that came before connect was answered.
+func (st *state) wait(s *session.Session, frame []byte, c charge) {
+	if !st.more.early.add(frame, c, s.Hub().Config().MaxHold) {
+		s.Drop("early_full")
+		s.Close(badRequest)
+		return
+	}
+	s.Owe(len(frame)) // it may end the session
 }
 
 // Denied implements session.Protocol.
 func (p Protocol) Denied(s *session.Session, op engine.Opcode, payload []byte) {
 	if op != encodingOf(s).op {
 		s.Close(session.BinaryFrame)
+		return
+	}
+	if st := stateOf(s); !st.connected { // nothing is answered before connect
+		st.wait(s, payload, denied)
 		return
 	}
 	p.commands(s, payload, false)
@@ -149,7 +174,7 @@ func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 		switch {
 		case !s.Open():
 			return
-		case granted, cmd.Unsubscribe != nil:
+		case granted, cmd.Unsubscribe != nil && cmd.Subscribe == nil:
 			p.do(s, cmd)
 		case cmd.Id > 0:
 			s.CountError(session.RateLimited)
@@ -187,13 +212,19 @@ func (Protocol) Unasked(s *session.Session, o session.Outcome) {
 
 // serve notes a server-side subscription.
 func (st *state) serve(channel string) {
-	if st.more == nil {
-		st.more = &more{}
+	m := st.extra()
+	if m.channels == nil {
+		m.channels = make(map[string]struct{})
 	}
-	if st.more.channels == nil {
-		st.more.channels = make(map[string]struct{})
+	m.channels[channel] = struct{}{}
+}
+
+// unserve forgets that channel is one.
+func (st *state) unserve(channel string) {
+	if st.more != nil {
+		delete(st.more.channels, channel)
+		st.trim()
 	}
-	st.more.channels[channel] = struct{}{}
 }
 
 // Left implements session.Protocol.
@@ -206,9 +237,7 @@ func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
 }
 
 func unsubscribed(s *session.Session, channel string, code uint32, reason string) {
-	if m := stateOf(s).more; m != nil {
-		delete(m.channels, channel)
-	}
+	stateOf(s).unserve(channel)
 	push(s, &pb.Push{Channel: channel, Unsubscribe: &pb.Unsubscribe{Code: code, Reason: reason}})
 }
 
@@ -243,22 +272,36 @@ func (Protocol) Closed(*session.Session) {}
 
 // early are frames that came before connect was answered.
 type early struct {
-	frames [][]byte
+	frames []earlyFrame
 	bytes  int
 }
+
+type earlyFrame struct {
+	commands []byte
+	charge   charge
+}
+
+// charge is what the session's rate said to a frame.
+type charge uint8
+
+const (
+	uncharged charge = iota // it came before there was a session
+	granted
+	denied
+)
 
 // maxEarly bounds the frames that wait so.
 const maxEarly = 64
 
 // add keeps a copy of frame, unless too much waits already.
-func (e *early) add(frame []byte, limit int) bool {
+func (e *early) add(frame []byte, c charge, limit int) bool {
 	if len(frame) == 0 {
 		return true
 	}
 	if len(e.frames) == maxEarly || e.bytes+len(frame) > limit {
 		return false
 	}
-	e.frames = append(e.frames, slices.Clone(frame))
+	e.frames = append(e.frames, earlyFrame{slices.Clone(frame), c})
 	e.bytes += len(frame)
 	return true
 }
