@@ -18,11 +18,7 @@ func (p Protocol) Opened(s *session.Session, a *session.Admission) {
 	s.SetState(st)
 	var wanted []session.Wanted
 	want := func(channel string) {
-		w := session.Wanted{Topic: channel}
-		if r := l.request.Subs[channel]; r != nil && r.Recover {
-			w.Since = since(r.Epoch, r.Offset)
-		}
-		wanted = append(wanted, w)
+		wanted = append(wanted, session.Wanted{Topic: channel, Since: l.left[channel]})
 	}
 	if s.Own() != "" {
 		want(s.Own())

@@ -1,17 +1,18 @@
 package centrifugo
 
 import (
-	"bytes"
+	"strings"
 	"time"
 
 	pb "github.com/centrifugal/protocol"
 
 	"wshub/engine"
+	"wshub/pubsub"
 	"wshub/session"
 )
 
-// connectTime is how long a client may take to send connect.
-const connectTime = 10 * time.Second
+// connectTime is how long a client may take to send connect, and to close the connection where that is refused.
+var connectTime = 10 * time.Second
 
 // lobby is a connection's Peer until the client is let in by its connect command. It is the client's session.Entrance.
 type lobby struct {
@@ -19,21 +20,25 @@ type lobby struct {
 	encoding *encoding
 	ask      *session.Admission
 	conn     *engine.Conn
-	timer    *engine.Timer
-	id       uint32 // of connect, 0 before it came
-	request  *pb.ConnectRequest
-	early    early // what came behind connect
-	refused  bool  // connect was answered by an error: nothing more is done
+	timer    *engine.Timer               // runs while the client has something to do
+	id       uint32                      // of connect, 0 before it came
+	left     map[string]*pubsub.Position // where the client left off, by server-side channel
+	early    early                       // what came behind connect
+	refused  bool                        // connect was answered by an error: nothing more is done
 }
 
 func newLobby(p Protocol, e *encoding, a *session.Admission, c *engine.Conn) *lobby {
 	l := &lobby{protocol: p, encoding: e, ask: a, conn: c}
-	l.timer = c.Loop().After(connectTime, func() {
-		if c.Peer() == engine.Peer(l) {
-			c.Close(stale)
+	l.start()
+	return l
+}
+
+func (l *lobby) start() {
+	l.timer = l.conn.Loop().After(connectTime, func() {
+		if l.conn.Peer() == engine.Peer(l) {
+			l.conn.Close(stale)
 		}
 	})
-	return l
 }
 
 // Message implements engine.Peer.
@@ -43,7 +48,7 @@ func (l *lobby) Message(op engine.Opcode, payload []byte) {
 	case op != l.encoding.op:
 		l.conn.Close(session.BinaryFrame)
 	case l.id == 0:
-		l.connect(bytes.Clone(payload)) // what is read of it lies in it
+		l.connect(payload)
 	case !l.early.add(payload, uncharged, l.protocol.hub.Config().MaxHold):
 		l.conn.Close(badRequest)
 	default:
@@ -57,11 +62,27 @@ func (l *lobby) connect(frame []byte) {
 		l.conn.Close(badRequest)
 		return
 	}
-	l.id, l.request = cmd.Id, cmd.Connect
+	// Many may wait for a key at once: of their connects they keep no more than is needed.
+	hub := l.protocol.hub
+	for channel, r := range cmd.Connect.Subs {
+		if r == nil || !r.Recover {
+			continue
+		}
+		if len(l.left) > hub.Config().MaxTopics { // one more than claims can name: the user's own
+			l.conn.Close(badRequest)
+			return
+		}
+		if l.left == nil {
+			l.left = make(map[string]*pubsub.Position)
+		}
+		l.left[strings.Clone(channel)] = since(r.Epoch, r.Offset)
+	}
+	l.id = cmd.Id
+	l.stop() // it is the hub's turn
 	l.early.add(rest, uncharged, len(rest))
 	l.conn.Owe(l.early.bytes)
 	l.ask.Data = l
-	l.protocol.hub.Enter(l, l.ask, cmd.Connect.Token)
+	hub.Enter(l, l.ask, strings.Clone(cmd.Connect.Token))
 }
 
 // Conn implements session.Entrance.
@@ -101,7 +122,9 @@ func (l *lobby) fail(err *pb.Error) {
 	l.refused = true
 	l.conn.Owe(-l.early.bytes)
 	l.early = early{}
-	l.conn.Write(l.encoding.frame(&pb.Reply{Id: l.id, Error: err}))
+	if l.conn.Write(l.encoding.frame(&pb.Reply{Id: l.id, Error: err})) {
+		l.start()
+	}
 }
 
 func (l *lobby) stop() {

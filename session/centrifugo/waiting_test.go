@@ -20,6 +20,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/centrifugo"
 	"wshub/session/token"
 )
 
@@ -240,4 +241,38 @@ func TestAProtobufClientPublishesOnlyJSON(t *testing.T) {
 	c, _ := n.connect(true, "")
 	c.wantError(107, &pb.Command{Publish: &pb.PublishRequest{Channel: "news", Data: pb.Raw("\"\xff\"")}})
 	c.wantError(107, &pb.Command{Publish: &pb.PublishRequest{Channel: "news", Data: pb.Raw("hello")}})
+}
+
+// A client that sent connect in time does not pay for the hub's waiting: nobody would come back after 3502.
+func TestWhoSentConnectIsNotStale(t *testing.T) {
+	t.Cleanup(centrifugo.SetConnectTime(200 * time.Millisecond))
+	is := newIssuer(t)
+	n := start(t, session.Config{Verifier: is.verifier(t)}, engine.Config{})
+	c := n.dial(false)
+	id := c.send(&pb.Command{Connect: &pb.ConnectRequest{Token: is.claimed(t, nil)}})
+	n.dial(false).wantClose(3502) // it came later
+	expired := n.dial(false)
+	expired.wantError(109, &pb.Command{Connect: &pb.ConnectRequest{Token: claimed(t, jwt.MapClaims{"exp": time.Now().Add(-time.Hour).Unix()})}})
+	expired.wantClose(3502) // nothing more will be done for it
+	close(is.released)
+	if r := c.hear(); r.Id != id || r.Connect == nil {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// Whoever may wait for long keeps little: of a connect only the positions that a client can have.
+func TestAConnectNamesAsManyChannelsAsASessionMayFollow(t *testing.T) {
+	n := start(t, session.Config{MaxTopics: 3}, engine.Config{})
+	subs := map[string]*pb.SubscribeRequest{"another": {}, "and another": {}}
+	for i := range 4 {
+		subs[fmt.Sprint(i)] = &pb.SubscribeRequest{Recover: true}
+	}
+	connect := &pb.Command{Connect: &pb.ConnectRequest{Subs: subs}}
+	if r := n.dial(false).ask(connect); r.Connect == nil {
+		t.Errorf("%+v", r)
+	}
+	subs["too many"] = &pb.SubscribeRequest{Recover: true}
+	c := n.dial(false)
+	c.send(connect)
+	c.wantClose(3501)
 }
