@@ -46,7 +46,7 @@ func (r *Redis) stayConnected(ctx context.Context) error {
 			attempt = 0
 		}
 		wait := r.backoff(attempt)
-		r.trouble.Warn().Err(err).Str("redis", r.opt.Addr).Dur("retry_in", wait).Msg("not connected to redis")
+		r.trouble.Warn().Err(err).Str("redis", r.opt.Addr).Stringer("retry_in", wait.Round(time.Millisecond)).Msg("not connected to redis")
 		select {
 		case <-ctx.Done():
 			return nil
