@@ -66,7 +66,7 @@ type config struct {
 	DefaultSubscribe []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 
-	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"url" placeholder:"URL" help:"The Redis that instances share, redis://[user:password@]host:port[/db] or rediss:// for TLS. Default: none, events stay in this process."`
+	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"url" placeholder:"URL" help:"The Redis that instances share, redis://[user:password@]host:port[/db], rediss:// for TLS or unix:///path. Default: none, events stay in this process."`
 	RedisPoolSize int    `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
 	Node          string `group:"Redis" placeholder:"NAME" help:"This instance's name to others, unique among them. Default: host name and process number."`
 

@@ -57,7 +57,7 @@ func TestTheReadmeKnowsEveryCodeAndCause(t *testing.T) {
 
 func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# What the hub reads from its environment, with defaults. It reads no file: give this one to your shell,\n# compose (env_file) or systemd (EnvironmentFile).\n")
+	b.WriteString("# What the hub reads from its environment, with defaults. It reads no file: give this one to your shell,\n# compose (env_file) or systemd (EnvironmentFile). A shell needs values with ; * or blanks in single quotes.\n")
 	for _, f := range parsed(t, nil).flags {
 		if f.Group == nil {
 			continue
