@@ -43,6 +43,9 @@ type sdkPublication struct {
 	Offset uint64
 	Tags   map[string]string
 	User   string // who published it
+
+	n    int // see number
+	read bool
 }
 
 func (e sdkEvent) String() string {
@@ -60,15 +63,19 @@ func (e sdkEvent) String() string {
 }
 
 // number is that of an event {"n":…}, 0 of any other.
-func (p sdkPublication) number() int {
-	var e struct{ N int }
-	_ = json.Unmarshal([]byte(p.Data), &e)
-	return e.N
+func (p *sdkPublication) number() int {
+	if !p.read {
+		var e struct{ N int }
+		_ = json.Unmarshal([]byte(p.Data), &e)
+		p.n, p.read = e.N, true
+	}
+	return p.n
 }
 
 func (c *sdk) note(e sdkEvent) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	_ = e.number() // once, as those who wait look at all that happened, again and again
 	c.seen = append(c.seen, e)
 	c.more.Broadcast()
 }
