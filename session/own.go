@@ -28,6 +28,15 @@ func (s *Session) AwaitFirst(returning bool) {
 	}
 }
 
+// AwaitNext has the own topic, if it still waits for the client's first frame, wait for another one: this one said where
+// the client left off, and could not be done.
+func (s *Session) AwaitNext() {
+	if s.ext != nil && s.ext.silence != nil {
+		s.stopSilence()
+		s.beginSilence(silenceTime)
+	}
+}
+
 // FollowOwn has the own topic followed, if that is still to be done.
 func (s *Session) FollowOwn() { s.followOwn() }
 

@@ -406,29 +406,3 @@ func TestAProtocolIsToldWhatTheTokenSays(t *testing.T) {
 		}
 	}
 }
-
-func TestUserList(t *testing.T) {
-	for _, c := range []struct {
-		topic, user string
-		listed, has bool
-	}{
-		{"dialog", "42", false, false},
-		{"dialog#42", "42", true, true},
-		{"dialog#42,43", "43", true, true},
-		{"dialog#42,43", "4", false, true},
-		{"dialog#42,43", "42,43", false, true},
-		{"dialog#42, 43", "43", false, true},
-		{"dialog#", "42", false, true},
-		{"dialog#", "", false, true},
-		{"dialog#,", "", false, true},
-		{"$a#42", "42", true, true},
-		{"a#1#42", "1", false, true},
-		{"a#1#42", "42", true, true},
-		{"a#1#42", "1#42", false, true},
-		{"#42", "42", true, true},
-	} {
-		if listed, has := UserList(c.topic, c.user); listed != c.listed || has != c.has {
-			t.Errorf("UserList(%q, %q) = %t, %t", c.topic, c.user, listed, has)
-		}
-	}
-}

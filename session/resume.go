@@ -8,7 +8,7 @@ import (
 )
 
 // Resume makes the session the one that an earlier connection, here or at another node, was, by its resume token, and
-// follows the topics of that. Either refused is called, once, or settled as by SubscribeAll; neither, if the client has
+// follows the topics of that. Either refused is called at once, or settled as by SubscribeAll; neither, if the client has
 // hung up: it may be back already.
 func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), settled func([]Outcome)) {
 	hub := s.shard.hub

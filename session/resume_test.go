@@ -181,6 +181,32 @@ func TestASessionIsResumedAgainAndAgain(t *testing.T) {
 	}
 }
 
+// A client whose resume is refused may resume the session that it was welcomed with instead: until then its own topic waits,
+// so that it does not go on behind what the client missed.
+func TestARefusedResumeLeavesTheOwnTopicAlone(t *testing.T) {
+	n := member(t, redistest.Start(t), "n1")
+	n.number("user:42", 1, 3, 10)
+	c, welcome := n.enter("?user=42")
+	c.send(`{"type":"resume","id":1,"token":"r1.garbage","positions":{"user:42":"0"}}`)
+	c.wantError(BadToken)
+	c.send(fmt.Sprintf(`{"type":"resume","id":2,"token":%q,"positions":{"user:42":"0"}}`, welcome.Token))
+	if h := c.hear(); h.Type != "resumed" || !*h.Topics["user:42"].Recovered {
+		t.Fatalf("%+v", h)
+	}
+	for range 3 {
+		if h := c.hear(); h.Type != "event" || h.Topic != "user:42" {
+			t.Fatalf("%+v", h)
+		}
+	}
+	_ = c.conn.CloseNow()
+	c, _ = n.enter("?user=42")
+	c.send(`{"type":"resume","id":1,"token":"r1.garbage"}`)
+	c.wantError(BadToken)
+	if h := c.hear(); h.Type != "subscribed" || h.Topic != "user:42" { // by itself, when nothing more comes
+		t.Fatalf("%+v", h)
+	}
+}
+
 func TestResumeComesFirstAndOnce(t *testing.T) {
 	n1, n2 := cluster(t)
 	_, welcome := n1.enter("")

@@ -73,7 +73,7 @@ func onOneTopicAllProtocolsMeet(s *sdkTest) {
 			return nil
 		})
 	}
-	var order []crossed                                       // of the topic
+	var order []crossed // of the topic
 	for _, p := range sdks[0].ask(0, "history", "channel", "", sdkHistory{Limit: 1000}).Publications {
 		order = append(order, crossing(p.Data))
 	}

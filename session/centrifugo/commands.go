@@ -175,23 +175,15 @@ func (c command) giveUp(channel string) {
 }
 
 // permit calls then with why the client may not even try to follow channel: the session's rights are asked for by the
-// session itself, those of a subscription token and of a list of users are made here. until is when the token expires.
+// session itself, that of a subscription token is given here. until is when the token expires.
 func (c command) permit(channel, raw string, then func(until time.Time, why session.Refusal)) {
-	listed, has := session.UserList(channel, c.s.User())
-	switch {
-	case raw != "":
-		c.s.AllowBy(channel, strings.Clone(raw), func(claims token.SubscriptionClaims, why session.Refusal) {
-			then(claims.Expires, why)
-		})
-	case has && !strings.HasPrefix(channel, "$"):
-		why := session.Refusal{Code: session.Forbidden}
-		if listed {
-			why = c.s.Allow(channel, time.Time{})
-		}
-		then(time.Time{}, why)
-	default:
+	if raw == "" {
 		then(time.Time{}, session.Refusal{})
+		return
 	}
+	c.s.AllowBy(channel, strings.Clone(raw), func(claims token.SubscriptionClaims, why session.Refusal) {
+		then(claims.Expires, why)
+	})
 }
 
 func (c command) unsubscribe(r *pb.UnsubscribeRequest) {

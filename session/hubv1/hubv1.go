@@ -103,7 +103,10 @@ func (Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
 	case "history":
 		r.history()
 	case "resume":
-		r.resume()
+		if !r.resume() {
+			s.AwaitNext()
+			return
+		}
 	case "auth":
 		r.auth()
 	case "ping":

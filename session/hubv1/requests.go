@@ -182,22 +182,27 @@ func (r asking) auth() {
 	})
 }
 
-// resume takes up a session where an earlier connection, here or at another node, left it.
-func (r asking) resume() {
+// resume takes up a session where an earlier connection, here or at another node, left it. False: it was refused.
+func (r asking) resume() (resumed bool) {
 	ticket, _ := text(r.m.token)
 	positions := map[string]json.RawMessage{}
 	if r.m.positions != nil && json.Unmarshal(r.m.positions, &positions) != nil {
 		r.bad("positions: want an object of topics and positions")
-		return
+		return false
 	}
 	var wanted []session.Wanted
 	for _, name := range slices.Sorted(maps.Keys(positions)) {
 		wanted = append(wanted, want(name, positions[name]))
 	}
 	s, id := r.s, r.m.id
-	s.Resume(ticket, wanted, r.refuse, func(topics []session.Outcome) {
+	resumed = true
+	s.Resume(ticket, wanted, func(why session.Refusal) {
+		r.refuse(why)
+		resumed = false
+	}, func(topics []session.Outcome) {
 		s.Write(TextFrame(appendResumed(s, id, topics)))
 	})
+	return resumed
 }
 
 // want reads one topic of an earlier connection. One without a position, "" or null, is followed from now on.

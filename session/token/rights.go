@@ -81,7 +81,8 @@ func (r *Rights) Or(defaults *Rights) *Rights {
 }
 
 // MaySubscribe tells whether a session of user may follow topic; user is "" for an anonymous one. A topic that begins
-// with "$" must be one of the token's channels.
+// with "$" must be one of the token's channels. One that ends in a list of users, as in "dialog#42,43", is for those, and
+// for whom a right names it, not just a pattern with "*"; so it is with reading, and with publishing what rights allow.
 func (r *Rights) MaySubscribe(user, topic string) bool {
 	return r.mayFollow(user, topic) || r.caps(topic) != nil && anyMatches(r.extra.subscribe, user, topic)
 }
@@ -115,8 +116,11 @@ func (r *Rights) mayFollow(user, topic string) bool {
 		return false
 	case r.extra != nil && slices.Contains(r.extra.named, topic):
 		return true
+	case private(topic):
+		return false
 	}
-	return !private(topic) && anyMatches(r.subscribe, user, topic)
+	listed, _ := userList(topic, user)
+	return listed || anyMatches(r.subscribe, user, topic)
 }
 
 // caps is nil where no cap lets anybody listen to topic.
@@ -169,6 +173,11 @@ func (p *pattern) matches(user, topic string) bool {
 		return false // else "{sub}*" would let the anonymous in everywhere
 	case private(topic) && !private(p.parts[0]):
 		return false // nobody who wrote "*" meant these; nor may a user's name make one
+	}
+	if p.rest {
+		if listed, has := userList(topic, user); has && !listed {
+			return false // nor these
+		}
 	}
 	for i, part := range p.parts {
 		ok := true
