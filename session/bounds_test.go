@@ -56,9 +56,7 @@ func TestAReplayThatNobodyReadsIsCut(t *testing.T) {
 			t.Fatalf("closed: %v", n.server.Stats().Closed)
 		}
 	}
-	if b := n.server.Stats().Backlog; b != 0 {
-		t.Errorf("%d bytes of backlog are left", b)
-	}
+	n.eventually("no backlog is left", func() bool { return n.server.Stats().Backlog == 0 }) // the last one's socket may be closing
 }
 
 func TestOneClientsReadingHoldsUpNobodyAndEndsWithIt(t *testing.T) {

@@ -43,6 +43,10 @@ func (s *Session) FollowOwn() { s.followOwn() }
 // beginSilence waits for the client's first frame before its own topic is followed.
 func (s *Session) beginSilence(wait time.Duration) {
 	s.extra().silence = s.shard.loop.After(wait, func() {
+		if s.gathering() != nil { // behind its answer
+			s.beginSilence(missedTime)
+			return
+		}
 		s.endSurplus()
 		s.followOwn()
 	})

@@ -95,6 +95,7 @@ type group struct {
 	waiting int // topics that are not settled yet
 	members []joined
 	settled func([]Outcome)
+	orders  []*following // of a backend, that wait until the client is told
 }
 
 // joined is what became of one topic.
@@ -107,6 +108,7 @@ type joined struct {
 // never if the session has ended by then. What was missed leaves behind what it writes.
 func (s *Session) SubscribeAll(wanted []Wanted, settled func([]Outcome)) {
 	g := &group{s: s, waiting: 1, settled: settled}
+	s.working().group = g
 	for _, w := range wanted {
 		g.waiting++
 		if !w.Refusal.None() {
@@ -147,6 +149,30 @@ func (g *group) done() {
 			m.sub.start()
 		}
 	}
+	g.end()
+}
+
+// end is behind all: what waited for the group goes on.
+func (g *group) end() {
+	s := g.s
+	if w := s.busy(); w != nil && w.group == g {
+		w.group = nil
+		s.trim()
+	}
+	for _, f := range g.orders {
+		if s.Open() {
+			s.followForBackend(f)
+		}
+	}
+}
+
+// gathering is the group of topics that the client is still to be told of, nil without: what is followed meanwhile by
+// itself would be told before.
+func (s *Session) gathering() *group {
+	if w := s.busy(); w != nil {
+		return w.group
+	}
+	return nil
 }
 
 // look looks once more whether the topic may be followed: others may have taken long, and another token have come.

@@ -18,6 +18,7 @@ import (
 // work is what a session has only while something of it is on its way; most never do.
 type work struct {
 	pending []*subscribing // subscriptions that do not follow yet
+	group   *group         // of them, that the client is to be told of together
 	reads   []*read        // in turn
 	reading bool           // the first of reads is under way, or waits for the connection's queue to empty
 
@@ -31,7 +32,7 @@ type work struct {
 
 // idle tells whether nothing is on its way.
 func (w *work) idle() bool {
-	return len(w.pending)+len(w.reads)+len(w.replays)+len(w.lag) == 0 && !w.pumping
+	return len(w.pending)+len(w.reads)+len(w.replays)+len(w.lag) == 0 && w.group == nil && !w.pumping
 }
 
 // working returns the session's work, made if there is none.

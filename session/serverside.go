@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"wshub/pubsub"
@@ -83,8 +84,13 @@ func (h *Hub) RemoveHistory(ctx context.Context, topic string) error {
 	return h.broker.RemoveHistory(ctx, topic)
 }
 
-// followForBackend follows a topic at a backend's word.
+// followForBackend follows a topic at a backend's word, behind the answer to a client that is to be told of other ones
+// first.
 func (s *Session) followForBackend(f *following) {
+	if g := s.gathering(); g != nil {
+		g.order(s, f)
+		return
+	}
 	if r := s.Allow(f.Topic, f.Until); !r.None() {
 		s.disobey(f.Topic, r)
 		return
@@ -110,8 +116,26 @@ func (s *Session) disobey(topic string, why Refusal) {
 	s.shard.hub.log.Debug().Str("session", s.name()).Str("topic", topic).Str("reason", why.Text).Msg("a backend's subscription is refused")
 }
 
+// order has f wait. One is kept of each topic, and no more than a session may follow.
+func (g *group) order(s *Session, f *following) {
+	g.cancel(f.Topic)
+	if len(g.orders) >= s.shard.hub.cfg.MaxTopics {
+		s.disobey(f.Topic, Refusal{TooManyTopics, "too many wait"})
+		return
+	}
+	g.orders = append(g.orders, f)
+}
+
+// cancel forgets the order to follow topic.
+func (g *group) cancel(topic string) {
+	g.orders = slices.DeleteFunc(g.orders, func(f *following) bool { return f.Topic == topic })
+}
+
 // leaveForBackend leaves a topic at a backend's word, and tells the client if it was told that it follows.
 func (s *Session) leaveForBackend(topic string) {
+	if g := s.gathering(); g != nil {
+		g.cancel(topic)
+	}
 	told := s.following(topic) >= 0
 	if sub := s.waitingFor(topic); sub != nil {
 		told = sub.settled && !(sub.stage == gathered && sub.owner.gathers())

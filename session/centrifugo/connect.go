@@ -41,7 +41,7 @@ func (p Protocol) connected(s *session.Session, id uint32, outcomes []session.Ou
 		Subs: make(map[string]*pb.SubscribeResult),
 	}
 	result.Expires, result.Ttl = ttl(s.Expires())
-	missed := false
+	var missed []string
 	for _, o := range outcomes {
 		switch {
 		case o.None():
@@ -53,8 +53,11 @@ func (p Protocol) connected(s *session.Session, id uint32, outcomes []session.Ou
 			// A channel that is missing in the answer counts as left, and its position as forgotten.
 			s.Close(invalidated)
 			return
-		default:
-			missed = missed || o.Topic == s.Own()
+		case o.Code == session.ExpiredToken: // the client gets another one
+			s.Close(session.TokenExpired)
+			return
+		case o.Code.Retry() || o.Topic == s.Own():
+			missed = append(missed, o.Topic)
 		}
 	}
 	write(s, &pb.Reply{Id: id, Connect: result})
@@ -63,8 +66,8 @@ func (p Protocol) connected(s *session.Session, id uint32, outcomes []session.Ou
 	s.Owe(-st.more.early.bytes)
 	st.more.early = early{}
 	st.trim()
-	if missed {
-		s.SubscribeUnasked(s.Own(), nil)
+	for _, channel := range missed {
+		s.SubscribeUnasked(channel, nil)
 	}
 	for _, frame := range waiting {
 		if !s.Open() {
@@ -94,8 +97,12 @@ func since(epoch string, at uint64) *pubsub.Position {
 	return &p
 }
 
-// place is where an answer says that the client stands.
-func place(o session.Outcome) (epoch string, at uint64) {
+// place is where an answer says that the client stands. Where that is not known though the channel has a history, nothing
+// can be recovered from it.
+func place(s *session.Session, o session.Outcome) (epoch string, at uint64) {
+	if o.Head.IsZero() && s.Hub().Keeps(o.Topic) {
+		return offset.Invalid, 0
+	}
 	if o.Position.IsZero() { // before the first event
 		epoch, _ = offset.Of(o.Head)
 		return epoch, 0
@@ -107,7 +114,7 @@ func place(o session.Outcome) (epoch string, at uint64) {
 func subscribed(s *session.Session, o session.Outcome, until time.Time) *pb.SubscribeResult {
 	keeps := s.Hub().Keeps(o.Topic)
 	r := &pb.SubscribeResult{Recoverable: keeps, Positioned: keeps, WasRecovering: o.Asked, Recovered: o.Recovered}
-	r.Epoch, r.Offset = place(o)
+	r.Epoch, r.Offset = place(s, o)
 	r.Expires, r.Ttl = ttl(until)
 	return r
 }

@@ -204,7 +204,7 @@ func (Protocol) Unasked(s *session.Session, o session.Outcome) {
 	if st := stateOf(s); o.Topic != s.Own() {
 		st.serve(o.Topic)
 	}
-	epoch, at := place(o)
+	epoch, at := place(s, o)
 	push(s, &pb.Push{Channel: o.Topic, Subscribe: &pb.Subscribe{
 		Recoverable: s.Hub().Keeps(o.Topic), Positioned: s.Hub().Keeps(o.Topic), Epoch: epoch, Offset: at,
 	}})

@@ -1,6 +1,7 @@
 package centrifugo_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -89,10 +90,11 @@ func (i *issuer) claimed(t testing.TB, more jwt.MapClaims) string {
 // reluctant is a broker that follows a topic when it is let, and fails where it is to.
 type reluctant struct {
 	*pubsub.Memory
-	mu    sync.Mutex
-	fails map[string]error
-	holds map[string]bool
-	held  map[string][]func()
+	control func(message []byte) // gets what nodes are told
+	mu      sync.Mutex
+	fails   map[string]error
+	holds   map[string]bool
+	held    map[string][]func()
 }
 
 func newReluctant() *reluctant {
@@ -116,6 +118,12 @@ func (r *reluctant) Follow(topic string, loop int, done func(error)) {
 		return
 	}
 	follow()
+}
+
+// Tell implements session.Broker.
+func (r *reluctant) Tell(_ context.Context, _ string, message []byte) error {
+	r.control(message)
+	return nil
 }
 
 // hold keeps who wants to follow topic waiting, fail has them fail, nil for not any more.
@@ -275,4 +283,91 @@ func TestAConnectNamesAsManyChannelsAsASessionMayFollow(t *testing.T) {
 	c := n.dial(false)
 	c.send(connect)
 	c.wantClose(3501)
+}
+
+// What can't be followed when connect is answered is followed later, and told by a push; its place is not known then, so
+// nothing is recovered from it.
+func TestServerSideChannelsAreTriedForAgain(t *testing.T) {
+	both(t, func(t *testing.T, binary bool) {
+		broker := newReluctant()
+		n := startOn(t, session.Config{Verifier: verifier(t, token.Config{})}, engine.Config{}, broker)
+		n.publish("a", `0`)
+		broker.fail("a", fmt.Errorf("%w: for a while", pubsub.ErrUnavailable))
+		broker.fail("user:42", fmt.Errorf("%w: for a while", pubsub.ErrUnavailable))
+		raw := claimed(t, jwt.MapClaims{"channels": []string{"a", "b"}})
+		c, result := n.connect(binary, raw)
+		if len(result.Subs) != 1 || result.Subs["b"] == nil {
+			t.Fatalf("%+v", result.Subs)
+		}
+		told := map[string]*pb.Subscribe{}
+		for len(told) < 2 {
+			r := c.hear()
+			if r.Push == nil || r.Push.Subscribe == nil {
+				t.Fatalf("%+v", r)
+			}
+			told[r.Push.Channel] = r.Push.Subscribe
+		}
+		if told["a"] == nil || told["user:42"] == nil {
+			t.Fatalf("%+v", told)
+		}
+		broker.fail("a", nil)
+		c = n.dial(binary)
+		r := c.ask(&pb.Command{Connect: &pb.ConnectRequest{Token: raw, Subs: map[string]*pb.SubscribeRequest{
+			"a": {Recover: true, Epoch: told["a"].Epoch, Offset: told["a"].Offset},
+		}}})
+		if r.Connect == nil || r.Connect.Subs["a"] == nil || !r.Connect.Subs["a"].WasRecovering || r.Connect.Subs["a"].Recovered {
+			t.Fatalf("%+v", r)
+		}
+	})
+}
+
+// A client whose token expires before connect is answered comes back with another one, not without its channels.
+func TestATokenThatExpiresBeforeConnectIsAnswered(t *testing.T) {
+	broker := newReluctant()
+	broker.hold("a")
+	n := startOn(t, session.Config{Verifier: verifier(t, token.Config{Skew: -1})}, engine.Config{}, broker)
+	c := n.dial(false)
+	expires := time.Now().Add(1500 * time.Millisecond).Truncate(time.Second)
+	c.send(&pb.Command{Connect: &pb.ConnectRequest{Token: claimed(t, jwt.MapClaims{"channels": []string{"a"}, "exp": expires.Unix()})}})
+	n.eventually("it has expired", func() bool { return broker.waits("a") && time.Now().After(expires) })
+	broker.release("a")
+	c.wantClose(3005)
+}
+
+// A backend's orders that come before connect is answered are done behind the answer: SDKs forget the channels that it does
+// not name.
+func TestOrdersWaitForConnect(t *testing.T) {
+	both(t, func(t *testing.T, binary bool) {
+		broker := newReluctant()
+		broker.hold("a")
+		n := startOn(t, session.Config{Verifier: verifier(t, token.Config{})}, engine.Config{}, broker)
+		broker.control = n.hub.Control
+		c := n.dial(binary)
+		id := c.send(&pb.Command{Connect: &pb.ConnectRequest{Token: claimed(t, jwt.MapClaims{"channels": []string{"a", "c"}})}})
+		n.eventually("connect waits", func() bool { return broker.waits("a") })
+		target := session.Target{User: "42"}
+		order := func(err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		order(n.hub.Subscribe(t.Context(), target, session.Following{Topic: "b"}))
+		order(n.hub.Subscribe(t.Context(), target, session.Following{Topic: "d"}))
+		order(n.hub.Unsubscribe(t.Context(), target, "d"))
+		order(n.hub.Unsubscribe(t.Context(), target, "c"))
+		n.eventually("the orders are done", func() bool { return n.hub.Stats().Topics == 2 })
+		n.publish("b", `1`)
+		broker.release("a")
+		r := c.hear()
+		if r.Id != id || r.Connect == nil || len(r.Connect.Subs) != 2 {
+			t.Fatalf("%+v", r)
+		}
+		if r := c.hear(); r.Push == nil || r.Push.Channel != "b" || r.Push.Subscribe == nil {
+			t.Fatalf("%+v", r)
+		}
+		n.publish("b", `2`)
+		c.wantPub("b", `2`)
+		n.publish("a", `3`)
+		c.wantPub("a", `3`)
+	})
 }
