@@ -44,6 +44,8 @@ const (
 	centrifugoCommands = batchEvents
 	// historyBytes bounds the events of one history, unless one event may have more.
 	historyBytes = 4 << 20
+	// answerBytes of an answer are enough: commands behind that which read are refused.
+	answerBytes = historyBytes
 	// mostChannels bounds the answer to channels.
 	mostChannels = 10_000
 )
@@ -88,7 +90,7 @@ func (a *centrifugoAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = a.batch(ctx, body)
 	default:
 		if blank(body) || json.Valid(body) {
-			answer = encode(a.do(ctx, method, body))
+			answer = encode(a.do(ctx, method, body, 0))
 		}
 	}
 	if answer == nil {
@@ -138,17 +140,24 @@ var (
 	errMethodNotFound = &replyError{104, "method not found"}
 	errNotAvailable   = &replyError{108, "not available"}
 	errUnrecoverable  = &replyError{112, "unrecoverable position"}
+	errLongAnswer     = badCommand("the answer is too long: read less in one request")
 )
 
 func badCommand(format string, args ...any) *replyError {
 	return &replyError{107, "bad request: " + fmt.Sprintf(format, args...)}
 }
 
-// do does one command. params is a JSON object, or empty.
-func (a *centrifugoAPI) do(ctx context.Context, method string, params []byte) reply {
+// longAnswers are the methods whose results may be long.
+var longAnswers = map[string]bool{"history": true, "channels": true}
+
+// do does one command, behind others whose answers have so many bytes. params is a JSON object, or empty.
+func (a *centrifugoAPI) do(ctx context.Context, method string, params []byte, answered int) reply {
 	command, ok := centrifugoMethods[method]
-	if !ok {
+	switch {
+	case !ok:
 		return reply{Error: errMethodNotFound}
+	case answered >= answerBytes && longAnswers[method]:
+		return reply{Error: errLongAnswer}
 	}
 	if blank(params) || isEmptyList(params) { // PHP's empty array is an object or a list
 		params = []byte("{}")
@@ -191,15 +200,18 @@ func (a *centrifugoAPI) batch(ctx context.Context, body []byte) []byte {
 	if len(in.Commands) > centrifugoCommands {
 		return encode(reply{Error: badCommand("want up to %d commands", centrifugoCommands)})
 	}
-	replies := make([]map[string]any, len(in.Commands))
+	out := []byte(`{"replies":[`)
 	for i, command := range in.Commands {
-		replies[i] = a.doNamed(ctx, command)
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, encode(a.doNamed(ctx, command, len(out)))...)
 	}
-	return encode(map[string]any{"replies": replies})
+	return append(out, "]}"...)
 }
 
 // doNamed does a command {"publish":{…}} and answers {"publish":{…}} or {"error":{…}}.
-func (a *centrifugoAPI) doNamed(ctx context.Context, command map[string]json.RawMessage) map[string]any {
+func (a *centrifugoAPI) doNamed(ctx context.Context, command map[string]json.RawMessage, answered int) map[string]any {
 	method := ""
 	for name, params := range command {
 		if _, ok := centrifugoMethods[name]; !ok || isNull(params) {
@@ -210,7 +222,7 @@ func (a *centrifugoAPI) doNamed(ctx context.Context, command map[string]json.Raw
 		}
 		method = name
 	}
-	switch r := a.do(ctx, method, command[method]); {
+	switch r := a.do(ctx, method, command[method], answered); {
 	case r.Error != nil:
 		return map[string]any{"error": r.Error}
 	default:
@@ -253,7 +265,7 @@ func (a *centrifugoAPI) legacy(ctx context.Context, body []byte) []byte {
 		line := struct {
 			ID uint32 `json:"id,omitempty"`
 			reply
-		}{c.ID, a.do(ctx, legacyMethod(c.Method), c.Params)}
+		}{c.ID, a.do(ctx, legacyMethod(c.Method), c.Params, out.Len())}
 		out.Write(encode(line))
 	}
 	return out.Bytes()

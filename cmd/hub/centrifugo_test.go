@@ -376,6 +376,29 @@ func TestCentrifugosAPIDoesWhatItSays(t *testing.T) {
 	}
 }
 
+// A request of a thousand histories is answered by no more than one may be long, and does the rest.
+func TestTheAnswerOfManyCommandsIsBounded(t *testing.T) {
+	h := startInside(t, "--history=kept*=1000,1m")
+	data := `"` + strings.Repeat("x", 10_000) + `"`
+	publish := strings.TrimSuffix(strings.Repeat(`{"publish":{"channel":"kept","data":`+data+`}},`, 50), ",")
+	for range 4 {
+		ask(t, "POST", h.control+"/centrifugo/api/batch", `{"commands":[`+publish+`]}`, asJSON...)
+	}
+	for form, body := range map[string]string{
+		"/batch": `{"commands":[` + strings.Repeat(`{"history":{"channel":"kept","limit":-1}},`, 100) + `{"publish":{"channel":"raw","data":1}}]}`,
+		"":       strings.Repeat(`{"method":"history","params":{"channel":"kept","limit":-1}}`, 100) + `{"method":"publish","params":{"channel":"raw","data":1}}`,
+	} {
+		status, answer, _ := ask(t, "POST", h.control+"/centrifugo/api"+form, body, asJSON...)
+		full, refused := strings.Count(answer, `"publications"`), strings.Count(answer, `"code":107`)
+		if status != 200 || full != 3 || refused != 97 || len(answer) > 10<<20 {
+			t.Errorf("%q: %d, %d bytes, %d histories, %d refused", form, status, len(answer), full, refused)
+		}
+		if end := answer[len(answer)-30:]; strings.Contains(end, "error") {
+			t.Errorf("%q ends with %s", form, end)
+		}
+	}
+}
+
 func TestGlobs(t *testing.T) {
 	for _, c := range []struct {
 		pattern, name string
