@@ -73,7 +73,7 @@ func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 		if r.Code != AlreadyFollows {
 			s.dropPass(name)
 		}
-		o.settle(nil, Outcome{Topic: name, Refusal: r})
+		o.settle(nil, Outcome{Topic: name, Refusal: r, Asked: since != nil})
 		return
 	}
 	t := s.shard.topic(name)
@@ -312,7 +312,7 @@ func (sub *subscribing) end(why Refusal) {
 	s.shard.forget(t)
 	if !sub.settled {
 		sub.settled = true
-		sub.owner.settle(sub, Outcome{Topic: t.name, Refusal: why})
+		sub.owner.settle(sub, Outcome{Topic: t.name, Refusal: why, Asked: sub.since != nil})
 	} else if why.Code == Forbidden || why.Code == ExpiredToken {
 		s.protocol().Left(s, t.name, why)
 	}

@@ -310,11 +310,15 @@ func TestServerSideChannelsAreTriedForAgain(t *testing.T) {
 		if told["a"] == nil || told["user:42"] == nil {
 			t.Fatalf("%+v", told)
 		}
+		again := &pb.Command{Connect: &pb.ConnectRequest{Token: raw, Subs: map[string]*pb.SubscribeRequest{
+			"a": {Recover: true, Epoch: told["a"].Epoch, Offset: told["a"].Offset},
+		}}}
+		c = n.dial(binary) // a channel that is missing in the answer is left, and its position lost
+		c.send(again)
+		c.wantClose(3004)
 		broker.fail("a", nil)
 		c = n.dial(binary)
-		r := c.ask(&pb.Command{Connect: &pb.ConnectRequest{Token: raw, Subs: map[string]*pb.SubscribeRequest{
-			"a": {Recover: true, Epoch: told["a"].Epoch, Offset: told["a"].Offset},
-		}}})
+		r := c.ask(again)
 		if r.Connect == nil || r.Connect.Subs["a"] == nil || !r.Connect.Subs["a"].WasRecovering || r.Connect.Subs["a"].Recovered {
 			t.Fatalf("%+v", r)
 		}
