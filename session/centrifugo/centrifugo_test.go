@@ -305,13 +305,12 @@ func TestWhatEndsAConnection(t *testing.T) {
 		})
 	}
 	n := start(t, session.Config{}, engine.Config{})
-	c := n.dial(true)
 	for _, frame := range []string{"\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", "\xff\xff\xff\xff\x0f1", "\x05\x08"} {
-		c = n.dial(true)
+		c := n.dial(true)
 		c.write([]byte(frame))
 		c.wantClose(3501)
 	}
-	c, _ = n.connect(true, "")
+	c, _ := n.connect(true, "")
 	if err := c.conn.Write(t.Context(), websocket.MessageText, []byte(`{}`)); err != nil {
 		t.Fatal(err)
 	}
