@@ -17,7 +17,7 @@ type Protocol interface {
 	// Name is what metrics call it. It is short and stable.
 	Name() string
 	// Subprotocols are the names by which a client asks for it in Sec-WebSocket-Protocol; "" stands for a client that
-	// offers none.
+	// offers none. It is asked at each handshake, and nobody changes what it returns.
 	Subprotocols() []string
 	// Judge reads what a handshake asks for into a, or refuses it.
 	Judge(a *Admission, r *engine.Request, query url.Values) *engine.Refusal

@@ -38,9 +38,9 @@ func New(hub *session.Hub, version string) Protocol { return Protocol{hub, versi
 func (Protocol) Name() string { return "centrifugo" }
 
 // Subprotocols implements session.Protocol.
-func (Protocol) Subprotocols() []string {
-	return []string{"", subprotocolJSON, subprotocolProtobuf}
-}
+func (Protocol) Subprotocols() []string { return subprotocols }
+
+var subprotocols = []string{"", subprotocolJSON, subprotocolProtobuf} // one for all handshakes
 
 // Judge implements session.Protocol.
 func (p Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {

@@ -23,7 +23,9 @@ type Protocol struct{}
 func (Protocol) Name() string { return "v1" }
 
 // Subprotocols implements session.Protocol.
-func (Protocol) Subprotocols() []string { return []string{Subprotocol} }
+func (Protocol) Subprotocols() []string { return subprotocols }
+
+var subprotocols = []string{Subprotocol} // one for all handshakes
 
 // Judge implements session.Protocol.
 func (Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {

@@ -27,7 +27,9 @@ type Protocol struct{}
 func (Protocol) Name() string { return "plain" }
 
 // Subprotocols implements session.Protocol.
-func (Protocol) Subprotocols() []string { return []string{Subprotocol, ""} }
+func (Protocol) Subprotocols() []string { return subprotocols }
+
+var subprotocols = []string{Subprotocol, ""} // one for all handshakes
 
 // Judge implements session.Protocol. There is one since for each topic, in the same order.
 func (Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {
@@ -52,7 +54,9 @@ func (Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values)
 		}
 		positions = append(positions, p)
 	}
-	a.Data = positions
+	if positions != nil {
+		a.Data = positions
+	}
 	return nil
 }
 
@@ -61,7 +65,7 @@ func (Protocol) First(*session.Session) []byte { return nil }
 
 // Opened implements session.Protocol: it subscribes the session to its topics.
 func (Protocol) Opened(s *session.Session, a *session.Admission) {
-	positions := a.Data.([]pubsub.Position)
+	positions, _ := a.Data.([]pubsub.Position)
 	broadcast := s.Hub().Config().Broadcast
 	topics := a.Topics
 	var st *state
