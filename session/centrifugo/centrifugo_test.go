@@ -696,3 +696,20 @@ func TestABackendSubscribes(t *testing.T) {
 		c.wantError(103, &pb.Command{Subscribe: &pb.SubscribeRequest{Channel: "$given"}})
 	})
 }
+
+// A refused connect gives no place of its own: who had a token once could hold all places otherwise.
+func TestRefusedOnesTakeFewPlaces(t *testing.T) {
+	v, err := token.NewVerifier(token.Config{Secrets: []string{secret}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := start(t, session.Config{Verifier: v}, engine.Config{MaxConnections: 16}) // 2 loops with 2 places each in the lobby
+	old := mint(t, token.Grant{Subject: "42", TTL: time.Hour, Now: time.Now().Add(-2 * time.Hour)})
+	for range 14 {
+		n.dial(false).wantError(109, &pb.Command{Connect: &pb.ConnectRequest{Token: old}})
+	}
+	n.eventually("the oldest have gone", func() bool { return n.server.Stats().Open <= 4 })
+	for range 8 {
+		n.connect(true, mint(t, token.Grant{Subject: "43", TTL: time.Hour}))
+	}
+}

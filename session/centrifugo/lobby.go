@@ -78,7 +78,7 @@ func (l *lobby) connect(frame []byte) {
 		l.left[strings.Clone(channel)] = since(r.Epoch, r.Offset)
 	}
 	l.id = cmd.Id
-	l.stop() // it is the hub's turn
+	l.stop() // the hub's turn: the client keeps its place in the lobby meanwhile
 	l.early.add(rest, uncharged, len(rest))
 	l.conn.Owe(l.early.bytes)
 	l.ask.Data = l
@@ -90,7 +90,7 @@ func (l *lobby) Conn() *engine.Conn { return l.conn }
 
 // Accept implements session.Entrance.
 func (l *lobby) Accept(_ string, peer engine.Peer, _ []byte) bool {
-	l.stop()
+	l.leave()
 	return l.conn.Peer() == engine.Peer(l) && l.conn.Become(peer)
 }
 
@@ -127,8 +127,14 @@ func (l *lobby) fail(err *pb.Error) {
 	}
 }
 
-func (l *lobby) stop() {
+// leave is for who is let in or has ended. A client that was refused stays until it closes the connection, or is made
+// to, and takes a place of the lobby as long.
+func (l *lobby) leave() {
 	l.ask.LeaveLobby()
+	l.stop()
+}
+
+func (l *lobby) stop() {
 	l.conn.Loop().Stop(l.timer)
 	l.timer = nil
 }
@@ -145,4 +151,4 @@ func (l *lobby) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
 func (l *lobby) Ping() []byte { return engine.PingFrame }
 
 // Closed implements engine.Peer.
-func (l *lobby) Closed(*engine.Cause) { l.stop() }
+func (l *lobby) Closed(*engine.Cause) { l.leave() }
