@@ -167,7 +167,7 @@ func TestMissedEventsHaveTheirAttributes(t *testing.T) {
 	}
 }
 
-// What is published to the broadcast topic with attributes is for hubs, and no raw JSON for others.
+// An event of the broadcast topic with attributes is for hubs: other subscribers of Redis get no raw JSON of it.
 func TestForeignSubscribersGetRawJSONOnly(t *testing.T) {
 	server := redistest.Start(t)
 	r, sink := running(t, RedisConfig{URL: server.URL()})

@@ -17,7 +17,7 @@
 //	hub:n:<node>  that node's own probes, and what others Tell it
 //	hub:n         what nodes tell all of them
 //
-// What is published to the broadcast topic with attributes, or stored, goes to hub:t:<topic> only.
+// An event of the broadcast topic that has attributes, or is stored, goes to hub:t:<topic> only.
 //
 // A node subscribes hub:t:<topic> while a loop follows the topic, and the others always. What is no
 // valid event is dropped, counted by name and logged in samples: see [Drop].

@@ -13,6 +13,6 @@
 // is a comparison of bytes.
 //
 // A Shards fleet is the same thing spread over child processes, which take the same orders as JSON lines.
-// What a server speaks is behind Protocol, in protocol.go. A frame may hold several messages, and a message
+// Protocol, in protocol.go, hides the language of the server. A frame may hold several messages, and a message
 // several events.
 package fleet

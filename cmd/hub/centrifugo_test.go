@@ -360,7 +360,7 @@ func TestCentrifugosAPIDoesWhatItSays(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 
-	// What only the hub itself refuses does not keep the event from the others.
+	// A channel that only the hub itself refuses does not keep the event from the others.
 	if got := api("broadcast", `{"channels":["a","\ufffd","b"],"data":1}`); !strings.HasPrefix(got, `{"result":{"responses":[{"result":{}},{"error":{"code":107,`) || !strings.HasSuffix(got, `,{"result":{}}]}}`) {
 		t.Error(got)
 	}

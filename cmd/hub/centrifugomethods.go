@@ -236,7 +236,7 @@ func (a *centrifugoAPI) doSubscribe(ctx context.Context, params []byte) (any, er
 		since, err := a.position(ctx, in.Channel, in.RecoverSince.value)
 		switch {
 		case errors.Is(err, pubsub.ErrBadPosition): // of another server: nothing is recovered, and the client is told
-			since = nowhere
+			since = offset.Nowhere
 		case err != nil:
 			return nil, err
 		}
@@ -244,9 +244,6 @@ func (a *centrifugoAPI) doSubscribe(ctx context.Context, params []byte) (any, er
 	}
 	return none{}, a.hub.Subscribe(ctx, target, f)
 }
-
-// nowhere is a position from which nothing is recovered.
-var nowhere = pubsub.Position{ID: pubsub.ID{Ms: 1}}
 
 // position is the hub's position of a place in channel. Without an epoch it is of the present one.
 func (a *centrifugoAPI) position(ctx context.Context, channel string, at streamPosition) (pubsub.Position, error) {

@@ -413,7 +413,7 @@ func sdksRenewTokens(s *sdkTest) {
 			}
 			return renewed[""] == 2 && renewed[private] == 2
 		})
-		// What the old tokens gave is over by now, or soon: the new ones must have been taken.
+		// The rights of the old tokens end about now: the new ones must have been taken.
 		c.ask(0, "history", private, "", sdkHistory{Limit: 1})
 		h.send(t, append(numbered(shared, 2, 2), numbered(private, 2, 2)...))
 		c.wantNumbers(shared, 1, 2)

@@ -85,14 +85,11 @@ func ttl(end time.Time) (expires bool, seconds uint32) {
 	return true, uint32(min(max(math.Ceil(time.Until(end).Seconds()), 1), math.MaxInt32))
 }
 
-// nowhere is a position in no log: what a client that names it has missed is not known.
-var nowhere = pubsub.Position{Epoch: math.MaxUint64, ID: pubsub.ID{Ms: 1, Seq: 1}}
-
 // since is the position that a client left off at.
 func since(epoch string, at uint64) *pubsub.Position {
 	p, err := offset.Position(epoch, at)
 	if err != nil {
-		return &nowhere
+		p = offset.Nowhere
 	}
 	return &p
 }

@@ -58,8 +58,8 @@ func (h *history) read(from pubsub.Position) {
 func (h *history) page(replay pubsub.Replay, why session.Refusal) {
 	switch {
 	case !why.None():
-		h.done(errorOf(why))
 		h.s.CountError(why.Code)
+		h.done(errorOf(why))
 		return
 	case h.strict && !replay.Recovered:
 		h.done(errUnrecoverable)

@@ -8,6 +8,7 @@ package offset
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"wshub/pubsub"
@@ -21,6 +22,9 @@ const (
 	seqBits   = 12            // of an offset are the sequence number
 	limit     = 1 << 53       // offsets are below it
 )
+
+// Nowhere is a position of no log, for a client that names one which Position refuses: nothing is recovered from it.
+var Nowhere = pubsub.Position{Epoch: math.MaxUint64, ID: pubsub.ID{Ms: 1, Seq: 1}}
 
 // Of returns p's epoch and offset: "" and 0 for the zero position, "" with an offset for one without an epoch. A position
 // from which nothing can be recovered by an offset has Invalid and 0: its sequence number is above 4095, which an older
