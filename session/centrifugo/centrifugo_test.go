@@ -708,7 +708,7 @@ func TestRefusedOnesTakeFewPlaces(t *testing.T) {
 	for range 14 {
 		n.dial(false).wantError(109, &pb.Command{Connect: &pb.ConnectRequest{Token: old}})
 	}
-	n.eventually("the oldest have gone", func() bool { return n.server.Stats().Open <= 4 })
+	n.eventually("the oldest have gone", func() bool { return n.server.Stats().Closed["lobby_full"] >= 10 })
 	for range 8 {
 		n.connect(true, mint(t, token.Grant{Subject: "43", TTL: time.Hour}))
 	}
