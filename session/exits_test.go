@@ -326,7 +326,7 @@ func TestAMadeUpPositionSilencesATopicForNobody(t *testing.T) {
 	for name, n := range map[string]*node{"redis": redis, "memory": bend(t, Config{}, engine.Config{Pollers: 2}, &bent{})} {
 		for i, seq := range []string{"0", "1"} {
 			topic := fmt.Sprint("news", i)
-			forger := n.v1("") // alone on its loop
+			forger, _ := n.enterOn(0, "") // alone on its loop
 			epoch, _, _ := strings.Cut(forger.follow(topic)[topic], ":")
 			forger.send(`{"type":"unsubscribe","topic":"` + topic + `"}`)
 			forger.want(`{"type":"ok"}`)
@@ -334,8 +334,8 @@ func TestAMadeUpPositionSilencesATopicForNobody(t *testing.T) {
 			if h := forger.hear(); strings.HasPrefix(h.Position, epoch+":2795") {
 				t.Errorf("%s: the forger is told its own position, %s", name, h.Position)
 			}
-			for range 2 { // on each loop
-				good := n.v1("")
+			for loop := range 2 {
+				good, _ := n.enterOn(loop, "")
 				good.follow(topic)
 				n.number(topic, 1, 3, 10)
 				good.wantEvents(topic, 1, 3)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -247,35 +248,22 @@ func TestAResumeThatIsReadTooLateReplacesNobody(t *testing.T) {
 	}
 	n := memory(t, Config{})
 	n.hub.UseSealer(sealer(t, make([]byte, 32)))
-	_, welcome := n.enter("")
-	var late, back *client
-	for late == nil || back == nil {
-		c, w := n.enter("")
-		id, _ := parseName(w.Session)
-		first := false
-		n.onLoop(func() { first = n.hub.shards[0].named[id] != nil })
-		if first {
-			late = c
-		} else {
-			back = c
-		}
-	}
-	gate := make(chan struct{})
-	n.server.Loops()[0].Post(func() { <-gate })
+	_, welcome := n.enterOn(1, "")
+	late, lateWelcome := n.enterOn(0, "")
+	back, _ := n.enterOn(1, "")
+	stands, gate := make(chan struct{}), make(chan struct{})
+	goOn := sync.OnceFunc(func() { close(gate) })
+	defer goOn()
+	n.server.Loops()[0].Post(func() { close(stands); <-gate })
+	<-stands
 	late.send(fmt.Sprintf(`{"type":"resume","id":1,"token":%q}`, welcome.Token))
 	_ = late.conn.CloseNow()
-	resumed := back.resume(welcome.Token, nil)
-	sessions := n.hub.Stats().Sessions["v1"]
-	close(gate)
-	if resumed.Type != "resumed" {
-		t.Fatalf("%+v", resumed)
+	if r := back.resume(welcome.Token, nil); r.Type != "resumed" {
+		t.Fatalf("%+v", r)
 	}
-	n.eventually("the first one has ended", func() bool { return n.hub.Stats().Sessions["v1"] < sessions })
-	for _, loop := range n.server.Loops() { // what the one loop has told the other has come
-		done := make(chan struct{})
-		loop.Post(func() { close(done) })
-		<-done
-	}
+	goOn()
+	n.eventually("the first one has ended", func() bool { return n.loopOf(lateWelcome) < 0 })
+	n.onEveryLoop(func(*shard) {}) // what the one loop has told the other has come
 	back.send(`{"type":"ping","id":1}`)
 	back.answers(1)
 }

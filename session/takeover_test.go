@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,25 +12,13 @@ import (
 	"wshub/pubsub"
 )
 
-// shift takes a descriptor, so that the next connection comes to another of two loops than it would have.
-func shift(t *testing.T) (back func()) {
-	f, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func() { _ = f.Close() }
-}
-
 // A phone that comes back while its old connection hangs takes its place, on whichever loop either is.
 func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
 	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: 2}, &bent{})
 	for round := range 20 {
-		older, welcome := n.enter("?user=42")
+		older, welcome := n.enterOn(0, "?user=42")
 		at := older.follow("news", "user:42")
-		if round%2 == 1 {
-			defer shift(t)()
-		}
-		newer, _ := n.enter("?user=42")
+		newer, _ := n.enterOn(round%2, "?user=42")
 		n.number("news", 1, 1, 10)
 		n.together(newer, resumeRequest(1, welcome.Token, at), `{"type":"publish","id":2,"topic":"raw","data":1}`)
 		got := newer.answers(1, 2)
@@ -68,11 +55,8 @@ func TestTheLaterOfTwoResumesWithOneTokenStays(t *testing.T) {
 	for name, second := range map[string]*node{"on one hub": n1, "on two hubs": n2} {
 		for round := range 6 { // on one loop, and on two
 			_, welcome := n1.enter("")
-			a, _ := n1.enter("")
-			if round%2 == 1 {
-				defer shift(t)()
-			}
-			b, _ := second.enter("")
+			a, _ := n1.enterOn(0, "")
+			b, _ := second.enterOn(round%2, "")
 			if r := a.resume(welcome.Token, nil); r.Type != "resumed" {
 				t.Fatalf("%s: %+v", name, r)
 			}
@@ -92,11 +76,8 @@ func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
 	for round := range 20 {
 		second := []*node{n1, n2}[round%2]
 		_, welcome := n1.enter("")
-		a, _ := n1.enter("")
-		if round%4 < 2 {
-			defer shift(t)()
-		}
-		b, _ := second.enter("")
+		a, _ := n1.enterOn(0, "")
+		b, _ := second.enterOn(round/2%2, "")
 		request := fmt.Sprintf(`{"type":"resume","id":1,"token":%q}`, welcome.Token)
 		a.send(request)
 		b.send(request)
