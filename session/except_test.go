@@ -37,7 +37,7 @@ func (c *client) wantData(data string) (position string) {
 }
 
 func TestAnEventPassesOverTheSessionThatItExcepts(t *testing.T) {
-	n := bend(t, Config{}, engine.Config{Pollers: 2}, &bent{})
+	n := bend(t, Config{}, engine.Config{Pollers: spread}, &bent{})
 	a, name := n.enter("")
 	b, other := n.enter("")
 	plain := n.plain("?topic=news&topic=raw", 2)
@@ -104,7 +104,7 @@ func TestABatchReachesTheExceptedInPart(t *testing.T) {
 }
 
 func TestAReplayPassesOverTheSessionThatItExcepts(t *testing.T) {
-	n := bend(t, Config{}, engine.Config{Pollers: 2}, &bent{})
+	n := bend(t, Config{}, engine.Config{Pollers: spread}, &bent{})
 	c, name := n.enter("")
 	at := c.follow("news", "quiet", "other")
 	_ = c.conn.CloseNow()

@@ -323,7 +323,7 @@ func TestEverySubscriberOfAnEmptyTopicFollowsIt(t *testing.T) {
 
 func TestAMadeUpPositionSilencesATopicForNobody(t *testing.T) {
 	redis, _ := cluster(t)
-	for name, n := range map[string]*node{"redis": redis, "memory": bend(t, Config{}, engine.Config{Pollers: 2}, &bent{})} {
+	for name, n := range map[string]*node{"redis": redis, "memory": bend(t, Config{}, engine.Config{Pollers: spread}, &bent{})} {
 		for i, seq := range []string{"0", "1"} {
 			topic := fmt.Sprint("news", i)
 			forger, _ := n.enterOn(0, "") // alone on its loop

@@ -71,7 +71,7 @@ func (n *node) number(topic string, first, last, size int) {
 }
 
 func TestSinceBringsWhatWasMissedThenWhatIsLive(t *testing.T) {
-	n := keeping(t, Config{}, engine.Config{Pollers: 2})
+	n := keeping(t, Config{}, engine.Config{Pollers: spread})
 	c := n.v1("")
 	c.send(`{"type":"subscribe","topic":"news"}`)
 	if h := c.hear(); h.Type != "subscribed" || h.Position == "" || h.Recovered != nil {
@@ -148,7 +148,7 @@ func TestAFullInboxIsMendedFromTheHistory(t *testing.T) {
 }
 
 func TestPlainClientResumesByURL(t *testing.T) {
-	n := keeping(t, Config{}, engine.Config{Pollers: 2})
+	n := keeping(t, Config{}, engine.Config{Pollers: spread})
 	c := n.dial("?topic=news&positions=1&since=0")
 	if h := c.hear(); h.Type != "subscribed" || h.Recovered == nil || !*h.Recovered {
 		t.Fatalf("%+v", h)

@@ -98,7 +98,7 @@ func run(t testing.TB, hub *Hub, ecfg engine.Config) *node {
 
 // memory is a node on a broker of its own.
 func memory(t testing.TB, cfg Config) *node {
-	return start(t, cfg, engine.Config{Pollers: 2}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+	return start(t, cfg, engine.Config{Pollers: spread}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 }
 
 // eventually waits until ok, looking often.

@@ -112,7 +112,7 @@ func closed(t *testing.T, cfg Config, tokens token.Config) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, hub, engine.Config{Pollers: 2})
+	return run(t, hub, engine.Config{Pollers: spread})
 }
 
 // knock sends a handshake with a token and does not wait for its answer.

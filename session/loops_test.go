@@ -2,12 +2,18 @@ package session
 
 import "os"
 
-// enterOn is enter for a client that comes to a given loop. A connection's loop goes by its descriptor's number, and the
-// client's own socket has a number too: with two loops one client after the other comes to the same one, until something
-// else takes a number. So who came to another loop goes again, and a file takes a number until the test ends.
+// A connection's loop goes by its descriptor's number, and the socket of a client in the same process has a number too:
+// with two loops one client after the other comes to the same one, until something else takes a number.
+
+// spread is how many loops a node has whose clients are to be on different ones: one client after the other comes to
+// another of three.
+const spread = 3
+
+// enterOn is enter for a client that comes to a given loop. Who came to another one goes again, and a file takes a number
+// until the test ends.
 func (n *node) enterOn(loop int, query string) (*client, heard) {
 	n.t.Helper()
-	for range 100 { // one or two, and some for the numbers that are free between those in use
+	for range 100 { // a few, and some for the numbers that are free between those in use
 		c, welcome := n.enter(query)
 		if n.loopOf(welcome) == loop {
 			return c, welcome

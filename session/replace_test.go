@@ -44,7 +44,7 @@ func TestACrowdReplacesItsOlderConnectionsInFewMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 		hub.UseSealer(sealer(t, make([]byte, 32)))
-		return hub, run(t, hub, engine.Config{Pollers: 2})
+		return hub, run(t, hub, engine.Config{Pollers: spread})
 	}
 	first, n1 := start("n1", pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
 	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first}
@@ -185,14 +185,14 @@ func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
 		t.Fatal(err)
 	}
 	first.UseSealer(sealer(t, make([]byte, 32)))
-	n1 := run(t, first, engine.Config{Pollers: 2})
+	n1 := run(t, first, engine.Config{Pollers: spread})
 	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first, fail: 1}
 	second, err := newHub(Config{Node: "n2"}, broker)
 	if err != nil {
 		t.Fatal(err)
 	}
 	second.UseSealer(sealer(t, make([]byte, 32)))
-	n2 := run(t, second, engine.Config{Pollers: 2})
+	n2 := run(t, second, engine.Config{Pollers: spread})
 	older, welcome := n1.enter("")
 	newer, _ := n2.enter("")
 	if r := newer.resume(welcome.Token, nil); r.Type != "resumed" {

@@ -42,7 +42,7 @@ func member(t *testing.T, server *redistest.Server, name string) *node {
 		t.Fatal(err)
 	}
 	hub.UseSealer(sealer(t, key))
-	return run(t, hub, engine.Config{Pollers: 2})
+	return run(t, hub, engine.Config{Pollers: spread})
 }
 
 func sealer(t *testing.T, key []byte) *token.Sealer {

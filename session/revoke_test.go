@@ -41,7 +41,7 @@ func guarded(t *testing.T, server *redistest.Server, name string) *node {
 		t.Fatal(err)
 	}
 	hub.UseSealer(sealer(t, make([]byte, token.ResumeKeySize)))
-	return run(t, hub, engine.Config{Pollers: 2})
+	return run(t, hub, engine.Config{Pollers: spread})
 }
 
 // serial makes tokens of one second differ.

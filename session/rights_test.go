@@ -212,7 +212,7 @@ func TestAllSubscriptionsTogetherStayWithinTheNodesLimit(t *testing.T) {
 
 func TestARevocationFindsAUserWhateverItFollows(t *testing.T) {
 	t.Run("the node is busy", func(t *testing.T) {
-		n, fill := stuck(t, engine.Config{Pollers: 2}, &bent{})
+		n, fill := stuck(t, engine.Config{Pollers: spread}, &bent{})
 		fill()
 		var all []*client
 		for range 4 {
@@ -226,7 +226,7 @@ func TestARevocationFindsAUserWhateverItFollows(t *testing.T) {
 		revokeAndWantAllClosed(t, n, all, bystander)
 	})
 	t.Run("the broker was away when it resumed", func(t *testing.T) {
-		n := bend(t, Config{}, engine.Config{Pollers: 2}, &bent{onReplay: func(_ context.Context, topic string) error {
+		n := bend(t, Config{}, engine.Config{Pollers: spread}, &bent{onReplay: func(_ context.Context, topic string) error {
 			if topic == "user:42" {
 				return pubsub.ErrUnavailable
 			}

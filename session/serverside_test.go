@@ -223,7 +223,7 @@ func TestWhatABackendOrdersMustNameSessionsAndATopic(t *testing.T) {
 }
 
 func TestTopicsAndUsersAreCountedOnceOverAllLoops(t *testing.T) {
-	n := start(t, Config{}, engine.Config{Pollers: 3}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+	n := start(t, Config{}, engine.Config{Pollers: spread}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 	for i := range 8 {
 		n.plain(fmt.Sprintf("?user=%d&topic=news&topic=room:%d", i%3, i), 3)
 	}

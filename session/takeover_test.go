@@ -14,7 +14,7 @@ import (
 
 // A phone that comes back while its old connection hangs takes its place, on whichever loop either is.
 func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
-	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: 2}, &bent{})
+	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: spread}, &bent{})
 	for round := range 20 {
 		older, welcome := n.enterOn(0, "?user=42")
 		at := older.follow("news", "user:42")
@@ -36,7 +36,7 @@ func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
 
 // Who only says that it resumes is closed like any other, by a code that a page can see.
 func TestASessionThatIsOneTooManyAndResumesNothingIsClosed(t *testing.T) {
-	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: 2}, &bent{})
+	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: spread}, &bent{})
 	first, _ := n.enter("?user=42")
 	n.dial("?user=42").wantClose(4030) // a plain client can't resume
 	for _, request := range []string{`{"type":"ping"}`, `{"type":"resume","token":"r1.AAAA"}`, `{"type":"resume"}`, `{`} {
