@@ -42,6 +42,7 @@ type controlled struct {
 	live     func() error // nil while every loop turns
 	ready    func() error // nil while clients should be sent here
 	hub      backendHub
+	channel  func(topic string) (channel string, sharded bool) // as the broker's
 	registry *prometheus.Registry
 	try      http.Handler
 }
@@ -120,6 +121,7 @@ POST /api/unsubscribe  the same: have them leave the topic
 POST /api/refresh      {"user":"42","expire_at":1735689600} or {…,"expired":true}: when the tokens of its connections end
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node
 POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
+GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
 `
@@ -148,6 +150,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("POST /api/refresh", protect(refreshAPI{of.hub.Refresh}))
 	mux.Handle("POST /api/disconnect", protect(targetAPI{of.hub.Disconnect}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
+	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	mux.Handle("POST /centrifugo/api", centrifugo)
 	mux.Handle("POST /centrifugo/api/{method...}", centrifugo)
 	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))

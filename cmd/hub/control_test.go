@@ -30,6 +30,7 @@ type backend struct {
 	targets     []string // what was done to whom
 	replay      pubsub.Replay
 	many        bool // more topics match than are asked for
+	sharded     bool // the broker is a cluster
 }
 
 func (b *backend) Publish(_ context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
@@ -122,6 +123,10 @@ func (b *backend) Revoke(_ context.Context, target session.Target, before time.T
 	return b.result.Err
 }
 
+func (b *backend) channel(topic string) (channel string, sharded bool) {
+	return "c:" + topic, b.sharded
+}
+
 // start runs a control port for b and returns its URL.
 func (b *backend) start(t *testing.T, args ...string) string {
 	t.Helper()
@@ -131,6 +136,7 @@ func (b *backend) start(t *testing.T, args ...string) string {
 		live:     func() error { return b.live },
 		ready:    func() error { return b.ready },
 		hub:      b,
+		channel:  b.channel,
 		registry: prometheus.NewRegistry(),
 		try:      tryPage("127.0.0.1:3000", cfg.Path),
 	})
@@ -199,6 +205,9 @@ func TestTheIndexListsWhatIsThere(t *testing.T) {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 200 || !strings.Contains(index, path) {
 			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
 		}
+	}
+	if status, _, _ := ask(t, "POST", url+"/api/channel", "", asJSON...); status != 405 || !strings.Contains(index, "GET  /api/channel") {
+		t.Errorf("POST /api/channel is answered %d; the index:\n%s", status, index)
 	}
 	for _, path := range []string{"/api/publish", "/api/broadcast", "/api/subscribe", "/api/unsubscribe", "/api/refresh", "/api/disconnect", "/api/revoke", "/centrifugo/api/"} {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 405 || !strings.Contains(index, "POST "+path) {

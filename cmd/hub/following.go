@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -54,7 +53,7 @@ func (a unsubscribeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // inTopic does what names a topic, if that is one.
 func inTopic(topic string, do func() error) *apiError {
 	if !pubsub.ValidTopic(topic) {
-		return badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes and no control characters", pubsub.MaxTopic))
+		return badTopic()
 	}
 	return outcome(do())
 }

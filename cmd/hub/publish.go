@@ -140,7 +140,7 @@ func (a publishAPI) maxBody() int { return a.maxMessage + publishHead + batchByt
 func (a publishAPI) check(ev published) *apiError {
 	switch {
 	case !pubsub.ValidTopic(ev.Topic):
-		return badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes and no control characters", pubsub.MaxTopic))
+		return badTopic()
 	case ev.Data == nil:
 		return badRequest(session.BadRequest, "data is missing")
 	case len(ev.Data) > a.maxMessage:
@@ -209,6 +209,10 @@ func decodeStrict(body []byte, v any) error {
 
 func tooLarge(what string, limit int) *apiError {
 	return &apiError{http.StatusRequestEntityTooLarge, session.TooLarge, fmt.Sprintf("too large: %s may have %d bytes", what, limit)}
+}
+
+func badTopic() *apiError {
+	return badRequest(session.BadTopic, fmt.Sprintf("topic must have 1 to %d bytes and no control characters", pubsub.MaxTopic))
 }
 
 func badRequest(code session.Code, message string) *apiError {

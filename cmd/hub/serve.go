@@ -91,6 +91,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			live:     func() error { return server.Live(liveLimit) },
 			ready:    ready,
 			hub:      hub,
+			channel:  broker.Channel,
 			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped}),
 			try:      tryPage(start.public, c.Path),
 		})

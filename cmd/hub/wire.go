@@ -91,6 +91,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 type broker interface {
 	session.Broker
 	ResumeKey(ctx context.Context) ([]byte, error)
+	Channel(topic string) (channel string, sharded bool)
 	Stats() pubsub.Snapshot
 }
 
