@@ -2,10 +2,15 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
+	"wshub/pubsub"
 	"wshub/pubsub/redistest"
 )
 
@@ -44,6 +49,7 @@ func TestBadQuestionsForAChannelAreRefused(t *testing.T) {
 		{"?topic=news&topic=sport", withKey, 400, "bad_request"},
 		{"?topic=news&prefix=x", withKey, 400, "bad_request"},
 		{"?Topic=news", withKey, 400, "bad_request"},
+		{"?topic=news&%zz=1", withKey, 400, "bad_request"},
 		{"?topic=100%", withKey, 400, "bad_request"},
 		{"?topic=a;b", withKey, 400, "bad_request"},
 		{"?topic=", withKey, 400, "bad_topic"},
@@ -89,4 +95,74 @@ func TestFollowersHearTheChannelThatIsTold(t *testing.T) {
 		redis.CLI(told.Publish, told.Channel, `{"to":"`+topic+`"}`)
 		c.wantEvent(topic, `{"to":"`+topic+`"}`)
 	}
+}
+
+// The README's programs are run, less their lines that connect to Redis, beside the tags.json that they read.
+func TestTheReadmesShardedChannelsAreThoseOfTheCode(t *testing.T) {
+	_, text, found := strings.Cut(read(t, readme), "**Raw publishing in a cluster.**")
+	if !found {
+		t.Fatal("README.md does not say how to publish in a cluster")
+	}
+	var file struct{ Tags []string }
+	if err := json.Unmarshal([]byte(read(t, "../../pubsub/tags.json")), &file); err != nil {
+		t.Fatal(err)
+	}
+	channel := func(topic string) string {
+		return fmt.Sprintf("hub:{%s}:t:%s", file.Tags[pubsub.Partition(topic)], topic)
+	}
+	for _, want := range []string{
+		fmt.Sprintf(`{"topic":"news","partition":%d,"channel":"%s","publish":"SPUBLISH"}`, pubsub.Partition("news"), channel("news")),
+		fmt.Sprintf("SPUBLISH '%s' ", channel("news")),
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("README.md does not say %s", want)
+		}
+	}
+	topics, want := []string{"größe {x} 🙂"}, []string(nil)
+	for i := range 300 {
+		topics = append(topics, fmt.Sprint("topic:", i))
+	}
+	for _, topic := range topics {
+		want = append(want, channel(topic))
+	}
+	given, _ := json.Marshal(topics)
+	for _, program := range []struct{ language, command, flags, end string }{
+		{"js", "node", "--input-type=module -e", "console.log(JSON.stringify(JSON.parse(process.argv[1]).map(channel)))"},
+		{"python", "python3", "-c", "import sys; print(json.dumps([channel(topic) for topic in json.loads(sys.argv[1])]))"},
+	} {
+		t.Run(program.language, func(t *testing.T) {
+			path, err := exec.LookPath(program.command)
+			if err != nil {
+				if program.command == "node" && os.Getenv("WSHUB_REQUIRE_NODE") == "1" {
+					t.Fatal(err)
+				}
+				t.Skip(err)
+			}
+			lines := slices.DeleteFunc(strings.Split(block(t, text, program.language), "\n"), func(line string) bool {
+				return strings.Contains(line, "Cluster") || strings.Contains(line, "redis.")
+			})
+			code := strings.Join(append(lines, program.end), "\n")
+			cmd := exec.CommandContext(t.Context(), path, append(strings.Fields(program.flags), code, string(given))...)
+			cmd.Dir, cmd.Stderr = "../../pubsub", t.Output()
+			out, err := cmd.Output()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			if err := json.Unmarshal(out, &got); err != nil || !slices.Equal(got, want) {
+				t.Errorf("the README's program gives %.200q, %v; want %.200q", got, err, want)
+			}
+		})
+	}
+}
+
+// block is the first block of code in a language.
+func block(t *testing.T, text, language string) string {
+	t.Helper()
+	_, rest, found := strings.Cut(text, "\n```"+language+"\n")
+	code, _, ended := strings.Cut(rest, "\n```\n")
+	if !found || !ended {
+		t.Fatalf("no code in %s", language)
+	}
+	return code
 }
