@@ -19,7 +19,21 @@ const (
 
 func (w Way) covers(one Way) bool { return w == Both || w == one }
 
-// Proxy forwards TCP connections to a server and can stop doing so as a network does: without a word.
+// peersIP is where the servers of a set that is Proxied connect from, by which their proxies know them from
+// clients. Linux takes every address in 127.0.0.0/8 for its own.
+const peersIP = "127.0.0.2"
+
+// party is whose connections: clients' or, before a server of a set, those of the set's other servers.
+type party int
+
+const (
+	clients party = iota
+	peers
+)
+
+// Proxy forwards TCP connections to a server and can stop doing so as a network does: without a word. Before a
+// server of a set it fails for clients only: replicas and sentinels are forwarded as if nothing were, but see
+// CutOff.
 type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
@@ -27,10 +41,10 @@ type Proxy struct {
 	mu     sync.Mutex
 	server string
 	thawed *sync.Cond
-	frozen [2]bool // by Way
-	chunk  int     // most bytes forwarded at once, 0 for any
-	losing int     // pieces from the server yet to be thrown away
-	conns  map[net.Conn]bool
+	frozen [2][2]bool // by party and Way
+	chunk  int        // most bytes forwarded at once, 0 for any
+	losing int        // pieces from the server yet to be thrown away
+	conns  map[net.Conn]party
 	closed bool
 }
 
@@ -41,7 +55,7 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{server: server, listener: l, conns: map[net.Conn]bool{}}
+	p := &Proxy{server: server, listener: l, conns: map[net.Conn]party{}}
 	p.thawed = sync.NewCond(&p.mu)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
@@ -71,17 +85,24 @@ func (p *Proxy) Next(server string) {
 
 // Freeze stops forwarding that way, on open and new connections, until Thaw. Nothing is closed and
 // nothing is lost.
-func (p *Proxy) Freeze(way Way) { p.set(way, true) }
+func (p *Proxy) Freeze(way Way) { p.set(clients, way, true) }
 
 // Thaw ends Freeze.
-func (p *Proxy) Thaw(way Way) { p.set(way, false) }
+func (p *Proxy) Thaw(way Way) { p.set(clients, way, false) }
 
-func (p *Proxy) set(way Way, frozen bool) {
+// CutOff is Freeze, both ways, for the connections that other servers of the set have to this one, until Rejoin:
+// clients reach it still. A cluster's bus does not go through the proxy.
+func (p *Proxy) CutOff() { p.set(peers, Both, true) }
+
+// Rejoin ends CutOff.
+func (p *Proxy) Rejoin() { p.set(peers, Both, false) }
+
+func (p *Proxy) set(of party, way Way, frozen bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, one := range []Way{ToServer, ToClient} {
 		if way.covers(one) {
-			p.frozen[one] = frozen
+			p.frozen[of][one] = frozen
 		}
 	}
 	p.thawed.Broadcast()
@@ -105,7 +126,10 @@ func (p *Proxy) Lose(n int) {
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
+	for c, of := range p.conns {
+		if of != clients {
+			continue
+		}
 		_ = c.(*net.TCPConn).SetLinger(0)
 		_ = c.Close()
 	}
@@ -137,17 +161,21 @@ func (p *Proxy) accept() {
 			_ = client.Close()
 			continue
 		}
-		p.track(client, server)
-		p.running.Go(func() { p.forward(server, client, ToServer) })
-		p.running.Go(func() { p.forward(client, server, ToClient) })
+		of := clients
+		if client.RemoteAddr().(*net.TCPAddr).IP.String() == peersIP {
+			of = peers
+		}
+		p.track(of, client, server)
+		p.running.Go(func() { p.forward(server, client, of, ToServer) })
+		p.running.Go(func() { p.forward(client, server, of, ToClient) })
 	}
 }
 
-func (p *Proxy) track(conns ...net.Conn) {
+func (p *Proxy) track(of party, conns ...net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range conns {
-		p.conns[c] = true
+		p.conns[c] = of
 		if p.closed {
 			_ = c.Close()
 		}
@@ -155,14 +183,14 @@ func (p *Proxy) track(conns ...net.Conn) {
 }
 
 // forward copies until either end is closed, then closes both.
-func (p *Proxy) forward(to, from net.Conn, way Way) {
+func (p *Proxy) forward(to, from net.Conn, of party, way Way) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		if n > 0 && way == ToClient && p.loses() {
+		if n > 0 && of == clients && way == ToClient && p.loses() {
 			n = 0
 		}
-		if n > 0 && p.write(to, buf[:n], way) != nil || err != nil {
+		if n > 0 && p.write(to, buf[:n], of, way) != nil || err != nil {
 			break
 		}
 	}
@@ -186,14 +214,14 @@ func (p *Proxy) loses() bool {
 }
 
 // write waits for a thaw, then writes data in chunks.
-func (p *Proxy) write(to net.Conn, data []byte, way Way) error {
+func (p *Proxy) write(to net.Conn, data []byte, of party, way Way) error {
 	for len(data) > 0 {
 		p.mu.Lock()
-		for p.frozen[way] && !p.closed {
+		for p.frozen[of][way] && !p.closed {
 			p.thawed.Wait()
 		}
 		n, closed := len(data), p.closed
-		if p.chunk > 0 {
+		if p.chunk > 0 && of == clients {
 			n = min(n, p.chunk)
 		}
 		p.mu.Unlock()

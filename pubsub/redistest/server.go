@@ -1,16 +1,21 @@
-// Package redistest runs a real redis-server for a test, and a proxy before it that fails on demand.
+// Package redistest runs real servers for a test: one redis-server, one with replicas and sentinels, or a
+// cluster; and proxies before them that fail on demand.
 package redistest
 
 import (
 	"bufio"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +24,12 @@ import (
 // Required is the environment variable that, set to 1, makes a missing redis-server a failure
 // instead of a skip.
 const Required = "WSHUB_REQUIRE_REDIS"
+
+// Program is the environment variable that names another server to run than redis-server: a program in PATH or a
+// path, say of valkey-server.
+const Program = "WSHUB_REDIS_SERVER"
+
+func program() string { return cmp.Or(os.Getenv(Program), "redis-server") }
 
 // patience is how long a server may take to start. One that loads nothing takes 20 ms.
 const patience = 20 * time.Second
@@ -30,6 +41,12 @@ type Server struct {
 	dir  string
 	port string
 	args []string
+	// Proxy stands before a server of a set that was started with Proxied, else it is nil.
+	Proxy *Proxy
+	// ready is a part of the line by which the server says that it accepts connections.
+	ready string
+	// begin tells a server that was started what no argument can say; nil for nothing.
+	begin func() error
 	// clock is how far the server's clock is ahead of the machine's.
 	clock time.Duration
 	cmd   *exec.Cmd // nil while it is killed
@@ -40,14 +57,25 @@ type Server struct {
 // say otherwise. Without a redis-server in PATH the test is skipped, see Required.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
+	s := newServer(t, args...)
+	s.Restart()
+	return s
+}
+
+// newServer is not started yet. Its directory is its own.
+func newServer(t testing.TB, args ...string) *Server {
+	t.Helper()
+	if _, err := exec.LookPath(program()); err != nil {
 		if os.Getenv(Required) == "1" {
 			t.Fatalf("no redis-server, and %s=1: %v", Required, err)
 		}
-		t.Skip("no redis-server in PATH")
+		t.Skipf("no redis-server: %v", err)
 	}
-	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), args: args}
-	s.Restart()
+	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), ready: "Ready to accept connections"}
+	s.args = append([]string{
+		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
+		"--repl-diskless-sync-delay", "0",
+	}, args...)
 	t.Cleanup(s.Kill)
 	return s
 }
@@ -72,15 +100,26 @@ func (s *Server) SetClock(ahead time.Duration) {
 
 func (s *Server) clockLibrary() string { return filepath.Join(s.dir, "clock.so") }
 
+// given holds the ports that freePort gave.
+var given sync.Map
+
+// freePort is a port that nobody listens on and no other server of this process was given. It is below those that
+// Linux takes for outgoing connections, so none of them can have it while its server is killed.
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		port := fmt.Sprint(10000 + rand.IntN(22000))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		if _, taken := given.LoadOrStore(port, true); !taken {
+			return port
+		}
 	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
+	t.Fatal("no free port")
+	return ""
 }
 
 // Addr is host:port.
@@ -94,29 +133,37 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Kill()
-	args := append([]string{
-		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
-		"--repl-diskless-sync-delay", "0",
-	}, s.args...)
-	cmd := exec.Command("redis-server", args...)
+	if err := s.start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *Server) start() error {
+	cmd := exec.Command(program(), s.args...)
 	if s.clock != 0 {
 		cmd.Env = append(os.Environ(), "LD_PRELOAD="+s.clockLibrary(), fmt.Sprintf("AHEAD_US=%d", s.clock.Microseconds()))
 	}
+	dieWithParent(cmd)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		s.t.Fatal(err)
+		return err
 	}
-	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	accepting, gone := make(chan struct{}), make(chan struct{})
+	begun, accepting, gone := make(chan error), make(chan struct{}), make(chan struct{})
 	var text strings.Builder
 	go func() {
 		defer close(gone)
+		// Linux takes the end of the thread that started a process for the parent's: this one stays.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		begun <- err
+		if err != nil {
+			return
+		}
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
 			fmt.Fprintln(&text, lines.Text())
-			if strings.Contains(lines.Text(), "Ready to accept connections") {
+			if strings.Contains(lines.Text(), s.ready) {
 				close(accepting)
 				break
 			}
@@ -124,14 +171,21 @@ func (s *Server) Restart() {
 		_, _ = io.Copy(io.Discard, out)
 		_ = cmd.Wait()
 	}()
+	if err := <-begun; err != nil {
+		return err
+	}
 	s.cmd, s.gone = cmd, gone
 	select {
 	case <-accepting:
 	case <-gone:
-		s.t.Fatalf("redis-server ended:\n%s", text.String())
+		return fmt.Errorf("redis-server ended:\n%s", text.String())
 	case <-time.After(patience):
-		s.t.Fatalf("redis-server is not ready after %s", patience)
+		return fmt.Errorf("redis-server is not ready after %s", patience)
 	}
+	if s.begin == nil {
+		return nil
+	}
+	return s.begin()
 }
 
 // Follow makes s a replica of master, and waits until it is.

@@ -1,0 +1,108 @@
+package redistest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Deadlines of ask.
+const (
+	glance = 300 * time.Millisecond // for a look that is repeated: a frozen server is passed over
+	wait   = 10 * time.Second
+)
+
+// ask runs a command on the server, over a connection of its own that passes by the proxy. The reply is a string,
+// an int64, nil or []any of these.
+func (s *Server) ask(limit time.Duration, args ...string) (any, error) {
+	conn, err := net.DialTimeout("tcp", s.Addr(), limit)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(limit))
+	var command strings.Builder
+	fmt.Fprintf(&command, "*%d\r\n", len(args))
+	for _, arg := range args {
+		fmt.Fprintf(&command, "$%d\r\n%s\r\n", len(arg), arg)
+	}
+	if _, err := io.WriteString(conn, command.String()); err != nil {
+		return nil, err
+	}
+	return parseReply(bufio.NewReader(conn))
+}
+
+// do is ask with patience. An error is the test's failure.
+func (s *Server) do(args ...string) any {
+	s.t.Helper()
+	reply, err := s.ask(wait, args...)
+	if err != nil {
+		s.t.Fatalf("%s: %q: %v", s.Addr(), args, err)
+	}
+	return reply
+}
+
+// parseReply reads one value of RESP 2; the server's error is an error.
+func parseReply(r *bufio.Reader) (any, error) {
+	line, err := r.ReadString('\n')
+	if err != nil {
+		return nil, err
+	}
+	kind, line := line[0], strings.TrimSuffix(line[1:], "\r\n")
+	switch kind {
+	case '+':
+		return line, nil
+	case '-':
+		return nil, errors.New(line)
+	}
+	n, err := strconv.ParseInt(line, 10, 64)
+	switch {
+	case err != nil || kind == ':':
+		return n, err
+	case n < 0:
+		return nil, nil
+	case kind == '$':
+		text := make([]byte, n+2)
+		_, err := io.ReadFull(r, text)
+		return string(text[:n]), err
+	case kind != '*':
+		return nil, fmt.Errorf("a reply of kind %q", kind)
+	}
+	list := make([]any, n)
+	for i := range list {
+		if list[i], err = parseReply(r); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// fields reads a reply of names and values in turn.
+func fields(reply any) map[string]string {
+	list, _ := reply.([]any)
+	named := map[string]string{}
+	for i := 0; i+1 < len(list); i += 2 {
+		named[fmt.Sprint(list[i])] = fmt.Sprint(list[i+1])
+	}
+	return named
+}
+
+// isMaster is what the server says of itself.
+func (s *Server) isMaster() bool {
+	role, _ := s.ask(glance, "role")
+	list, _ := role.([]any)
+	return len(list) > 0 && list[0] == "master"
+}
+
+// isReplicaOf is what the server says of itself: it follows master, and its link is up.
+func (s *Server) isReplicaOf(master *Server) bool {
+	role, _ := s.ask(glance, "role")
+	list, _ := role.([]any)
+	return len(list) > 3 && list[0] == "slave" && fmt.Sprintf("%v:%v", list[1], list[2]) == master.public() &&
+		list[3] == "connected"
+}
