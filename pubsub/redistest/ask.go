@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -99,10 +100,22 @@ func (s *Server) isMaster() bool {
 	return len(list) > 0 && list[0] == "master"
 }
 
-// isReplicaOf is what the server says of itself: it follows master, and its link is up.
+// isReplicaOf is what both say: s follows master, its link is up, and it has acknowledged something. Before that a
+// replica can be connected, and get nothing for a second.
 func (s *Server) isReplicaOf(master *Server) bool {
 	role, _ := s.ask(glance, "role")
 	list, _ := role.([]any)
-	return len(list) > 3 && list[0] == "slave" && fmt.Sprintf("%v:%v", list[1], list[2]) == master.public() &&
-		list[3] == "connected"
+	if len(list) < 4 || list[0] != "slave" || list[3] != "connected" || fmt.Sprintf("%v:%v", list[1], list[2]) != master.public() {
+		return false
+	}
+	role, _ = master.ask(glance, "role")
+	list, _ = role.([]any)
+	if len(list) < 3 || list[0] != "master" {
+		return false
+	}
+	replicas, _ := list[2].([]any)
+	return slices.ContainsFunc(replicas, func(one any) bool {
+		replica, _ := one.([]any)
+		return len(replica) == 3 && fmt.Sprintf("%v:%v", replica[0], replica[1]) == s.public() && replica[2] != "0"
+	})
 }

@@ -21,7 +21,7 @@ const failover = 40 * time.Second
 //
 // A server that is killed and restarted is what it was last: the sentinels have servers note that. Its data are
 // gone, also a master's that comes back before it was missed: its replicas then throw theirs away. A master that
-// was replaced becomes a replica some 2 s after its Restart. That, and how the set's start gets to know all, is
+// was replaced becomes a replica some 5 s after its Restart. That, and how the set's start gets to know all, is
 // faster than where sentinels have their usual periods; how they find a failure is not.
 type SentinelSet struct {
 	// Servers hold the data. The first one begins as the master.
@@ -37,13 +37,12 @@ func StartSentinel(t testing.TB, list ...Option) *SentinelSet {
 	o := read(list)
 	set := &SentinelSet{t: t}
 	for range 3 {
-		set.Servers = append(set.Servers, newServer(t))
+		set.Servers = append(set.Servers, newServer(t, quick...))
 		set.Sentinels = append(set.Sentinels, newServer(t))
 	}
 	for i, s := range set.Servers {
 		if o.proxied {
 			s.proxied()
-			s.args = append(s.args, "--replica-announce-ip", "127.0.0.1", "--replica-announce-port", s.publicPort())
 		}
 		conf := ""
 		if i > 0 {

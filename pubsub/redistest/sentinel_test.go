@@ -1,44 +1,69 @@
 package redistest
 
 import (
+	"strings"
 	"testing"
-	"time"
 )
 
-func TestSentinelsReplaceAMaster(t *testing.T) {
-	begin := time.Now()
-	step := func(what string, set *SentinelSet) {
-		t.Logf("%s: %s", time.Since(begin).Round(10*time.Millisecond), what)
-		for _, x := range set.Servers {
-			k, err := x.ask(glance, "get", "k")
-			role, _ := x.ask(glance, "role")
-			t.Log(x.Addr(), k, err, role)
-		}
-	}
+func TestSentinelsReplaceAMasterThatComesBackAsAReplica(t *testing.T) {
+	t.Parallel()
 	set := StartSentinel(t)
 	first := set.Master()
 	if first != set.Servers[0] {
 		t.Fatalf("master %s", first.Addr())
 	}
 	first.CLI("set", "k", "v")
-	step("started", set)
-
 	set.Failover()
 	second := set.WaitMaster(first)
-	step("failed over", set)
 	set.WaitHealthy()
-	step("healthy", set)
-
 	second.Kill()
 	third := set.WaitMaster(second)
-	step("after kill", set)
-	if got := third.CLI("get", "k"); got != "v" {
-		t.Fatalf("after two failovers k is %q", got)
-	}
+	wantCLI(t, third, "v", "get", "k")
 	second.Restart()
 	set.WaitHealthy()
-	step("after restart", set)
-	if got := second.CLI("get", "k"); got != "v" {
-		t.Fatalf("at the old master k is %q", got)
+	wantCLI(t, second, "v", "get", "k")
+	wantCLI(t, second, "READONLY", "set", "k", "w")
+
+	replica := set.Servers[0]
+	if replica == third {
+		replica = set.Servers[1]
 	}
+	replica.Restart()
+	set.Sentinels[0].Restart()
+	set.WaitHealthy()
+	if set.Master() != third {
+		t.Fatal("the master is not what it was before a replica and a sentinel were restarted")
+	}
+}
+
+// TestProxiedSentinelsSendClientsToTheProxies holds also that a frozen proxy stops no replica or sentinel, and that
+// a master that is cut off from them is replaced though clients reach it.
+func TestProxiedSentinelsSendClientsToTheProxies(t *testing.T) {
+	t.Parallel()
+	set := StartSentinel(t, Proxied())
+	first := set.Master()
+	host, port, _ := strings.Cut(first.Proxy.Addr(), ":")
+	sentinel := dial(t, set.Sentinels[0].Proxy.Addr())
+	sentinel.send("SENTINEL GET-MASTER-ADDR-BY-NAME main")
+	for _, line := range []string{"*2", "$9", host, "$5", port} {
+		sentinel.want(line)
+	}
+	client := dial(t, first.Proxy.Addr())
+	first.Proxy.Freeze(ToClient)
+	client.send("PING")
+	replicates(t, first)
+	first.Proxy.Reset()
+	set.WaitHealthy()
+	first.Proxy.Thaw(ToClient)
+
+	client = dial(t, first.Proxy.Addr())
+	first.Proxy.CutOff()
+	set.WaitMaster(first)
+	client.send("SET k v")
+	client.want("+OK")
+	first.Proxy.Rejoin()
+	set.WaitHealthy()
+	client = dial(t, first.Proxy.Addr())
+	client.send("SET k v")
+	client.want("-READONLY You can't write against a read only replica.")
 }

@@ -35,8 +35,12 @@ func read(list []Option) (o options) {
 // proxied gives s its proxy.
 func (s *Server) proxied() {
 	s.Proxy = NewProxy(s.t, s.Addr())
-	s.args = append(s.args, "--bind-source-addr", peersIP)
+	s.args = append(s.args, "--bind-source-addr", peersIP,
+		"--replica-announce-ip", "127.0.0.1", "--replica-announce-port", s.publicPort())
 }
+
+// quick has a replica acknowledge its first sync within 2 s where nothing is written.
+var quick = []string{"--repl-ping-replica-period", "1"}
 
 // public is the address that clients and the other servers of its set know s by.
 func (s *Server) public() string {
