@@ -1,6 +1,7 @@
 package redistest
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -32,7 +33,7 @@ func TestSentinelsReplaceAMasterThatComesBackAsAReplica(t *testing.T) {
 	set.Sentinels[0].Restart()
 	set.WaitHealthy()
 	if set.Master() != third {
-		t.Fatal("the master is not what it was before a replica and a sentinel were restarted")
+		t.Fatalf("the master is %s, not %s, after %s and a sentinel were restarted", set.Master().Addr(), third.Addr(), replica.Addr())
 	}
 }
 
@@ -51,9 +52,13 @@ func TestProxiedSentinelsSendClientsToTheProxies(t *testing.T) {
 	client := dial(t, first.Proxy.Addr())
 	first.Proxy.Freeze(ToClient)
 	client.send("PING")
-	replicates(t, first)
+	replicates(t, first, 2)
+	before := syncs(first)
 	first.Proxy.Reset()
-	set.WaitHealthy()
+	replicates(t, first, 2)
+	if after := syncs(first); len(after) == 0 || !slices.Equal(before, after) {
+		t.Fatalf("replicas were reset: %q, before %q", after, before)
+	}
 	first.Proxy.Thaw(ToClient)
 
 	client = dial(t, first.Proxy.Addr())

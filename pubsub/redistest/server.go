@@ -41,7 +41,8 @@ type Server struct {
 	dir  string
 	port string
 	args []string
-	// Proxy stands before a server of a set that was started with Proxied, else it is nil.
+	// Proxy stands before a server of a set that was started with Proxied, else it is nil. Addr, URL and CLI pass
+	// it by.
 	Proxy *Proxy
 	// ready is a part of the line by which the server says that it accepts connections.
 	ready string
