@@ -3,6 +3,7 @@ package pubsub
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +22,16 @@ import (
 type RedisConfig struct {
 	// URL is redis://[user:password@]host:port[/db], rediss:// for TLS, or unix://. Required.
 	URL string
+	// TLS holds the authorities that sign the servers' certificates, and this node's own one, for a URL of
+	// rediss. Its ServerName is replaced by each server's host. Default: the machine's authorities.
+	TLS *tls.Config
+	// Prefix begins the name of every key and every channel but Broadcast's: deployments that share a server
+	// need one each, since channels know no database. See ValidPrefix. All instances must have the same.
+	// Default DefaultPrefix.
+	Prefix string
+	// Wait is how many replicas must have a publication before Publish confirms it; where they have not in time,
+	// it is an ErrUnknownOutcome. Default 0.
+	Wait int
 	// Node names this instance. Two instances of one name hear each other's probes and what is
 	// meant for the other. Default: random.
 	Node string

@@ -1,0 +1,16 @@
+package pubsub
+
+import "strings"
+
+// DefaultPrefix begins the names of keys and channels where nothing else is said.
+const DefaultPrefix = "hub"
+
+// maxPrefix bounds a prefix, in bytes.
+const maxPrefix = 64
+
+// ValidPrefix tells whether prefix can begin the names of keys and channels: 1 to 64 bytes of letters, digits,
+// "-", "_", "." and, within, ":". Braces would choose the slot of a cluster.
+func ValidPrefix(prefix string) bool {
+	colonAtEnd := strings.HasPrefix(prefix, ":") || strings.HasSuffix(prefix, ":")
+	return len(prefix) <= maxPrefix && !colonAtEnd && isName(strings.ReplaceAll(prefix, ":", "-"))
+}
