@@ -55,7 +55,7 @@ func checkBroker(ctx context.Context, c *config, stdout io.Writer) error {
 		return waitReady(ctx, broker)
 	})
 	if err != nil {
-		return fmt.Errorf("redis %s: %w", maskURL(c.RedisURL), err)
+		return fmt.Errorf("redis %s: %w", maskRedis(c.RedisURL), err)
 	}
 	if c.RedisURL == "" {
 		fmt.Fprintln(stdout, "No Redis is set: events stay in the process, and there is nothing to connect to.")

@@ -20,7 +20,8 @@ import (
 //	zero    what 0 stands for, where 0 is accepted besides the range
 //	also    a second environment variable
 //	sep     what separates several values; a comma without it, "none" where only flags and lines do
-//	secret  "value": never printed; "url": printed without its password and the values of its query
+//	secret  "value": never printed; "url": printed without its password and the values of its query; "redis": printed
+//	        without its passwords
 type config struct {
 	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect. Default: 127.0.0.1 and --port."`
 	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port on 127.0.0.1, where --addr is not given; 0 takes a free one."`
@@ -66,7 +67,12 @@ type config struct {
 	DefaultSubscribe []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 
-	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"url" placeholder:"URL" help:"The Redis that instances share, redis://[user:password@]host:port[/db], rediss:// for TLS or unix:///path. Default: none, events stay in this process."`
+	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"redis" placeholder:"URL" help:"The Redis that instances share: redis://[user:password@]host:port[/db], rediss:// for TLS, unix:///path, redis+sentinel://[user:password@]host:port,host:port/master-name[/db][?sentinel_user=…&sentinel_password=…] or redis+cluster://[user:password@]host:port,host:port, the last two with rediss+ for TLS. Default: none, events stay in this process."`
+	RedisPrefix   string `group:"Redis" default:"hub" placeholder:"NAME" help:"What the names of all keys and channels begin with, up to 64 letters, digits, -, _, . and, within, :. Deployments that share a Redis need one each, also in different databases: channels know none. With another one the broadcast topic's channel gets it, too, as in shop:channel. All instances must have the same."`
+	RedisCA       string `name:"redis-ca" group:"Redis" placeholder:"FILE" help:"PEM file of the authorities that sign the certificates of Redis. Default: those of this machine."`
+	RedisCert     string `group:"Redis" placeholder:"FILE" help:"PEM file of this hub's certificate for Redis, with those that lead to its authority."`
+	RedisKey      string `group:"Redis" placeholder:"FILE" help:"PEM file of the private key of --redis-cert."`
+	RedisWait     int    `group:"Redis" default:"0" range:"0..16" help:"Replicas that must have a publication before it is confirmed; without them in time its outcome is unknown_outcome. With 0 a failover may lose confirmed events."`
 	RedisPoolSize int    `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
 	Node          string `group:"Redis" placeholder:"NAME" help:"This instance's name to others, unique among them. Default: host name and process number."`
 
@@ -120,5 +126,5 @@ func (c *config) isOpen() bool {
 
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return slices.Concat(urlSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.JWTSecret, c.ResumeKey)
+	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.JWTSecret, c.ResumeKey)
 }

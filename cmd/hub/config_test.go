@@ -48,7 +48,12 @@ var bad = map[string][]string{
 	"message-rate":          {"-1", "1000001"},
 	"message-burst":         {"0", "1048577"},
 	"workers":               {"0", "1025"},
-	"redis-url":             {"localhost:6379", "http://localhost", "redis://:secret-password@host:port", "redis://host:6379/zero", "redis://host:6379:1", "redis://a:6379,b:6379", "redis://host/0#1"},
+	"redis-url":             {"localhost:6379", "http://localhost", "redis://:secret-password@host:port", "redis://host:6379/zero", "redis://host:6379:1", "redis://a:6379,b:6379", "redis://host?dial_timeout=3s", "redis://host/1", "redis+sentinel://host", "redis+cluster://host/1", "redis://host/0#1"},
+	"redis-prefix":          {"hub:", "{hub}", "a b", strings.Repeat("x", 65)},
+	"redis-ca":              {"/does/not/exist", "config.go", "-----BEGIN CERTIFICATE-----"},
+	"redis-cert":            {"/does/not/exist", "config.go"},
+	"redis-key":             {"/does/not/exist", "config.go"},
+	"redis-wait":            {"-1", "17"},
 	"redis-pool-size":       {"0", "1025"},
 	"node":                  {"a\x01b", strings.Repeat("x", 256)},
 	"control":               {"3001", "on", "127.0.0.1:3000"},
@@ -154,10 +159,10 @@ func TestSettingsComeFromFlagThenVariableThenDefault(t *testing.T) {
 func TestSettingsOfEachKindAreRead(t *testing.T) {
 	c := parsed(t, map[string]string{
 		"REDIS_URL": "redis://localhost:6379/2", "HUB_API_KEY": "0123456789abcdef\nfedcba9876543210", "HUB_MAX_MESSAGE": "1MB",
-		"HUB_HEARTBEAT": "1m30s", "HUB_OPEN": "yes", "HUB_ORIGINS": "https://a.example,https://*.b.example", "HUB_WORKERS": "9",
+		"HUB_HEARTBEAT": "1m30s", "HUB_OPEN": "yes", "HUB_ORIGINS": "https://a.example,https://*.b.example", "HUB_WORKERS": "9", "HUB_REDIS_PREFIX": "shop:eu", "HUB_REDIS_WAIT": "1",
 	}).cfg
 	switch {
-	case c.RedisURL != "redis://localhost:6379/2", len(c.APIKey) != 2, c.APIKey[1] != "fedcba9876543210", c.MaxMessage != 1e6,
+	case c.RedisURL != "redis://localhost:6379/2", c.RedisPrefix != "shop:eu", c.RedisWait != 1, len(c.APIKey) != 2, c.APIKey[1] != "fedcba9876543210", c.MaxMessage != 1e6,
 		c.Heartbeat != 90*time.Second, !c.Open, !slices.Equal(c.Origins, []string{"https://a.example", "https://*.b.example"}), c.Workers != 9:
 		t.Errorf("read %+v", c)
 	}

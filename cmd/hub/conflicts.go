@@ -30,6 +30,9 @@ func (s *settings) conflicts() (notes []string) {
 	if c.controlOff() && len(c.APIKey) > 0 {
 		note("%s has no effect, since the control port is off.", s.origin("api-key"))
 	}
+	if c.RedisURL == "" && c.RedisWait > 0 {
+		note("%s has no effect, since there is no --redis-url.", s.origin("redis-wait"))
+	}
 	for _, list := range []struct {
 		flag   string
 		values []string

@@ -93,6 +93,9 @@ func (e environment) unknown(flags []*kong.Flag) []string {
 
 // nearest is the one of known that takes the fewest changes to become name, "" if more than half of it would change.
 func nearest(name string, known []string) string {
+	if slices.Contains(known, name+"_URL") { // other programs leave that out
+		return name + "_URL"
+	}
 	best, least := "", len(name)
 	for _, k := range known {
 		own, other := strings.TrimPrefix(name, "HUB_"), strings.TrimPrefix(k, "HUB_")

@@ -172,6 +172,8 @@ func (s *settings) value(f *kong.Flag) string {
 	switch secret := f.Tag.Get("secret"); {
 	case secret == "url":
 		return maskURL(v.String())
+	case secret == "redis":
+		return maskRedis(v.String())
 	case secret != "":
 		return strings.Join(slices.Repeat([]string{masked}, len(list)), ",")
 	case isList:

@@ -17,7 +17,7 @@ func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console
 	c := s.cfg
 	if !console {
 		log.Info().Str("addr", at.public).Str("path", c.Path).Str("control", at.control).Str("node", c.Node).
-			Str("redis", maskURL(c.RedisURL)).Stringer("version", readVersion()).Msg("listening")
+			Str("redis", maskRedis(c.RedisURL)).Stringer("version", readVersion()).Msg("listening")
 		for _, note := range s.notes() {
 			log.Warn().Msg(note)
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/url"
 	"os"
 	"reflect"
 	"slices"
@@ -16,7 +15,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
-	"github.com/redis/go-redis/v9"
 
 	"wshub/engine"
 	"wshub/pubsub"
@@ -32,7 +30,7 @@ func (s *settings) validate() error {
 		errs = append(errs, checkRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkKeys(), c.checkNames(), c.checkHistory(),
+	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkRedisFiles(), c.checkKeys(), c.checkNames(), c.checkHistory(),
 		cmp.Or(c.checkSecrets(), c.checkKeySet(), c.checkKeyFiles(), c.checkTokens()))
 	return s.name(errs)
 }
@@ -66,7 +64,7 @@ func (c *config) checkSecrets() error {
 		flag    string
 		secrets []string
 	}{
-		{"redis-url", urlSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey},
+		{"redis-url", redisSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey},
 	} {
 		switch {
 		case slices.ContainsFunc(of.secrets, func(s string) bool { return !utf8.ValidString(s) }):
@@ -95,13 +93,17 @@ func checkKeyFile(i int, name string) error {
 		return errors.New("--jwt-key: want the name of a PEM file, not its text")
 	}
 	if _, err := os.Stat(name); err != nil {
-		reason := err
-		if in := new(fs.PathError); errors.As(err, &in) {
-			reason = in.Err
-		}
-		return fmt.Errorf("--jwt-key: file %d: %w", i+1, reason)
+		return fmt.Errorf("--jwt-key: file %d: %w", i+1, reason(err))
 	}
 	return nil
+}
+
+// reason is err without the name of the file that it is about.
+func reason(err error) error {
+	if in := new(fs.PathError); errors.As(err, &in) {
+		return in.Err
+	}
+	return err
 }
 
 // checkRange holds a flag to its range and zero tags.
@@ -177,22 +179,6 @@ func checkHostPort(flag, addr string) error {
 func (c *config) checkConnections() error {
 	if limit := engine.ConnectionLimit(); c.MaxConnections > limit {
 		return fmt.Errorf("--max-connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", c.MaxConnections, limit)
-	}
-	return nil
-}
-
-// checkRedis never repeats the URL, nor an error that might.
-func (c *config) checkRedis() error {
-	if c.RedisURL == "" {
-		return nil
-	}
-	if isTorn(c.RedisURL) {
-		return fmt.Errorf("--redis-url: %w", errTorn)
-	}
-	_, err := redis.ParseURL(c.RedisURL)
-	u, _ := url.Parse(c.RedisURL)
-	if err != nil || strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") { // of host:1:2 the parser makes a host "host:1:2"
-		return errors.New("--redis-url: want redis://[user:password@]host:port[/db], rediss:// for TLS, or unix:///path; special characters in a password are written %XX")
 	}
 	return nil
 }

@@ -133,8 +133,15 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 			OnRevoked:    to.revoked,
 		}), nil
 	}
+	tls, err := c.redisTLS()
+	if err != nil {
+		return nil, err
+	}
 	return pubsub.NewRedis(pubsub.RedisConfig{
 		URL:        c.RedisURL,
+		TLS:        tls,
+		Prefix:     c.RedisPrefix,
+		Wait:       c.RedisWait,
 		Node:       c.Node,
 		Broadcast:  c.Broadcast,
 		MaxMessage: int(c.MaxMessage),
