@@ -2,14 +2,53 @@ package pubsub
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 )
 
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// dialWith dials servers, over TLS unless cfg is nil. A server must have a certificate for the host that was dialed.
+func dialWith(cfg *tls.Config) dialer {
+	plain := &net.Dialer{Timeout: ioTimeout, KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3, // a dead peer is noticed in 45 s
+	}}
+	if cfg == nil {
+		return plain.DialContext
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+		defer cancel()
+		conn, err := plain.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		of := cfg.Clone()
+		of.ServerName, _, _ = net.SplitHostPort(addr)
+		secured := tls.Client(conn, of)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("TLS handshake: %w", err)
+		}
+		return tlsConn{secured}, nil
+	}
+}
+
+// tlsConn lets go-redis see that the server closed the connection while it was idle: before each use it peeks into the
+// socket of a connection that is a syscall.Conn, and drops one with an end or anything else to read. Session tickets
+// would be that, too, but greet has read them: they come before the first answer. In RESP3 go-redis would read
+// what it sees, and wait for ever for more than a TLS alert.
+type tlsConn struct{ *tls.Conn }
+
+// SyscallConn implements syscall.Conn. What is read from it is encrypted.
+func (c tlsConn) SyscallConn() (syscall.RawConn, error) {
+	return c.NetConn().(syscall.Conn).SyscallConn()
+}
 
 // answered makes of dial a dialer whose connections the server has answered on. A server that has too many
 // accepts a connection and closes it, and what was written on it meanwhile would look as if it might have been
@@ -33,9 +72,8 @@ func greet(ctx context.Context, conn net.Conn) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	_ = conn.SetDeadline(time.Now().Add(ioTimeout))
-	if _, err := conn.Write([]byte("*1\r\n$4\r\nPING\r\n")); err != nil {
-		return err
-	}
+	// Where this fails, the server may have said why: that it has too many clients, or misses a certificate.
+	_, failed := conn.Write([]byte("*1\r\n$4\r\nPING\r\n"))
 	var line []byte
 	for b := make([]byte, 1); b[0] != '\n'; line = append(line, b...) {
 		if len(line) > 512 {
@@ -53,6 +91,9 @@ func greet(ctx context.Context, conn net.Conn) error {
 	}
 	if !stop() {
 		return ctx.Err()
+	}
+	if failed != nil {
+		return failed
 	}
 	return conn.SetDeadline(time.Time{})
 }

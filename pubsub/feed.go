@@ -246,7 +246,7 @@ func (f *feed) line() ([]byte, error) {
 // dialFeed opens a feed. It ends with ctx at the latest: whatever ends it closes its socket, for a read can't be
 // timed out without losing its place in the stream.
 func (r *Redis) dialFeed(ctx context.Context) (f *feed, end func(), err error) {
-	conn, err := redis.NewDialer(r.opt)(ctx, r.opt.Network, r.opt.Addr)
+	conn, err := dialWith(r.opt.TLSConfig)(ctx, r.opt.Network, r.opt.Addr)
 	if err != nil {
 		return nil, nil, err
 	}

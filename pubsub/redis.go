@@ -152,6 +152,9 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 	if err != nil {
 		return nil, errors.New("redis URL: want redis://[user:password@]host:port[/db]")
 	}
+	if opt.TLSConfig != nil {
+		opt.TLSConfig = cmp.Or(cfg.TLS, &tls.Config{})
+	}
 	opt.Protocol = 2    // RESP3 costs a fifth more per message
 	opt.MaxRetries = -1 // a retry would publish twice
 	opt.DialerRetries = 1
@@ -178,8 +181,8 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		broadcastChannel: topicChannel(cfg.Broadcast),
 	}
 	r.delivery.recent.limit = cfg.RecentBytes
-	r.pub = r.newClient(cfg.PoolSize, answered(redis.NewDialer(opt)))
-	r.prober = r.newClient(1, answered(redis.NewDialer(opt)))
+	r.pub = r.newClient(cfg.PoolSize, answered(dialWith(opt.TLSConfig)))
+	r.prober = r.newClient(1, answered(dialWith(opt.TLSConfig)))
 	r.probed.Store(r.stopwatch.now())
 	return r, nil
 }
