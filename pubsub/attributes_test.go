@@ -155,9 +155,9 @@ func TestMissedEventsHaveTheirAttributes(t *testing.T) {
 	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
 	mustFollow(t, r, "h:a", 0)
 	for i, a := range attributed { // hidden, so they are found in the log
-		call := r.publication(&Publication{Topic: "h:a", Data: fmt.Append(nil, i), Attributes: a})
-		call.args[0] = "hub:nowhere"
-		if err := r.run(t.Context(), []scriptCall{call})[0].Err(); err != nil {
+		c := r.publication(&Publication{Topic: "h:a", Data: fmt.Append(nil, i), Attributes: a})
+		c.args[0] = "hub:nowhere"
+		if err := r.run(t.Context(), []call{c})[0].Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestForeignSubscribersGetRawJSONOnly(t *testing.T) {
 	server := redistest.Start(t)
 	r, sink := running(t, RedisConfig{URL: server.URL()})
 	mustFollow(t, r, "channel", 0)
-	foreign := r.pub.Subscribe(t.Context(), "channel")
+	foreign := r.only().pub.Subscribe(t.Context(), "channel")
 	defer foreign.Close()
 	if _, err := foreign.Receive(t.Context()); err != nil {
 		t.Fatal(err)
@@ -198,9 +198,9 @@ func TestABodyThatNoHubWroteIsALoss(t *testing.T) {
 	mustFollow(t, r, "h:a", 0)
 	mustPublish(t, r, "h:a", "1")
 	wantEvents(t, sink, "h:a", 1, 1)
-	call := r.publication(&Publication{Topic: "h:a", Data: []byte("2")})
-	call.args[1] = "\x02\xff"
-	if err := r.run(t.Context(), []scriptCall{call})[0].Err(); err != nil {
+	c := r.publication(&Publication{Topic: "h:a", Data: []byte("2")})
+	c.args[1] = "\x02\xff"
+	if err := r.run(t.Context(), []call{c})[0].Err(); err != nil {
 		t.Fatal(err)
 	}
 	mustPublish(t, r, "h:a", "3")

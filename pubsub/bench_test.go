@@ -83,7 +83,7 @@ func BenchmarkReplay(b *testing.B) {
 func BenchmarkArrive(b *testing.B) {
 	r := newRedis(b, RedisConfig{URL: "redis://localhost"})
 	r.delivery.sink = ignore{}
-	s := &subscriber{Redis: r}
+	s := &subscriber{Redis: r, link: r.only().link, master: r.only(), bus: true}
 	r.follows.add("news", 0, func(error) {})
 	payload := bytes.Repeat([]byte{'1'}, 128)
 	b.ReportAllocs()

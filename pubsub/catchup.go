@@ -49,7 +49,7 @@ func (s *subscriber) check(channel string) {
 	s.delivery.mu.Lock()
 	defer s.delivery.mu.Unlock()
 	if _, c, _ := s.follows.followers(channel); c != nil {
-		c.doubt() // it may be in doubt since the connection before
+		c.distrust() // it may be in doubt since the connection before
 		s.doubts.put(channel)
 	}
 }
@@ -99,23 +99,24 @@ func (s *subscriber) catchUp(ctx context.Context) error {
 	}
 }
 
+// doubtful is a topic in doubt whose log is about to be read.
+type doubtful struct {
+	channel string
+	since   Position // what its followers are up to
+	reading uint64   // see held.reading
+}
+
 // compare looks where the logs of channels' topics end, and reads those that went on. Topics that settled are
 // in doubt no more: to compare them again does no harm.
 func (s *subscriber) compare(ctx context.Context, channels []string) (failed []unread) {
-	channels, _ = s.look(channels)
-	heads, err := s.heads(ctx, topicsOf(channels))
-	if err != nil {
-		for _, channel := range channels {
-			failed = append(failed, unread{channel, err})
-		}
-		return failed
-	}
+	list := s.look(channels)
+	heads := s.heads(ctx, s.topicsOf(list))
 	var changed []string
-	for i, channel := range channels {
+	for i, d := range list {
 		if heads[i].err != nil {
-			failed = append(failed, unread{channel, heads[i].err})
-		} else if !s.settle(channel, &heads[i]) {
-			changed = append(changed, channel)
+			failed = append(failed, unread{d.channel, heads[i].err})
+		} else if !s.settle(d, &heads[i]) {
+			changed = append(changed, d.channel)
 		}
 	}
 	for len(changed) > 0 {
@@ -127,42 +128,41 @@ func (s *subscriber) compare(ctx context.Context, channels []string) (failed []u
 	return failed
 }
 
-func topicsOf(channels []string) []string {
-	topics := make([]string, len(channels))
-	for i, channel := range channels {
-		topics[i] = topicOf(channel)
+func (s *subscriber) topicsOf(list []doubtful) []string {
+	topics := make([]string, len(list))
+	for i, d := range list {
+		topics[i] = s.names.topicOf(d.channel)
 	}
 	return topics
 }
 
-// look returns those of channels whose topics are in doubt, and up to where their followers are. It
-// marks that their logs are about to be read.
-func (s *subscriber) look(channels []string) (doubtful []string, since []Position) {
+// look returns those of channels whose topics are in doubt, and marks that their logs are about to be read.
+func (s *subscriber) look(channels []string) (list []doubtful) {
 	s.delivery.mu.Lock()
 	defer s.delivery.mu.Unlock()
 	for _, channel := range channels {
-		if _, c, _ := s.follows.followers(channel); c != nil && c.held != nil {
-			c.look()
-			doubtful, since = append(doubtful, channel), append(since, c.last)
+		if _, c, _ := s.follows.followers(channel); c != nil && c.held != nil && s.follows.hears(channel, s.line) {
+			s.delivery.reading++
+			c.look(s.delivery.reading)
+			list = append(list, doubtful{channel, c.last, s.delivery.reading})
 		}
 	}
-	return doubtful, since
+	return list
 }
 
-// looked is channel's chain if it is still the one that look marked, else nil. The caller holds
-// delivery.mu.
-func (s *subscriber) looked(channel string) (Loops, *chain) {
-	loops, c, _ := s.follows.followers(channel)
-	if c == nil || c.held == nil || !c.held.looked {
+// looked is d's chain if nobody has looked at its log since, else nil. The caller holds delivery.mu.
+func (s *subscriber) looked(d doubtful) (Loops, *chain) {
+	loops, c, _ := s.follows.followers(d.channel)
+	if c == nil || c.held == nil || c.held.reading != d.reading {
 		return 0, nil
 	}
 	return loops, c
 }
 
-// settle ends the doubt about channel's topic if its followers miss nothing, or if there is none.
-func (s *subscriber) settle(channel string, head *excerpt) bool {
+// settle ends the doubt about d's topic if its followers miss nothing, or if there is none.
+func (s *subscriber) settle(d doubtful, head *excerpt) bool {
 	s.delivery.mu.Lock()
-	loops, c := s.looked(channel)
+	loops, c := s.looked(d)
 	if c == nil {
 		s.delivery.mu.Unlock()
 		return true
@@ -174,16 +174,16 @@ func (s *subscriber) settle(channel string, head *excerpt) bool {
 	if c.last.ID.Seq == 0 {
 		s.delivery.recent.drop(c) // the log began anew
 	}
-	s.release(channel, loops, c)
+	s.release(d.channel, loops, c)
 	return true
 }
 
 // release lets go what was held, and unlocks delivery.mu.
 func (s *subscriber) release(channel string, loops Loops, c *chain) {
-	steps, strange, again := c.release(s.clock.believed())
+	steps, strange, again := c.release(s.master.clock.believed())
 	s.stats.drops[NotInLog].Add(strange)
 	for _, step := range steps {
-		s.tell(topicOf(channel), loops, c, step)
+		s.tell(s.names.topicOf(channel), loops, c, step)
 	}
 	if again {
 		s.doubts.put(channel)
@@ -198,34 +198,38 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 
 // readOn reads one batch of logs behind what the followers have. more are those that go on.
 func (s *subscriber) readOn(ctx context.Context, channels []string) (more []string, failed []unread) {
-	channels, since := s.look(channels)
-	for i, x := range s.excerpts(ctx, topicsOf(channels), since, logPage, false) {
+	list := s.look(channels)
+	since := make([]Position, len(list))
+	for i, d := range list {
+		since[i] = d.since
+	}
+	for i, x := range s.excerpts(ctx, s.topicsOf(list), since, logPage, false) {
 		if x.err != nil {
-			failed = append(failed, unread{channels[i], x.err})
-		} else if s.goOn(channels[i], &x) {
-			more = append(more, channels[i])
+			failed = append(failed, unread{list[i].channel, x.err})
+		} else if s.goOn(list[i], &x) {
+			more = append(more, list[i].channel)
 		}
 	}
 	return more, failed
 }
 
 // goOn takes the followers over what was read of their log. more is true if it goes on behind that.
-func (s *subscriber) goOn(channel string, x *excerpt) (more bool) {
+func (s *subscriber) goOn(d doubtful, x *excerpt) (more bool) {
 	s.delivery.mu.Lock()
-	loops, c := s.looked(channel)
+	loops, c := s.looked(d)
 	if c == nil {
 		s.delivery.mu.Unlock()
 		return false
 	}
 	steps, more := c.catchUp(x)
 	for _, step := range steps {
-		s.tell(topicOf(channel), loops, c, step)
+		s.tell(s.names.topicOf(d.channel), loops, c, step)
 	}
 	s.stats.caughtUp.Add(uint64(len(x.events)))
 	if more {
 		s.delivery.mu.Unlock()
 		return true
 	}
-	s.release(channel, loops, c)
+	s.release(d.channel, loops, c)
 	return false
 }

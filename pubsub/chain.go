@@ -23,10 +23,11 @@ type chain struct {
 type held struct {
 	events []*Event
 	bytes  int
-	// looked is true since a reading of the log began, seen is how many of events were there at the
-	// beginning of the last. What of them has a position was in the log by then, or is in none any more.
-	looked bool
-	seen   int
+	// reading is the number of the reading of the log that counts, 0 if none does: one that began before the topic
+	// was subscribed may lack events. seen is how many of events were there at its beginning. What of them has a
+	// position was in the log by then, or is in none any more.
+	reading uint64
+	seen    int
 	// spilled is true if it became too much and was dropped: the log must be read once more.
 	spilled bool
 }
@@ -75,9 +76,15 @@ func (c *chain) doubt() {
 	}
 }
 
-// look says that the log is about to be read.
-func (c *chain) look() {
-	c.held.looked, c.held.seen, c.held.spilled = true, len(c.held.events), false
+// look says that the log is about to be read by a reading of that number, the only one that counts from now on.
+func (c *chain) look(reading uint64) {
+	c.held.reading, c.held.seen, c.held.spilled = reading, len(c.held.events), false
+}
+
+// distrust has no reading count that is under way.
+func (c *chain) distrust() {
+	c.doubt()
+	c.held.reading = 0
 }
 
 // add holds ev. It returns how many events were dropped for it.
@@ -88,7 +95,7 @@ func (h *held) add(ev *Event) (dropped uint64) {
 		return 0
 	}
 	dropped = uint64(len(h.events))
-	*h = held{looked: h.looked, spilled: true}
+	*h = held{reading: h.reading, spilled: true}
 	return dropped
 }
 

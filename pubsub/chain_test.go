@@ -129,7 +129,7 @@ func (w *world) look(t *rapid.T) {
 	if w.chain.held == nil || w.looking {
 		return
 	}
-	w.chain.look()
+	w.chain.look(1)
 	w.looking = true
 	w.clock++
 	w.head = excerpt{epoch: w.epoch, last: w.last, number: w.number, now: w.clock, life: time.Hour}
@@ -269,7 +269,7 @@ func TestAClockThatStepsBackIsNotSilence(t *testing.T) {
 	}
 	c.doubt()
 	c.held.add(ev)
-	c.look()
+	c.look(1)
 	x := excerpt{epoch: 1, last: ID{90, 1}, now: 91, life: time.Hour}
 	if c.settled(&x) {
 		t.Fatal("nothing is missed")
@@ -296,7 +296,7 @@ func TestAWeekOfSilenceIsNoLoss(t *testing.T) {
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	c := chain{}
 	c.doubt()
-	c.look()
+	c.look(1)
 	var dropped uint64
 	for range maxHeldEvents + 1 {
 		dropped += c.held.add(&Event{})
@@ -310,7 +310,7 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 	if _, _, again := c.release(believeAll); !again {
 		t.Error("what was dropped is not read again")
 	}
-	if c.look(); c.held.spilled {
+	if c.look(1); c.held.spilled {
 		t.Error("a new reading does not cover what was dropped before it")
 	}
 }

@@ -6,7 +6,7 @@ func Partition(topic string) int { return int(partition(topic)) }
 // Channel is the Redis channel on which backends publish raw JSON for topic. sharded says that it takes SPUBLISH, not
 // PUBLISH.
 func (r *Redis) Channel(topic string) (channel string, sharded bool) {
-	return topicChannel(topic), false
+	return r.names.topic(topic), r.names.sharded
 }
 
 // Channel is "": no Redis is there to publish on.

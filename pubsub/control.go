@@ -12,7 +12,6 @@ const (
 	controlMark = 'c' // + what Tell was given
 	revokedMark = 'r' // + a Revocation as JSON
 	askMark     = 'q' // + a node's name: it misses revocations
-	removedMark = 'h' // + an ID, 16 bytes, and a topic: its history up to there was removed
 )
 
 // maxControl bounds what nodes tell each other, in bytes. Longer messages are dropped.
@@ -24,11 +23,14 @@ const maxControl = 1 << 20
 func (r *Redis) Tell(ctx context.Context, node string, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	channel := everyNode
-	if node != "" {
-		channel = nodePrefix + node
+	message = append([]byte{controlMark}, message...)
+	var err error
+	if node == "" {
+		_, err = r.tellAll(ctx, message, false)
+	} else {
+		_, err = r.tellOne(ctx, node, message)
 	}
-	if err := r.pub.Publish(ctx, channel, append([]byte{controlMark}, message...)).Err(); err != nil {
+	if err != nil {
 		return fmt.Errorf("tell %q: %w: %s", node, classify(err), err)
 	}
 	return nil
@@ -47,12 +49,10 @@ func (s *subscriber) hear(channel, message string) {
 		s.roundTrip()
 	case mark == revokedMark:
 		s.revoked(rest)
-	case mark == removedMark:
-		s.removed(rest)
 	case mark == askMark:
 		if rest != s.cfg.Node {
-			s.asked.Store(true)
-			wake(s.incomplete)
+			s.list.asked.Store(true)
+			wake(s.list.work)
 		}
 	case mark == controlMark && s.cfg.OnControl != nil:
 		s.cfg.OnControl([]byte(rest))

@@ -40,7 +40,7 @@ func TestUnknownControlIsDropped(t *testing.T) {
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL(), Node: "a", OnRevoked: func([]Revocation) {}})
 	for _, message := range []string{"", "x", "r{"} {
-		r.pub.Publish(t.Context(), "hub:n:a", message)
+		r.only().pub.Publish(t.Context(), "hub:n:a", message)
 	}
 	eventually(t, "three drops", func() bool { return r.Stats().Drops["bad_control"] == 3 })
 }

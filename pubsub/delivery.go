@@ -9,6 +9,8 @@ type delivery struct {
 	mu     sync.Mutex
 	sink   Sink
 	recent recents
+	// reading numbers the readings of logs, from 1 on.
+	reading uint64
 }
 
 // forget lets the recent events go of topics that nobody follows any more.
@@ -34,7 +36,7 @@ func (s *subscriber) arrive(channel string, ev Event) {
 		s.drop(why, channel)
 		return
 	}
-	ev.Topic = topicOf(channel)
+	ev.Topic = s.names.topicOf(channel)
 	if c == nil {
 		s.tell(ev.Topic, loops, nil, step{&ev, ev.Position})
 		return
@@ -44,7 +46,7 @@ func (s *subscriber) arrive(channel string, ev Event) {
 		c.doubt() // raw, by another channel: it waits until this one is subscribed and the log compared
 	}
 	if c.held == nil {
-		switch c.judge(&ev, s.clock.believed()) {
+		switch c.judge(&ev, s.master.clock.believed()) {
 		case repeated:
 			return
 		case fresh:
@@ -94,7 +96,7 @@ func (r *Redis) confirm(channel string, c *chain) (done []waiter) {
 	default:
 		return done
 	}
-	r.tell(topicOf(channel), loops, nil, step{at: at})
+	r.tell(r.names.topicOf(channel), loops, nil, step{at: at})
 	return done
 }
 

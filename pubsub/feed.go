@@ -14,7 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// feed is the connection that messages are heard on, in RESP2. A client library keeps the name of every channel
+// feed is the connection that messages are heard on, classic and sharded ones, in RESP2. A client library keeps the name of every channel
 // besides, subscribes to all of them at once when it reconnects, and copies each message: this knows only what
 // passes. One goroutine may call hear, any may send.
 type feed struct {
@@ -42,9 +42,10 @@ type signal uint8
 const (
 	message      signal = iota
 	oversize            // a message whose payload is over the limit and was skipped
-	subscribed          // the answer to SUBSCRIBE of channel
-	unsubscribed        // the answer to UNSUBSCRIBE of channel
+	subscribed          // the answer to SUBSCRIBE or SSUBSCRIBE of channel
+	unsubscribed        // the answer to UNSUBSCRIBE or SUNSUBSCRIBE of channel, or the end of a shard's subscription
 	pong                // the answer to PING, with its payload
+	refused             // an error in place of an answer, with its text
 )
 
 // heard is one thing that a feed heard. Its payload is the receiver's.
@@ -59,6 +60,12 @@ var errRefused = errors.New("refused by the server")
 
 // errProtocol: what came is no RESP, or not what a subscriber gets.
 var errProtocol = errors.New("not what redis sends")
+
+// command is one of Redis's.
+type command struct {
+	name string
+	args []string
+}
 
 // login says who we are and which database is meant, as far as opt says so.
 func (f *feed) login(opt *redis.Options) error {
@@ -86,11 +93,67 @@ func (f *feed) login(opt *redis.Options) error {
 	return f.conn.SetReadDeadline(time.Time{})
 }
 
+// role asks what the server is: "master", "slave", or "" with an errRefused.
+func (f *feed) role() (string, error) {
+	_ = f.conn.SetReadDeadline(time.Now().Add(ioTimeout))
+	if err := f.send("ROLE"); err != nil {
+		return "", err
+	}
+	parts, err := f.number('*')
+	if err != nil {
+		return "", err
+	}
+	text, err := f.short(maxChannel)
+	if err != nil {
+		return "", err
+	}
+	role := string(text)
+	for range parts - 1 {
+		if err := f.skip(3); err != nil {
+			return "", err
+		}
+	}
+	return role, f.conn.SetReadDeadline(time.Time{})
+}
+
+// skip reads a reply that is nested no deeper than depth, and forgets it.
+func (f *feed) skip(depth int) error {
+	line, err := f.line()
+	if err != nil {
+		return err
+	}
+	kind := line[0]
+	n, numeric := parseCount(line[1:])
+	switch {
+	case kind == ':' || kind == '+':
+		return nil
+	case !numeric || depth == 0 || kind != '$' && kind != '*':
+		return errProtocol
+	case kind == '$':
+		if _, err := io.CopyN(io.Discard, f.in, int64(n)); err != nil {
+			return err
+		}
+		return f.newline()
+	}
+	for range n {
+		if err := f.skip(depth - 1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // send writes one command.
-func (f *feed) send(command string, args ...string) error {
+func (f *feed) send(name string, args ...string) error { return f.sendAll([]command{{name, args}}) }
+
+// sendAll writes commands one behind the other.
+func (f *feed) sendAll(commands []command) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.out = appendCommand(f.out[:0], command, args)
+	f.out = f.out[:0]
+	for _, c := range commands {
+		f.out = appendCommand(f.out, c.name, c.args)
+	}
 	_ = f.conn.SetWriteDeadline(time.Now().Add(ioTimeout))
 	_, err := f.conn.Write(f.out)
 	if cap(f.out) > feedBuffer {
@@ -115,6 +178,19 @@ func appendBulk(dst []byte, s string) []byte {
 
 // hear waits for the next thing. After an error the feed is of no use.
 func (f *feed) hear() (heard, error) {
+	switch mark, err := f.in.Peek(1); {
+	case err != nil:
+		return heard{}, err
+	case mark[0] == '-':
+		line, err := f.whole()
+		if err != nil {
+			return heard{}, err
+		}
+		return heard{signal: refused, payload: []byte(clip(string(line[1:])))}, nil
+	case mark[0] == '$': // so PING is answered while nothing is subscribed
+		h := heard{signal: pong}
+		return h, f.payload(&h)
+	}
 	parts, err := f.number('*')
 	if err != nil {
 		return heard{}, err
@@ -125,11 +201,11 @@ func (f *feed) hear() (heard, error) {
 	}
 	h, want := heard{}, 3
 	switch string(kind) {
-	case "message":
+	case "message", "smessage":
 		h.signal = message
-	case "subscribe":
+	case "subscribe", "ssubscribe":
 		h.signal = subscribed
-	case "unsubscribe":
+	case "unsubscribe", "sunsubscribe":
 		h.signal = unsubscribed
 	case "pong":
 		h.signal, want = pong, 2
@@ -213,22 +289,39 @@ func (f *feed) number(mark byte) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if line[0] != mark || len(line) == 1 || len(line) > 11 {
+	n, ok := parseCount(line[1:])
+	if line[0] != mark || !ok {
 		return 0, errProtocol
 	}
-	n := 0
-	for _, digit := range line[1:] {
+	return n, nil
+}
+
+// parseCount reads a number that is not negative, of at most 10 digits.
+func parseCount(text []byte) (n int, ok bool) {
+	if len(text) == 0 || len(text) > 10 {
+		return 0, false
+	}
+	for _, digit := range text {
 		if digit < '0' || digit > '9' {
-			return 0, errProtocol
+			return 0, false
 		}
 		n = 10*n + int(digit-'0')
 	}
-	return n, nil
+	return n, true
 }
 
 // line reads a line, which has a byte at least, and holds until the next reading. An error that the server
 // answers is an errRefused.
 func (f *feed) line() ([]byte, error) {
+	line, err := f.whole()
+	if err == nil && line[0] == '-' {
+		err = fmt.Errorf("%w: %s", errRefused, clip(string(line[1:])))
+	}
+	return line, err
+}
+
+// whole reads a line, errors too.
+func (f *feed) whole() ([]byte, error) {
 	line, err := f.in.ReadSlice('\n')
 	switch n := len(line); {
 	case errors.Is(err, bufio.ErrBufferFull):
@@ -237,16 +330,14 @@ func (f *feed) line() ([]byte, error) {
 		return nil, err
 	case n < 3 || line[n-2] != '\r':
 		return nil, errProtocol
-	case line[0] == '-':
-		return nil, fmt.Errorf("%w: %s", errRefused, clip(string(line[1:n-2])))
 	}
 	return line[:len(line)-2], nil
 }
 
-// dialFeed opens a feed. It ends with ctx at the latest: whatever ends it closes its socket, for a read can't be
-// timed out without losing its place in the stream.
-func (r *Redis) dialFeed(ctx context.Context) (f *feed, end func(), err error) {
-	conn, err := dialWith(r.opt.TLSConfig)(ctx, r.opt.Network, r.opt.Addr)
+// dialFeed opens a feed to m, which must not be a replica. It ends with ctx at the latest: whatever ends it closes its
+// socket, for a read can't be timed out without losing its place in the stream.
+func (r *Redis) dialFeed(ctx context.Context, m *master) (f *feed, end func(), err error) {
+	conn, err := dialWith(m.opt.TLSConfig)(ctx, m.opt.Network, m.addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -256,7 +347,16 @@ func (r *Redis) dialFeed(ctx context.Context) (f *feed, end func(), err error) {
 		_ = conn.Close()
 	}
 	f = newFeed(conn, max(r.cfg.MaxMessage, maxControl)+max(addressHead, envelopeHead+maxAttributes))
-	if err := f.login(r.opt); err != nil {
+	if err := f.login(m.opt); err != nil {
+		end()
+		return nil, nil, err
+	}
+	role, err := f.role()
+	if errors.Is(err, errRefused) && !isPermission(err) || err != nil && !errors.Is(err, errRefused) {
+		end()
+		return nil, nil, fmt.Errorf("ask redis for its role: %w", err)
+	}
+	if err := m.judgeRole(role, r.triggers.pull); err != nil {
 		end()
 		return nil, nil, err
 	}

@@ -52,7 +52,6 @@ func TestAFeedHearsWhatRedisSends(t *testing.T) {
 
 func TestAFeedRefusesWhatASubscriberDoesNotGet(t *testing.T) {
 	for text, want := range map[string]error{
-		"-NOPERM this user has no permissions\r\n": errRefused,
 		"+OK\r\n":                      errProtocol,
 		"HTTP/1.1 400 Bad Request\r\n": errProtocol,
 		"*1\r\n$7\r\nmessage\r\n":      errProtocol,

@@ -10,6 +10,30 @@ import (
 // the next: a million at once overran its output buffer, and it never came to an end.
 const followBatch = 512
 
+// line is one subscriber connection after the other: what it is to send next, and what it has sent. The table's lock
+// guards it.
+type line struct {
+	work chan struct{} // wakes the connection's writer
+
+	live  bool     // a connection is there
+	queue []string // channels that may need a command
+	batch []string // channels whose commands are not answered yet
+}
+
+func newLine() *line { return &line{work: make(chan struct{}, 1)} }
+
+// place is where a partition's topics are heard.
+type place struct {
+	line *line // nil: nobody serves the partition
+	// connection numbers the subscriptions of the partition: on a later one nothing is subscribed yet.
+	connection uint32
+	// lost is true since the line's server said that it does not serve the partition.
+	lost bool
+}
+
+// live is true if commands may be sent.
+func (p *place) live() bool { return p.line != nil && p.line.live && !p.lost }
+
 // phase is how far Redis is with a topic, on the connection of now.
 type phase uint8
 
@@ -29,7 +53,7 @@ type follow struct {
 	// chain is nil if the topic keeps no history. The pointer is the table's, what it points to is
 	// not: see delivery.
 	chain *chain
-	// connection is the one that phase and queued are about. On a later one nothing is subscribed yet.
+	// connection is the partition's that phase and queued are about.
 	connection uint32
 	phase      phase
 	// queued is true while the topic stands in the queue.
@@ -44,28 +68,24 @@ type follow struct {
 
 func (f follow) wanted() bool { return f.loops != 0 || f.left != 0 }
 
-// follows is the table of who follows what and how far Redis is with it. It sends nothing itself:
-// a connection's writer asks next for commands, its reader reports the answers. A topic has at most
-// one command under way, so a late UNSUBSCRIBE can't undo a fresh follow.
+// follows is the table of who follows what and how far Redis is with it. It sends nothing itself: the writer of a
+// partition's line asks next for commands, its reader reports the answers. A topic has at most one command under
+// way, so a late UNSUBSCRIBE can't undo a fresh follow.
 type follows struct {
 	// Fixed at birth.
+	names    *names
 	patience time.Duration // from Follow to its done(ErrUnavailable)
 	linger   time.Duration // from the last Unfollow to UNSUBSCRIBE
 	history  History
 	clock    func() int64  // nanoseconds that have gone by; never 0
-	work     chan struct{} // wakes the connection's writer
 	alarm    chan struct{} // wakes keepTime
 
 	mu      sync.Mutex
 	topics  table[string, follow] // by Redis channel
 	waiting table[string, []waiter]
 	gone    []*chain // of topics that were left for good
-	queue   []string // channels that may need a command
-	asked   int      // commands under way
-	// connection is the number of the newest.
-	connection uint32
-	live       bool // a connection is there
-	closed     bool
+	places  [partitions]place
+	closed  bool
 	// Both in order of time, because each has one duration for all.
 	patiences, lingers []deadline
 }
@@ -82,13 +102,13 @@ type deadline struct {
 	channel string
 }
 
-func newFollows(patience, linger time.Duration, history History) *follows {
+func newFollows(names *names, patience, linger time.Duration, history History) *follows {
 	return &follows{
+		names:    names,
 		history:  history,
 		clock:    newStopwatch().now,
 		patience: patience,
 		linger:   linger,
-		work:     make(chan struct{}, 1),
 		alarm:    make(chan struct{}, 1),
 	}
 }
@@ -101,14 +121,15 @@ func wake(c chan struct{}) {
 	}
 }
 
-// get returns channel's line as it stands on the connection of now. Nothing is stored.
-func (t *follows) get(channel string) (f follow, known bool) {
+// get returns channel's entry as it stands on its partition's connection of now. Nothing is stored.
+func (t *follows) get(channel string) (f follow, p *place, known bool) {
+	p = &t.places[partition(t.names.topicOf(channel))]
 	f, known = t.topics.get(channel)
-	if f.connection != t.connection {
+	if f.connection != p.connection {
 		f.torn = f.torn || f.phase == on && f.chain == nil
-		f.phase, f.queued, f.connection = off, false, t.connection
+		f.phase, f.queued, f.connection = off, false, p.connection
 	}
-	return f, known
+	return f, p, known
 }
 
 // add makes loop a follower of topic. done is called as Broker.Follow says.
@@ -119,14 +140,14 @@ func (t *follows) add(topic string, loop int, done func(error)) {
 		done(ErrUnavailable)
 		return
 	}
-	channel := topicChannel(topic)
-	f, known := t.get(channel)
+	channel := t.names.topic(topic)
+	f, p, known := t.get(channel)
 	if _, keeps := t.history.For(topic); keeps && !known {
 		f.chain = &chain{}
 	}
 	f.loops = f.loops.With(loop)
 	f.left = 0
-	if t.live && f.phase == on {
+	if p.live() && f.phase == on {
 		t.topics.set(channel, f)
 		t.mu.Unlock()
 		done(nil)
@@ -135,7 +156,7 @@ func (t *follows) add(topic string, loop int, done func(error)) {
 	until := t.clock() + int64(t.patience)
 	t.wait(channel, waiter{until, done})
 	t.remind(&t.patiences, deadline{until, channel})
-	t.enqueue(channel, &f)
+	enqueue(channel, &f, p)
 	t.topics.set(channel, f)
 	t.mu.Unlock()
 }
@@ -161,8 +182,8 @@ func (t *follows) drop(channel string, f *follow) {
 func (t *follows) remove(topic string, loop int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	channel := topicChannel(topic)
-	f, ok := t.get(channel)
+	channel := t.names.topic(topic)
+	f, _, ok := t.get(channel)
 	if !ok || !f.loops.Has(loop) {
 		return
 	}
@@ -181,12 +202,12 @@ func (t *follows) remind(list *[]deadline, d deadline) {
 	}
 }
 
-// enqueue has the writer look at the topic. The caller stores f.
-func (t *follows) enqueue(channel string, f *follow) {
-	if t.live && !f.queued {
+// enqueue has the writer of p's line look at the topic. The caller stores f.
+func enqueue(channel string, f *follow, p *place) {
+	if p.live() && !f.queued {
 		f.queued = true
-		t.queue = append(t.queue, channel)
-		wake(t.work)
+		p.line.queue = append(p.line.queue, channel)
+		wake(p.line.work)
 	}
 }
 
@@ -195,8 +216,15 @@ func (t *follows) enqueue(channel string, f *follow) {
 func (t *follows) followers(channel string) (loops Loops, c *chain, sure bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, _ := t.get(channel)
-	return f.loops, f.chain, t.live && f.phase == on
+	f, p, _ := t.get(channel)
+	return f.loops, f.chain, p.live() && f.phase == on
+}
+
+// hears tells whether channel's partition is heard on l.
+func (t *follows) hears(channel string, l *line) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.places[partition(t.names.topicOf(channel))].line == l
 }
 
 // len is the number of topics in the table.
@@ -206,53 +234,119 @@ func (t *follows) len() int {
 	return t.topics.len()
 }
 
-// begin starts anew on a fresh connection, on which nothing is subscribed yet. The table is looked through
-// in parts, because loops wait for it.
-func (t *follows) begin() {
+// begin says that l has a fresh connection, on which nothing is subscribed yet.
+func (t *follows) begin(l *line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.live, t.asked = true, 0
-	t.connection++
+	l.live, l.queue, l.batch = true, nil, nil
+	t.restart(func(_ byte, p *place) bool { return p.line == l })
+}
+
+// place says which line each partition is heard on from now on; nil where nobody serves it. Partitions that were
+// lost, or heard on another line, begin anew.
+func (t *follows) place(lines *[partitions]*line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.restart(func(n byte, p *place) bool {
+		if p.line == lines[n] && !p.lost {
+			return false
+		}
+		p.line = lines[n]
+		return true
+	})
+}
+
+// restart begins the subscriptions of those partitions anew that choose says. The table is looked through in parts,
+// because loops wait for it. The caller holds t.mu.
+func (t *follows) restart(choose func(byte, *place) bool) {
+	var chosen [partitions]bool
+	some := false
+	for n := range t.places {
+		if p := &t.places[n]; choose(byte(n), p) {
+			chosen[n], some = true, true
+			p.connection++
+			p.lost = false
+		}
+	}
+	if !some {
+		return
+	}
 	seen := 0
 	for channel := range t.topics.all {
 		if seen++; seen%followBatch == 0 {
 			t.mu.Unlock()
 			t.mu.Lock()
 		}
-		f, known := t.get(channel)
+		if !chosen[partition(t.names.topicOf(channel))] {
+			continue
+		}
+		f, p, known := t.get(channel)
 		switch {
 		case !known: // left meanwhile
 		case f.wanted():
-			t.enqueue(channel, &f)
+			enqueue(channel, &f, p)
 			t.topics.set(channel, f)
 		case f.phase == off:
 			t.drop(channel, &f)
 		}
 	}
-	wake(t.work)
 }
 
-// end says that the connection is gone.
-func (t *follows) end() {
+// each calls yield for every channel in the table, without the lock.
+func (t *follows) each(yield func(channel string)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.live, t.queue = false, nil
+	var part []string
+	flush := func() {
+		t.mu.Unlock()
+		for _, channel := range part {
+			yield(channel)
+		}
+		part = part[:0]
+		t.mu.Lock()
+	}
+	for channel := range t.topics.all {
+		if part = append(part, channel); len(part) == followBatch {
+			flush()
+		}
+	}
+	flush()
 }
 
-// next is the next batch of commands; both are empty while there is nothing to do, or while the last
-// batch is not answered.
-func (t *follows) next() (subscribe, unsubscribe []string) {
+// lose says that l's server does not serve partition n any more: nothing of it arrives until place says from where.
+// It is false if that was known.
+func (t *follows) lose(l *line, n byte) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.live || t.asked > 0 {
+	p := &t.places[n]
+	if p.line != l || p.lost {
+		return false
+	}
+	p.lost = true
+	return true
+}
+
+// end says that l's connection is gone.
+func (t *follows) end(l *line) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l.live, l.queue, l.batch = false, nil, nil
+}
+
+// next is the next batch of commands for l; both are empty while there is nothing to do, or while the last batch is
+// not answered.
+func (t *follows) next(l *line) (subscribe, unsubscribe []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !l.live || len(l.batch) > 0 {
 		return nil, nil
 	}
-	for len(t.queue) > 0 && len(subscribe)+len(unsubscribe) < followBatch {
-		channel := t.queue[0]
-		t.queue = t.queue[1:]
-		f, ok := t.get(channel)
-		if !ok {
-			continue
+	for len(l.queue) > 0 && len(subscribe)+len(unsubscribe) < followBatch {
+		channel := l.queue[0]
+		l.queue = l.queue[1:]
+		f, p, ok := t.get(channel)
+		if !ok || p.line != l || !p.live() {
+			continue // when the partition begins anew, it is asked for there
 		}
 		f.queued = false
 		switch {
@@ -268,24 +362,62 @@ func (t *follows) next() (subscribe, unsubscribe []string) {
 		}
 		t.topics.set(channel, f)
 	}
-	if len(t.queue) == 0 {
-		t.queue = nil
+	if len(l.queue) == 0 {
+		l.queue = nil
 	}
-	t.asked = len(subscribe) + len(unsubscribe)
+	l.batch = append(append(l.batch[:0], subscribe...), unsubscribe...)
 	return subscribe, unsubscribe
+}
+
+// answered says that the server has answered the whole batch. refused are the channels that it has not let us
+// subscribe: they are off until somebody follows their topic, or their partition begins anew.
+func (t *follows) answered(l *line) (refused []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	batch := l.batch
+	if l.batch = nil; len(l.queue) > 0 {
+		wake(l.work)
+	}
+	for _, channel := range batch {
+		f, p, ok := t.get(channel)
+		if !ok || p.line != l || f.phase != asking && f.phase != leaving {
+			continue
+		}
+		if f.phase == asking {
+			refused = append(refused, channel)
+		}
+		f.phase = off
+		if f.wanted() || f.queued {
+			t.topics.set(channel, f)
+		} else {
+			t.drop(channel, &f)
+		}
+	}
+	return refused
+}
+
+// retry has channels asked for again that the server has refused.
+func (t *follows) retry(l *line, channels []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, channel := range channels {
+		if f, p, ok := t.get(channel); ok && p.line == l && f.phase == off && f.wanted() {
+			enqueue(channel, &f, p)
+			t.topics.set(channel, f)
+		}
+	}
 }
 
 // subscribed takes Redis's answer to SUBSCRIBE. check is true if the topic's log must be compared
 // before confirm.
-func (t *follows) subscribed(channel string) (check bool) {
+func (t *follows) subscribed(l *line, channel string) (check bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, ok := t.get(channel)
-	if !ok || f.phase != asking {
+	f, p, ok := t.get(channel)
+	if !ok || p.line != l || f.phase != asking {
 		return false
 	}
 	f.phase = checking
-	t.answered()
 	t.topics.set(channel, f)
 	return f.chain != nil
 }
@@ -295,7 +427,7 @@ func (t *follows) subscribed(channel string) (check bool) {
 func (t *follows) confirm(channel string) (loops Loops, torn, again bool, done []waiter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, ok := t.get(channel)
+	f, _, ok := t.get(channel)
 	if !ok || f.phase != checking {
 		return 0, false, false, nil
 	}
@@ -307,28 +439,25 @@ func (t *follows) confirm(channel string) (loops Loops, torn, again bool, done [
 	return loops, torn, again, done
 }
 
-// unsubscribed takes Redis's answer to UNSUBSCRIBE.
-func (t *follows) unsubscribed(channel string) {
+// unsubscribed takes Redis's answer to UNSUBSCRIBE. asked is false if the server ended the subscription by itself.
+func (t *follows) unsubscribed(l *line, channel string) (asked bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f, ok := t.get(channel)
-	if !ok || f.phase != leaving {
-		return
+	f, p, ok := t.get(channel)
+	switch {
+	case !ok || p.line != l:
+		return true
+	case f.phase != leaving:
+		return f.phase == off
 	}
 	f.phase = off
-	t.answered()
 	if f.wanted() {
 		t.topics.set(channel, f)
+		enqueue(channel, &f, p)
 	} else {
 		t.drop(channel, &f)
 	}
-}
-
-// answered counts an answer down; after the last one, what was wished meanwhile has its turn.
-func (t *follows) answered() {
-	if t.asked--; t.asked == 0 && len(t.queue) > 0 {
-		wake(t.work)
-	}
+	return true
 }
 
 // keepTime ends lingering, answers Follows that waited too long, and gives the chains of topics that were left
@@ -395,7 +524,7 @@ func (t *follows) refuse(channel string, err error) {
 	t.mu.Lock()
 	waiting, _ := t.waiting.get(channel)
 	t.waiting.delete(channel)
-	if f, ok := t.get(channel); ok && len(waiting) > 0 {
+	if f, _, ok := t.get(channel); ok && len(waiting) > 0 {
 		f.torn = f.torn || f.chain == nil || !f.known
 		t.topics.set(channel, f)
 	}
@@ -417,7 +546,7 @@ func (t *follows) overdue(channel string, now int64) (late []func(error)) {
 	} else {
 		t.waiting.delete(channel)
 	}
-	if f, ok := t.get(channel); ok && len(late) > 0 {
+	if f, _, ok := t.get(channel); ok && len(late) > 0 {
 		f.torn = f.torn || f.chain == nil || !f.known
 		t.topics.set(channel, f)
 	}
@@ -426,16 +555,16 @@ func (t *follows) overdue(channel string, now int64) (late []func(error)) {
 
 // forget ends the lingering that d tells of, if nobody came back to the topic since.
 func (t *follows) forget(d deadline) {
-	f, ok := t.get(d.channel)
+	f, p, ok := t.get(d.channel)
 	if !ok || f.left != d.at {
 		return
 	}
 	f.left = 0
-	if !t.live {
+	if !p.live() {
 		t.drop(d.channel, &f)
 		return
 	}
-	t.enqueue(d.channel, &f)
+	enqueue(d.channel, &f, p)
 	t.topics.set(d.channel, f)
 }
 

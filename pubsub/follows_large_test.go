@@ -13,7 +13,7 @@ import (
 func TestAReconnectLetsLoopsInBetween(t *testing.T) {
 	const topics = 100_000
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(max(2, runtime.GOMAXPROCS(0)))) // a loop beside the table's owner
-	table, redis := newFollows(time.Hour, time.Hour, nil), &server{subscribed: map[string]bool{}}
+	table, redis := newOneLine(time.Hour, time.Hour, nil), &server{subscribed: map[string]bool{}}
 	for i := range topics {
 		table.add(strconv.Itoa(i), 0, func(error) {})
 	}
@@ -22,7 +22,7 @@ func TestAReconnectLetsLoopsInBetween(t *testing.T) {
 	between, answered := 0, 0
 	for done := false; !done; {
 		table.mu.Lock()
-		live, queued := table.live, len(table.queue)
+		live, queued := table.line.live, len(table.line.queue)
 		table.mu.Unlock()
 		if live && queued < topics {
 			name := strconv.Itoa(between)
@@ -53,7 +53,7 @@ func TestAReconnectLetsLoopsInBetween(t *testing.T) {
 
 func TestManyDeadlinesAtOnceAreTakenInParts(t *testing.T) {
 	const topics = 2*followBatch + 1
-	table := newFollows(time.Second, time.Second, nil)
+	table := newOneLine(time.Second, time.Second, nil)
 	for i := range topics {
 		table.add(strconv.Itoa(i), 0, func(error) {})
 		table.remove(strconv.Itoa(i), 0)
@@ -77,7 +77,7 @@ func TestManyDeadlinesAtOnceAreTakenInParts(t *testing.T) {
 func TestTopicsThatWereLeftGiveTheirMemoryBack(t *testing.T) {
 	const topics = 100_000
 	before := heap()
-	table, redis := newFollows(5*time.Second, 10*time.Second, History{{Count: 1}}), &server{subscribed: map[string]bool{}}
+	table, redis := newOneLine(5*time.Second, 10*time.Second, History{{Count: 1}}), &server{subscribed: map[string]bool{}}
 	table.begin()
 	quiet := func() {
 		for redis.take(table); len(redis.sent) > 0; redis.take(table) {

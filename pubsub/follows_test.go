@@ -16,29 +16,58 @@ import (
 // server is a Redis as far as follows sees one: it knows what is subscribed and answers in order.
 type server struct {
 	subscribed map[string]bool
-	sent       []command
+	sent       []sentCommand
 }
 
-type command struct {
+type sentCommand struct {
 	subscribe bool
 	channel   string
 }
 
+// oneLine is a table whose topics are all heard on one line.
+type oneLine struct {
+	*follows
+	line *line
+}
+
+func newOneLine(patience, linger time.Duration, history History) *oneLine {
+	t := &oneLine{newFollows(&plainNames, patience, linger, history), newLine()}
+	var lines [partitions]*line
+	for p := range lines {
+		lines[p] = t.line
+	}
+	t.place(&lines)
+	return t
+}
+
+func (t *oneLine) begin() { t.follows.begin(t.line) }
+
+func (t *oneLine) end() { t.follows.end(t.line) }
+
+func (t *oneLine) next() (subscribe, unsubscribe []string) { return t.follows.next(t.line) }
+
+func (t *oneLine) subscribed(channel string) bool { return t.follows.subscribed(t.line, channel) }
+
+func (t *oneLine) unsubscribed(channel string) { t.follows.unsubscribed(t.line, channel) }
+
 // take is the connection's writer: it sends what the table wants.
-func (s *server) take(table *follows) {
+func (s *server) take(table *oneLine) {
 	subscribe, unsubscribe := table.next()
 	for _, channel := range subscribe {
-		s.sent = append(s.sent, command{true, channel})
+		s.sent = append(s.sent, sentCommand{true, channel})
 	}
 	for _, channel := range unsubscribe {
-		s.sent = append(s.sent, command{false, channel})
+		s.sent = append(s.sent, sentCommand{false, channel})
 	}
 }
 
 // answer executes the oldest command and reports it, as the connection's reader does.
-func (s *server) answer(table *follows) {
+func (s *server) answer(table *oneLine) {
 	c := s.sent[0]
 	s.sent = s.sent[1:]
+	if len(s.sent) == 0 { // the fence behind the batch
+		defer table.answered(table.line)
+	}
 	if c.subscribe {
 		s.subscribed[c.channel] = true
 		table.subscribed(c.channel)
@@ -57,7 +86,7 @@ func (s *server) answer(table *follows) {
 // topics that somebody follows.
 func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		table := newFollows(time.Nanosecond, time.Nanosecond, nil)
+		table := newOneLine(time.Nanosecond, time.Nanosecond, nil)
 		redis := &server{subscribed: map[string]bool{}}
 		wanted := map[string]Loops{}
 		asked, answers := 0, 0
@@ -176,7 +205,7 @@ func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
 // TestTheTableGoesByItsOwnClock waits on one that nothing but the test moves: the machine's may be set at will.
 func TestTheTableGoesByItsOwnClock(t *testing.T) {
 	now := int64(1)
-	table, redis := newFollows(5*time.Second, 10*time.Second, nil), &server{subscribed: map[string]bool{}}
+	table, redis := newOneLine(5*time.Second, 10*time.Second, nil), &server{subscribed: map[string]bool{}}
 	table.clock = func() int64 { return now }
 	table.begin()
 	table.add("left", 0, func(error) {})
@@ -203,8 +232,8 @@ func TestTheTableGoesByItsOwnClock(t *testing.T) {
 }
 
 // timed is a table whose time passes, for a test in a bubble.
-func timed(t *testing.T, patience, linger time.Duration) (*follows, *server) {
-	table := newFollows(patience, linger, nil)
+func timed(t *testing.T, patience, linger time.Duration) (*oneLine, *server) {
+	table := newOneLine(patience, linger, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- table.keepTime(ctx, func([]*chain) {}) }()
@@ -214,7 +243,7 @@ func timed(t *testing.T, patience, linger time.Duration) (*follows, *server) {
 }
 
 func TestTheNextBatchWaitsForTheAnswers(t *testing.T) {
-	table, redis := newFollows(time.Second, time.Second, nil), &server{subscribed: map[string]bool{}}
+	table, redis := newOneLine(time.Second, time.Second, nil), &server{subscribed: map[string]bool{}}
 	for i := range followBatch + 1 {
 		table.add(strconv.Itoa(i), 0, func(error) {})
 	}
@@ -235,7 +264,7 @@ func TestTheNextBatchWaitsForTheAnswers(t *testing.T) {
 }
 
 func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
-	table, redis := newFollows(time.Minute, time.Minute, nil), &server{subscribed: map[string]bool{}}
+	table, redis := newOneLine(time.Minute, time.Minute, nil), &server{subscribed: map[string]bool{}}
 	table.begin()
 	table.add("confirmed", 0, func(error) {})
 	redis.take(table)
@@ -281,7 +310,7 @@ func TestOnlyAFirstFollowThatWaitedInVainIsTorn(t *testing.T) {
 }
 
 func TestClosingAnswersEveryFollow(t *testing.T) {
-	table := newFollows(time.Minute, time.Minute, nil)
+	table := newOneLine(time.Minute, time.Minute, nil)
 	var got []error
 	done := func(err error) { got = append(got, err) }
 	table.add("news", 0, done)
@@ -303,7 +332,7 @@ func BenchmarkFollowedTopicMemory(b *testing.B) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	table := newFollows(0, 0, nil)
+	table := newOneLine(0, 0, nil)
 	for i := range b.N {
 		table.add(fmt.Sprintf("user:%d", i), 0, func(error) {})
 	}
@@ -313,6 +342,7 @@ func BenchmarkFollowedTopicMemory(b *testing.B) {
 			table.subscribed(channel)
 			table.confirm(channel)
 		}
+		table.answered(table.line)
 	}
 	table.expire(table.clock())
 	runtime.GC()

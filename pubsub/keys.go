@@ -18,20 +18,10 @@ func partition(topic string) byte {
 	return byte(h % partitions)
 }
 
-// logKeys are the keys of topic's log: its partition's state, its stream, and its record, which is where it
-// ends. The tag in braces puts a partition's keys on one node of a cluster.
-func logKeys(topic string) []string {
-	tag := fmt.Sprintf("hub:{p%02x}:", partition(topic))
-	return []string{tag + "epoch", tag + "s:" + topic, tag + "r:" + topic}
-}
-
-// aliveKey, with the node's name behind it, is what a node writes to see whether it can.
-const aliveKey = "hub:alive:"
-
-// onceKey is where the result of p's first publication is kept. Lengths keep names apart that hold
+// once is where the result of p's first publication is kept. Lengths keep names apart that hold
 // colons.
-func onceKey(p *Publication) string {
-	return fmt.Sprintf("hub:{p%02x}:i:%d:%s:%d:%s:%s", partition(p.Topic), len(p.Topic), p.Topic, len(p.Caller), p.Caller, p.Key)
+func (n *names) once(p *Publication) string {
+	return n.tagged(partition(p.Topic), fmt.Sprintf("i:%d:%s:%d:%s:%s", len(p.Topic), p.Topic, len(p.Caller), p.Caller, p.Key))
 }
 
 // freshEpoch is a random epoch, never zero, as it is stored.

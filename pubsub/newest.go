@@ -14,15 +14,11 @@ func (r *Redis) newest(ctx context.Context, topic string, before Position, limit
 	fail := func(err error) (Replay, error) {
 		return Replay{}, fmt.Errorf("read the end of %q: %w: %s", topic, readError(err), err)
 	}
-	heads, err := r.heads(ctx, []string{topic})
-	if err == nil {
-		err = heads[0].err
-	}
-	if err != nil {
-		return fail(err)
+	x := r.heads(ctx, []string{topic})[0]
+	if x.err != nil {
+		return fail(x.err)
 	}
 	r.stats.replaysRedis.Add(1)
-	x := heads[0]
 	answer := Replay{Head: x.head(), Recovered: before.IsZero() || before.Epoch == x.epoch}
 	if !answer.Recovered {
 		return answer, nil
@@ -33,14 +29,16 @@ func (r *Redis) newest(ctx context.Context, topic string, before Position, limit
 	}
 	for len(answer.Events) < limit.Events {
 		count := min(look, limit.Events-len(answer.Events))
-		entries, err := r.pub.XRevRangeN(ctx, logKeys(topic)[1], end, "-", int64(count)).Result()
+		reply := r.run(ctx, []call{{partition: partition(topic), args: []any{
+			"xrevrange", r.names.log(topic)[1], end, "-", "count", count,
+		}}})[0]
+		entries, err := reply.Slice()
 		if err != nil {
 			return fail(err)
 		}
 		for _, entry := range entries {
-			end = "(" + entry.ID
-			fields := []any{"b", entry.Values["b"], "d", entry.Values["d"]}
-			ev, ok := r.parseEntry(topic, x.epoch, []any{entry.ID, fields})
+			end = "(" + str(entry, 0)
+			ev, ok := r.parseEntry(topic, x.epoch, entry)
 			if !ok {
 				continue
 			}

@@ -3,7 +3,7 @@
 --   9 to 16    its generation: how often it was seen to have come to another server
 --   17 to 24   its floor: no ID after that is of an earlier millisecond
 --   25 to end  the servers that it was on, the newest first, 16 bytes each, 8 at most
--- The hub puts the name of the server that it sends this to in here, see server.go.
+-- The hub puts the name of the server that it sends this to in here, and PUBLISH or SPUBLISH; see script.go.
 local server = '%SERVER%'
 local function partition(fresh)
   local stored = redis.call('GET', KEYS[1])

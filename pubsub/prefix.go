@@ -14,3 +14,22 @@ func ValidPrefix(prefix string) bool {
 	colonAtEnd := strings.HasPrefix(prefix, ":") || strings.HasSuffix(prefix, ":")
 	return len(prefix) <= maxPrefix && !colonAtEnd && isName(strings.ReplaceAll(prefix, ":", "-"))
 }
+
+// ValidBroadcast tells whether topic may be the broadcast topic of a deployment: its Redis channel must be none of the
+// others that begin with prefix.
+func ValidBroadcast(prefix, topic string) bool {
+	if !ValidTopic(topic) {
+		return false
+	}
+	rest := topic
+	if prefix == DefaultPrefix {
+		var ours bool
+		if rest, ours = strings.CutPrefix(topic, DefaultPrefix+":"); !ours {
+			return true
+		}
+	}
+	if rest == "to" || rest == "n" || rest == "format" {
+		return false
+	}
+	return !strings.HasPrefix(rest, "t:") && !strings.HasPrefix(rest, "n:") && !strings.HasPrefix(rest, "{")
+}

@@ -17,3 +17,18 @@ func TestAPrefixIsPlainText(t *testing.T) {
 		}
 	}
 }
+
+func TestTheBroadcastTopicHasAChannelOfItsOwn(t *testing.T) {
+	for _, c := range []struct {
+		prefix, topic string
+		right         bool
+	}{
+		{"hub", "channel", true}, {"hub", "to", true}, {"hub", "t:x", true}, {"hub", "hub:to", false}, {"hub", "hub:t:x", false},
+		{"shop", "channel", true}, {"shop", "to", false}, {"shop", "n", false}, {"shop", "n:x", false}, {"shop", "t:x", false},
+		{"shop", "{p00}:t:x", false}, {"shop", "format", false}, {"shop", "", false},
+	} {
+		if ValidBroadcast(c.prefix, c.topic) != c.right {
+			t.Errorf("%s, %s: want %t", c.prefix, c.topic, c.right)
+		}
+	}
+}

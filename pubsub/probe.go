@@ -11,7 +11,7 @@ import (
 )
 
 // ask begins a round of probing every ProbeEvery, until ctx ends. A round is a PING, which shows that the
-// subscriber's connection works both ways, and a message to this node's own channel, which shows that what is
+// subscriber's connection works both ways, and a message to a channel of this node, which shows that what is
 // published arrives here: a demoted master still answers pings.
 func (s *subscriber) ask(ctx context.Context) error {
 	select {
@@ -22,58 +22,134 @@ func (s *subscriber) ask(ctx context.Context) error {
 	tick := time.NewTicker(s.cfg.ProbeEvery)
 	defer tick.Stop()
 	for {
+		if s.sharded {
+			if err := s.follow(); err != nil {
+				return err
+			}
+		}
 		round := strconv.FormatUint(s.round.Add(1), 10)
 		if err := s.feed.send("PING", round); err != nil {
 			return err
 		}
-		s.publishProbe(ctx, round)
-		s.checkServer(ctx)
+		if s.hearsTopics() {
+			s.publishProbe(ctx, round)
+			s.checkServer(ctx, s.master)
+		} else {
+			s.publishClassicProbe(ctx, round)
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+		case <-s.again:
 		}
 	}
+}
+
+// follow has the channels of this node heard that are the server's now.
+func (s *subscriber) follow() error {
+	strange := s.estranged.Swap(false)
+	if p := s.trialPartition(); p != s.trial || strange {
+		s.trial = p
+		if err := s.feed.send("SSUBSCRIBE", s.names.node(p, s.cfg.Node)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 //go:embed probe.lua
 var probeSource string
 
-// publishProbe sends round to this node's channel. An error shows itself: the probe will be late. It also asks
-// whether the server takes writes and lets us, what time it is there, and whether its list of revocations is whole.
+// publishProbe sends round through a script, as events are published. An error shows itself: the probe will be
+// late. It also asks whether the server takes writes and lets us, what time it is there, and, where it has the list of
+// revocations, whether that is whole.
 func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
 	defer cancel()
-	pipe := s.prober.Pipeline()
-	sent := pipe.Publish(ctx, s.nodeChannel, string(probeMark)+round)
-	write := pipe.Eval(ctx, probeSource, []string{aliveKey + s.cfg.Node}, (10 * time.Second).Milliseconds(), len(s.cfg.History) > 0)
-	clock := pipe.Time(ctx)
-	whole := pipe.ZScore(ctx, revokedKey, wholeMark)
+	m, p, keeps := s.master, s.trial, len(s.cfg.History) > 0
+	pipe := m.prober.Pipeline()
+	sent := pipe.Eval(ctx, s.probeSource, []string{s.names.alive(p, s.cfg.Node)},
+		leaseTime.Milliseconds(), keeps, s.names.node(p, s.cfg.Node), string(probeMark)+round,
+		s.names.tagged(p, "s:probe"), s.names.channel(p, "t:probe"))
 	if err := exec(ctx, pipe); err != nil {
-		for _, command := range []redis.Cmder{sent, write, clock, whole} {
-			command.SetErr(err)
-		}
+		sent.SetErr(err)
 	}
 	if ctx.Err() != nil {
 		return
 	}
-	if err := sent.Err(); err != nil {
-		s.trouble.Warn().Err(err).Msg("publish a probe to redis")
+	reply, err := sent.Slice()
+	switch {
+	case isAstray(err):
+		s.triggers.pull(onMoved)
+	case redis.IsReadOnlyError(err):
+		m.replica.Store(true)
+		s.triggers.pull(onReplica)
 	}
-	s.refusal.tried(write.Err(), len(s.cfg.History) > 0)
-	if mark, err := whole.Result(); s.cfg.HeldRevocations != nil && (err == nil || errors.Is(err, redis.Nil)) && uint64(mark) != s.list.mark.Load() {
-		wake(s.incomplete) // the list was lost
+	if err != nil {
+		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a probe to redis")
+	} else if text := str(reply, 1); text != "" {
+		err = refusalError(text)
 	}
-	if clock.Err() == nil {
-		s.clock.set(clock.Val())
-		s.checkClocks()
+	if err == nil {
+		m.replica.Store(false) // it may have become a master again
+	}
+	m.refusal.tried(err, keeps)
+	if seconds, err := strconv.ParseInt(str(at(reply, 0), 0), 10, 64); err == nil {
+		micros, _ := strconv.ParseInt(str(at(reply, 0), 1), 10, 64)
+		m.clock.set(time.Unix(seconds, micros*1000))
+		s.checkClocks(m)
+	}
+	if s.routes[common].Load() == m {
+		s.probeCommon(ctx, m)
+	}
+}
+
+// refusalError is an error that a script has caught, as the server would have answered it.
+type refusalError string
+
+// Error implements error.
+func (e refusalError) Error() string { return string(e) }
+
+// RedisError implements redis.Error.
+func (e refusalError) RedisError() {}
+
+// probeCommon asks whether the list of revocations is whole, and in a cluster says that this node lives.
+func (s *subscriber) probeCommon(ctx context.Context, m *master) {
+	if s.names.sharded {
+		if err := s.renewLease(ctx, m); err != nil && ctx.Err() == nil {
+			s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("say that this node lives")
+		}
+	}
+	if s.cfg.HeldRevocations == nil {
+		return
+	}
+	mark, err := m.prober.ZScore(ctx, s.names.revoked(), wholeMark).Result()
+	if (err == nil || errors.Is(err, redis.Nil)) && uint64(mark) != s.list.mark.Load() {
+		wake(s.list.work) // the list was lost
+	}
+}
+
+// publishClassicProbe sends round over the cluster's bus, at another server than the one where it should arrive.
+func (s *subscriber) publishClassicProbe(ctx context.Context, round string) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
+	defer cancel()
+	m := s.master
+	for _, other := range s.allMasters() {
+		if other != m && other.connected.Load() {
+			m = other
+			break
+		}
+	}
+	if err := m.prober.Publish(ctx, s.names.classicNode(s.cfg.Node), string(probeMark)+round).Err(); err != nil && ctx.Err() == nil {
+		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a classic probe to redis")
 	}
 }
 
 // checkClocks complains of clocks that are apart further than leaps allow for.
-func (r *Redis) checkClocks() {
-	if d := r.clock.difference(); d.Abs() > maxClockDifference {
-		r.clocks.Error().Stringer("redis_is_ahead", d).Msg("the clocks of redis and of this machine differ: a failover may give positions twice, or lead to gaps")
+func (r *Redis) checkClocks(m *master) {
+	if d := m.clock.difference(); d.Abs() > maxClockDifference {
+		r.clocks.Error().Stringer("redis_is_ahead", d).Str("redis", m.addr).Msg("the clocks of redis and of this machine differ: a failover may give positions twice, or lead to gaps")
 	}
 	if lead := time.Duration(r.ids.lead.Load()); lead > maxLead {
 		r.clocks.Error().Stringer("ahead", lead).Msg("positions are ahead of redis's clock: it was set back, or redis moved often")
@@ -86,7 +162,7 @@ func (s *subscriber) roundTrip() {
 		s.returned = back
 		s.probed.Store(s.stopwatch.now())
 		if !s.connected.Swap(true) {
-			s.cfg.Log.Info().Str("redis", s.opt.Addr).Int("topics", s.follows.len()).Msg("connected to redis")
+			s.cfg.Log.Info().Str("redis", s.master.addr).Int("topics", s.follows.len()).Msg("connected to redis")
 		}
 		s.doomed.Reset(s.cfg.ProbeDeadline)
 	}

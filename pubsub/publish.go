@@ -9,13 +9,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Publish implements Broker: the whole batch is one pipeline on one connection. It takes 2 s at most,
+// Publish implements Broker: the whole batch is one pipeline for each master. It takes 2 s at most,
 // less if ctx says so.
 func (r *Redis) Publish(ctx context.Context, batch []Publication) []Result {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	results := make([]Result, len(batch))
-	calls := make([]scriptCall, 0, len(batch))
+	calls := make([]call, 0, len(batch))
 	places := make([]int, 0, len(batch)) // in batch, of calls
 	for i := range batch {
 		if results[i].Err = checkPublication(&batch[i], r.cfg.MaxMessage); results[i].Err == nil {
@@ -33,48 +33,59 @@ func (r *Redis) Publish(ctx context.Context, batch []Publication) []Result {
 }
 
 // publication is the command that publishes p.
-func (r *Redis) publication(p *Publication) scriptCall {
+func (r *Redis) publication(p *Publication) call {
 	rule, keeps := r.cfg.History.For(p.Topic)
+	c := call{partition: partition(p.Topic), topic: p.Topic}
+	channel := r.names.topic(p.Topic)
 	if keeps && !p.Unkept {
-		keys := logKeys(p.Topic)
+		c.kind, c.stores, c.keys = publish, true, r.names.log(p.Topic)
 		if p.Key != "" {
-			keys = append(keys, onceKey(p))
+			c.keys = append(c.keys, r.names.once(p))
 		}
-		return scriptCall{publish, keys, []any{
-			topicChannel(p.Topic), p.body(), rule.Count, rule.Age.Milliseconds(), r.life(p.Topic).Milliseconds(),
-			freshEpoch(), IdempotencyTime.Milliseconds(), r.ids.latest(partition(p.Topic)),
-		}}
-	}
-	channel := topicChannel(p.Topic)
-	if p.Topic == r.cfg.Broadcast && p.Attributes.empty() {
-		channel = p.Topic // the one that backends use: foreign subscribers see it too
+		c.args = []any{
+			channel, p.body(), rule.Count, rule.Age.Milliseconds(), r.life(p.Topic).Milliseconds(),
+			freshEpoch(), IdempotencyTime.Milliseconds(), r.ids.latest(c.partition),
+		}
+		return c
 	}
 	if p.Key != "" {
-		return scriptCall{once, []string{onceKey(p)}, []any{channel, p.body(), IdempotencyTime.Milliseconds()}}
+		c.kind, c.keys, c.args = once, []string{r.names.once(p)}, []any{channel, p.body(), IdempotencyTime.Milliseconds()}
+		return c
 	}
-	return scriptCall{plain, nil, []any{channel, p.body()}}
+	command := r.names.publishCommand()
+	switch {
+	case p.Topic != r.cfg.Broadcast:
+	case p.Attributes.empty():
+		command, channel = "PUBLISH", r.names.broadcast // the one that backends use: foreign subscribers see it too
+	case r.names.sharded:
+		command, channel = "PUBLISH", r.names.attributed
+	}
+	c.args = []any{command, channel, p.body()}
+	return c
 }
 
 // result reads the answer to a publication to topic: nothing but success, or where the event stands.
 func (r *Redis) result(topic string, reply *redis.Cmd) Result {
 	if err := reply.Err(); err != nil {
-		return Result{Err: r.publishError(err)}
+		return Result{Err: r.publishError(topic, err)}
 	}
 	place, ok := reply.Val().(string)
 	if !ok || place == "" {
 		return Result{}
 	}
 	if len(place) != 24 {
-		return Result{Err: r.publishError(errBadLog)}
+		return Result{Err: r.publishError(topic, errBadLog)}
 	}
 	number := func(i int) uint64 { return binary.BigEndian.Uint64([]byte(place[8*i : 8*i+8])) }
 	at := Position{number(0), ID{number(1), number(2)}}
-	r.ids.given(partition(topic), at.ID, &r.clock)
+	if m, err := r.route(partition(topic)); err == nil {
+		r.ids.given(partition(topic), at.ID, &m.clock)
+	}
 	return Result{Position: at}
 }
 
 // publishError counts err and makes it one of the broker's.
-func (r *Redis) publishError(err error) error {
+func (r *Redis) publishError(topic string, err error) error {
 	kind := classify(err)
 	switch kind {
 	case ErrUnavailable:
@@ -85,8 +96,11 @@ func (r *Redis) publishError(err error) error {
 		r.stats.unknown.Add(1)
 	}
 	var answer redis.Error
-	if errors.As(err, &answer) && kind != ErrUnavailable {
-		r.refusal.published(err)
+	if m, routed := r.route(partition(topic)); routed == nil && errors.As(err, &answer) && (kind != ErrUnavailable || redis.IsReadOnlyError(err)) {
+		m.refusal.published(err)
+		if redis.IsReadOnlyError(err) {
+			r.triggers.pull(onReplica)
+		}
 		r.refused.Error().Err(err).Msg("redis refuses publications")
 	}
 	return fmt.Errorf("publish: %w: %s", kind, err)
@@ -103,9 +117,11 @@ func classify(err error) error {
 			return kind
 		}
 		return ErrUnavailable
-	case redis.HasErrorPrefix(err, "STORED "):
+	case errors.As(err, new(*stored)), redis.HasErrorPrefix(err, "STORED "):
 		return ErrUnknownOutcome // an event that was stored, but perhaps not published
 
+	case errors.Is(err, errNobody), errors.Is(err, errReplica), redis.IsReadOnlyError(err), isAstray(err):
+		return ErrUnavailable
 	case redis.IsLoadingError(err), redis.IsMasterDownError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "), redis.HasErrorPrefix(err, "NOSCRIPT"):
 		return ErrUnavailable

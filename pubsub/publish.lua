@@ -42,7 +42,7 @@ number = number + 1
 local may = redis.acl_check_cmd
 if may then
   local missing = not may('PEXPIRE', KEYS[2], '1') and 'PEXPIRE' or not may('SET', KEYS[3], '') and 'SET'
-    or not may('PUBLISH', ARGV[1], '') and 'PUBLISH'
+    or not may('%PUBLISH%', ARGV[1], '') and '%PUBLISH%'
   if missing then return redis.error_reply('NOPERM this user may not ' .. missing .. ' here') end
 end
 redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], string.format('%.0f-%.0f', ms, seq), 'b', last, 'd', ARGV[2])
@@ -52,7 +52,7 @@ local record = struct.pack('>I8I8I8I8', ms, seq, number, generation)
 local result = epoch .. record:sub(1, 16)
 local expires = redis.pcall('PEXPIRE', KEYS[2], ARGV[4])
 local noted = redis.pcall('SET', KEYS[3], record, 'PX', ARGV[5] + ms - now)
-local published = redis.pcall('PUBLISH', ARGV[1], '\1' .. epoch .. record:sub(1, 24) .. last:sub(1, 16) .. ARGV[2])
+local published = redis.pcall('%PUBLISH%', ARGV[1], '\1' .. epoch .. record:sub(1, 24) .. last:sub(1, 16) .. ARGV[2])
 -- Redis drops entries in pieces of up to 100: it is enough to try now and then. Their age is by the clock, though
 -- they may have leapt.
 if number % 16 == 0 then redis.pcall('XTRIM', KEYS[2], 'MINID', '~', now - ARGV[4]) end

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -15,43 +16,67 @@ import (
 // errBadLog: the keys of a log hold what this package did not write.
 var errBadLog = errors.New("not a hub's log")
 
-// heads reads where the logs of topics end, without their events. The clock is read first: what is
-// published after a record was found missing has a later ID.
-func (r *Redis) heads(ctx context.Context, topics []string) ([]excerpt, error) {
+// heads reads where the logs of topics end, without their events.
+func (r *Redis) heads(ctx context.Context, topics []string) []excerpt {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	pipe := r.pub.Pipeline()
-	clock := pipe.Time(ctx)
-	records := make([]*redis.SliceCmd, len(topics))
-	for i, topic := range topics {
-		keys := logKeys(topic)
-		records[i] = pipe.MGet(ctx, keys[0], keys[2])
-	}
-	if _, err := pipe.Exec(ctx); err != nil {
-		return nil, fmt.Errorf("read heads: %w", err)
-	}
-	r.clock.set(clock.Val())
 	heads := make([]excerpt, len(topics))
-	for i, record := range records {
-		partition, record := str(record.Val(), 0), str(record.Val(), 1)
+	groups := map[*master][]int{}
+	for i, topic := range topics {
+		if m, err := r.route(partition(topic)); err != nil {
+			heads[i].err = err
+		} else {
+			groups[m] = append(groups[m], i)
+		}
+	}
+	for m, group := range groups {
+		r.headsAt(ctx, m, topics, group, heads)
+	}
+	return heads
+}
+
+// headsAt reads those of topics that m has. The clock is read first: what is published after a record was found
+// missing has a later ID.
+func (r *Redis) headsAt(ctx context.Context, m *master, topics []string, those []int, heads []excerpt) {
+	pipe := m.pub.Pipeline()
+	clock := pipe.Time(ctx)
+	records := make([]*redis.SliceCmd, len(those))
+	for n, i := range those {
+		keys := r.names.log(topics[i])
+		records[n] = pipe.MGet(ctx, keys[0], keys[2])
+	}
+	if err := exec(ctx, pipe); err != nil {
+		clock.SetErr(err)
+	}
+	if clock.Err() == nil {
+		m.clock.set(clock.Val())
+	}
+	for n, i := range those {
+		if err := cmp.Or(clock.Err(), records[n].Err()); err != nil {
+			if isAstray(err) {
+				r.triggers.pull(onMoved)
+			}
+			heads[i].err = fmt.Errorf("read heads: %w", err)
+			continue
+		}
+		partition, record := str(records[n].Val(), 0), str(records[n].Val(), 1)
 		if partition == "" {
 			heads[i] = r.excerpts(ctx, topics[i:i+1], []Position{Start}, Limit{}, false)[0] // makes it
 		} else {
 			heads[i] = r.parseHead(topics[i], partition, record, uint64(clock.Val().UnixMilli()))
 		}
 	}
-	return heads, nil
 }
 
 // lastID is behind all others. Redis refuses to look behind it.
 var lastID = ID{math.MaxUint64, math.MaxUint64}
 
-// excerpts reads the first page of each topic's log behind its since, in one pipeline. With strict no events are
+// excerpts reads the first page of each topic's log behind its since, in one pipeline for each master. With strict no events are
 // read where the log is of another epoch than its since.
 func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit Limit, strict bool) []excerpt {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	calls := make([]scriptCall, len(topics))
+	calls := make([]call, len(topics))
 	for i, topic := range topics {
 		events := limit.Events
 		if since[i].ID == lastID {
@@ -61,7 +86,9 @@ func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position,
 		if strict && !since[i].IsZero() {
 			epoch = storedEpoch(since[i].Epoch)
 		}
-		calls[i] = scriptCall{read, logKeys(topic), []any{since[i].ID.String(), events, limit.Bytes, freshEpoch(), epoch}}
+		calls[i] = call{kind: read, partition: partition(topic), keys: r.names.log(topic), args: []any{
+			since[i].ID.String(), events, limit.Bytes, freshEpoch(), epoch,
+		}}
 	}
 	replies := r.run(ctx, calls)
 	list := make([]excerpt, len(topics))

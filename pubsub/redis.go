@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +20,7 @@ import (
 
 // RedisConfig is how a Redis broker is set up. Zero fields get the default.
 type RedisConfig struct {
-	// URL is redis://[user:password@]host:port[/db], rediss:// for TLS, or unix://. Required.
+	// URL says where Redis is, in one of the forms that ParseAddress takes. Required.
 	URL string
 	// TLS holds the authorities that sign the servers' certificates, and this node's own one, for a URL of
 	// rediss. Its ServerName is replaced by each server's host. Default: the machine's authorities.
@@ -35,8 +35,9 @@ type RedisConfig struct {
 	// Node names this instance. Two instances of one name hear each other's probes and what is
 	// meant for the other. Default: random.
 	Node string
-	// Broadcast is the Redis channel that backends publish raw events on; they are events of the
-	// topic of that name. Not a name that begins with "hub:". Default "channel".
+	// Broadcast is the topic of the raw events that backends publish on the Redis channel of that name, or,
+	// with another Prefix than the default, on <prefix>:<broadcast>. See ValidBroadcast. Default
+	// "channel".
 	Broadcast string
 	// MaxMessage bounds an event's data, in bytes. Longer ones are dropped and counted.
 	// Default DefaultMaxMessage.
@@ -85,6 +86,7 @@ const ioTimeout = 2 * time.Second
 func (c *RedisConfig) setDefaults() {
 	setDefault(&c.Node, fmt.Sprintf("%016x", rand.Uint64()))
 	setDefault(&c.Broadcast, "channel")
+	setDefault(&c.Prefix, DefaultPrefix)
 	setDefault(&c.MaxMessage, DefaultMaxMessage)
 	setDefault(&c.RecordLife, DefaultRecordLife)
 	setDefault(&c.RecentBytes, 32<<20)
@@ -103,40 +105,48 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Redis is the Broker for several instances: they meet at one Redis server, 7.0 or newer.
-// doc.go tells which channels and keys it uses.
+// Redis is the Broker for several instances: they meet at one Redis server, at the master that Sentinels name, or
+// in a Redis Cluster, 7.0 or newer. doc.go tells which channels and keys it uses.
 type Redis struct {
 	// Fixed at birth.
-	cfg     RedisConfig
-	opt     *redis.Options // what all clients share
-	pub     *redis.Client  // publishes and reads
-	prober  *redis.Client  // one connection of its own: a full pool is no reason to doubt the server
-	follows *follows
-	flood   zerolog.Logger // sampled, for what a stranger can cause at any rate
-	trouble zerolog.Logger // sampled on its own, for what goes wrong with the server
-	refused zerolog.Logger // sampled on its own, for publications that the server refuses
-	clocks  zerolog.Logger // sampled on its own
-	// nodeChannel is this node's own, broadcastChannel the topic channel of the broadcast topic.
-	nodeChannel, broadcastChannel string
+	cfg      RedisConfig
+	address  Address
+	opt      *redis.Options // what the clients of all masters share
+	names    names
+	topology topology
+	follows  *follows
+	flood    zerolog.Logger // sampled, for what a stranger can cause at any rate
+	trouble  zerolog.Logger // sampled on its own, for what goes wrong with the server
+	refused  zerolog.Logger // sampled on its own, for publications that the server refuses
+	clocks   zerolog.Logger // sampled on its own
+	// mailbox is where others tell this node something, home its partition; broadcastChannel is the topic
+	// channel of the broadcast topic.
+	mailbox          string
+	home             byte
+	broadcastChannel string
+	nameless         *scripts // without the name of a server: they have none, or it forbids INFO
+	probeSource      string
+	own              map[string]bool // channels of this node, all of which end in ownSuffix
+	ownSuffix        string
 
+	triggers triggers
 	stats    stats
 	delivery delivery
-	scripts  atomic.Pointer[scripts] // nil until the server said who it is
-	clock    serverClock
 	ids      givenIDs
-	refusal  refusal
 	list     revokedList
 	reads    singleflight.Group // of Replay
 	readings readings           // of Replay
 	removals atomic.Uint64      // histories that were removed, as far as this node has heard
-	// probed is when a probe last came back, by the stopwatch; the start's time before.
-	probed    atomic.Int64
+	// stopwatch is that of the probes.
 	stopwatch stopwatch
-	connected atomic.Bool
-	// round numbers the probes, through all connections.
-	round atomic.Uint64
-	// checked is set once the server's version and settings were looked at.
-	checked atomic.Bool
+	layout    atomic.Pointer[layout]
+	routes    [partitions]atomic.Pointer[master] // nil where nobody serves the partition, for all that is known
+	formatOK  atomic.Bool
+	others    nodeList
+
+	mu      sync.Mutex
+	masters map[string]*master // by address
+	bus     *link              // what is classic in a cluster is heard on it; else nil
 }
 
 var _ Broker = (*Redis)(nil)
@@ -145,67 +155,101 @@ var _ Broker = (*Redis)(nil)
 // never holds the URL, which may hold a password.
 func NewRedis(cfg RedisConfig) (*Redis, error) {
 	cfg.setDefaults()
-	if !ValidTopic(cfg.Broadcast) || strings.HasPrefix(cfg.Broadcast, "hub:") {
-		return nil, fmt.Errorf("broadcast channel %q: want a topic name that does not begin with \"hub:\"", clip(cfg.Broadcast))
+	if !ValidPrefix(cfg.Prefix) {
+		return nil, fmt.Errorf("prefix %q: want 1 to 64 of letters, digits, and - _ . : within", clip(cfg.Prefix))
 	}
-	opt, err := redis.ParseURL(cfg.URL)
+	if !ValidBroadcast(cfg.Prefix, cfg.Broadcast) {
+		return nil, fmt.Errorf("broadcast channel %q: want a topic name that is no other channel's", clip(cfg.Broadcast))
+	}
+	address, err := ParseAddress(cfg.URL)
 	if err != nil {
-		return nil, errors.New("redis URL: want redis://[user:password@]host:port[/db]")
+		return nil, fmt.Errorf("redis URL: %w", err)
 	}
-	if opt.TLSConfig != nil {
-		opt.TLSConfig = cmp.Or(cfg.TLS, &tls.Config{})
-	}
-	opt.Protocol = 2    // RESP3 costs a fifth more per message
-	opt.MaxRetries = -1 // a retry would publish twice
-	opt.DialerRetries = 1
-	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = ioTimeout, ioTimeout, ioTimeout
-	opt.PoolTimeout = ioTimeout
-	opt.ContextTimeoutEnabled = true
-	opt.DisableIdentity = true
-	opt.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	sampled := func(lines uint32, period time.Duration) zerolog.Logger {
 		return cfg.Log.Sample(&zerolog.BurstSampler{Burst: lines, Period: period})
 	}
 	r := &Redis{
 		cfg:     cfg,
-		opt:     opt,
-		follows: newFollows(cfg.FollowTimeout, cfg.Linger, cfg.History),
+		address: address,
+		opt:     clientOptions(&cfg, &address),
+		names:   newNames(&cfg, address.Kind == Cluster),
 		flood:   sampled(5, 10*time.Second),
 		trouble: sampled(5, 10*time.Second),
 		refused: sampled(5, 10*time.Second),
 		clocks:  sampled(4, time.Minute),
 
-		stopwatch:        newStopwatch(),
-		clock:            serverClock{stopwatch: newStopwatch()},
-		nodeChannel:      nodePrefix + cfg.Node,
-		broadcastChannel: topicChannel(cfg.Broadcast),
+		triggers:  newTriggers(),
+		stopwatch: newStopwatch(),
+		masters:   map[string]*master{},
 	}
+	r.follows = newFollows(&r.names, cfg.FollowTimeout, cfg.Linger, cfg.History)
+	r.home = partition(cfg.Node)
+	r.mailbox = r.names.mailbox(cfg.Node)
+	r.nameless = newScripts("", r.names.sharded)
+	r.probeSource = strings.ReplaceAll(probeSource, "%PUBLISH%", r.names.publishCommand())
+	r.own, r.ownSuffix = r.names.own(cfg.Node), ":n:"+cfg.Node
+	r.broadcastChannel = r.names.topic(cfg.Broadcast)
 	r.delivery.recent.limit = cfg.RecentBytes
-	r.pub = r.newClient(cfg.PoolSize, answered(dialWith(opt.TLSConfig)))
-	r.prober = r.newClient(1, answered(dialWith(opt.TLSConfig)))
-	r.probed.Store(r.stopwatch.now())
+	r.list.work = make(chan struct{}, 1)
+	r.list.setUnread("the list was not read yet")
+	r.topology = r.newTopology()
+	if address.Kind == Cluster {
+		r.bus = r.newLink()
+	}
+	if one, ok := r.topology.(single); ok {
+		r.arrange(one.layout())
+	}
 	return r, nil
 }
 
-func (r *Redis) newClient(connections int, dial dialer) *redis.Client {
-	opt := *r.opt
-	opt.PoolSize, opt.MaxActiveConns = connections, connections
-	opt.Dialer = dial
-	return redis.NewClient(&opt)
+// clientOptions are what go-redis needs to know of a server, but for its address.
+func clientOptions(cfg *RedisConfig, address *Address) *redis.Options {
+	opt := &redis.Options{
+		Network: address.Network, Username: address.User, Password: address.Password, DB: address.DB,
+
+		Protocol:      2,  // RESP3 costs a fifth more per message
+		MaxRetries:    -1, // a retry would publish twice
+		DialerRetries: 1,
+		DialTimeout:   ioTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout, PoolTimeout: ioTimeout,
+
+		ContextTimeoutEnabled:    true,
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	}
+	if address.TLS {
+		opt.TLSConfig = cmp.Or(cfg.TLS, &tls.Config{})
+	}
+	return opt
 }
 
-// Run connects, and reconnects for ever, until ctx ends. See Broker.
+// newTopology finds who serves what as the address says.
+func (r *Redis) newTopology() topology {
+	switch r.address.Kind {
+	case Sentinel:
+		return r.newSentinels()
+	case Cluster:
+		return r.newCluster()
+	}
+	return single{r.address.Hosts[0]}
+}
+
+// Run connects, and reconnects for ever, until ctx ends. See Broker. It ends before that, with ErrFormat, if Redis
+// holds keys of another format.
 func (r *Redis) Run(ctx context.Context, sink Sink) error {
-	defer func() {
-		r.follows.close()
-		_ = r.pub.Close()
-		_ = r.prober.Close()
-	}()
-	r.probed.Store(r.stopwatch.now())
 	r.delivery.sink = sink
+	lines := newCrew(ctx)
 	g, ctx := errgroup.WithContext(ctx)
+	defer func() {
+		lines.end()
+		r.follows.close()
+		r.closeMasters()
+	}()
 	g.Go(func() error { return r.follows.keepTime(ctx, r.delivery.forget) })
-	g.Go(func() error { return r.stayConnected(ctx) })
+	g.Go(func() error { return r.keepRevoked(ctx) })
+	g.Go(func() error {
+		return r.topology.watch(ctx, &r.triggers, func(l layout, why trigger) { r.apply(lines, l, why) })
+	})
+	g.Go(func() error { return r.keepFormat(ctx) })
 	return g.Wait()
 }
 
@@ -215,30 +259,47 @@ func (r *Redis) Follow(topic string, loop int, done func(error)) { r.follows.add
 // Unfollow implements Broker.
 func (r *Redis) Unfollow(topic string, loop int) { r.follows.remove(topic, loop) }
 
-// Ready is nil while a probe came back within ProbeDeadline, all revocations are known and the server takes
-// writes, else an ErrUnavailable
-// or ErrRefused that says why not.
+// Ready is nil while every partition has a master, a probe came back from each within ProbeDeadline, all
+// revocations are known and the servers take writes, else an ErrUnavailable or ErrRefused that says why not.
 func (r *Redis) Ready() error {
-	age := r.probeAge()
-	switch {
-	case !r.connected.Load():
-		return fmt.Errorf("%w: not connected to redis", ErrUnavailable)
-	case age > r.cfg.ProbeDeadline:
-		return fmt.Errorf("%w: no probe came back from redis for %s", ErrUnavailable, age.Round(time.Millisecond))
+	l := r.layout.Load()
+	if l == nil {
+		return fmt.Errorf("%w: nobody has said which redis serves what", ErrUnavailable)
 	}
-	return cmp.Or(r.list.err(), r.refusal.err())
-}
-
-func (r *Redis) probeAge() time.Duration {
-	return time.Duration(r.stopwatch.now() - r.probed.Load())
+	var err error
+	for _, m := range r.allMasters() {
+		err = cmp.Or(err, m.ready(r))
+	}
+	if r.bus != nil && err == nil {
+		err = r.bus.ready(r, "for what is classic")
+	}
+	if missing := l.unowned(); missing > 0 && err == nil {
+		err = fmt.Errorf("%w: no redis serves %d of %d partitions", ErrUnavailable, missing, partitions)
+	}
+	if err == nil && !r.formatOK.Load() {
+		err = fmt.Errorf("%w: the format of what redis holds is not known yet", ErrUnavailable)
+	}
+	return cmp.Or(err, r.list.err())
 }
 
 // Stats is what happened so far. It takes the table's lock for a moment.
 func (r *Redis) Stats() Snapshot {
 	s := r.stats.snapshot()
 	s.Followed = r.follows.len()
-	s.ProbeAge = r.probeAge()
-	s.ClockDifference = r.clock.difference()
+	for _, m := range r.allMasters() {
+		s.Masters++
+		s.ProbeAge = max(s.ProbeAge, m.age(r))
+		if d := m.clock.difference(); d.Abs() > s.ClockDifference.Abs() {
+			s.ClockDifference = d
+		}
+	}
+	if r.bus != nil {
+		s.ProbeAge = max(s.ProbeAge, r.bus.age(r))
+	}
+	s.Unowned = partitions
+	if l := r.layout.Load(); l != nil {
+		s.Unowned = l.unowned()
+	}
 	s.PositionLead = time.Duration(r.ids.lead.Load())
 	return s
 }

@@ -173,7 +173,7 @@ func TestNodesThatKnowAServerByDifferentNamesDoNotRaceAhead(t *testing.T) {
 		given.publish(t, late, 1, "h:a")
 		given.publish(t, early, 1, "h:a")
 	}
-	if early.scripts.Load().server == late.scripts.Load().server {
+	if early.only().scripts.Load().server == late.only().scripts.Load().server {
 		t.Error("the server has one name")
 	}
 	if d := lead(given["h:a"]); d > leap {
@@ -246,7 +246,7 @@ func TestAServerThatHidesItsNameIsUsed(t *testing.T) {
 	server.CLI("client", "kill", "type", "pubsub")
 	eventually(t, "reconnected", func() bool { return r.Stats().Reconnects > 0 && r.Ready() == nil })
 	number(t, r, "h:a", 3, 4)
-	if name := r.scripts.Load().server; len(name) != 16 {
+	if name := r.only().scripts.Load().server; len(name) != 16 {
 		t.Errorf("its name is %q", name)
 	}
 }

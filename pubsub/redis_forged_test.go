@@ -12,7 +12,7 @@ func forge(t *testing.T, r *Redis, topic string, at Position, number uint64, lat
 	t.Helper()
 	ev := Event{Position: at, Before: at.ID, Number: number, Data: []byte(`"forged"`)}
 	ev.Position.ID.Ms += uint64(later.Milliseconds())
-	if err := r.pub.Publish(t.Context(), topicChannel(topic), appendEnvelope(nil, &ev)).Err(); err != nil {
+	if err := r.only().pub.Publish(t.Context(), topicChannel(topic), appendEnvelope(nil, &ev)).Err(); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -18,9 +18,9 @@ var keepAll = History{{Prefix: "h:", Count: 100_000, Age: time.Minute}}
 // hide stores an event in topic's log as Publish does, but tells nobody: pub/sub lost it.
 func hide(t testing.TB, r *Redis, topic, data string) {
 	t.Helper()
-	call := r.publication(&Publication{Topic: topic, Data: []byte(data)})
-	call.args[0] = "hub:nowhere"
-	if err := r.run(t.Context(), []scriptCall{call})[0].Err(); err != nil {
+	c := r.publication(&Publication{Topic: topic, Data: []byte(data)})
+	c.args[0] = "hub:nowhere"
+	if err := r.run(t.Context(), []call{c})[0].Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -32,7 +32,7 @@ func setRecord(t testing.TB, r *Redis, topic string, id ID, number uint64) {
 	for _, n := range []uint64{id.Ms, id.Seq, number, 0} {
 		record = binary.BigEndian.AppendUint64(record, n)
 	}
-	if err := r.pub.Set(t.Context(), logKeys(topic)[2], record, 0).Err(); err != nil {
+	if err := r.only().pub.Set(t.Context(), logKeys(topic)[2], record, 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -59,7 +59,7 @@ func TestALostEventIsReadFromTheLog(t *testing.T) {
 		hide(t, r, "h:a", fmt.Sprint(2+i))
 	}
 	mustPublish(t, r, "h:a", fmt.Sprint(2+lost))
-	r.pub.Publish(t.Context(), "hub:t:h:a", `"raw"`)
+	r.only().pub.Publish(t.Context(), "hub:t:h:a", `"raw"`)
 	wantEvents(t, sink, "h:a", 2, 2+lost)
 	if got := sink.event(t, "h:a"); got != `"raw"` {
 		t.Errorf("the raw event did not wait behind: got %s", got)
@@ -77,16 +77,18 @@ func byHand(t *testing.T) (*subscriber, recorder) {
 	r := newRedis(t, RedisConfig{URL: server.URL(), History: keepAll, Linger: time.Nanosecond})
 	sink := newRecorder()
 	r.delivery.sink = sink
-	t.Cleanup(func() { _ = r.pub.Close() })
-	r.follows.begin()
-	return &subscriber{Redis: r, doubts: doubts{work: make(chan struct{}, 1)}}, sink
+	t.Cleanup(func() { _ = r.only().pub.Close() })
+	m := r.only()
+	r.follows.begin(m.line)
+	return &subscriber{Redis: r, link: m.link, master: m, bus: true, doubts: doubts{work: make(chan struct{}, 1)}}, sink
 }
 
 // subscribe follows channel's topic and has the server acknowledge it.
 func (s *subscriber) subscribe(channel string) {
 	s.Follow(topicOf(channel), 0, func(error) {})
-	s.follows.next()
-	s.follows.subscribed(channel)
+	s.follows.next(s.line)
+	s.follows.subscribed(s.line, channel)
+	s.follows.answered(s.line)
 	s.check(channel)
 }
 
@@ -111,11 +113,11 @@ func TestALossDuringAReadingIsReadToo(t *testing.T) {
 	s.compareAll(t)
 	one := mustPublish(t, s, "h:a", "1")
 	arrive(2, one)
-	channels, since := s.look(s.doubts.take(1))
-	x := s.excerpts(t.Context(), topicsOf(channels), since, logPage, false)
+	list := s.look(s.doubts.take(1))
+	x := s.excerpts(t.Context(), s.topicsOf(list), []Position{list[0].since}, logPage, false)
 	three := mustPublish(t, s, "h:a", "3")
 	arrive(4, three)
-	if s.goOn(channel, &x[0]) {
+	if s.goOn(list[0], &x[0]) {
 		t.Error("the reading did not reach its end")
 	}
 	wantEvents(t, sink, "h:a", 1, 2)
@@ -133,8 +135,8 @@ func TestARawEventWaitsUntilItsTopicIsSubscribed(t *testing.T) {
 	s, sink := byHand(t)
 	s.subscribe(channel)
 	s.compareAll(t)
-	s.follows.end()
-	s.follows.begin()
+	s.follows.end(s.line)
+	s.follows.begin(s.line)
 	mustPublish(t, s, "h:a", "1")
 	s.take("hub:to", []byte(`{"to":{"topic":"h:a"},"data":2}`))
 	s.subscribe(channel)
@@ -148,18 +150,19 @@ func TestAReadingBeforeASubscriptionProvesNothing(t *testing.T) {
 	const channel = "hub:t:h:a"
 	s, sink := byHand(t)
 	s.subscribe(channel)
-	channels, _ := s.look(s.doubts.take(1))
-	heads, err := s.heads(t.Context(), topicsOf(channels))
-	if err != nil {
-		t.Fatal(err)
+	list := s.look(s.doubts.take(1))
+	heads := s.heads(t.Context(), s.topicsOf(list))
+	if heads[0].err != nil {
+		t.Fatal(heads[0].err)
 	}
 	s.Unfollow("h:a", 0)
 	s.follows.expire(s.follows.clock() + int64(time.Second))
-	s.follows.next()
-	s.follows.unsubscribed(channel)
+	s.follows.next(s.line)
+	s.follows.unsubscribed(s.line, channel)
+	s.follows.answered(s.line)
 	at := mustPublish(t, s, "h:a", "1")
 	s.subscribe(channel)
-	s.settle(channel, &heads[0])
+	s.settle(list[0], &heads[0])
 	s.compareAll(t)
 	if r := replay(t, s, "h:a", Start, 0); r.Head != at || len(sink) > 0 {
 		t.Errorf("at %s, want %s", r.Head, at)

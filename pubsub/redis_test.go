@@ -55,7 +55,7 @@ func TestBackendsReachFollowersByEveryChannel(t *testing.T) {
 		{"hub:to", `{"data":null,"to":{"topic":"news"}}`, "news", `null`},
 		{"hub:t:news", envelope, "news", `"env"`},
 	} {
-		if n, err := r.pub.Publish(t.Context(), c.channel, c.payload).Result(); n != 1 {
+		if n, err := r.only().pub.Publish(t.Context(), c.channel, c.payload).Result(); n != 1 {
 			t.Fatalf("PUBLISH %s reached %d nodes, %v", c.channel, n, err)
 		}
 		if got := sink.event(t, c.topic); got != c.data {
@@ -67,7 +67,7 @@ func TestBackendsReachFollowersByEveryChannel(t *testing.T) {
 func TestPublishedBroadcastIsVerbatimForForeignSubscribers(t *testing.T) {
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL(), Broadcast: "all"})
-	foreign := r.pub.Subscribe(t.Context(), "all")
+	foreign := r.only().pub.Subscribe(t.Context(), "all")
 	defer foreign.Close()
 	if _, err := foreign.Receive(t.Context()); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestBadPayloadsAreDroppedCountedAndHarmless(t *testing.T) {
 		{"hub:to", `{"to":{"topic":"news","user":"42"},"data":1}`, BadAddress},
 		{"hub:to", `{"to":{"topic":"a\u0001b"},"data":1}`, BadAddress},
 	} {
-		r.pub.Publish(t.Context(), c.channel, c.payload)
+		r.only().pub.Publish(t.Context(), c.channel, c.payload)
 		want[c.why.String()]++
 		mustPublish(t, r, "news", `"good"`)
 		if got := sink.event(t, "news"); got != `"good"` {
@@ -128,13 +128,13 @@ func TestBadPayloadsAreDroppedCountedAndHarmless(t *testing.T) {
 func TestTakingAnEventAllocatesItAndItsDataOnly(t *testing.T) {
 	r := newRedis(t, RedisConfig{URL: "redis://localhost", History: keepAll})
 	r.delivery.sink = ignore{}
-	s := &subscriber{Redis: r}
+	s := &subscriber{Redis: r, link: r.only().link, master: r.only(), bus: true}
 	for _, topic := range []string{"news", "channel", "h:a"} {
 		r.follows.add(topic, 0, func(error) {})
 	}
-	r.follows.begin()
-	r.follows.next()
-	r.follows.subscribed("hub:t:h:a")
+	r.follows.begin(s.line)
+	r.follows.next(s.line)
+	r.follows.subscribed(s.line, "hub:t:h:a")
 	r.follows.confirm("hub:t:h:a")
 	_, c, _ := r.follows.followers("hub:t:h:a")
 	ev := Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 1}, Number: 2, Data: []byte(`{"price":1}`)}

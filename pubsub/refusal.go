@@ -41,7 +41,7 @@ func (f *refusal) tried(err error, keeps bool) {
 	switch {
 	case err == nil:
 		f.why.Store(nil)
-	case keeps && (cantWrite(err) || redis.IsPermissionError(err)), redis.IsReadOnlyError(err):
+	case keeps && (cantWrite(err) || redis.IsPermissionError(err)), redis.IsReadOnlyError(err), redis.IsPermissionError(err):
 		f.set(err)
 	}
 }

@@ -14,7 +14,6 @@ import (
 // noWrites are the ways of a server to take no writes.
 var noWrites = map[string]struct{ spoil, repair []string }{
 	"OOM":        {[]string{"config", "set", "maxmemory", "1"}, []string{"config", "set", "maxmemory", "0"}},
-	"READONLY":   {[]string{"replicaof", "127.0.0.1", "1"}, []string{"replicaof", "no", "one"}},
 	"NOREPLICAS": {[]string{"config", "set", "min-replicas-to-write", "1"}, []string{"config", "set", "min-replicas-to-write", "0"}},
 }
 
@@ -61,12 +60,33 @@ func TestReadinessFollowsWhetherTheServerTakesWrites(t *testing.T) {
 	}
 }
 
+// TestAReplicaIsUnavailable makes the server a replica and a master again, beneath the hub.
+func TestAReplicaIsUnavailable(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	server.CLI("replicaof", "127.0.0.1", "1")
+	eventually(t, "not ready", func() bool { return errors.Is(r.Ready(), ErrUnavailable) })
+	if why := r.Ready().Error(); !strings.Contains(why, "is a replica") {
+		t.Errorf("not ready: %s", why)
+	}
+	for _, topic := range []string{"h:a", "raw", "channel"} {
+		if err := r.Publish(t.Context(), []Publication{{Topic: topic, Data: []byte("0")}})[0].Err; !errors.Is(err, ErrUnavailable) {
+			t.Errorf("%s: %v", topic, err)
+		}
+	}
+	server.CLI("replicaof", "no", "one")
+	ready(t, r)
+	mustPublish(t, r, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+}
+
 func TestAFullServerHarmsNobodyWhoStoresNothing(t *testing.T) {
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL()})
 	server.CLI(noWrites["OOM"].spoil...)
-	round := r.round.Load()
-	eventually(t, "probes", func() bool { return r.round.Load() > round+3 })
+	round := r.only().round.Load()
+	eventually(t, "probes", func() bool { return r.only().round.Load() > round+3 })
 	if err := r.Ready(); err != nil {
 		t.Error(err)
 	}
@@ -91,6 +111,9 @@ func TestWhatBecameOfACommandIsReadFromItsError(t *testing.T) {
 		"MASTERDOWN Link with MASTER is down":          ErrUnavailable,
 		"WRONGTYPE Operation against a key":            ErrRefused,
 		"ERR the record is not a hub's":                ErrRefused,
+		"READONLY You can't write against a replica":   ErrUnavailable,
+		"MOVED 7 127.0.0.1:1":                          ErrUnavailable,
+		"ASK 7 127.0.0.1:1":                            ErrUnavailable,
 		"TRYAGAIN Multiple keys request during resize": ErrUnavailable,
 	} {
 		if got := classify(serverError(text)); got != want {
@@ -99,6 +122,9 @@ func TestWhatBecameOfACommandIsReadFromItsError(t *testing.T) {
 	}
 	for err, want := range map[error]error{
 		errors.New("EOF"):                                         ErrUnknownOutcome,
+		&unsent{errReplica}:                                       ErrUnavailable,
+		&unsent{errNobody}:                                        ErrUnavailable,
+		&stored{errFewReplicas}:                                   ErrUnknownOutcome,
 		&unsent{errors.New("EOF")}:                                ErrUnavailable,
 		&unsent{serverError("WRONGPASS invalid")}:                 ErrRefused,
 		fmt.Errorf("x: %w", context.DeadlineExceeded):             ErrUnavailable,

@@ -14,7 +14,9 @@ func (r *Redis) RemoveHistory(ctx context.Context, topic string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	reply := r.run(ctx, []scriptCall{{remove, logKeys(topic), []any{everyNode, string(removedMark), topic}}})[0]
+	reply := r.run(ctx, []call{{
+		kind: remove, partition: partition(topic), keys: r.names.log(topic), args: []any{r.names.topic(topic), string([]byte{removedMark})},
+	}})[0]
 	if err := reply.Err(); err != nil {
 		return fmt.Errorf("remove the history of %q: %w: %s", topic, classify(err), err)
 	}
@@ -29,13 +31,16 @@ func idOf(b string) ID {
 	return ID{binary.BigEndian.Uint64([]byte(b)), binary.BigEndian.Uint64([]byte(b[8:]))}
 }
 
-// removed takes the news that a topic's history was removed: an ID and the topic.
-func (s *subscriber) removed(text string) {
-	if len(text) <= 16 {
-		s.drop(BadControl, everyNode)
-		return
+// removedMark begins the news, on a topic's channel, that its history was removed: an ID follows, 16 bytes. No JSON
+// text begins with it, and no envelope.
+const removedMark = 0x03
+
+// parseRemoved reads such news.
+func parseRemoved(payload []byte) (last ID, ok bool) {
+	if len(payload) != 17 || payload[0] != removedMark {
+		return ID{}, false
 	}
-	s.forgetUpTo(text[16:], idOf(text))
+	return idOf(string(payload[1:])), true
 }
 
 // forgetUpTo lets the recent events of topic go, and none up to last be kept again: a reading of the log that is under
@@ -44,7 +49,7 @@ func (r *Redis) forgetUpTo(topic string, last ID) {
 	r.removals.Add(1)
 	r.delivery.mu.Lock()
 	defer r.delivery.mu.Unlock()
-	if _, c, _ := r.follows.followers(topicPrefix + topic); c != nil {
+	if _, c, _ := r.follows.followers(r.names.topic(topic)); c != nil {
 		r.delivery.recent.remove(c, last)
 	}
 }

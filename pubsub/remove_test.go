@@ -58,14 +58,13 @@ func TestAReadingFromBeforeTheRemovalIsNotKept(t *testing.T) {
 
 func TestNewsOfARemovalThatIsNoneIsDropped(t *testing.T) {
 	server := redistest.Start(t)
-	r := newRedis(t, RedisConfig{URL: server.URL(), History: contractHistory})
-	start(t, r)
-	eventually(t, "ready", func() bool { return r.Ready() == nil })
-	for _, text := range []string{"h", "hx", "h0123456789abcdef"} {
-		server.CLI("publish", everyNode, text)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: contractHistory})
+	mustFollow(t, r, "h:news", 0)
+	for _, text := range []string{"\x03", "\x03x", "\x030123456789abcdefx"} {
+		server.CLI("publish", "hub:t:h:news", text)
 	}
-	eventually(t, "they are dropped", func() bool { return r.Stats().Drops[BadControl.String()] == 3 })
-	server.CLI("publish", everyNode, "h0123456789abcdefsome topic that nobody follows")
+	eventually(t, "they are dropped", func() bool { return r.Stats().Drops[BadJSON.String()] == 3 })
+	server.CLI("publish", "hub:t:h:news", "\x030123456789abcdef")
 }
 
 func TestAHistoryThatCannotBeRemovedIsAnError(t *testing.T) {

@@ -121,7 +121,7 @@ func (r *Redis) firstPage(ctx context.Context, topic string, since Position, lim
 func (r *Redis) recall(topic string, events []*Event) {
 	r.delivery.mu.Lock()
 	defer r.delivery.mu.Unlock()
-	if _, c, _ := r.follows.followers(topicPrefix + topic); c != nil {
+	if _, c, _ := r.follows.followers(r.names.topic(topic)); c != nil {
 		r.delivery.recent.recall(c, events)
 	}
 }
@@ -140,7 +140,7 @@ func readError(err error) error {
 func (r *Redis) replayRecent(topic string, since Position, limit Limit) (got Replay, least Position, ok bool) {
 	r.delivery.mu.Lock()
 	defer r.delivery.mu.Unlock()
-	_, c, sure := r.follows.followers(topicPrefix + topic)
+	_, c, sure := r.follows.followers(r.names.topic(topic))
 	if c == nil {
 		return Replay{}, Position{}, false
 	}

@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // Revocation says which tokens of Subject are refused. It can be forgotten after Until, when none of them would be
@@ -28,9 +25,6 @@ type Revocation struct {
 	Tokens []string `json:"tokens,omitempty"`
 }
 
-// revokedKey is a sorted set of Revocations as JSON, by the second of Until; and of wholeMark.
-const revokedKey = "hub:revoked"
-
 // wholeMark is in the list since a node that knew of none that is missing looked through it. Where it is not, the
 // list is new, or was lost. Its score is random, leastMark or more: a list that was lost and made anew has another.
 const (
@@ -48,19 +42,25 @@ func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
 	if err != nil {
 		return fmt.Errorf("revoke %q: %w", v.Subject, err)
 	}
-	pipe := r.pub.TxPipeline()
-	pipe.ZRemRangeByScore(ctx, revokedKey, "-inf", strconv.FormatInt(time.Now().Unix()-1, 10))
-	pipe.ZAdd(ctx, revokedKey, redis.Z{Score: float64(v.Until.Unix()), Member: text})
-	pipe.Publish(ctx, everyNode, append([]byte{revokedMark}, text...))
-	if _, err := pipe.Exec(ctx); err != nil {
-		return fmt.Errorf("revoke %q: %w: %s", v.Subject, classify(err), err)
+	fail := func(err error) error { return fmt.Errorf("revoke %q: %w: %s", v.Subject, classify(err), err) }
+	key := r.names.revoked()
+	for _, reply := range r.run(ctx, []call{
+		{partition: common, topic: key, args: []any{"zremrangebyscore", key, "-inf", time.Now().Unix() - 1}},
+		{partition: common, topic: key, args: []any{"zadd", key, v.Until.Unix(), text}, stores: true},
+	}) {
+		if err := reply.Err(); err != nil {
+			return fail(err)
+		}
+	}
+	if _, err := r.tellAll(ctx, append([]byte{revokedMark}, text...), true); err != nil {
+		return fail(err)
 	}
 	return nil
 }
 
 // revoked takes one that another node made, or wrote back, just now.
 func (s *subscriber) revoked(text string) {
-	v, ok := s.parseRevocation(text, everyNode)
+	v, ok := s.parseRevocation(text, s.names.everyNode)
 	if ok && s.cfg.OnRevoked != nil {
 		s.cfg.OnRevoked([]Revocation{v})
 	}

@@ -41,7 +41,11 @@ const (
 
 // revokedList is how far this node is with the list of revocations. Any goroutine may use it.
 type revokedList struct {
-	// unread is why the list was not read yet on the connection of now; nil once it was.
+	// work wakes keepRevoked: others reach this node from now on, or the list is not whole, or asked is true.
+	work chan struct{}
+	// asked is true since another node missed revocations.
+	asked atomic.Bool
+	// unread is why the list was not read yet since others reach this node; nil once it was.
 	unread atomic.Pointer[string]
 	// server and mark are those of the list that was last looked through for revocations that are missing:
 	// the server's name and the score of wholeMark. Only keepRevoked sets them.
@@ -59,99 +63,102 @@ func (l *revokedList) err() error {
 	return nil
 }
 
-// keepRevoked reads the list of revocations, page by page, and writes back those that it has lost: after it
-// connected, and when it finds, or is told, that the list is not whole. It comes after the subscription, so none
-// is missed in between.
-func (s *subscriber) keepRevoked(ctx context.Context) error {
-	if s.cfg.OnRevoked == nil {
-		s.list.unread.Store(nil)
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.ready:
-	}
-	for failures := 0; ; {
-		err := s.syncRevoked(ctx)
-		if err == nil {
-			failures = 0
+// keepRevoked reads the list of revocations, page by page, and writes back those that it has lost: after others have
+// come to reach this node, and when it finds, or is told, that the list is not whole. So none is missed in between.
+func (r *Redis) keepRevoked(ctx context.Context) error {
+	if r.cfg.OnRevoked == nil {
+		for {
+			r.list.unread.Store(nil)
 			select {
 			case <-ctx.Done():
-				return ctx.Err()
-			case <-s.incomplete:
+				return nil
+			case <-r.list.work:
 			}
+		}
+	}
+	failures := 0
+	var again <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.list.work:
+		case <-again:
+		}
+		err := r.syncRevoked(ctx)
+		if err == nil {
+			failures, again = 0, nil
 			continue
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return nil
 		}
-		wait := s.backoff(failures)
+		wait := r.backoff(failures)
 		switch {
 		case errors.Is(err, errListLost):
-		case s.list.unread.Load() != nil:
-			s.trouble.Error().Err(err).Msg("revocations can't be read: the hub is not ready")
-			s.list.setUnread(err.Error())
+		case r.list.unread.Load() != nil:
+			r.trouble.Error().Err(err).Msg("revocations can't be read: the hub is not ready")
+			r.list.setUnread(err.Error())
 		default:
-			s.trouble.Error().Err(err).Msg("revocations that redis lacks can't be written back: other hubs may not know them")
+			r.trouble.Error().Err(err).Msg("revocations that redis lacks can't be written back: other hubs may not know them")
 			wait = restorePause
 		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait):
-		}
+		again = time.After(wait)
 		failures++
 	}
 }
 
-// syncRevoked reads the list if that was not done on this connection, and writes back what is missing if another
-// node asks for it, or if the list is not whole, or on another server than last time.
-func (s *subscriber) syncRevoked(ctx context.Context) error {
-	if s.list.unread.Load() != nil {
-		if err := s.readRevoked(ctx, nil); err != nil {
+// syncRevoked reads the list if that was not done since others reach this node, and writes back what is missing if
+// another node asks for it, or if the list is not whole, or on another server than last time.
+func (r *Redis) syncRevoked(ctx context.Context) error {
+	unread := r.list.unread.Load()
+	if unread != nil {
+		if err := r.readRevoked(ctx, nil); err != nil {
 			return err
 		}
 	}
-	mark, err := s.mark(ctx)
+	mark, err := r.mark(ctx)
 	if err != nil {
 		return err
 	}
-	if mark == 0 && s.list.unread.Load() != nil {
-		if err := s.askOthers(ctx); err != nil {
+	if mark == 0 && unread != nil {
+		if err := r.askOthers(ctx); err != nil {
 			return err
 		}
 	}
-	s.list.unread.Store(nil)
-	if s.cfg.HeldRevocations == nil {
+	r.list.unread.CompareAndSwap(unread, nil) // unless others can't reach this node any more
+	if r.cfg.HeldRevocations == nil {
 		return nil
 	}
-	server, err := s.whoIsIt(ctx)
+	server, err := r.whoIsIt(ctx)
 	if err != nil {
 		return err
 	}
-	had := s.list.mark.Load()
+	had := r.list.mark.Load()
 	first := had == 0 && mark != 0 // this node knows no more than what it has just read
-	same := had == mark && s.list.server == server
-	if asked := s.asked.Swap(false); asked || !first && !same {
-		if mark, err = s.restoreRevoked(ctx); err != nil {
-			s.asked.Store(true) // until it can be done
+	same := had == mark && r.list.server == server
+	if asked := r.list.asked.Swap(false); asked || !first && !same {
+		if mark, err = r.restoreRevoked(ctx); err != nil {
+			r.list.asked.Store(true) // until it can be done
 			return err
 		}
 	}
-	s.list.server = server
-	s.list.mark.Store(mark)
+	r.list.server = server
+	r.list.mark.Store(mark)
 	return nil
 }
 
 // whoIsIt is the name of the server, "" if it does not tell.
-func (s *subscriber) whoIsIt(ctx context.Context) (string, error) {
+func (r *Redis) whoIsIt(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	conn := s.pub.Conn()
+	m, err := r.route(common)
+	if err != nil {
+		return "", err
+	}
+	conn := m.pub.Conn()
 	defer conn.Close()
-	known, err := s.identify(ctx, conn)
+	known, err := r.identify(ctx, m, conn)
 	if err != nil {
 		return "", err
 	}
@@ -159,9 +166,9 @@ func (s *subscriber) whoIsIt(ctx context.Context) (string, error) {
 }
 
 // readRevoked gives OnRevoked all revocations that hold, and notes them in listed unless that is nil.
-func (s *subscriber) readRevoked(ctx context.Context, listed map[uint64]struct{}) error {
+func (r *Redis) readRevoked(ctx context.Context, listed map[uint64]struct{}) error {
 	for cursor := uint64(0); ; {
-		page, next, err := s.revokedPage(ctx, cursor)
+		page, next, err := r.revokedPage(ctx, cursor)
 		if err != nil {
 			return fmt.Errorf("read revocations: %w", err)
 		}
@@ -173,12 +180,12 @@ func (s *subscriber) readRevoked(ctx context.Context, listed map[uint64]struct{}
 			if listed != nil {
 				listed[textHash(page[i])] = struct{}{}
 			}
-			if v, ok := s.parseRevocation(page[i], revokedKey); ok && v.Until.After(time.Now()) {
+			if v, ok := r.parseRevocation(page[i], r.names.revoked()); ok && v.Until.After(time.Now()) {
 				list = append(list, v)
 			}
 		}
 		if len(list) > 0 {
-			s.cfg.OnRevoked(list)
+			r.cfg.OnRevoked(list)
 		}
 		if cursor = next; cursor == 0 {
 			return nil
@@ -186,20 +193,30 @@ func (s *subscriber) readRevoked(ctx context.Context, listed map[uint64]struct{}
 	}
 }
 
-func (s *subscriber) revokedPage(ctx context.Context, cursor uint64) (page []string, next uint64, err error) {
+func (r *Redis) revokedPage(ctx context.Context, cursor uint64) (page []string, next uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	return s.pub.ZScan(ctx, revokedKey, cursor, "", revokedPage).Result()
+	reply := r.command(ctx, common, "zscan", r.names.revoked(), cursor, "count", revokedPage)
+	list, err := reply.Slice()
+	if err != nil {
+		return nil, 0, err
+	}
+	next, _ = strconv.ParseUint(str(list, 0), 10, 64)
+	members, _ := at(list, 1).([]any)
+	for i := range members {
+		page = append(page, str(members, i))
+	}
+	return page, next, nil
 }
 
 // textHash stands for a revocation's text.
 func textHash(text string) uint64 { return maphash.String(tableSeed, text) }
 
 // mark is the score of the list's mark, 0 if it has none.
-func (s *subscriber) mark(ctx context.Context) (uint64, error) {
+func (r *Redis) mark(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	mark, err := s.pub.ZScore(ctx, revokedKey, wholeMark).Result()
+	mark, err := r.command(ctx, common, "zscore", r.names.revoked(), wholeMark).Float64()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return 0, fmt.Errorf("read revocations: %w", err)
 	}
@@ -208,20 +225,20 @@ func (s *subscriber) mark(ctx context.Context) (uint64, error) {
 
 // askOthers has other nodes write back what they know, and waits until one has, or for a probe's time: what they
 // write back later is heard, too.
-func (s *subscriber) askOthers(ctx context.Context) error {
-	asking, cancel := context.WithTimeout(ctx, s.cfg.ProbeEvery)
+func (r *Redis) askOthers(ctx context.Context) error {
+	asking, cancel := context.WithTimeout(ctx, r.cfg.ProbeEvery)
 	defer cancel()
-	heard, err := s.pub.Publish(asking, everyNode, string(askMark)+s.cfg.Node).Result()
+	heard, err := r.tellAll(asking, []byte(string(askMark)+r.cfg.Node), true)
 	if err != nil {
 		return fmt.Errorf("ask for revocations: %w", err)
 	}
 	if heard < 2 {
 		return nil // nobody else is here
 	}
-	look := time.NewTicker(max(time.Millisecond, s.cfg.ProbeEvery/100))
+	look := time.NewTicker(max(time.Millisecond, r.cfg.ProbeEvery/100))
 	defer look.Stop()
 	for {
-		if mark, err := s.mark(ctx); err != nil || mark != 0 {
+		if mark, err := r.mark(ctx); err != nil || mark != 0 {
 			return err
 		}
 		select {
@@ -236,21 +253,23 @@ func (s *subscriber) askOthers(ctx context.Context) error {
 var errListLost = errors.New("the list of revocations was lost meanwhile")
 
 // restoreRevoked writes those back that this node holds and that the list lacks, and marks the list as whole.
-func (s *subscriber) restoreRevoked(ctx context.Context) (mark uint64, err error) {
-	if err := s.refusal.err(); err != nil {
+func (r *Redis) restoreRevoked(ctx context.Context) (mark uint64, err error) {
+	if m, err := r.route(common); err != nil {
+		return 0, err
+	} else if err := m.refusal.err(); err != nil {
 		return 0, err
 	}
 	// What is left here is gone if the list is lost from now on.
-	token := fmt.Sprintf("%s %s %x", wholeMark, s.cfg.Node, rand.Uint64())
-	if err := s.leaveToken(ctx, token); err != nil {
+	token := fmt.Sprintf("%s %s %x", wholeMark, r.cfg.Node, rand.Uint64())
+	if err := r.leaveToken(ctx, token); err != nil {
 		return 0, err
 	}
 	listed := map[uint64]struct{}{}
-	if err := s.readRevoked(ctx, listed); err != nil {
+	if err := r.readRevoked(ctx, listed); err != nil {
 		return 0, err
 	}
 	page, restored := []any(nil), 0
-	for v := range s.cfg.HeldRevocations {
+	for v := range r.cfg.HeldRevocations {
 		text, err := json.Marshal(v)
 		if err != nil || !v.Until.After(time.Now()) {
 			continue
@@ -262,7 +281,7 @@ func (s *subscriber) restoreRevoked(ctx context.Context) (mark uint64, err error
 		if page = append(page, v.Until.Unix(), text); len(page) < 2*restoredPage {
 			continue
 		}
-		if err := s.writeBack(ctx, page); err != nil {
+		if err := r.writeBack(ctx, page); err != nil {
 			return 0, err
 		}
 		page = page[:0]
@@ -273,44 +292,64 @@ func (s *subscriber) restoreRevoked(ctx context.Context) (mark uint64, err error
 		}
 	}
 	if len(page) > 0 {
-		if err := s.writeBack(ctx, page); err != nil {
+		if err := r.writeBack(ctx, page); err != nil {
 			return 0, err
 		}
 	}
 	if restored > 0 {
-		s.cfg.Log.Warn().Int("revocations", restored).Msg("redis lacked revocations; they were written back")
+		r.cfg.Log.Warn().Int("revocations", restored).Msg("redis lacked revocations; they were written back")
 	}
-	return s.markWhole(ctx, token)
+	return r.markWhole(ctx, token)
 }
 
 // leaveToken puts token into the list, for an hour at most.
-func (s *subscriber) leaveToken(ctx context.Context, token string) error {
+func (r *Redis) leaveToken(ctx context.Context, token string) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	until := redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: token}
-	if err := s.pub.ZAdd(ctx, revokedKey, until).Err(); err != nil {
+	until := time.Now().Add(time.Hour).Unix()
+	if err := r.command(ctx, common, "zadd", r.names.revoked(), until, token).Err(); err != nil {
 		return fmt.Errorf("write revocations back: %w", err)
 	}
 	return nil
 }
 
+// script runs a script on the list, by its hash where the server knows it.
+func (r *Redis) script(ctx context.Context, script *redis.Script, args ...any) *redis.Cmd {
+	m, err := r.route(common)
+	if err != nil {
+		failed := redis.NewCmd(ctx)
+		failed.SetErr(err)
+		return failed
+	}
+	reply := script.Run(ctx, m.pub, []string{r.names.revoked()}, args...)
+	if isAstray(reply.Err()) {
+		r.triggers.pull(onMoved)
+	}
+	return reply
+}
+
 // writeBack writes a page, of times and texts by turns.
-func (s *subscriber) writeBack(ctx context.Context, page []any) error {
+func (r *Redis) writeBack(ctx context.Context, page []any) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
-	args := append([]any{everyNode, string(revokedMark)}, page...)
-	if err := restoreScript.Run(ctx, s.pub, []string{revokedKey}, args...).Err(); err != nil {
+	missing, err := r.script(ctx, restoreScript, page...).StringSlice()
+	for _, text := range missing {
+		if err == nil {
+			_, err = r.tellAll(ctx, []byte(string(revokedMark)+text), false)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("write revocations back: %w", err)
 	}
 	return nil
 }
 
 // markWhole marks the list if token is still in it.
-func (s *subscriber) markWhole(ctx context.Context, token string) (mark uint64, err error) {
+func (r *Redis) markWhole(ctx context.Context, token string) (mark uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	fresh := leastMark + rand.Uint64N(leastMark)
-	text, err := finishScript.Run(ctx, s.pub, []string{revokedKey}, token, wholeMark, fresh).Text()
+	text, err := r.script(ctx, finishScript, token, wholeMark, fresh).Text()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("write revocations back: %w", err)

@@ -51,7 +51,7 @@ func (h *holder) config(url string) RedisConfig {
 func revokeMany(t *testing.T, r *Redis, n int) {
 	t.Helper()
 	now := time.Now().Truncate(time.Second)
-	pipe := r.pub.Pipeline()
+	pipe := r.only().pub.Pipeline()
 	for i := range n {
 		text, err := json.Marshal(Revocation{Subject: fmt.Sprint("user:", i), At: now, Until: now.Add(time.Hour)})
 		if err != nil {
@@ -83,7 +83,7 @@ func TestProbesGoOnWhileTheListIsRead(t *testing.T) {
 	}
 	r := newRedis(t, cfg)
 	start(t, r)
-	eventually(t, "probes come back", func() bool { return r.round.Load() > 5 && r.Stats().ProbeAge < r.cfg.ProbeDeadline })
+	eventually(t, "probes come back", func() bool { return r.only().round.Load() > 5 && r.Stats().ProbeAge < r.cfg.ProbeDeadline })
 	if err := r.Ready(); err == nil {
 		t.Error("ready without the revocations")
 	}
@@ -104,7 +104,7 @@ func TestAHubThatCantReadRevocationsIsNotReady(t *testing.T) {
 	r := newRedis(t, cfg)
 	start(t, r)
 	eventually(t, "it is logged", func() bool { return log.contains("revocations can't be read") })
-	eventually(t, "probes come back", func() bool { return r.connected.Load() })
+	eventually(t, "probes come back", func() bool { return r.only().connected.Load() })
 	if err := r.Ready(); err == nil {
 		t.Error("ready")
 	}
@@ -134,7 +134,7 @@ func TestALostListIsWrittenBack(t *testing.T) {
 			eventually(t, "all are read", func() bool { return old.len() == revocations && r.Ready() == nil })
 			lose(server)
 			eventually(t, "they are written back", func() bool {
-				n, err := r.pub.ZCard(t.Context(), revokedKey).Result()
+				n, err := r.only().pub.ZCard(t.Context(), revokedKey).Result()
 				return err == nil && n >= revocations+1
 			})
 			running(t, fresh.config(server.URL()))

@@ -3,8 +3,11 @@ package pubsub
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -24,23 +27,27 @@ var removeSource string
 //go:embed once.lua
 var onceSource string
 
-// kind is what a scriptCall does.
+// kind is what a call does.
 type kind uint8
 
 const (
-	plain kind = iota // no script: a PUBLISH of args
-	once
-	publish
+	plain   kind = iota // no script: the command that args are
+	once                // from here on a script
+	publish             // from here on a script that holds the server's name
 	read
 	remove
 	numKinds
 )
 
-// scriptCall is one run of a script.
-type scriptCall struct {
-	kind kind
-	keys []string
-	args []any
+// call is one command, or one run of a script, in a partition.
+type call struct {
+	kind      kind
+	partition byte
+	topic     string // whose order has to be kept; "" where there is none
+	keys      []string
+	args      []any
+	// stores is true if replicas should have what it wrote.
+	stores bool
 }
 
 // scripts are the scripts as they are for one server: those that read and write logs hold its name, see
@@ -51,14 +58,12 @@ type scripts struct {
 	list   [numKinds]*redis.Script
 }
 
-// nameless are the scripts without the name of a server: they have none, or it forbids INFO.
-var nameless = newScripts("")
-
-func newScripts(server string) *scripts {
-	head := strings.Replace(partitionSource, "%SERVER%", server, 1)
+func newScripts(server string, sharded bool) *scripts {
+	filled := strings.NewReplacer("%SERVER%", server, "%PUBLISH%", (&names{sharded: sharded}).publishCommand())
+	script := func(source string) *redis.Script { return redis.NewScript(filled.Replace(source)) }
 	return &scripts{server, [numKinds]*redis.Script{
-		once: redis.NewScript(onceSource), publish: redis.NewScript(head + publishSource), read: redis.NewScript(head + readSource),
-		remove: redis.NewScript(head + removeSource),
+		once: script(onceSource), publish: script(partitionSource + publishSource), read: script(partitionSource + readSource),
+		remove: script(partitionSource + removeSource),
 	}}
 }
 
@@ -67,13 +72,106 @@ type unsent struct{ error }
 
 func (e *unsent) Unwrap() error { return e.error }
 
-// run runs calls in order, in one pipeline. What the server does not know, because it started anew, is another
-// one, or was told to forget, is sent again with the source.
-func (r *Redis) run(ctx context.Context, calls []scriptCall) []*redis.Cmd {
+// errNobody: a partition has no master, for all that is known.
+var errNobody = errors.New("no redis serves this partition")
+
+// Waits before a call that was sent astray is sent again: a map of the cluster is read in a millisecond, a slot
+// of few keys moves in some.
+const (
+	firstAstray = 2 * time.Millisecond
+	lastAstray  = 100 * time.Millisecond
+)
+
+// run runs calls, those of one partition in order, in one pipeline for each master. Those that a server surely did
+// not execute because another one serves their slot, or is about to, are sent again until ctx ends, but never
+// behind a later one of the same topic.
+func (r *Redis) run(ctx context.Context, calls []call) []*redis.Cmd {
 	replies := make([]*redis.Cmd, len(calls))
-	known := r.scripts.Load()
+	todo := make([]int, len(calls))
+	for i := range todo {
+		todo[i] = i
+	}
+	r.runOnce(ctx, calls, todo, replies)
+	for wait := firstAstray; ; wait = min(2*wait, lastAstray) {
+		if todo = astray(calls, todo, replies); len(todo) == 0 {
+			return replies
+		}
+		r.triggers.pull(onMoved)
+		select {
+		case <-ctx.Done():
+			return replies
+		case <-time.After(wait):
+		}
+		if ctx.Err() != nil {
+			return replies
+		}
+		r.runOnce(ctx, calls, todo, replies)
+	}
+}
+
+// astray are those of todo that another server should have got, unless a later one of their topic was executed.
+func astray(calls []call, todo []int, replies []*redis.Cmd) (again []int) {
+	var executed map[string]bool
+	for _, i := range slices.Backward(todo) {
+		topic := calls[i].topic
+		switch {
+		case !isAstray(replies[i].Err()):
+			if topic != "" && len(todo) > 1 {
+				if executed == nil {
+					executed = map[string]bool{}
+				}
+				executed[topic] = true
+			}
+		case topic == "" || !executed[topic]:
+			again = append(again, i)
+		}
+	}
+	slices.Reverse(again)
+	return again
+}
+
+// isAstray tells whether a cluster's server did not execute a command because of its slot.
+func isAstray(err error) bool {
+	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.IsTryAgainError(err)
+}
+
+// runOnce runs those of calls once, each by the master of its partition.
+func (r *Redis) runOnce(ctx context.Context, calls []call, those []int, replies []*redis.Cmd) {
+	groups := map[*master][]int{}
+	for _, i := range those {
+		m, err := r.route(calls[i].partition)
+		if err != nil {
+			replies[i] = redis.NewCmd(ctx)
+			replies[i].SetErr(err)
+			r.triggers.pull(onMoved)
+			continue
+		}
+		groups[m] = append(groups[m], i)
+	}
+	var running sync.WaitGroup
+	for m, group := range groups {
+		if len(groups) == 1 {
+			r.runAt(ctx, m, calls, group, replies)
+		} else {
+			running.Go(func() { r.runAt(ctx, m, calls, group, replies) })
+		}
+	}
+	running.Wait()
+}
+
+// runAt runs those of calls in order, in one pipeline to m. What the server does not know, because it started anew,
+// is another one, or was told to forget, is sent again with the source.
+func (r *Redis) runAt(ctx context.Context, m *master, calls []call, those []int, replies []*redis.Cmd) {
+	if m.replica.Load() { // whoever publishes there is heard by nobody else, and whoever reads may be told of the past
+		for _, i := range those {
+			replies[i] = redis.NewCmd(ctx)
+			replies[i].SetErr(&unsent{errReplica})
+		}
+		return
+	}
+	known := m.scripts.Load()
 	var first, unknown []int
-	for i := range calls {
+	for _, i := range those {
 		if known == nil && calls[i].kind >= publish {
 			unknown = append(unknown, i)
 		} else {
@@ -81,54 +179,84 @@ func (r *Redis) run(ctx context.Context, calls []scriptCall) []*redis.Cmd {
 		}
 	}
 	if known == nil {
-		known = nameless
+		known = r.nameless
 	}
 	if len(first) > 0 {
-		unknown = append(unknown, r.send(ctx, r.pub.Pipeline(), known, calls, first, false, replies)...)
+		unknown = append(unknown, r.send(ctx, m.pub.Pipeline(), known, calls, first, false, replies)...)
 	}
 	if len(unknown) == 0 {
-		return replies
+		return
 	}
 	slices.Sort(unknown)
-	conn := r.pub.Conn()
+	conn := m.pub.Conn()
 	defer conn.Close()
-	fresh, err := r.identify(ctx, conn)
+	fresh, err := r.identify(ctx, m, conn)
 	if err != nil {
 		for _, i := range unknown {
 			replies[i] = redis.NewCmd(ctx)
 			replies[i].SetErr(&unsent{err})
 		}
-		return replies
+		return
 	}
 	r.send(ctx, conn.Pipeline(), fresh, calls, unknown, true, replies)
-	return replies
 }
 
 // send runs those of calls in one pipeline, with the source of scripts if whole. unknown are those that the
 // server does not know.
-func (r *Redis) send(ctx context.Context, pipe redis.Pipeliner, known *scripts, calls []scriptCall, those []int, whole bool, replies []*redis.Cmd) (unknown []int) {
+func (r *Redis) send(ctx context.Context, pipe redis.Pipeliner, known *scripts, calls []call, those []int, whole bool, replies []*redis.Cmd) (unknown []int) {
+	stores := false
 	for _, i := range those {
+		stores = stores || calls[i].stores
 		switch c := &calls[i]; {
 		case c.kind == plain:
-			replies[i] = pipe.Do(ctx, append([]any{"publish"}, c.args...)...)
+			replies[i] = pipe.Do(ctx, c.args...)
 		case whole:
 			replies[i] = known.list[c.kind].Eval(ctx, pipe, c.keys, c.args...)
 		default:
 			replies[i] = known.list[c.kind].EvalSha(ctx, pipe, c.keys, c.args...)
 		}
 	}
+	var waited *redis.Cmd
+	if stores && r.cfg.Wait > 0 {
+		waited = pipe.Do(ctx, "wait", r.cfg.Wait, waitTime.Milliseconds())
+	}
 	if err := exec(ctx, pipe); err != nil {
 		for _, i := range those {
 			replies[i].SetErr(err)
 		}
+		return nil
 	}
 	for _, i := range those {
 		if redis.HasErrorPrefix(replies[i].Err(), "NOSCRIPT") {
 			unknown = append(unknown, i)
+		} else if waited != nil && calls[i].stores && replies[i].Err() == nil {
+			replies[i].SetErr(r.heldBack(waited))
 		}
 	}
 	return unknown
 }
+
+// waitTime is how long replicas have to confirm what was stored.
+const waitTime = time.Second
+
+// errFewReplicas: an event was stored, and too few replicas said in time that they have it.
+var errFewReplicas = errors.New("too few replicas have the event")
+
+// heldBack takes the answer to WAIT.
+func (r *Redis) heldBack(waited *redis.Cmd) error {
+	switch n, err := waited.Int(); {
+	case err != nil:
+		return &stored{err}
+	case n < r.cfg.Wait:
+		return &stored{errFewReplicas}
+	}
+	return nil
+}
+
+// stored marks an error behind which an event was stored.
+type stored struct{ error }
+
+func (e *stored) Unwrap() error { return e.error }
 
 // exec runs pipe. It is nil when each command tells its own fate. They do not when the server turned
 // a new connection away, at AUTH say: go-redis leaves the commands looking as if they had succeeded.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -12,8 +13,12 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// identify returns the scripts for the server at the other end of conn. They are the ones to use from now on.
-func (r *Redis) identify(ctx context.Context, conn *redis.Conn) (*scripts, error) {
+// errIsCluster: the server is one of a cluster, and was not addressed as such.
+var errIsCluster = errors.New("this redis is a cluster: its URL begins with redis+cluster:// or rediss+cluster://")
+
+// identify returns the scripts for the server at the other end of conn, which m is reached by. They are the ones to
+// use from now on.
+func (r *Redis) identify(ctx context.Context, m *master, conn *redis.Conn) (*scripts, error) {
 	info, err := conn.Info(ctx).Result()
 	switch {
 	case redis.IsPermissionError(err):
@@ -21,11 +26,14 @@ func (r *Redis) identify(ctx context.Context, conn *redis.Conn) (*scripts, error
 	case err != nil:
 		return nil, fmt.Errorf("which redis is it: %w", err)
 	}
+	if !r.names.sharded && infoField(info, "cluster_enabled") == "1" {
+		return nil, errIsCluster
+	}
 	name := serverName(info)
-	known := r.scripts.Load()
+	known := m.scripts.Load()
 	if known == nil || known.server != name {
-		known = newScripts(name)
-		r.scripts.Store(known)
+		known = newScripts(name, r.names.sharded)
+		m.scripts.Store(known)
 	}
 	return known, nil
 }
@@ -43,22 +51,22 @@ func serverName(info string) string {
 
 // checkServer warns, once, of a server that can't keep what this package promises. INFO tells all of
 // it; a server that forbids INFO is left unchecked.
-func (r *Redis) checkServer(ctx context.Context) {
-	if r.checked.Load() {
+func (r *Redis) checkServer(ctx context.Context, m *master) {
+	if m.checked.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ProbeEvery)
 	defer cancel()
-	info, err := r.prober.Info(ctx).Result()
+	info, err := m.prober.Info(ctx).Result()
 	if err != nil {
 		if redis.IsPermissionError(err) {
-			r.checked.Store(true)
+			m.checked.Store(true)
 		}
 		return
 	}
-	r.checked.Store(true)
+	m.checked.Store(true)
 	for _, trouble := range troubles(info) {
-		r.cfg.Log.Warn().Str("redis", r.opt.Addr).Msg(trouble)
+		r.cfg.Log.Warn().Str("redis", m.addr).Msg(trouble)
 	}
 }
 

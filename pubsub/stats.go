@@ -37,6 +37,7 @@ type stats struct {
 	replaysMemory, replaysRedis           atomic.Uint64
 	drops                                 [numDrops]atomic.Uint64
 	unavailable, unknown, refused         atomic.Uint64
+	layouts                               [numTriggers]atomic.Uint64
 }
 
 // Snapshot is a broker's state and counters at one moment. Counters start at zero with the broker.
@@ -64,6 +65,11 @@ type Snapshot struct {
 	// ClockDifference is how far the server's clock is ahead of this machine's, PositionLead how far the
 	// last published position was ahead of the server's clock. Always 0 in Memory.
 	ClockDifference, PositionLead time.Duration
+	// Masters is the number of servers that serve partitions, Unowned that of partitions that nobody serves. Always 0
+	// in Memory.
+	Masters, Unowned int
+	// Topologies counts changes of who serves what, by what made the broker look.
+	Topologies map[string]uint64
 	// PublishErrors counts publications that failed: unavailable, unknown_outcome, refused.
 	PublishErrors map[string]uint64
 }
@@ -73,7 +79,13 @@ func (s *stats) snapshot() Snapshot {
 	for d := range s.drops {
 		drops[dropNames[d]] = s.drops[d].Load()
 	}
+	topologies := make(map[string]uint64, numTriggers)
+	for t := range s.layouts {
+		topologies[triggerNames[t]] = s.layouts[t].Load()
+	}
 	return Snapshot{
+		Topologies: topologies,
+
 		Received:  s.received.Load(),
 		Delivered: s.delivered.Load(),
 		Gaps:      s.gaps.Load(),

@@ -4,52 +4,100 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
+// link is what lives on from one subscriber connection to the next.
+type link struct {
+	line *line
+	// probed is when a probe last came back, by the broker's stopwatch; before the first the time of birth.
+	probed    atomic.Int64
+	connected atomic.Bool
+	// round numbers the probes, through all connections.
+	round atomic.Uint64
+	// again has a probe sent at once.
+	again chan struct{}
+}
+
+func (r *Redis) newLink() *link {
+	l := &link{line: newLine(), again: make(chan struct{}, 1)}
+	l.probed.Store(r.stopwatch.now())
+	return l
+}
+
+// ready is nil while probes come back by l from the server at addr.
+func (l *link) ready(r *Redis, addr string) error {
+	age := l.age(r)
+	switch {
+	case !l.connected.Load():
+		return fmt.Errorf("%w: not connected to redis %s", ErrUnavailable, addr)
+	case age > r.cfg.ProbeDeadline:
+		return fmt.Errorf("%w: no probe came back from redis %s for %s", ErrUnavailable, addr, age.Round(time.Millisecond))
+	}
+	return nil
+}
+
+// age is the time since a probe last came back.
+func (l *link) age(r *Redis) time.Duration {
+	return time.Duration(r.stopwatch.now() - l.probed.Load())
+}
+
 // subscriber is one connection's life.
 type subscriber struct {
 	*Redis
-	feed *feed
-	// base is how many of the channels that are always heard are not acknowledged yet.
-	// Owned by receive.
-	base int
+	*link
+	master *master
+	feed   *feed
+	// bus is true if classic channels are heard, sharded if those of partitions are heard by SSUBSCRIBE.
+	bus, sharded bool
+	// base are the channels that are always heard and not acknowledged yet. Owned by receive until ready.
+	base []string
+	// trial is the partition that probes go through, where that is sharded. Owned by ask.
+	trial byte
+	// estranged is true since the server ended the subscription of a channel of the node's own.
+	estranged atomic.Bool
 	// pong and probe are the last round that came back, each its own way; returned is the last
 	// that came back both ways, or the last one before this connection. Owned by receive.
 	pong, probe, returned uint64
-	// ready is closed when base is 0.
+	// refusal is the last error that the server answered to a batch of commands. Owned by receive.
+	refusal error
+	// apart is true while each channel is asked for by a command of its own, since one of a batch was refused.
+	apart atomic.Bool
+	// ready is closed when all of base is acknowledged.
 	ready chan struct{}
 	// doomed ends the connection unless a round comes back in time.
 	doomed *time.Timer
 	// doubts are the topics whose log must be looked at.
 	doubts doubts
-	// incomplete wakes keepRevoked: the list of revocations is not whole, or asked is true.
-	incomplete chan struct{}
-	// asked is true since another node missed revocations.
-	asked atomic.Bool
 }
 
 var errLate = errors.New("no probe came back in time")
 
-// stayConnected is one connection after the other, until ctx ends.
-func (r *Redis) stayConnected(ctx context.Context) error {
+// stayConnected is one connection after the other, each to the master that pick says, until ctx ends.
+func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(attempt int) *master) {
 	for attempt := 0; ; attempt++ {
-		wasConnected, err := r.connection(ctx)
+		wasConnected, addr, err := false, "", error(errNobody)
+		if m := pick(attempt); m != nil {
+			addr = m.addr
+			wasConnected, err = r.connection(ctx, l, bus, m)
+		}
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		r.stats.reconnects.Add(1)
 		if wasConnected && !errors.Is(err, errRefused) {
 			attempt = 0
 		}
 		wait := r.backoff(attempt)
-		r.trouble.Warn().Err(err).Str("redis", r.opt.Addr).Stringer("retry_in", wait.Round(time.Millisecond)).Msg("not connected to redis")
+		r.trouble.Warn().Err(err).Str("redis", addr).Stringer("retry_in", wait.Round(time.Millisecond)).Msg("not connected to redis")
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-time.After(wait):
 		}
 	}
@@ -57,34 +105,85 @@ func (r *Redis) stayConnected(ctx context.Context) error {
 
 // connection dials, subscribes and receives until ctx ends or the connection does, which err explains.
 // wasConnected tells whether the server heard us.
-func (r *Redis) connection(ctx context.Context) (wasConnected bool, err error) {
+func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (wasConnected bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	doomed := time.AfterFunc(r.cfg.ProbeDeadline, func() { cancel(errLate) })
 	defer doomed.Stop()
-	feed, end, err := r.dialFeed(ctx)
+	feed, end, err := r.dialFeed(ctx, m)
 	if err != nil {
+		r.triggers.pull(onDialError)
 		return false, errors.Join(context.Cause(ctx), err)
 	}
 	defer end()
 	s := &subscriber{
-		Redis: r, feed: feed, ready: make(chan struct{}), returned: r.round.Load(), doomed: doomed,
-		doubts: doubts{work: make(chan struct{}, 1)}, incomplete: make(chan struct{}, 1),
+		Redis: r, link: l, master: m, feed: feed, bus: bus, sharded: r.names.sharded && !bus,
+		ready: make(chan struct{}), returned: l.round.Load(), doomed: doomed,
+		doubts: doubts{work: make(chan struct{}, 1)},
 	}
-	r.list.setUnread("the list was not read yet")
-	base := []string{everyNode, r.nodeChannel, addressedName, r.cfg.Broadcast}
-	s.base = len(base)
-	if err := feed.send("SUBSCRIBE", base...); err != nil {
+	if err := s.subscribeBase(); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
-	var parts sync.WaitGroup
-	for _, part := range []func(context.Context) error{s.receive, s.write, s.ask, s.catchUp, s.keepRevoked} {
-		parts.Go(func() { cancel(part(ctx)) })
+	parts := []func(context.Context) error{s.receive, s.write, s.ask}
+	if s.hearsTopics() {
+		parts = append(parts, s.catchUp)
 	}
-	parts.Wait()
-	r.connected.Store(false)
-	r.follows.end()
-	return s.base == 0, context.Cause(ctx)
+	var running sync.WaitGroup
+	for _, part := range parts {
+		running.Go(func() { cancel(part(ctx)) })
+	}
+	running.Wait()
+	l.connected.Store(false)
+	r.follows.end(l.line)
+	if s.isHome() {
+		r.list.setUnread("not connected to redis")
+	}
+	return len(s.base) == 0, context.Cause(ctx)
+}
+
+// hearsTopics tells whether topics are subscribed on this connection.
+func (s *subscriber) hearsTopics() bool { return !s.bus || !s.names.sharded }
+
+// isHome tells whether others reach this node by this connection.
+func (s *subscriber) isHome() bool {
+	return s.hearsTopics() && s.routes[s.Redis.home].Load() == s.master
+}
+
+// subscribeBase subscribes what is always heard.
+func (s *subscriber) subscribeBase() error {
+	if s.sharded {
+		s.trial = s.trialPartition()
+		s.base = []string{s.names.node(s.trial, s.cfg.Node)}
+		if s.isHome() && s.trial != s.Redis.home {
+			s.base = append(s.base, s.mailbox)
+		}
+		for _, channel := range s.base {
+			if err := s.feed.send("SSUBSCRIBE", channel); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	s.base = []string{s.names.classicNode(s.cfg.Node), s.names.addressed, s.names.broadcast}
+	if s.hearsTopics() {
+		s.base = append(s.base, s.names.everyNode)
+	} else {
+		s.base = append(s.base, s.names.attributed)
+	}
+	return s.feed.send("SUBSCRIBE", s.base...)
+}
+
+// trialPartition is the partition that probes go through: a node's own, or the first that the server has.
+func (s *subscriber) trialPartition() byte {
+	if s.routes[s.Redis.home].Load() == s.master {
+		return s.Redis.home
+	}
+	for p := range s.routes {
+		if s.routes[p].Load() == s.master {
+			return byte(p)
+		}
+	}
+	return s.trial
 }
 
 // receive takes what comes in, until the connection ends.
@@ -101,80 +200,252 @@ func (s *subscriber) receive(context.Context) error {
 			s.stats.received.Add(1)
 			s.drop(TooBig, h.channel)
 		case pong:
-			s.pong, _ = strconv.ParseUint(string(h.payload), 10, 64)
-			s.roundTrip()
-		default:
-			s.acknowledge(h)
+			err = s.ponged(string(h.payload))
+		case refused:
+			err = s.refuse(string(h.payload))
+		case subscribed:
+			s.acknowledge(h.channel)
+		case unsubscribed:
+			s.unsubscribed(h.channel)
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// acknowledge takes an answer to SUBSCRIBE or UNSUBSCRIBE.
-func (s *subscriber) acknowledge(h heard) {
+// acknowledge takes an answer to SUBSCRIBE.
+func (s *subscriber) acknowledge(channel string) {
+	if channel == s.mailbox && s.hearsTopics() {
+		wake(s.list.work) // what was said before was said to nobody
+	}
 	switch {
-	case s.base > 0:
-		if s.base--; s.base == 0 {
+	case len(s.base) > 0:
+		if s.base = slices.DeleteFunc(s.base, func(base string) bool { return base == channel }); len(s.base) == 0 {
 			close(s.ready)
-			s.scripts.Store(nil) // the server may be another one, or have become a master again
-			s.follows.begin()
+			s.begin()
 		}
-	case h.signal == unsubscribed:
-		s.follows.unsubscribed(h.channel)
-	case s.follows.subscribed(h.channel):
-		s.check(h.channel)
+	case s.isNode(channel):
+	case s.follows.subscribed(s.line, channel):
+		s.check(channel)
 	default:
 		s.delivery.mu.Lock()
-		done := s.confirm(h.channel, nil)
+		done := s.confirm(channel, nil)
 		s.delivery.mu.Unlock()
 		answer(done)
 	}
 }
 
-// write sends what the table of follows wants, batch after batch.
+// begin has the topics subscribed, or where there are none, tells those who may have missed something on the bus.
+func (s *subscriber) begin() {
+	s.master.scripts.Store(nil) // the server may be another one, or have become a master again
+	if s.hearsTopics() {
+		s.follows.begin(s.line)
+		return
+	}
+	if s.returned == 0 {
+		return // nobody has heard anything yet
+	}
+	s.follows.each(func(channel string) {
+		s.delivery.mu.Lock()
+		defer s.delivery.mu.Unlock()
+		if loops, c, _ := s.follows.followers(channel); c == nil {
+			s.tell(s.names.topicOf(channel), loops, nil, step{})
+		} else if c.raw {
+			s.tell(s.names.topicOf(channel), loops, nil, step{at: c.last})
+		}
+	})
+}
+
+// isNode tells whether channel is one of this node's own.
+func (s *subscriber) isNode(channel string) bool {
+	return strings.HasSuffix(channel, s.ownSuffix) && s.own[channel]
+}
+
+// unsubscribed takes an answer to UNSUBSCRIBE, or the news that the server serves the channel's slot no more.
+func (s *subscriber) unsubscribed(channel string) {
+	switch {
+	case s.isNode(channel):
+		if channel == s.mailbox {
+			s.list.setUnread("others can't reach this node")
+		}
+		s.estranged.Store(true)
+		wake(s.again)
+		s.lost(slotOf(channel))
+	case !s.follows.unsubscribed(s.line, channel):
+		s.lost(slotOf(channel))
+	}
+}
+
+// lost says that the server does not serve a slot any more: the partition of it has to be looked for.
+func (s *subscriber) lost(slot uint16) {
+	p := partitionOf(slot)
+	if slotOf("{"+tags[p]+"}") == slot && s.follows.lose(s.line, p) {
+		s.triggers.pull(onUnheard)
+	}
+}
+
+// partitionOf is the partition whose slot, if it has that of a partition, slot is.
+func partitionOf(slot uint16) byte { return byte(slot / (clusterSlots / partitions)) }
+
+// fenceMark begins the PING behind a batch of commands: when it is answered, the batch is.
+const fenceMark = "batch"
+
+// ponged takes the answer to a PING: of a probe, or of a batch.
+func (s *subscriber) ponged(text string) error {
+	if text != fenceMark {
+		s.pong, _ = strconv.ParseUint(text, 10, 64)
+		s.roundTrip()
+		return nil
+	}
+	refused := s.follows.answered(s.line)
+	why := s.refusal
+	s.refusal = nil
+	switch {
+	case len(refused) == 0:
+		s.apart.Store(false)
+	case why == nil || !isPermission(why):
+		if s.sharded {
+			for _, channel := range refused {
+				s.lost(slotOf(channel))
+			}
+			return nil
+		}
+		return fmt.Errorf("subscribe: %w", errors.Join(errRefused, why))
+	case len(refused) > 1 && !s.apart.Swap(true): // one that is forbidden has the others refused, too
+		s.follows.retry(s.line, refused)
+	default:
+		s.trouble.Error().Err(why).Int("topics", len(refused)).Msg("redis does not let topics be subscribed")
+		for _, channel := range refused {
+			s.follows.refuse(channel, fmt.Errorf("follow: %w: %s", ErrRefused, why))
+		}
+	}
+	return nil
+}
+
+// refuse takes an error that the server answers: to a command of the batch, whose answers end with the fence. Before
+// that it ends the connection.
+func (s *subscriber) refuse(text string) error {
+	err := fmt.Errorf("%w: %s", errRefused, text)
+	if len(s.base) > 0 {
+		if s.sharded {
+			s.triggers.pull(onMoved)
+		}
+		return err
+	}
+	s.refusal = err
+	if slot, ok := movedSlot(text); ok {
+		s.lost(slot)
+	}
+	return nil
+}
+
+// movedSlot is the slot that an error says another server serves.
+func movedSlot(text string) (slot uint16, ok bool) {
+	fields := strings.Fields(text)
+	if len(fields) < 3 || fields[0] != "MOVED" && fields[0] != "ASK" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(fields[1], 10, 16)
+	return uint16(n), err == nil && n < clusterSlots
+}
+
+func isPermission(err error) bool { return strings.Contains(err.Error(), "NOPERM") }
+
+// write sends what the table of follows wants, batch after batch, each with a fence behind it.
 func (s *subscriber) write(ctx context.Context) error {
 	for {
-		subscribe, unsubscribe := s.follows.next()
-		if len(subscribe) > 0 {
-			if err := s.feed.send("SUBSCRIBE", subscribe...); err != nil {
+		subscribe, unsubscribe := s.follows.next(s.line)
+		if len(subscribe)+len(unsubscribe) > 0 {
+			if err := s.sendBatch(subscribe, unsubscribe); err != nil {
 				return fmt.Errorf("subscribe: %w", err)
-			}
-		}
-		if len(unsubscribe) > 0 {
-			if err := s.feed.send("UNSUBSCRIBE", unsubscribe...); err != nil {
-				return fmt.Errorf("unsubscribe: %w", err)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-s.follows.work:
+		case <-s.line.work:
 		}
 	}
+}
+
+func (s *subscriber) sendBatch(subscribe, unsubscribe []string) error {
+	on, off := "SUBSCRIBE", "UNSUBSCRIBE"
+	if s.sharded {
+		on, off = "SSUBSCRIBE", "SUNSUBSCRIBE"
+	}
+	var commands []command
+	for _, channels := range s.groups(subscribe) {
+		commands = append(commands, command{on, channels})
+	}
+	for _, channels := range s.groups(unsubscribe) {
+		commands = append(commands, command{off, channels})
+	}
+	return s.feed.sendAll(append(commands, command{"PING", []string{fenceMark}}))
+}
+
+// groups are channels as commands may name them together: of one slot, where that matters.
+func (s *subscriber) groups(channels []string) (groups [][]string) {
+	switch {
+	case len(channels) == 0:
+		return nil
+	case s.apart.Load():
+		return slices.Collect(slices.Chunk(channels, 1))
+	case !s.sharded:
+		return [][]string{channels}
+	}
+	var of [partitions][]string
+	for _, channel := range channels {
+		p := partition(s.names.topicOf(channel))
+		of[p] = append(of[p], channel)
+	}
+	for _, group := range of {
+		if len(group) > 0 {
+			groups = append(groups, group)
+		}
+	}
+	return groups
 }
 
 // take hands one message to whom it concerns, or drops it.
 func (s *subscriber) take(channel string, data []byte) {
 	s.stats.received.Add(1)
-	switch channel {
-	case s.cfg.Broadcast:
+	switch {
+	case s.bus && channel == s.names.broadcast:
 		s.arrive(s.broadcastChannel, Event{Data: data})
-	case addressedName:
+	case s.bus && channel == s.names.addressed:
 		topic, data, why, ok := parseAddressed(data, s.cfg.MaxMessage)
 		if !ok {
 			s.drop(why, channel)
 			return
 		}
-		s.arrive(topicChannel(topic), Event{Data: data})
-	case s.nodeChannel, everyNode:
-		s.hear(channel, string(data))
-	default:
-		ev, ok := parsePayload(data)
-		if !ok {
+		s.arrive(s.names.topic(topic), Event{Data: data})
+	case s.bus && channel == s.names.attributed:
+		if ev, ok := parsePayload(data); ok {
+			s.arrive(s.broadcastChannel, ev)
+		} else {
 			s.drop(BadEnvelope, channel)
-			return
 		}
-		s.arrive(channel, ev)
+	case s.bus && channel == s.names.everyNode, s.isNode(channel):
+		s.hear(channel, string(data))
+	case s.names.sharded && !s.follows.hears(channel, s.line): // it has moved
+	default:
+		s.hearTopic(channel, data)
 	}
+}
+
+// hearTopic takes a message on a topic's channel.
+func (s *subscriber) hearTopic(channel string, data []byte) {
+	if last, ok := parseRemoved(data); ok {
+		s.forgetUpTo(s.names.topicOf(channel), last)
+		return
+	}
+	ev, ok := parsePayload(data)
+	if !ok {
+		s.drop(BadEnvelope, channel)
+		return
+	}
+	s.arrive(channel, ev)
 }
 
 func (r *Redis) drop(why Drop, channel string) { r.drops(why, 1, channel) }

@@ -213,8 +213,8 @@ func (c *config) checkNames() error {
 	if _, err := engine.ParseOrigins(c.Origins); err != nil {
 		errs = append(errs, fmt.Errorf("--origins: %w", err))
 	}
-	if b := c.Broadcast; !pubsub.ValidTopic(b) || strings.HasPrefix(b, "$") || strings.HasPrefix(b, "user:") || strings.HasPrefix(b, "hub:") {
-		errs = append(errs, fmt.Errorf("--broadcast %q: want a name of 1 to %d bytes without control characters that does not begin with \"$\", \"user:\" or \"hub:\"", b, pubsub.MaxTopic))
+	if b := c.Broadcast; !pubsub.ValidBroadcast(c.RedisPrefix, b) || strings.HasPrefix(b, "$") || strings.HasPrefix(b, "user:") || strings.HasPrefix(b, "hub:") {
+		errs = append(errs, fmt.Errorf("--broadcast %q: want a name of 1 to %d bytes without control characters that does not begin with \"$\", \"user:\" or \"hub:\" and is no name of another channel with --redis-prefix: to, n, format, t:…, n:…, {…", b, pubsub.MaxTopic))
 	}
 	if !pubsub.ValidTopic(c.Node) {
 		errs = append(errs, fmt.Errorf("--node %q: want a name of 1 to %d bytes without control characters", c.Node, pubsub.MaxTopic))

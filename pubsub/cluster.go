@@ -1,0 +1,155 @@
+package pubsub
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// askedNodes is how many nodes of a cluster are asked at a time: one that was cut off knows old things only.
+const askedNodes = 5
+
+// cluster is the topology of a Redis Cluster: who serves which slots, its nodes say.
+type cluster struct {
+	r *Redis
+	// Owned by watch.
+	known   []string                 // addresses of nodes
+	clients map[string]*redis.Client // by address
+}
+
+func (r *Redis) newCluster() topology {
+	return &cluster{r: r, known: r.address.Hosts, clients: map[string]*redis.Client{}}
+}
+
+// watch implements topology.
+func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
+	defer func() {
+		for _, client := range c.clients {
+			_ = client.Close()
+		}
+	}()
+	return keepLooking(ctx, t, func(why trigger) {
+		if view := c.look(ctx); view != nil {
+			report(c.layout(view), why)
+		} else if ctx.Err() == nil {
+			c.r.trouble.Warn().Int("nodes", len(c.known)).Msg("no node of the cluster says who serves which slots")
+		}
+	})
+}
+
+// view is what a node says of the cluster.
+type view struct {
+	addr  string // the node's
+	ok    bool   // it believes that the cluster works
+	epoch uint64 // the largest that it has heard of
+	slots []redis.ClusterSlot
+}
+
+// look asks some nodes, and those of the URL if none of them answers. The answer of the node that knows the newest
+// epoch counts.
+func (c *cluster) look(ctx context.Context) *view {
+	asked := slices.Clone(c.known)
+	rand.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
+	best := c.askAll(ctx, asked[:min(askedNodes, len(asked))])
+	if best == nil {
+		best = c.askAll(ctx, c.r.address.Hosts)
+	}
+	if best != nil {
+		c.remember(best)
+	}
+	return best
+}
+
+func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	views := make(chan *view, len(addrs))
+	for _, addr := range addrs {
+		client := c.clients[addr]
+		if client == nil {
+			client = c.newClient(addr)
+			c.clients[addr] = client
+		}
+		go func() { views <- ask(ctx, client, addr) }()
+	}
+	for range addrs {
+		if v := <-views; v != nil && (best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch) {
+			best = v
+		}
+	}
+	return best
+}
+
+func (c *cluster) newClient(addr string) *redis.Client {
+	opt := *c.r.opt
+	opt.Addr, opt.PoolSize, opt.MaxActiveConns = addr, 1, 1
+	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = lookTime, lookTime, lookTime
+	opt.Dialer = dialWith(opt.TLSConfig)
+	return redis.NewClient(&opt)
+}
+
+// ask is what the node at addr says; nil if it says nothing.
+func ask(ctx context.Context, client *redis.Client, addr string) *view {
+	pipe := client.Pipeline()
+	info, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
+	if exec(ctx, pipe) != nil || info.Err() != nil || slots.Err() != nil {
+		return nil
+	}
+	epoch, _ := strconv.ParseUint(infoField(info.Val(), "cluster_current_epoch"), 10, 64)
+	return &view{addr, infoField(info.Val(), "cluster_state") == "ok", epoch, slots.Val()}
+}
+
+// remember takes over which nodes there are.
+func (c *cluster) remember(v *view) {
+	var known []string
+	for _, slots := range v.slots {
+		for _, node := range slots.Nodes {
+			known = append(known, v.address(node))
+		}
+	}
+	slices.Sort(known)
+	if known = slices.Compact(known); len(known) == 0 {
+		return // nobody serves anything: the ones that were known may know more soon
+	}
+	c.known = known
+	for addr, client := range c.clients {
+		if !slices.Contains(known, addr) {
+			_ = client.Close()
+			delete(c.clients, addr)
+		}
+	}
+}
+
+// address is where node is reached. One that names no host is where the asked one is.
+func (v *view) address(node redis.ClusterNode) string {
+	host, port, err := net.SplitHostPort(node.Addr)
+	if err != nil {
+		return node.Addr
+	}
+	if host = strings.Trim(host, "?"); host == "" {
+		host, _, _ = net.SplitHostPort(v.addr)
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// layout says who serves the partitions' slots.
+func (c *cluster) layout(v *view) (l layout) {
+	owner := func(slot uint16) string {
+		for _, slots := range v.slots {
+			if int(slot) >= slots.Start && int(slot) <= slots.End && len(slots.Nodes) > 0 {
+				return v.address(slots.Nodes[0])
+			}
+		}
+		return ""
+	}
+	for p := range l.partitions {
+		l.partitions[p] = owner(slotOf("{" + tags[p] + "}"))
+	}
+	l.format = owner(slotOf(c.r.names.format()))
+	return l
+}

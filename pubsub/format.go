@@ -1,0 +1,72 @@
+package pubsub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// formatNumber is that of the keys and envelopes that this package writes. Hubs of one format may run side by side.
+const formatNumber = "1"
+
+// ErrFormat: Redis holds keys of another format under the same prefix. Neither hub would understand the other.
+var ErrFormat = errors.New("redis holds keys of another format")
+
+// formatEvery is the time between two looks at the format: it is lost with all else by FLUSHALL.
+const formatEvery = 10 * time.Second
+
+// keepFormat says in Redis which format its keys have, and is an ErrFormat if they have another one.
+func (r *Redis) keepFormat(ctx context.Context) error {
+	for failures := 0; ; failures++ {
+		err := r.claimFormat(ctx)
+		wait := r.backoff(failures)
+		switch {
+		case errors.Is(err, ErrFormat):
+			return err
+		case err == nil:
+			r.formatOK.Store(true)
+			failures, wait = 0, formatEvery
+		case ctx.Err() == nil && failures > 3:
+			r.trouble.Warn().Err(err).Msg("the format of what redis holds can't be read")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (r *Redis) claimFormat(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
+	defer cancel()
+	l := r.layout.Load()
+	if l == nil {
+		return errNobody
+	}
+	m := r.masterAt(l.format)
+	if m == nil {
+		return errNobody
+	}
+	key := r.names.format()
+	found, err := m.pub.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) {
+		pipe := m.pub.Pipeline()
+		pipe.SetNX(ctx, key, formatNumber, 0)
+		read := pipe.Get(ctx, key)
+		if err := exec(ctx, pipe); err != nil {
+			return err
+		}
+		found, err = read.Result()
+	}
+	switch {
+	case err != nil:
+		return err
+	case found != formatNumber:
+		return fmt.Errorf("%w: %s is %q, and this hub writes %s; another --redis-prefix keeps them apart", ErrFormat, key, clip(found), formatNumber)
+	}
+	return nil
+}

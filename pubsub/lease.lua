@@ -1,0 +1,7 @@
+-- Says that a node lives, and forgets those that have been silent for long.
+-- KEYS  the set of nodes    ARGV  the node, milliseconds that it lives from now on, milliseconds to remember the dead
+-- Returns 1 if the node was not there.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+return redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])

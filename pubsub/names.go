@@ -1,0 +1,108 @@
+package pubsub
+
+import "strings"
+
+// names are the Redis channels and keys of one deployment. Its prefix keeps it apart from others on the same
+// server: pub/sub knows no database numbers.
+type names struct {
+	prefix string
+	// sharded is true in a cluster: a channel of a topic or of a node has its partition's hash tag, and is
+	// used with SPUBLISH and SSUBSCRIBE.
+	sharded bool
+	// broadcast is the classic channel that backends publish raw events of the broadcast topic on.
+	broadcast string
+	// addressed is where backends publish {"to":…,"data":…}, everyNode what nodes tell all of them. Both are classic;
+	// a cluster has no everyNode: see nodes.go.
+	addressed, everyNode string
+	// attributed is the classic channel, of a cluster only, of events of the broadcast topic that have attributes:
+	// they stay in order with the others.
+	attributed string
+}
+
+func newNames(cfg *RedisConfig, sharded bool) names {
+	n := names{
+		prefix: cfg.Prefix, sharded: sharded, broadcast: cfg.Broadcast,
+		addressed: cfg.Prefix + ":to", everyNode: cfg.Prefix + ":n",
+	}
+	if sharded {
+		n.attributed = cfg.Prefix + ":t:" + cfg.Broadcast
+	}
+	if n.prefix != DefaultPrefix {
+		n.broadcast = n.prefix + ":" + cfg.Broadcast
+	}
+	return n
+}
+
+// tagged is a name in partition p. The tag in braces puts a partition's names on one node of a cluster.
+func (n *names) tagged(p byte, rest string) string { return n.prefix + ":{" + tags[p] + "}:" + rest }
+
+// channel is a channel in partition p.
+func (n *names) channel(p byte, rest string) string {
+	if n.sharded {
+		return n.tagged(p, rest)
+	}
+	return n.prefix + ":" + rest
+}
+
+// publishCommand publishes on a topic's or a node's channel.
+func (n *names) publishCommand() string {
+	if n.sharded {
+		return "SPUBLISH"
+	}
+	return "PUBLISH"
+}
+
+// topic is the Redis channel of topic: raw JSON from backends, envelopes from hubs. The topic is a substring of
+// it, so that a table keyed by channels holds both in one string.
+func (n *names) topic(topic string) string { return n.channel(partition(topic), "t:"+topic) }
+
+// topicOf is the topic that channel carries.
+func (n *names) topicOf(channel string) string {
+	rest := channel[len(n.prefix):]
+	if n.sharded {
+		rest = rest[strings.IndexByte(rest, '}')+1:]
+	}
+	return rest[len(":t:"):]
+}
+
+// node is a channel of a node in partition p: its own probes, and in its home partition what others tell it.
+func (n *names) node(p byte, node string) string { return n.channel(p, "n:"+node) }
+
+// own are the channels of a node's own that it may hear.
+func (n *names) own(node string) map[string]bool {
+	own := map[string]bool{n.classicNode(node): true}
+	for p := range partitions {
+		own[n.node(byte(p), node)] = true
+	}
+	return own
+}
+
+// mailbox is where others tell node something.
+func (n *names) mailbox(node string) string { return n.node(partition(node), node) }
+
+// classicNode is a classic channel of a node's own, also in a cluster.
+func (n *names) classicNode(node string) string { return n.prefix + ":n:" + node }
+
+// log are the keys of topic's log: its partition's state, its stream, and its record, which is where it ends.
+func (n *names) log(topic string) []string {
+	tag := n.tagged(partition(topic), "")
+	return []string{tag + "epoch", tag + "s:" + topic, tag + "r:" + topic}
+}
+
+// alive is what a node writes in partition p to see whether it can.
+func (n *names) alive(p byte, node string) string { return n.tagged(p, "alive:"+node) }
+
+// common is the partition of the keys that are no topic's.
+const common = 0
+
+// revoked is a sorted set of Revocations as JSON, by the second of Until; and of wholeMark.
+func (n *names) revoked() string { return n.tagged(common, "revoked") }
+
+// nodes is a sorted set of the nodes' names, by the time of the server until which they are known to live.
+func (n *names) nodes() string { return n.tagged(common, "nodes") }
+
+// resumeKey is where instances that were given no key share one.
+func (n *names) resumeKey() string { return n.tagged(common, "resume-key") }
+
+// format names the format of keys and envelopes.
+func (n *names) format() string { return n.prefix + ":format" }

@@ -1,0 +1,131 @@
+package pubsub
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// lookEvery is the time between two looks who serves what, if nothing calls for one before; lookPause the
+	// least time between two.
+	lookEvery = 2 * time.Second
+	lookPause = 50 * time.Millisecond
+	// lookTime is how long one who is asked has to answer.
+	lookTime = time.Second
+)
+
+// keepLooking calls look at once, then every lookEvery and when something calls for it, until ctx ends.
+func keepLooking(ctx context.Context, t *triggers, look func(why trigger)) error {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for why := atStart; ; {
+		look(why)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(lookPause):
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			why = inTime
+		case <-t.work:
+			why = t.why()
+		}
+	}
+}
+
+// sentinels are the topology of a master that fails over: who it is, Redis Sentinels say (Redis documentation,
+// "Guidelines for Redis clients with support for Redis Sentinel").
+type sentinels struct {
+	r    *Redis
+	name string // of the master
+	list []*redis.SentinelClient
+}
+
+func (r *Redis) newSentinels() topology {
+	s := &sentinels{r: r, name: r.address.Master}
+	for _, addr := range r.address.Hosts {
+		opt := *r.opt
+		opt.Addr, opt.DB = addr, 0
+		opt.Username, opt.Password = r.address.SentinelUser, r.address.SentinelPassword
+		opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = lookTime, lookTime, lookTime
+		opt.Dialer = dialWith(opt.TLSConfig)
+		s.list = append(s.list, redis.NewSentinelClient(&opt))
+	}
+	return s
+}
+
+// watch implements topology.
+func (s *sentinels) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
+	var running sync.WaitGroup
+	for _, sentinel := range s.list {
+		running.Go(func() { s.listen(ctx, sentinel, t) })
+	}
+	defer func() {
+		running.Wait()
+		for _, sentinel := range s.list {
+			_ = sentinel.Close()
+		}
+	}()
+	return keepLooking(ctx, t, func(why trigger) {
+		if addr := s.master(ctx); addr != "" {
+			report(single{addr}.layout(), why)
+		} else if ctx.Err() == nil {
+			s.r.trouble.Warn().Str("master", s.name).Int("sentinels", len(s.list)).Msg("no majority of the sentinels names a master")
+		}
+	})
+}
+
+// listen pulls when a sentinel says that the master is another one.
+func (s *sentinels) listen(ctx context.Context, sentinel *redis.SentinelClient, t *triggers) {
+	heard := sentinel.Subscribe(ctx, "+switch-master")
+	defer heard.Close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case message := <-heard.Channel():
+			if message == nil {
+				return
+			}
+			if strings.HasPrefix(message.Payload, s.name+" ") {
+				t.pull(onSwitch)
+			}
+		}
+	}
+}
+
+// master is whom more than half of the sentinels name, "" if there is none such. A few that were cut off with the
+// old one are believed nothing.
+func (s *sentinels) master(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	named := make(chan string, len(s.list))
+	for _, sentinel := range s.list {
+		go func() {
+			answer, err := sentinel.GetMasterAddrByName(ctx, s.name).Result()
+			if err != nil || len(answer) != 2 {
+				named <- ""
+				return
+			}
+			named <- net.JoinHostPort(answer[0], answer[1])
+		}()
+	}
+	votes := map[string]int{}
+	master := ""
+	for range s.list {
+		if addr := <-named; addr != "" {
+			if votes[addr]++; 2*votes[addr] > len(s.list) {
+				master = addr
+			}
+		}
+	}
+	return master
+}

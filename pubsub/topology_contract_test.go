@@ -1,0 +1,21 @@
+package pubsub
+
+import (
+	"testing"
+
+	"wshub/pubsub/redistest"
+)
+
+func TestSentinelKeepsTheContract(t *testing.T) {
+	set := redistest.StartSentinel(t)
+	testContract(t, func(t testing.TB) Broker {
+		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory})
+	})
+}
+
+func TestClusterKeepsTheContract(t *testing.T) {
+	set := redistest.StartCluster(t, 3, 1)
+	testContract(t, func(t testing.TB) Broker {
+		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory})
+	})
+}
