@@ -29,6 +29,9 @@ type place struct {
 	connection uint32
 	// lost is true since the line's server said that it does not serve the partition.
 	lost bool
+	// silent is when what is published in the partition was last sure to arrive, by the table's clock; 0 while it is,
+	// and before it was for the first time.
+	silent int64
 }
 
 // live is true if commands may be sent.
@@ -79,6 +82,7 @@ type follows struct {
 	history  History
 	clock    func() int64  // nanoseconds that have gone by; never 0
 	alarm    chan struct{} // wakes keepTime
+	silences distribution  // how long a line's partitions were silent
 
 	mu      sync.Mutex
 	topics  table[string, follow] // by Redis channel
@@ -240,6 +244,31 @@ func (t *follows) begin(l *line) {
 	defer t.mu.Unlock()
 	l.live, l.queue, l.batch = true, nil, nil
 	t.restart(func(_ byte, p *place) bool { return p.line == l })
+	t.settle(l)
+}
+
+// settle notes how long l's partitions were silent, once all that is wanted of them has been asked for and answered.
+func (t *follows) settle(l *line) {
+	if len(l.queue)+len(l.batch) > 0 {
+		return
+	}
+	longest, now := int64(0), t.clock()
+	for n := range t.places {
+		if p := &t.places[n]; p.line == l && p.live() && p.silent != 0 {
+			longest = max(longest, now-p.silent)
+			p.silent = 0
+		}
+	}
+	if longest > 0 {
+		t.silences.count(time.Duration(longest))
+	}
+}
+
+// mute notes that p is silent from now on. The caller does it while p is still sure to be heard.
+func (t *follows) mute(p *place) {
+	if p.live() && p.silent == 0 {
+		p.silent = t.clock()
+	}
 }
 
 // place says which line each partition is heard on from now on; nil where nobody serves it. Partitions that were
@@ -251,9 +280,15 @@ func (t *follows) place(lines *[partitions]*line) {
 		if p.line == lines[n] && !p.lost {
 			return false
 		}
+		t.mute(p)
 		p.line = lines[n]
 		return true
 	})
+	for i, l := range lines {
+		if l != nil && l.live && (i == 0 || l != lines[i-1]) {
+			t.settle(l)
+		}
+	}
 }
 
 // restart begins the subscriptions of those partitions anew that choose says. The table is looked through in parts,
@@ -322,6 +357,7 @@ func (t *follows) lose(l *line, n byte) bool {
 	if p.line != l || p.lost {
 		return false
 	}
+	t.mute(p)
 	p.lost = true
 	return true
 }
@@ -330,6 +366,11 @@ func (t *follows) lose(l *line, n byte) bool {
 func (t *follows) end(l *line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for n := range t.places {
+		if p := &t.places[n]; p.line == l {
+			t.mute(p)
+		}
+	}
 	l.live, l.queue, l.batch = false, nil, nil
 }
 
@@ -393,6 +434,7 @@ func (t *follows) answered(l *line) (refused []string) {
 			t.drop(channel, &f)
 		}
 	}
+	t.settle(l)
 	return refused
 }
 

@@ -28,6 +28,8 @@ type master struct {
 	checked atomic.Bool
 	// replica is true while the server says that it is one.
 	replica atomic.Bool
+	// misaddressed is true if the server is a cluster's, and the URL says otherwise.
+	misaddressed atomic.Bool
 }
 
 // errReplica: the server is a replica. What is published there only its own subscribers hear.
@@ -84,7 +86,10 @@ func (m *master) judgeRole(role string, pull func(trigger)) error {
 
 // ready is nil while probes come back and the server takes writes.
 func (m *master) ready(r *Redis) error {
-	if m.replica.Load() {
+	switch {
+	case m.misaddressed.Load():
+		return fmt.Errorf("%w: %w", ErrRefused, errIsCluster)
+	case m.replica.Load():
 		return fmt.Errorf("%w: redis %s is a replica", ErrUnavailable, m.addr)
 	}
 	return cmp.Or(m.link.ready(r, m.addr), m.refusal.err())

@@ -286,6 +286,7 @@ func (r *Redis) Ready() error {
 func (r *Redis) Stats() Snapshot {
 	s := r.stats.snapshot()
 	s.Followed = r.follows.len()
+	s.Silences = r.follows.silences.snapshot()
 	for _, m := range r.allMasters() {
 		s.Masters++
 		s.ProbeAge = max(s.ProbeAge, m.age(r))

@@ -76,7 +76,7 @@ func (r *Redis) apply(crew *crew, l layout, why trigger) {
 	if changed {
 		r.stats.layouts[why].Add(1)
 		if why != atStart {
-			r.cfg.Log.Info().Str("trigger", triggerNames[why]).Strs("masters", l.masters()).Int("without_owner", l.unowned()).Msg("redis is served otherwise")
+			r.cfg.Log.Info().Str("trigger", triggerNames[why]).Strs("masters", l.masters()).Int("without_owner", l.unowned()).Msg("redis: other servers serve the partitions now")
 		}
 	}
 	for _, m := range r.allMasters() {

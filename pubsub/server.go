@@ -26,7 +26,7 @@ func (r *Redis) identify(ctx context.Context, m *master, conn *redis.Conn) (*scr
 	case err != nil:
 		return nil, fmt.Errorf("which redis is it: %w", err)
 	}
-	if !r.names.sharded && infoField(info, "cluster_enabled") == "1" {
+	if isCluster(info) && !r.names.sharded {
 		return nil, errIsCluster
 	}
 	name := serverName(info)
@@ -37,6 +37,8 @@ func (r *Redis) identify(ctx context.Context, m *master, conn *redis.Conn) (*scr
 	}
 	return known, nil
 }
+
+func isCluster(info string) bool { return infoField(info, "cluster_enabled") == "1" }
 
 // serverName names, in 16 characters, a server's process and its line of replication: both are new where it
 // may lack what another one had. "" if INFO does not tell.
@@ -65,6 +67,10 @@ func (r *Redis) checkServer(ctx context.Context, m *master) {
 		return
 	}
 	m.checked.Store(true)
+	if isCluster(info) && !r.names.sharded {
+		m.misaddressed.Store(true)
+		r.cfg.Log.Error().Str("redis", m.addr).Msg(errIsCluster.Error())
+	}
 	for _, trouble := range troubles(info) {
 		r.cfg.Log.Warn().Str("redis", m.addr).Msg(trouble)
 	}

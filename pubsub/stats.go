@@ -70,6 +70,9 @@ type Snapshot struct {
 	Masters, Unowned int
 	// Topologies counts changes of who serves what, by what made the broker look.
 	Topologies map[string]uint64
+	// Silences is how long it took, each time that a connection to a master ended or partitions moved, until all that
+	// is published to their topics was sure to arrive again.
+	Silences Distribution
 	// PublishErrors counts publications that failed: unavailable, unknown_outcome, refused.
 	PublishErrors map[string]uint64
 }

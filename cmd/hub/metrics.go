@@ -43,6 +43,8 @@ type family struct {
 	label string // the reason's label
 	many  func(*snapshot) map[string]uint64
 	known []string // reasons that are always shown; what is none of them counts as "other". nil: many's
+
+	lengths func(*snapshot) pubsub.Distribution // of a histogram, in seconds
 }
 
 func gauge(name, help string, one func(*snapshot) float64) family {
@@ -59,6 +61,10 @@ func counters(name, label, help string, known []string, many func(*snapshot) map
 
 func split(name, label, help string, many func(*snapshot) map[string]uint64) family {
 	return family{name: name, help: help, kind: prometheus.GaugeValue, label: label, many: many}
+}
+
+func histogram(name, help string, lengths func(*snapshot) pubsub.Distribution) family {
+	return family{name: name, help: help, lengths: lengths}
 }
 
 // families are the hub's own metrics.
@@ -115,7 +121,7 @@ var families = []family{
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, those that linger included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
 	gauge("wshub_broker_history_bytes", "Bytes that the embedded broker keeps of histories; see --history-bytes.", func(s *snapshot) float64 { return float64(s.broker.HistoryBytes) }),
-	gauge("wshub_broker_probe_age_seconds", "Time since the broker was last seen working.", func(s *snapshot) float64 { return s.broker.ProbeAge.Seconds() }),
+	gauge("wshub_broker_probe_age_seconds", "Time since the broker, of several servers the one that is silent longest, was last seen working.", func(s *snapshot) float64 { return s.broker.ProbeAge.Seconds() }),
 	gauge("wshub_broker_clock_difference_seconds", "How far the broker's clock is ahead of this machine's; more than 30 either way is an error.", func(s *snapshot) float64 { return s.broker.ClockDifference.Seconds() }),
 	gauge("wshub_broker_position_lead_seconds", "How far the last published position was ahead of the broker's clock: up to 60 for a minute after the broker moved or restarted.", func(s *snapshot) float64 { return s.broker.PositionLead.Seconds() }),
 	counter("wshub_broker_received_total", "Messages from the broker, probes included.", func(s *snapshot) uint64 { return s.broker.Received }),
@@ -127,6 +133,12 @@ var families = []family{
 		return map[string]uint64{"memory": s.broker.ReplaysFromMemory, "redis": s.broker.ReplaysFromRedis}
 	}),
 	counter("wshub_broker_reconnects_total", "Subscriber connections that ended, and attempts in vain.", func(s *snapshot) uint64 { return s.broker.Reconnects }),
+	gauge("wshub_broker_masters", "Redis servers that serve partitions.", func(s *snapshot) float64 { return float64(s.broker.Masters) }),
+	gauge("wshub_broker_partitions_without_owner", "Partitions of 256 that no Redis server serves; their topics wait.", func(s *snapshot) float64 { return float64(s.broker.Unowned) }),
+	counters("wshub_broker_topology_changes_total", "trigger", "Changes of which Redis server serves what, by what made the hub look.", nil,
+		func(s *snapshot) map[string]uint64 { return s.broker.Topologies }),
+	histogram("wshub_broker_silence_seconds", "How long topics were not sure to be heard, each time that a connection to Redis ended or partitions moved.",
+		func(s *snapshot) pubsub.Distribution { return s.broker.Silences }),
 	counters("wshub_broker_dropped_total", "reason", "Messages and publications thrown away.", nil,
 		func(s *snapshot) map[string]uint64 { return s.broker.Drops }),
 	counters("wshub_broker_publish_errors_total", "error", "Publications that failed.", nil,
@@ -210,6 +222,11 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers()}
 	for i, f := range families {
+		if f.lengths != nil {
+			d := f.lengths(s)
+			ch <- prometheus.MustNewConstHistogram(c.descs[i], d.Count, d.Sum.Seconds(), d.Buckets)
+			continue
+		}
 		if f.one != nil {
 			ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.one(s))
 			continue

@@ -105,7 +105,7 @@ func TestMetricsKeepPrometheusNames(t *testing.T) {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
 	}
-	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error|from|outcome)?$`)
+	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error|from|outcome|trigger)?$`)
 	for _, f := range families {
 		if !label.MatchString(f.label) {
 			t.Errorf("%s has the label %q", f.name, f.label)

@@ -1,0 +1,160 @@
+package pubsub
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"wshub/pubsub/redistest"
+)
+
+// slot is that of topic's partition.
+func slot(topic string) uint16 { return slotOf("{" + tags[partition(topic)] + "}") }
+
+// other is a master that does not serve topic.
+func other(set *redistest.ClusterSet, topic string) *redistest.Server {
+	for _, s := range set.Servers {
+		if s != set.Master(slot(topic)) {
+			return s
+		}
+	}
+	panic("one master")
+}
+
+// A partition moves to another master and back while its topics are published to: their events stay in order, and
+// nobody else is told anything.
+func TestAMovedPartitionCostsItsOwnTopicsOnly(t *testing.T) {
+	set := redistest.StartCluster(t, 3, 0)
+	r, sink := running(t, RedisConfig{URL: set.URL(), History: keepAll})
+	stays := "raw stays"
+	for i := 0; slot(stays) == slot("h:moves"); i++ {
+		stays = fmt.Sprint("raw stays ", i)
+	}
+	raw := strings.Replace(neighbour("h:moves"), "c:", "raw:", 1)
+	for i := 0; slot(raw) != slot("h:moves"); i++ {
+		raw = fmt.Sprint("raw moves ", i)
+	}
+	for _, topic := range []string{"h:moves", raw, stays} {
+		mustFollow(t, r, topic, 0)
+	}
+	home := set.Master(slot("h:moves"))
+	n := 0
+	batch := func() {
+		var list []Publication
+		for range 10 {
+			n++
+			list = append(list, Publication{Topic: "h:moves", Data: fmt.Append(nil, n)})
+		}
+		for _, result := range r.Publish(t.Context(), list) {
+			if result.Err != nil {
+				t.Fatal(result.Err)
+			}
+		}
+	}
+	batch()
+	wantEvents(t, sink, "h:moves", 1, n)
+	for round, to := range []*redistest.Server{other(set, "h:moves"), home} {
+		set.MoveSlot(slot("h:moves"), to)
+		from := n + 1
+		batch()
+		gaps := 0
+		for at := from; at <= n; {
+			switch d := sink.next(t); {
+			case d.Event == nil && d.topic == raw:
+				gaps++
+			case d.Event == nil || string(d.Data) != fmt.Sprint(at):
+				t.Fatalf("got %s, want event %d", d, at)
+			default:
+				at++
+			}
+		}
+		if gaps == 0 {
+			sink.gap(t, raw)
+		}
+		mustPublish(t, r, stays, "1")
+		sink.event(t, stays)
+		s := r.Stats()
+		if s.Topologies["moved"]+s.Topologies["sunsubscribe"]+s.Topologies["periodic"] != uint64(round+1) || s.Silences.Count < uint64(round+1) {
+			t.Errorf("round %d: counted %v, %d silences", round, s.Topologies, s.Silences.Count)
+		}
+		if s.Reconnects > 0 || s.Unowned > 0 || s.Masters != 3 {
+			t.Errorf("%d reconnects, %d without owner, %d masters", s.Reconnects, s.Unowned, s.Masters)
+		}
+	}
+}
+
+// What is meant for all nodes of a cluster goes to each of them, and a revocation also to those that come later.
+func TestAllNodesOfAClusterAreTold(t *testing.T) {
+	set := redistest.StartCluster(t, 3, 0)
+	const nodes = 4
+	told := make(chan string, 100)
+	var hubs []*Redis
+	add := func(name string) *Redis {
+		r, _ := running(t, RedisConfig{
+			URL: set.URL(), Node: name,
+			OnControl: func(message []byte) { told <- name + " " + string(message) },
+			OnRevoked: func(list []Revocation) {
+				for _, v := range list {
+					told <- name + " revokes " + v.Subject
+				}
+			},
+		})
+		return r
+	}
+	want := func(what string) {
+		t.Helper()
+		missing := map[string]bool{}
+		for i := range len(hubs) {
+			missing[fmt.Sprint("node", i, " ", what)] = true
+		}
+		late := time.After(patience)
+		for len(missing) > 0 {
+			select {
+			case got := <-told:
+				delete(missing, got)
+			case <-late:
+				t.Fatalf("not told: %v", missing)
+			}
+		}
+	}
+	for i := range nodes {
+		hubs = append(hubs, add(fmt.Sprint("node", i)))
+	}
+	eventually(t, "all are on the list", func() bool {
+		list, err := hubs[0].livingNodes(t.Context(), 0)
+		return err == nil && len(list) == nodes
+	})
+	if err := hubs[0].Tell(t.Context(), "", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	want("x")
+	if err := hubs[2].Revoke(t.Context(), Revocation{Subject: "user:1", Until: time.Now().Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	want("revokes user:1")
+	hubs = append(hubs, add(fmt.Sprint("node", nodes)))
+	for late := time.After(patience); ; {
+		select {
+		case got := <-told:
+			if got == "node4 revokes user:1" {
+				return
+			}
+		case <-late:
+			t.Fatal("the node that came later does not know")
+		}
+	}
+}
+
+// Of calls that went astray those of a topic are sent again that no later one of that topic has overtaken.
+func TestNoCallIsSentAgainBehindALaterOneOfItsTopic(t *testing.T) {
+	ok, moved := redis.NewCmd(t.Context()), redis.NewCmd(t.Context())
+	moved.SetErr(serverError("MOVED 7 127.0.0.1:1"))
+	calls := []call{{topic: "a"}, {topic: "b"}, {topic: "a"}, {topic: "a"}, {}, {topic: "b"}}
+	replies := []*redis.Cmd{moved, moved, ok, moved, moved, moved}
+	if got := astray(calls, []int{0, 1, 2, 3, 4, 5}, replies); fmt.Sprint(got) != "[1 3 4 5]" {
+		t.Errorf("again: %v", got)
+	}
+}

@@ -1,0 +1,58 @@
+package pubsub
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"wshub/pubsub/redistest"
+)
+
+// A channel that this user may not hear costs its own topic only, also in a batch, and the connection stays.
+func TestADeniedChannelCostsItsOwnTopicOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		url func(testing.TB) (url string, cli func(...string))
+		ok  string
+	}{
+		"single": {func(t testing.TB) (string, func(...string)) {
+			server := redistest.Start(t)
+			return server.URL(), func(args ...string) { server.CLI(args...) }
+		}, "&hub:t:ok:*"},
+		"cluster": {func(t testing.TB) (string, func(...string)) {
+			set := redistest.StartCluster(t, 3, 0)
+			return set.URL(), func(args ...string) {
+				for _, server := range set.Servers {
+					server.CLI(args...)
+				}
+			}
+		}, "&hub:{*}:t:ok:*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, cli := c.url(t)
+			cli("acl", "setuser", "default", "resetchannels", c.ok, "&hub:n*", "&hub:{*}:n:*", "&hub:to", "&channel", "&hub:t:channel")
+			r, sink := running(t, RedisConfig{URL: url})
+			const topics = 40
+			answers := make(map[string]chan error)
+			for i := range topics {
+				for _, kind := range []string{"ok", "no"} {
+					topic, answer := fmt.Sprint(kind, ":", i), make(chan error, 1)
+					answers[topic] = answer
+					r.Follow(topic, 0, func(err error) { answer <- err })
+				}
+			}
+			for topic, answer := range answers {
+				if err := <-answer; topic[:2] == "ok" && err != nil || topic[:2] == "no" && !errors.Is(err, ErrRefused) {
+					t.Errorf("%s: %v", topic, err)
+				}
+			}
+			for i := range topics {
+				topic := fmt.Sprint("ok:", i)
+				mustPublish(t, r, topic, "1")
+				sink.event(t, topic)
+			}
+			if n := r.Stats().Reconnects; n > 0 {
+				t.Errorf("%d reconnects", n)
+			}
+		})
+	}
+}
