@@ -5,35 +5,64 @@
 //
 // A [Broker] takes publications (Publish) and what its user wants to hear (Follow, Unfollow). It hands
 // events to a [Sink], each once with the set of all loops that follow its topic. There are two
-// brokers: [Memory] for a hub that runs alone, [Redis] for several that meet at one server. One suite
-// of tests holds both to the contract.
+// brokers: [Memory] for a hub that runs alone, [Redis] for several that meet at one server, at the master that
+// Sentinels name, or in a Cluster. One suite of tests holds all of them to the contract.
+//
+// # Who serves what
+//
+// Topics are divided into 256 partitions by their hash. A [topology] says which server is the master of each: one
+// server for all of them, the master that Sentinels name, or the masters of a Cluster. All else is one path:
+//
+//	topology ──layout──▶ routes[256] ──▶ master   its pool, scripts, clock, refusal
+//	                        │               └─▶ link   one subscriber connection after the other, with its probes
+//	                        └─▶ places[256] ──▶ line   what that connection is to subscribe (follows.go)
+//
+// A topology looks every 2 s, and at once when something says that the layout is old: a dial that fails, MOVED,
+// subscriptions that a server ends, a replica where a master should be, a Sentinel's +switch-master. Publications,
+// readings and probes go to the master of their partition; a batch is one pipeline for each. A call that a cluster's
+// server surely did not execute (MOVED, ASK, TRYAGAIN) is sent again, but never behind a later one of its topic.
+//
+// A partition that moves begins anew on its new line, as all do after a reconnect. The line that heard it before is
+// believed nothing of it any more. A replica is refused at each connect by ROLE, and found by the probe's script after it.
 //
 // # The Redis channels
 //
-//	channel       raw JSON, verbatim an event of the topic of that name (RedisConfig.Broadcast)
-//	hub:t:<topic> raw JSON, an event of that topic; or from a hub an envelope, which begins with 0x01, or
-//	              attributes and JSON, which begin with 0x02
-//	hub:to        raw {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}
-//	hub:n:<node>  that node's own probes, and what others Tell it
-//	hub:n         what nodes tell all of them
+// The prefix is hub unless [RedisConfig] says otherwise.
 //
-// An event of the broadcast topic that has attributes, or is stored, goes to hub:t:<topic> only.
+//	channel            raw JSON, verbatim an event of the topic of that name (RedisConfig.Broadcast). With another
+//	                   prefix it is <prefix>:channel
+//	hub:t:<topic>      raw JSON, an event of that topic; or from a hub an envelope, which begins with 0x01, or
+//	                   attributes and JSON, which begin with 0x02, or the news that the history was removed, 0x03
+//	hub:to             raw {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}
+//	hub:n:<node>       that node's own probes, and what others Tell it
+//	hub:n              what nodes tell all of them
 //
-// A node subscribes hub:t:<topic> while a loop follows the topic, and the others always. What is no
-// valid event is dropped, counted by name and logged in samples: see [Drop].
+// In a cluster topics and nodes have sharded channels, hub:{<tag>}:t:<topic> and hub:{<tag>}:n:<node>, with the hash tag
+// of their partition: see tags.go. There is no hub:n: nodes keep a list of who lives and tell each (nodes.go). channel,
+// hub:to, and hub:t:channel for events of the broadcast topic with attributes, stay classic and are heard on a connection
+// of their own, whose probes come over the cluster's bus.
+//
+// A node subscribes a topic's channel while a loop follows the topic, and the others always. What is no
+// valid event is dropped, counted by name and logged in samples: see [Drop]. An event of the broadcast topic that has
+// attributes, or is stored, is not on channel.
+//
+// Behind each batch of subscriptions goes a PING. When it is answered, so is every command before it: a topic that is not
+// subscribed by then was refused, and only that one is told so, or looked for elsewhere.
 //
 // # The Redis keys
 //
-//	hub:{pNN}:epoch     the partition's epoch, 8 random bytes, part of every position; and which servers the
-//	                    partition was on, see partition.lua
-//	hub:{pNN}:s:<topic> stream: the topic's events, each with the record of the one before
-//	hub:{pNN}:r:<topic> the topic's record: its last ID and number, which outlive its events by days
-//	hub:{pNN}:i:…       the result of a publication that had a key
-//	hub:resume-key      the key that instances share which were given none
-//	hub:revoked         sorted set of revocations, by expiry, and a mark that none is missing
-//	hub:alive:<node>    nothing: the node tries whether it can write
+//	hub:{<tag>}:epoch     the partition's epoch, 8 random bytes, part of every position; and which servers the
+//	                      partition was on, see partition.lua
+//	hub:{<tag>}:s:<topic> stream: the topic's events, each with the record of the one before
+//	hub:{<tag>}:r:<topic> the topic's record: its last ID and number, which outlive its events by days
+//	hub:{<tag>}:i:…       the result of a publication that had a key
+//	hub:{<tag>}:alive:…   nothing: a node tries whether it can write
+//	hub:{<tag0>}:resume-key  the key that instances share which were given none
+//	hub:{<tag0>}:revoked  sorted set of revocations, by expiry, and a mark that none is missing
+//	hub:{<tag0>}:nodes    in a cluster, sorted set of the nodes, by the time until which they live
+//	hub:format            the format of all this: a hub of another one does not start
 //
-// NN is the partition of the topic, see [partition]. A topic has keys only once somebody published to
+// <tag> is that of the topic's partition, <tag0> that of partition 0. A topic has keys only once somebody published to
 // it, if [History] says that it keeps some. One script appends an event, notes it in the record and
 // publishes the envelope (publish.lua).
 //
@@ -63,18 +92,21 @@
 //
 // # Who owns what
 //
-// Run keeps one connection at a time for hearing ([Redis.connection], a [feed]). Five goroutines live with it:
+// The topology's goroutine alone takes over a layout (routes.go). Each master, and in a cluster the classic channels, have
+// one connection at a time for hearing ([Redis.connection], a [feed]). Four goroutines live with it:
 //
-//	receive      reads it, hands events to the Sink, and reports answers to the table of follows
-//	write        sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table wants them
-//	ask          sends probes, which receive hears come back, and tries whether the server takes writes
-//	catchUp      looks at the logs of topics in doubt, and hands what was missed to the Sink
-//	keepRevoked  reads the list of revocations, and writes back what the server has lost of it
+//	receive  reads it, hands events to the Sink, and reports answers to the table of follows
+//	write    sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table wants them
+//	ask      sends probes, which receive hears come back, and tries whether the server takes writes
+//	catchUp  looks at the logs of topics in doubt, and hands what was missed to the Sink
 //
 // The table of follows (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
 // most one command under way, and a batch is sent when the last one is answered. The chains and the
-// Sink belong to whoever holds delivery.mu. When the connection ends, for whatever reason, all of it
+// Sink belong to whoever holds delivery.mu. When a connection ends, for whatever reason, all of it
 // is thrown away and a new one begins with an empty subscription; the table fills it again. Probes that
 // are late are a reason to end it (probe.go). What is published or read goes through a pool of other
 // connections.
+//
+// keepRevoked, which lives as long as the broker, reads the list of revocations each time that others have come to reach
+// this node, and writes back what the server has lost of it. keepFormat holds the format.
 package pubsub
