@@ -54,6 +54,9 @@ type redisPublisher struct {
 var errUnheard = errors.New("no server subscribes to what is published: does it use the same Redis (--redis)?")
 
 func dialRedis(ctx context.Context, address string, topology fleet.Topology) (*redisPublisher, error) {
+	if scheme, _, _ := strings.Cut(address, "://"); strings.Contains(scheme, "+") {
+		return nil, usagef("--redis: raw events are published to one server here; hubs on Sentinels or a cluster are measured with --publish=http or ws")
+	}
 	opts, err := redis.ParseURL(address)
 	if err != nil {
 		return nil, usagef("--redis: %w", err)

@@ -18,15 +18,21 @@ var ErrFormat = errors.New("redis holds keys of another format")
 // formatEvery is the time between two looks at the format: it is lost with all else by FLUSHALL.
 const formatEvery = 10 * time.Second
 
-// keepFormat says in Redis which format its keys have, and is an ErrFormat if they have another one.
+// keepFormat says in Redis which format its keys have, and is an ErrFormat if they have another one at the start. A
+// broker whose keys' format changes while it runs is not ready until it is as it was.
 func (r *Redis) keepFormat(ctx context.Context) error {
+	started := false
 	for failures := 0; ; failures++ {
 		err := r.claimFormat(ctx)
 		wait := r.backoff(failures)
 		switch {
-		case errors.Is(err, ErrFormat):
+		case errors.Is(err, ErrFormat) && !started:
 			return err
+		case errors.Is(err, ErrFormat):
+			r.formatOK.Store(false)
+			r.trouble.Error().Err(err).Msg("another hub has changed the format of what redis holds")
 		case err == nil:
+			started = true
 			r.formatOK.Store(true)
 			failures, wait = 0, formatEvery
 		case ctx.Err() == nil && failures > 3:

@@ -277,7 +277,7 @@ func (r *Redis) Ready() error {
 		err = fmt.Errorf("%w: no redis serves %d of %d partitions", ErrUnavailable, missing, partitions)
 	}
 	if err == nil && !r.formatOK.Load() {
-		err = fmt.Errorf("%w: the format of what redis holds is not known yet", ErrUnavailable)
+		err = fmt.Errorf("%w: the format of what redis holds is not known, or is another one", ErrUnavailable)
 	}
 	return cmp.Or(err, r.list.err())
 }
