@@ -217,7 +217,8 @@ func (s *subscriber) receive(context.Context) error {
 // acknowledge takes an answer to SUBSCRIBE.
 func (s *subscriber) acknowledge(channel string) {
 	if channel == s.mailbox && s.hearsTopics() {
-		wake(s.list.work) // what was said before was said to nobody
+		s.list.setUnread("others have come to reach this node just now") // what was said before was said to nobody
+		wake(s.list.work)
 	}
 	switch {
 	case len(s.base) > 0:
@@ -335,6 +336,7 @@ func (s *subscriber) refuse(text string) error {
 	}
 	s.refusal = err
 	if slot, ok := movedSlot(text); ok {
+		s.estranged.Store(true) // it may have been a channel of this node's
 		s.lost(slot)
 	}
 	return nil
