@@ -23,23 +23,24 @@ func (d *delivery) forget(gone []*chain) {
 	}
 }
 
-// arrive takes an event from pub/sub to its followers, unless it has to wait for what is missing.
-func (s *subscriber) arrive(channel string, ev Event) {
+// arrive takes an event from pub/sub to its followers, unless it has to wait for what is missing. It is false if there
+// are none.
+func (s *subscriber) arrive(channel string, ev Event) bool {
 	d := &s.delivery
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	loops, c, sure := s.follows.followers(channel)
 	if loops == 0 && c == nil {
-		return
+		return false
 	}
 	if why, ok := fault(ev.Data, s.cfg.MaxMessage); !ok {
 		s.drop(why, channel)
-		return
+		return true
 	}
 	ev.Topic = s.names.topicOf(channel)
 	if c == nil {
 		s.tell(ev.Topic, loops, nil, step{&ev, ev.Position})
-		return
+		return true
 	}
 	c.raw = c.raw || ev.Position.IsZero()
 	if !sure {
@@ -48,11 +49,11 @@ func (s *subscriber) arrive(channel string, ev Event) {
 	if c.held == nil {
 		switch c.judge(&ev, s.master.clock.believed()) {
 		case repeated:
-			return
+			return true
 		case fresh:
 			c.advance(&ev)
 			s.tell(ev.Topic, loops, c, step{&ev, ev.Position})
-			return
+			return true
 		case broken:
 			s.stats.torn.Add(1)
 			c.doubt()
@@ -60,6 +61,7 @@ func (s *subscriber) arrive(channel string, ev Event) {
 		}
 	}
 	s.stats.drops[Overrun].Add(c.held.add(&ev))
+	return true
 }
 
 // tell takes one step of a topic's chain, nil if it has none, to loops. The caller holds delivery.mu.

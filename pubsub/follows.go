@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -17,7 +18,27 @@ type line struct {
 
 	live  bool     // a connection is there
 	queue []string // channels that may need a command
-	batch []string // channels whose commands are not answered yet
+	batch batch    // whose commands are not answered yet
+	// refused are channels whose commands the server refused. They are asked for again by and by.
+	refused []string
+	// apart has each channel of the next batch asked for by a command of its own, since one of the last was refused.
+	apart bool
+	// strays are channels that events came on though nobody here wants them.
+	strays []string
+}
+
+// batch is what is asked of a server at a time.
+type batch struct {
+	subscribe, unsubscribe []string
+	// apart is true if each channel is to be subscribed by a command of its own.
+	apart bool
+}
+
+func (b *batch) len() int { return len(b.subscribe) + len(b.unsubscribe) }
+
+// reset forgets what was sent and is to be sent: it was another connection's.
+func (l *line) reset(live bool) {
+	l.live, l.queue, l.batch, l.refused, l.apart, l.strays = live, nil, batch{}, nil, false, nil
 }
 
 func newLine() *line { return &line{work: make(chan struct{}, 1)} }
@@ -224,11 +245,13 @@ func (t *follows) followers(channel string) (loops Loops, c *chain, sure bool) {
 	return f.loops, f.chain, p.live() && f.phase == on
 }
 
-// hears tells whether channel's partition is heard on l.
+// hears tells whether l's server has acknowledged that channel is subscribed, and the partition is still there. What
+// comes before, of a subscription that was given up for lost, would come without its gap.
 func (t *follows) hears(channel string, l *line) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.places[partition(t.names.topicOf(channel))].line == l
+	f, p, ok := t.get(channel)
+	return ok && p.line == l && f.phase >= checking
 }
 
 // len is the number of topics in the table.
@@ -242,14 +265,14 @@ func (t *follows) len() int {
 func (t *follows) begin(l *line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	l.live, l.queue, l.batch = true, nil, nil
+	l.reset(true)
 	t.restart(func(_ byte, p *place) bool { return p.line == l })
 	t.settle(l)
 }
 
 // settle notes how long l's partitions were silent, once all that is wanted of them has been asked for and answered.
 func (t *follows) settle(l *line) {
-	if len(l.queue)+len(l.batch) > 0 {
+	if len(l.queue)+l.batch.len() > 0 {
 		return
 	}
 	longest, now := int64(0), t.clock()
@@ -371,18 +394,25 @@ func (t *follows) end(l *line) {
 			t.mute(p)
 		}
 	}
-	l.live, l.queue, l.batch = false, nil, nil
+	l.reset(false)
 }
 
-// next is the next batch of commands for l; both are empty while there is nothing to do, or while the last batch is
-// not answered.
-func (t *follows) next(l *line) (subscribe, unsubscribe []string) {
+// next is the next batch of commands for l; it is empty while there is nothing to do, or while the last one is not
+// answered.
+func (t *follows) next(l *line) (b batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !l.live || len(l.batch) > 0 {
-		return nil, nil
+	if !l.live || l.batch.len() > 0 {
+		return batch{}
 	}
-	for len(l.queue) > 0 && len(subscribe)+len(unsubscribe) < followBatch {
+	b.apart = l.apart
+	for _, channel := range l.strays {
+		if _, p, ok := t.get(channel); !ok || p.line != l {
+			b.unsubscribe = append(b.unsubscribe, channel)
+		}
+	}
+	l.strays = nil
+	for len(l.queue) > 0 && b.len() < followBatch {
 		channel := l.queue[0]
 		l.queue = l.queue[1:]
 		f, p, ok := t.get(channel)
@@ -391,62 +421,99 @@ func (t *follows) next(l *line) (subscribe, unsubscribe []string) {
 		}
 		f.queued = false
 		switch {
-		case f.phase == off && f.wanted():
+		case f.wanted() && (f.phase == off || f.phase == leaving): // nothing is under way: an UNSUBSCRIBE was refused
 			f.phase = asking
-			subscribe = append(subscribe, channel)
+			b.subscribe = append(b.subscribe, channel)
+		case f.wanted():
 		case f.phase == off:
 			t.drop(channel, &f)
 			continue
-		case !f.wanted():
+		default:
 			f.phase = leaving
-			unsubscribe = append(unsubscribe, channel)
+			b.unsubscribe = append(b.unsubscribe, channel)
 		}
 		t.topics.set(channel, f)
 	}
 	if len(l.queue) == 0 {
 		l.queue = nil
 	}
-	l.batch = append(append(l.batch[:0], subscribe...), unsubscribe...)
-	return subscribe, unsubscribe
+	l.batch = b
+	return b
 }
 
-// answered says that the server has answered the whole batch. refused are the channels that it has not let us
-// subscribe: they are off until somebody follows their topic, or their partition begins anew.
+// answered says that the server has answered the whole batch. What it has refused is asked for again, each channel
+// by itself; and what it refuses then, later, see again. refused are those of the latter that are wanted.
 func (t *follows) answered(l *line) (refused []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	batch := l.batch
-	if l.batch = nil; len(l.queue) > 0 {
-		wake(l.work)
-	}
-	for _, channel := range batch {
+	b := l.batch
+	l.batch, l.apart = batch{}, false
+	for _, channel := range b.subscribe {
 		f, p, ok := t.get(channel)
-		if !ok || p.line != l || f.phase != asking && f.phase != leaving {
+		if !ok || p.line != l || f.phase != asking {
 			continue
 		}
-		if f.phase == asking {
-			refused = append(refused, channel)
-		}
 		f.phase = off
-		if f.wanted() || f.queued {
+		switch {
+		case !p.live(): // it begins anew
 			t.topics.set(channel, f)
-		} else {
+		case !b.apart:
+			l.apart = true
+			enqueue(channel, &f, p)
+			t.topics.set(channel, f)
+		case f.wanted():
+			refused = append(refused, channel)
+			t.topics.set(channel, f)
+		case f.queued:
+			t.topics.set(channel, f)
+		default:
 			t.drop(channel, &f)
 		}
 	}
 	t.settle(l)
+	l.refused = append(l.refused, refused...)
+	for _, channel := range b.unsubscribe {
+		if f, p, ok := t.get(channel); ok && p.line == l && f.phase == leaving {
+			l.refused = append(l.refused, channel)
+		}
+	}
+	if len(refused) == 0 && len(b.subscribe) > 0 && !l.apart {
+		t.askAgain(l) // it seems to let us again
+	}
+	if len(l.queue) > 0 {
+		wake(l.work)
+	}
 	return refused
 }
 
-// retry has channels asked for again that the server has refused.
-func (t *follows) retry(l *line, channels []string) {
+// again has some of the channels asked for again that the server has refused.
+func (t *follows) again(l *line) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, channel := range channels {
-		if f, p, ok := t.get(channel); ok && p.line == l && f.phase == off && f.wanted() {
+	t.askAgain(l)
+}
+
+func (t *follows) askAgain(l *line) {
+	n := min(len(l.refused), followBatch)
+	for _, channel := range l.refused[:n] {
+		if f, p, ok := t.get(channel); ok && p.line == l && (f.phase == leaving || f.phase == off && f.wanted()) {
 			enqueue(channel, &f, p)
 			t.topics.set(channel, f)
 		}
+	}
+	if l.refused = l.refused[n:]; len(l.refused) == 0 {
+		l.refused = nil
+	}
+}
+
+// stray says that an event came on l for nobody: unless channel is wanted there, it is unsubscribed. It may be left
+// over from a time when the partition was said to be elsewhere.
+func (t *follows) stray(l *line, channel string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, p, ok := t.get(channel); (!ok || p.line != l) && l.live && len(l.strays) < followBatch && !slices.Contains(l.strays, channel) {
+		l.strays = append(l.strays, channel)
+		wake(l.work)
 	}
 }
 

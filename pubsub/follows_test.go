@@ -44,7 +44,7 @@ func (t *oneLine) begin() { t.follows.begin(t.line) }
 
 func (t *oneLine) end() { t.follows.end(t.line) }
 
-func (t *oneLine) next() (subscribe, unsubscribe []string) { return t.follows.next(t.line) }
+func (t *oneLine) next() batch { return t.follows.next(t.line) }
 
 func (t *oneLine) subscribed(channel string) bool { return t.follows.subscribed(t.line, channel) }
 
@@ -52,11 +52,11 @@ func (t *oneLine) unsubscribed(channel string) { t.follows.unsubscribed(t.line, 
 
 // take is the connection's writer: it sends what the table wants.
 func (s *server) take(table *oneLine) {
-	subscribe, unsubscribe := table.next()
-	for _, channel := range subscribe {
+	b := table.next()
+	for _, channel := range b.subscribe {
 		s.sent = append(s.sent, sentCommand{true, channel})
 	}
-	for _, channel := range unsubscribe {
+	for _, channel := range b.unsubscribe {
 		s.sent = append(s.sent, sentCommand{false, channel})
 	}
 }
@@ -337,8 +337,8 @@ func BenchmarkFollowedTopicMemory(b *testing.B) {
 		table.add(fmt.Sprintf("user:%d", i), 0, func(error) {})
 	}
 	table.begin()
-	for subscribe, _ := table.next(); len(subscribe) > 0; subscribe, _ = table.next() {
-		for _, channel := range subscribe {
+	for next := table.next(); next.len() > 0; next = table.next() {
+		for _, channel := range next.subscribe {
 			table.subscribed(channel)
 			table.confirm(channel)
 		}

@@ -41,6 +41,7 @@ func (s *subscriber) ask(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
+			s.follows.again(s.line)
 		case <-s.again:
 		}
 	}

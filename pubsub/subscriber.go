@@ -64,10 +64,10 @@ type subscriber struct {
 	// pong and probe are the last round that came back, each its own way; returned is the last
 	// that came back both ways, or the last one before this connection. Owned by receive.
 	pong, probe, returned uint64
-	// refusal is the last error that the server answered to a batch of commands. Owned by receive.
+	// refusal is the last error that the server answered to a batch of commands, reasons those that it answered to
+	// commands of one channel. Owned by receive.
 	refusal error
-	// apart is true while each channel is asked for by a command of its own, since one of a batch was refused.
-	apart atomic.Bool
+	reasons map[string]error
 	// ready is closed when all of base is acknowledged.
 	ready chan struct{}
 	// doomed ends the connection unless a round comes back in time.
@@ -119,7 +119,7 @@ func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (w
 	s := &subscriber{
 		Redis: r, link: l, master: m, feed: feed, bus: bus, sharded: r.names.sharded && !bus,
 		ready: make(chan struct{}), returned: l.round.Load(), doomed: doomed,
-		doubts: doubts{work: make(chan struct{}, 1)},
+		doubts: doubts{work: make(chan struct{}, 1)}, reasons: map[string]error{},
 	}
 	if err := s.subscribeBase(); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
@@ -193,25 +193,30 @@ func (s *subscriber) receive(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)
 		}
-		switch h.signal {
-		case message:
-			s.take(h.channel, h.payload)
-		case oversize:
-			s.stats.received.Add(1)
-			s.drop(TooBig, h.channel)
-		case pong:
-			err = s.ponged(string(h.payload))
-		case refused:
-			err = s.refuse(string(h.payload))
-		case subscribed:
-			s.acknowledge(h.channel)
-		case unsubscribed:
-			s.unsubscribed(h.channel)
-		}
-		if err != nil {
+		if err := s.handle(h); err != nil {
 			return err
 		}
 	}
+}
+
+// handle takes one thing that was heard. After an error the connection is of no use.
+func (s *subscriber) handle(h heard) error {
+	switch h.signal {
+	case message:
+		s.take(h.channel, h.payload)
+	case oversize:
+		s.stats.received.Add(1)
+		s.drop(TooBig, h.channel)
+	case pong:
+		s.ponged(string(h.payload))
+	case refused:
+		return s.refuse(string(h.payload))
+	case subscribed:
+		s.acknowledge(h.channel)
+	case unsubscribed:
+		s.unsubscribed(h.channel)
+	}
+	return nil
 }
 
 // acknowledge takes an answer to SUBSCRIBE.
@@ -289,49 +294,56 @@ func (s *subscriber) lost(slot uint16) {
 // partitionOf is the partition whose slot, if it has that of a partition, slot is.
 func partitionOf(slot uint16) byte { return byte(slot / (clusterSlots / partitions)) }
 
-// fenceMark begins the PING behind a batch of commands: when it is answered, the batch is.
-const fenceMark = "batch"
+// A PING with fenceMark is behind each batch of commands: when it is answered, the batch is. Where each channel has a
+// command of its own, one with fenceOf and the channel is behind that.
+const (
+	fenceMark = "batch"
+	fenceOf   = "of "
+)
 
 // ponged takes the answer to a PING: of a probe, or of a batch.
-func (s *subscriber) ponged(text string) error {
+func (s *subscriber) ponged(text string) {
+	if channel, one := strings.CutPrefix(text, fenceOf); one {
+		if s.refusal != nil && len(s.reasons) < followBatch {
+			s.reasons[channel] = s.refusal
+		}
+		s.refusal = nil
+		return
+	}
 	if text != fenceMark {
 		s.pong, _ = strconv.ParseUint(text, 10, 64)
 		s.roundTrip()
-		return nil
+		return
 	}
-	refused := s.follows.answered(s.line)
-	why := s.refusal
 	s.refusal = nil
-	switch {
-	case len(refused) == 0:
-		s.apart.Store(false)
-	case why == nil || !isPermission(why):
-		if s.sharded {
-			for _, channel := range refused {
-				s.lost(slotOf(channel))
-			}
-			return nil
-		}
-		return fmt.Errorf("subscribe: %w", errors.Join(errRefused, why))
-	case len(refused) > 1 && !s.apart.Swap(true): // one that is forbidden has the others refused, too
-		s.follows.retry(s.line, refused)
-	default:
-		s.trouble.Error().Err(why).Int("topics", len(refused)).Msg("redis does not let topics be subscribed")
-		for _, channel := range refused {
-			s.follows.refuse(channel, fmt.Errorf("follow: %w: %s", ErrRefused, why))
-		}
+	if refused := s.follows.answered(s.line); len(refused) > 0 {
+		s.tellRefused(refused)
 	}
-	return nil
+	clear(s.reasons)
 }
 
-// refuse takes an error that the server answers: to a command of the batch, whose answers end with the fence. Before
-// that it ends the connection.
-func (s *subscriber) refuse(text string) error {
-	err := fmt.Errorf("%w: %s", errRefused, text)
-	if len(s.base) > 0 {
-		if s.sharded {
+// tellRefused tells those who wait for channels that the server does not let us subscribe them. Where it only can't
+// for now, they wait on.
+func (s *subscriber) tellRefused(channels []string) {
+	var why error
+	for _, channel := range channels {
+		if why = s.reasons[channel]; why != nil && isPermission(why) {
+			s.follows.refuse(channel, fmt.Errorf("follow: %w: %s", ErrRefused, why))
+		} else if s.sharded {
 			s.triggers.pull(onMoved)
 		}
+	}
+	s.trouble.Error().Err(why).Int("topics", len(channels)).Msg("redis does not let topics be subscribed")
+}
+
+// refuse takes an error that the server answers: to a command of a batch, whose answers end with the fence. Before
+// that, or where it is about the server as a whole, it ends the connection.
+func (s *subscriber) refuse(text string) error {
+	err := fmt.Errorf("%w: %s", errRefused, text)
+	if len(s.base) > 0 && s.sharded {
+		s.triggers.pull(onMoved)
+	}
+	if len(s.base) > 0 || !s.sharded && !isPermission(err) {
 		return err
 	}
 	s.refusal = err
@@ -357,9 +369,8 @@ func isPermission(err error) bool { return strings.Contains(err.Error(), "NOPERM
 // write sends what the table of follows wants, batch after batch, each with a fence behind it.
 func (s *subscriber) write(ctx context.Context) error {
 	for {
-		subscribe, unsubscribe := s.follows.next(s.line)
-		if len(subscribe)+len(unsubscribe) > 0 {
-			if err := s.sendBatch(subscribe, unsubscribe); err != nil {
+		if b := s.follows.next(s.line); b.len() > 0 {
+			if err := s.feed.sendAll(s.commands(b)); err != nil {
 				return fmt.Errorf("subscribe: %w", err)
 			}
 		}
@@ -371,19 +382,25 @@ func (s *subscriber) write(ctx context.Context) error {
 	}
 }
 
-func (s *subscriber) sendBatch(subscribe, unsubscribe []string) error {
+// commands are those of a batch, with a fence behind them.
+func (s *subscriber) commands(b batch) (list []command) {
 	on, off := "SUBSCRIBE", "UNSUBSCRIBE"
 	if s.sharded {
 		on, off = "SSUBSCRIBE", "SUNSUBSCRIBE"
 	}
-	var commands []command
-	for _, channels := range s.groups(subscribe) {
-		commands = append(commands, command{on, channels})
+	if b.apart {
+		for _, channel := range b.subscribe {
+			list = append(list, command{on, []string{channel}}, command{"PING", []string{fenceOf + channel}})
+		}
+	} else {
+		for _, channels := range s.groups(b.subscribe) {
+			list = append(list, command{on, channels})
+		}
 	}
-	for _, channels := range s.groups(unsubscribe) {
-		commands = append(commands, command{off, channels})
+	for _, channels := range s.groups(b.unsubscribe) {
+		list = append(list, command{off, channels})
 	}
-	return s.feed.sendAll(append(commands, command{"PING", []string{fenceMark}}))
+	return append(list, command{"PING", []string{fenceMark}})
 }
 
 // groups are channels as commands may name them together: of one slot, where that matters.
@@ -391,8 +408,6 @@ func (s *subscriber) groups(channels []string) (groups [][]string) {
 	switch {
 	case len(channels) == 0:
 		return nil
-	case s.apart.Load():
-		return slices.Collect(slices.Chunk(channels, 1))
 	case !s.sharded:
 		return [][]string{channels}
 	}
@@ -431,6 +446,7 @@ func (s *subscriber) take(channel string, data []byte) {
 	case s.bus && channel == s.names.everyNode, s.isNode(channel):
 		s.hear(channel, string(data))
 	case s.names.sharded && !s.follows.hears(channel, s.line): // it has moved
+		s.follows.stray(s.line, channel)
 	default:
 		s.hearTopic(channel, data)
 	}
@@ -447,7 +463,9 @@ func (s *subscriber) hearTopic(channel string, data []byte) {
 		s.drop(BadEnvelope, channel)
 		return
 	}
-	s.arrive(channel, ev)
+	if !s.arrive(channel, ev) {
+		s.follows.stray(s.line, channel)
+	}
 }
 
 func (r *Redis) drop(why Drop, channel string) { r.drops(why, 1, channel) }
