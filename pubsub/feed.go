@@ -96,6 +96,7 @@ func (f *feed) login(opt *redis.Options) error {
 // role asks what the server is: "master", "slave", or "" with an errRefused.
 func (f *feed) role() (string, error) {
 	_ = f.conn.SetReadDeadline(time.Now().Add(ioTimeout))
+	defer f.conn.SetReadDeadline(time.Time{})
 	if err := f.send("ROLE"); err != nil {
 		return "", err
 	}
@@ -113,7 +114,7 @@ func (f *feed) role() (string, error) {
 			return "", err
 		}
 	}
-	return role, f.conn.SetReadDeadline(time.Time{})
+	return role, nil
 }
 
 // skip reads a reply that is nested no deeper than depth, and forgets it.

@@ -56,7 +56,16 @@ func (n *names) publishCommand() string {
 // it, so that a table keyed by channels holds both in one string.
 func (n *names) topic(topic string) string { return n.channel(partition(topic), "t:"+topic) }
 
-// topicOf is the topic that channel carries.
+// isTopic tells whether channel looks like that of a topic.
+func (n *names) isTopic(channel string) bool {
+	rest, ours := strings.CutPrefix(channel, n.prefix)
+	if n.sharded {
+		rest = rest[strings.IndexByte(rest, '}')+1:]
+	}
+	return ours && strings.HasPrefix(rest, ":t:")
+}
+
+// topicOf is the topic that channel, which is one's, carries.
 func (n *names) topicOf(channel string) string {
 	rest := channel[len(n.prefix):]
 	if n.sharded {

@@ -50,6 +50,15 @@ func TestADeniedChannelCostsItsOwnTopicOnly(t *testing.T) {
 				mustPublish(t, r, topic, "1")
 				sink.event(t, topic)
 			}
+			// Whoever follows them still hears of it, as soon as the server lets us.
+			cli("acl", "setuser", "default", "allchannels")
+			for range topics {
+				if d := sink.next(t); d.Event != nil || d.topic[:2] != "no" {
+					t.Fatalf("got %s, want a gap in what was denied", d)
+				}
+			}
+			mustPublish(t, r, "no:0", "2")
+			sink.event(t, "no:0")
 			if n := r.Stats().Reconnects; n > 0 {
 				t.Errorf("%d reconnects", n)
 			}

@@ -201,6 +201,9 @@ func (s *subscriber) receive(context.Context) error {
 
 // handle takes one thing that was heard. After an error the connection is of no use.
 func (s *subscriber) handle(h heard) error {
+	if !s.expects(h) {
+		return fmt.Errorf("%w: of channel %q", errProtocol, clip(h.channel))
+	}
 	switch h.signal {
 	case message:
 		s.take(h.channel, h.payload)
@@ -217,6 +220,25 @@ func (s *subscriber) handle(h heard) error {
 		s.unsubscribed(h.channel)
 	}
 	return nil
+}
+
+// expects tells whether h is of a channel that this connection may hear of. The end of one that is always heard is
+// not expected.
+func (s *subscriber) expects(h heard) bool {
+	switch h.signal {
+	case pong, refused:
+		return true
+	case subscribed:
+		return slices.Contains(s.base, h.channel) || s.isNode(h.channel) || s.names.isTopic(h.channel)
+	case unsubscribed:
+		return s.isNode(h.channel) && s.sharded || s.names.isTopic(h.channel)
+	}
+	return s.names.isTopic(h.channel) || s.isNode(h.channel) || s.bus && s.isClassic(h.channel)
+}
+
+// isClassic tells whether channel is one of those that are no topic's and no node's.
+func (s *subscriber) isClassic(channel string) bool {
+	return channel == s.names.broadcast || channel == s.names.addressed || channel == s.names.everyNode
 }
 
 // acknowledge takes an answer to SUBSCRIBE.
