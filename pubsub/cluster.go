@@ -28,11 +28,7 @@ func (r *Redis) newCluster() topology {
 
 // watch implements topology.
 func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
-	defer func() {
-		for _, client := range c.clients {
-			_ = client.Close()
-		}
-	}()
+	defer c.close()
 	return keepLooking(ctx, t, func(why trigger) {
 		if view := c.look(ctx); view != nil {
 			report(c.layout(view), why)
@@ -40,6 +36,12 @@ func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, tr
 			c.r.trouble.Warn().Int("nodes", len(c.known)).Msg("no node of the cluster says who serves which slots")
 		}
 	})
+}
+
+func (c *cluster) close() {
+	for _, client := range c.clients {
+		_ = client.Close()
+	}
 }
 
 // view is what a node says of the cluster.

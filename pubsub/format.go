@@ -61,18 +61,23 @@ func (r *Redis) claimFormat(ctx context.Context) error {
 	found, err := m.pub.Get(ctx, key).Result()
 	if errors.Is(err, redis.Nil) {
 		pipe := m.pub.Pipeline()
-		pipe.SetNX(ctx, key, formatNumber, 0)
+		pipe.Do(ctx, "set", key, formatNumber, "nx")
 		read := pipe.Get(ctx, key)
 		if err := exec(ctx, pipe); err != nil {
 			return err
 		}
 		found, err = read.Result()
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case found != formatNumber:
-		return fmt.Errorf("%w: %s is %q, and this hub writes %s; another --redis-prefix keeps them apart", ErrFormat, key, clip(found), formatNumber)
+	}
+	return r.judgeFormat(found)
+}
+
+// judgeFormat is an ErrFormat unless found is the format of this package.
+func (r *Redis) judgeFormat(found string) error {
+	if found != formatNumber {
+		return fmt.Errorf("%w: %s is %q, and this hub writes %s; another --redis-prefix keeps them apart", ErrFormat, r.names.format(), clip(found), formatNumber)
 	}
 	return nil
 }

@@ -92,7 +92,11 @@ func (m *master) ready(r *Redis) error {
 	case m.replica.Load():
 		return fmt.Errorf("%w: redis %s is a replica", ErrUnavailable, m.addr)
 	}
-	return cmp.Or(m.link.ready(r, m.addr), m.refusal.err())
+	refused := m.refusal.err(m.addr)
+	if refused != nil && isPermission(refused) {
+		return refused // that probes are late follows from it
+	}
+	return cmp.Or(m.link.ready(r, m.addr), refused)
 }
 
 // close gives the connections back.

@@ -71,8 +71,7 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	m, p, keeps := s.master, s.trial, len(s.cfg.History) > 0
 	pipe := m.prober.Pipeline()
 	sent := pipe.Eval(ctx, s.probeSource, []string{s.names.alive(p, s.cfg.Node)},
-		leaseTime.Milliseconds(), keeps, s.names.node(p, s.cfg.Node), string(probeMark)+round,
-		s.names.tagged(p, "s:probe"), s.names.channel(p, "t:probe"))
+		leaseTime.Milliseconds(), commandsOf(s.needs(m, p)), s.names.node(p, s.cfg.Node), string(probeMark)+round)
 	if err := exec(ctx, pipe); err != nil {
 		sent.SetErr(err)
 	}
@@ -87,13 +86,18 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 		m.replica.Store(true)
 		s.triggers.pull(onReplica)
 	}
-	if err != nil {
-		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a probe to redis")
-	} else if text := str(reply, 1); text != "" {
+	sentOut := err == nil
+	if text := str(reply, 1); text != "" {
 		err = refusalError(text)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		m.replica.Store(false) // it may have become a master again
+	case isPermission(err):
+		err = s.denied(ctx, m, err)
+		s.trouble.Error().Err(err).Str("redis", m.addr).Msg("redis does not let the hub do what it has to")
+	case !sentOut:
+		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a probe to redis")
 	}
 	m.refusal.tried(err, keeps)
 	if seconds, err := strconv.ParseInt(str(at(reply, 0), 0), 10, 64); err == nil {

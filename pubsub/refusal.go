@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// refusal is why the server stores nothing now, for all that is known. Any goroutine may use it.
+// refusal is why the server stores nothing now, or does not let us do something else that is needed, for all that is
+// known. Any goroutine may use it.
 type refusal struct{ why atomic.Pointer[string] }
 
 // cantWrite tells whether err says that the server takes no writes, whoever asks: it is out of memory, a replica,
@@ -41,7 +42,7 @@ func (f *refusal) tried(err error, keeps bool) {
 	switch {
 	case err == nil:
 		f.why.Store(nil)
-	case keeps && (cantWrite(err) || redis.IsPermissionError(err)), redis.IsReadOnlyError(err), redis.IsPermissionError(err):
+	case keeps && cantWrite(err), redis.IsReadOnlyError(err), isPermission(err):
 		f.set(err)
 	}
 }
@@ -51,10 +52,10 @@ func (f *refusal) set(err error) {
 	f.why.Store(&text)
 }
 
-// err is nil while the server takes writes.
-func (f *refusal) err() error {
+// err is nil while the server at addr takes writes, for all that is known.
+func (f *refusal) err(addr string) error {
 	if why := f.why.Load(); why != nil {
-		return fmt.Errorf("%w to store events: %s", ErrRefused, *why)
+		return fmt.Errorf("%w by redis %s: %s", ErrRefused, addr, *why)
 	}
 	return nil
 }

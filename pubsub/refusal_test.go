@@ -135,18 +135,3 @@ func TestWhatBecameOfACommandIsReadFromItsError(t *testing.T) {
 		}
 	}
 }
-
-func TestAMissingRightIsNamed(t *testing.T) {
-	for _, right := range []string{"xadd", "xtrim", "pexpire", "xrange", "xrevrange", "get", "mget", "time"} {
-		t.Run(right, func(t *testing.T) {
-			server := redistest.Start(t)
-			r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
-			server.CLI("acl", "setuser", "default", "-"+right)
-			eventually(t, "it is named", func() bool {
-				return strings.Contains(fmt.Sprint(r.Ready()), "this user may not "+strings.ToUpper(right))
-			})
-			server.CLI("acl", "setuser", "default", "+"+right)
-			ready(t, r)
-		})
-	}
-}

@@ -3,7 +3,10 @@ package pubsub
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // ResumeKeySize is the length of a resume key in bytes: AES-256.
@@ -16,11 +19,11 @@ func (r *Redis) ResumeKey(ctx context.Context) ([]byte, error) {
 	defer cancel()
 	name := r.names.resumeKey()
 	replies := r.run(ctx, []call{
-		{partition: common, args: []any{"setnx", name, newResumeKey()}},
+		{partition: common, args: []any{"set", name, newResumeKey(), "nx"}},
 		{partition: common, args: []any{"get", name}},
 	})
 	for _, reply := range replies {
-		if err := reply.Err(); err != nil {
+		if err := reply.Err(); err != nil && !errors.Is(err, redis.Nil) {
 			return nil, fmt.Errorf("resume key: %w: %s", readError(err), err)
 		}
 	}

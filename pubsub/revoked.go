@@ -256,7 +256,7 @@ var errListLost = errors.New("the list of revocations was lost meanwhile")
 func (r *Redis) restoreRevoked(ctx context.Context) (mark uint64, err error) {
 	if m, err := r.route(common); err != nil {
 		return 0, err
-	} else if err := m.refusal.err(); err != nil {
+	} else if err := m.refusal.err(m.addr); err != nil {
 		return 0, err
 	}
 	// What is left here is gone if the list is lost from now on.

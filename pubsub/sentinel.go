@@ -70,9 +70,7 @@ func (s *sentinels) watch(ctx context.Context, t *triggers, report func(layout, 
 	}
 	defer func() {
 		running.Wait()
-		for _, sentinel := range s.list {
-			_ = sentinel.Close()
-		}
+		s.close()
 	}()
 	return keepLooking(ctx, t, func(why trigger) {
 		if addr := s.master(ctx); addr != "" {
@@ -83,9 +81,18 @@ func (s *sentinels) watch(ctx context.Context, t *triggers, report func(layout, 
 	})
 }
 
+func (s *sentinels) close() {
+	for _, sentinel := range s.list {
+		_ = sentinel.Close()
+	}
+}
+
+// switchMaster is the channel on which a sentinel says that there is another master.
+const switchMaster = "+switch-master"
+
 // listen pulls when a sentinel says that the master is another one.
 func (s *sentinels) listen(ctx context.Context, sentinel *redis.SentinelClient, t *triggers) {
-	heard := sentinel.Subscribe(ctx, "+switch-master")
+	heard := sentinel.Subscribe(ctx, switchMaster)
 	defer heard.Close()
 	for {
 		select {

@@ -85,6 +85,9 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 		if m := pick(attempt); m != nil {
 			addr = m.addr
 			wasConnected, err = r.connection(ctx, l, bus, m)
+			if ctx.Err() == nil && err != nil && isPermission(err) {
+				err = r.denied(ctx, m, err)
+			}
 		}
 		if ctx.Err() != nil {
 			return
@@ -173,15 +176,10 @@ func (s *subscriber) subscribeBase() error {
 	return s.feed.send("SUBSCRIBE", s.base...)
 }
 
-// trialPartition is the partition that probes go through: a node's own, or the first that the server has.
+// trialPartition is the partition that probes go through.
 func (s *subscriber) trialPartition() byte {
-	if s.routes[s.Redis.home].Load() == s.master {
-		return s.Redis.home
-	}
-	for p := range s.routes {
-		if s.routes[p].Load() == s.master {
-			return byte(p)
-		}
+	if p, ok := s.partitionAt(s.master); ok {
+		return p
 	}
 	return s.trial
 }
@@ -385,8 +383,6 @@ func movedSlot(text string) (slot uint16, ok bool) {
 	n, err := strconv.ParseUint(fields[1], 10, 16)
 	return uint16(n), err == nil && n < clusterSlots
 }
-
-func isPermission(err error) bool { return strings.Contains(err.Error(), "NOPERM") }
 
 // write sends what the table of follows wants, batch after batch, each with a fence behind it.
 func (s *subscriber) write(ctx context.Context) error {

@@ -24,6 +24,9 @@ type topology interface {
 	// watch looks when it begins, from time to time, and when triggers says why, and reports each layout that it
 	// finds, also one that has not changed. It returns when ctx has ended.
 	watch(ctx context.Context, triggers *triggers, report func(layout, trigger)) error
+	// inspect looks once, for Check, and says what may keep others from finding the masters. It gives its
+	// connections back.
+	inspect(ctx context.Context) (layout, Report)
 }
 
 // trigger is why somebody looks who serves what.
