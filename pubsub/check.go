@@ -246,9 +246,10 @@ func (t *trial) publishing(ctx context.Context) error {
 // keeping publishes an event that is kept, as publishing does.
 func (t *trial) keeping(ctx context.Context, feed *feed, channel, sent string) error {
 	life := trialTime.Milliseconds()
+	server := t.m.scripts.Swap(nil).server // the scripts are sent in full then: replicas are waited for once only
 	// As if the partition had been on this server before: nothing has to be written that does not expire.
 	log := []string{t.names.alive(t.p, t.name), t.names.tagged(t.p, "s:"+t.name), t.names.tagged(t.p, "r:"+t.name)}
-	state := freshEpoch() + strings.Repeat("\x00", 16) + t.m.scripts.Load().server
+	state := freshEpoch() + strings.Repeat("\x00", 16) + server
 	replies := t.run(ctx, []call{
 		{partition: t.p, topic: t.name, args: []any{"set", log[0], state, "px", life}},
 		{partition: t.p, topic: t.name, kind: publish, stores: true, keys: append(slices.Clone(log), sent), args: []any{
