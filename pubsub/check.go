@@ -73,7 +73,6 @@ func (r *Redis) Check(ctx context.Context) Report {
 	l, report := r.topology.inspect(ctx)
 	r.arrange(l)
 	masters := r.allMasters()
-	slices.SortFunc(masters, func(a, b *master) int { return strings.Compare(a.addr, b.addr) })
 	findings := make([]Finding, len(masters))
 	var running sync.WaitGroup
 	for i, m := range masters {
@@ -189,7 +188,7 @@ func (t *trial) rank(role *redis.Cmd) string {
 	}
 	list, _ := role.Slice()
 	replicas, _ := at(list, 2).([]any)
-	text := fmt.Sprintf("%s with %d replicas", str(list, 0), len(replicas))
+	text := fmt.Sprintf("%s, replicas: %d", str(list, 0), len(replicas))
 	if t.names.sharded {
 		served := 0
 		for p := range t.routes {
@@ -261,7 +260,7 @@ func (t *trial) keeping(ctx context.Context, feed *feed, channel, sent string) e
 	for i, reply := range replies {
 		switch err := reply.Err(); {
 		case errors.Is(err, errFewReplicas):
-			t.fault("an event is to be on %d replicas before it is confirmed: %s", t.cfg.Wait, err)
+			t.fault("too few replicas confirm an event, wanted are %d: %s", t.cfg.Wait, err)
 		case err != nil:
 			return fmt.Errorf("%s: %w", []string{"begin", "publish", "read", "remove"}[i], err)
 		}
@@ -276,7 +275,7 @@ func (t *trial) keeping(ctx context.Context, feed *feed, channel, sent string) e
 	}
 	t.fact("one was stored and read back")
 	if t.cfg.Wait > 0 && len(t.Faults) == 0 {
-		t.fact("%d replicas confirmed it", t.cfg.Wait)
+		t.fact("confirmed by replicas: %d", t.cfg.Wait)
 	}
 	return nil
 }

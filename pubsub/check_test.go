@@ -127,7 +127,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		}, "does not hold 32 bytes"},
 		"too few replicas": {func(t *testing.T) RedisConfig {
 			return RedisConfig{URL: redistest.Start(t).URL(), Wait: 1}
-		}, "on 1 replicas before it is confirmed"},
+		}, "too few replicas confirm an event, wanted are 1"},
 		"no memory": {func(t *testing.T) RedisConfig {
 			return RedisConfig{URL: redistest.Start(t, "--maxmemory", "1").URL()}
 		}, "OOM"},

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -266,10 +267,11 @@ func (r *Redis) Ready() error {
 	if l == nil {
 		return fmt.Errorf("%w: nobody has said which redis serves what", ErrUnavailable)
 	}
-	var err error
+	var errs []error
 	for _, m := range r.allMasters() {
-		err = cmp.Or(err, m.ready(r))
+		errs = append(errs, m.ready(r))
 	}
+	err := errors.Join(errs...) // an operator wants to know of all of them
 	if r.bus != nil && err == nil {
 		err = r.bus.ready(r, "for what is classic")
 	}

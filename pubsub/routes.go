@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -26,11 +27,11 @@ func (r *Redis) route(p byte) (*master, error) {
 	return nil, &unsent{errNobody}
 }
 
-// allMasters are the masters of now.
+// allMasters are the masters of now, by their addresses.
 func (r *Redis) allMasters() []*master {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Collect(maps.Values(r.masters))
+	return slices.SortedFunc(maps.Values(r.masters), func(a, b *master) int { return strings.Compare(a.addr, b.addr) })
 }
 
 // masterAt is the master at addr, nil if there is none.

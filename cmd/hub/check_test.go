@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -58,5 +59,63 @@ func TestCheckConnectsWhenTold(t *testing.T) {
 	}
 	if code, _, stderr := call(t, nil, "check", "--connect"); code != 0 {
 		t.Errorf("without Redis ends with %d: %s", code, stderr)
+	}
+}
+
+// TestCheckNamesAllThatIsMissing has a user who may publish and subscribe, and nothing else.
+func TestCheckNamesAllThatIsMissing(t *testing.T) {
+	const password = "s3cret-password"
+	redis := redistest.Start(t)
+	redis.CLI("acl", "setuser", "bob", "on", ">"+password, "allkeys", "allchannels", "+@pubsub")
+	url := strings.Replace(redis.URL(), "//", "//bob:"+password+"@", 1)
+	code, stdout, stderr := call(t, nil, "check", "--connect", "--history=*=10", "--redis-url="+url)
+	if code != 1 || strings.Contains(stdout+stderr, password) {
+		t.Errorf("ends with %d: %s%s", code, stdout, stderr)
+	}
+	for _, word := range []string{"+eval", "+get", "+set", "+xadd", "+zscan", "+time"} {
+		if !strings.Contains(stderr+" ", " "+word+" ") || !strings.Contains(stdout, word) {
+			t.Errorf("%s is not named: %s%s", word, stdout, stderr)
+		}
+	}
+	h := startHub(t, buildHub(t), url, "--history=*=10")
+	eventually(t, func() error {
+		status, reason, _ := ask(t, "GET", h.control+"/readyz", "")
+		if status != 503 || !strings.Contains(reason, "the user lacks") || !strings.Contains(reason, " +xadd ") {
+			return fmt.Errorf("/readyz is %d %q", status, reason)
+		}
+		return nil
+	})
+	if !strings.Contains(h.text(), "the user lacks") {
+		t.Error("the log does not name it")
+	}
+}
+
+func TestCheckPrintsALineForEachServer(t *testing.T) {
+	sentinels, cluster := redistest.StartSentinel(t), redistest.StartCluster(t, 3, 1)
+	for _, c := range []struct {
+		url   string
+		lines []string
+	}{
+		{sentinels.URL(), []string{"sentinel ", "sentinel ", "sentinel ", "redis " + sentinels.Master().Addr()}},
+		{cluster.URL(), []string{"redis ", "redis ", "redis "}},
+	} {
+		code, stdout, stderr := call(t, nil, "check", "--connect", "--history=*=10", "--redis-wait=1", "--redis-url="+c.url)
+		if code != 0 {
+			t.Fatalf("ends with %d: %s%s", code, stdout, stderr)
+		}
+		var found []string
+		for line := range strings.Lines(stdout) {
+			if strings.HasPrefix(line, "sentinel ") || strings.HasPrefix(line, "redis ") {
+				found = append(found, line)
+			}
+		}
+		ok := len(found) == len(c.lines)
+		for i := range found {
+			ok = ok && strings.HasPrefix(found[i], c.lines[i])
+		}
+		if !ok || !strings.Contains(found[len(found)-1], "confirmed by replicas: 1") {
+			t.Errorf("%s: %q", c.url, found)
+		}
+		t.Log(strings.Join(found, ""))
 	}
 }
