@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -67,6 +68,9 @@ func (r *Redis) needs(m *master, p byte) []need {
 	spare("info", "server")
 	command("time")
 	command("ping")
+	if r.address.DB > 0 {
+		command("select", strconv.Itoa(r.address.DB))
+	}
 	if r.cfg.Wait > 0 {
 		command("wait", "0", "0")
 	}
@@ -220,6 +224,10 @@ func (r *Redis) tryRights(ctx context.Context, m *master, p byte) (shortage, err
 	var t trials
 	list := r.needs(m, p)
 	err := errors.Join(r.tryPool(ctx, m, list, &t), r.tryFeed(ctx, m, list, &t))
+	if err != nil && isPermission(err) { // without SELECT there is no connection
+		t.note(&need{args: []string{"select"}}, err)
+		err = nil
+	}
 	r.tryAsking(ctx, m, list, &t)
 	for i := range list {
 		if object := list[i].object; !slices.Contains(t.proven, object) && !slices.Contains(t.lacks, object) {

@@ -180,11 +180,12 @@ func TestAllThatIsMissingIsNamedAtOnce(t *testing.T) {
 		rule []string
 		want []string
 	}{
-		"pub/sub only":         {[]string{"allkeys", "allchannels", "+@pubsub"}, []string{"+ping", "+time", "+eval", "+evalsha", "+get", "+set", "+mget", "+xadd", "+zadd", "+zscan"}},
-		"pub/sub, and nothing": {[]string{"+@pubsub"}, []string{"+eval", "+get", "+xadd", "+zscan", "&hub:*", "&channel", "~hub:*"}},
-		"other keys":           {[]string{"~shop:*", "&shop:*", "+@all"}, []string{"~hub:*", "&hub:*", "&channel"}},
-		"no broadcast":         {[]string{"~hub:*", "&hub:*", "+@all"}, []string{"&channel"}},
-		"no scripts, no lists": {[]string{"allkeys", "allchannels", "+@all", "-eval", "-zadd", "-zscan"}, []string{"+eval", "+zadd", "+zscan"}},
+		"pub/sub only":             {[]string{"allkeys", "allchannels", "+@pubsub"}, []string{"+ping", "+time", "+eval", "+evalsha", "+get", "+set", "+mget", "+xadd", "+zadd", "+zscan"}},
+		"pub/sub, and nothing":     {[]string{"+@pubsub"}, []string{"+eval", "+get", "+xadd", "+zscan", "&hub:*", "&channel", "~hub:*"}},
+		"other keys":               {[]string{"~shop:*", "&shop:*", "+@all"}, []string{"~hub:*", "&hub:*", "&channel"}},
+		"no broadcast":             {[]string{"~hub:*", "&hub:*", "+@all"}, []string{"&channel"}},
+		"only hears the broadcast": {[]string{"~hub:*", "&hub:*", "+@all", "(+subscribe &channel)"}, []string{"&channel"}},
+		"no scripts, no lists":     {[]string{"allkeys", "allchannels", "+@all", "-eval", "-zadd", "-zscan"}, []string{"+eval", "+zadd", "+zscan"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
@@ -212,4 +213,21 @@ func TestAllThatIsMissingIsNamedAtOnce(t *testing.T) {
 			ready(t, r)
 		})
 	}
+}
+
+func TestADatabaseNeedsARight(t *testing.T) {
+	server := redistest.Start(t)
+	least := append(rule(t, ruleOfOne), "~shop:*", "&shop:*")
+	allow(least, server)
+	r := newRedis(t, RedisConfig{URL: asUser(server.URL()) + "/1", Prefix: "shop", History: keepAll})
+	start(t, r)
+	if err := trying(t, r.cfg).Err(); err == nil || !strings.Contains(err.Error(), "the user lacks +select") {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "it is named", func() bool { return strings.Contains(fmt.Sprint(r.Ready()), "the user lacks +select") })
+	allow([]string{"+select"}, server)
+	if err := trying(t, r.cfg).Err(); err != nil {
+		t.Error(err)
+	}
+	ready(t, r)
 }
