@@ -23,6 +23,7 @@ func trying(t testing.TB, cfg RedisConfig) Report {
 func TestCheckFindsNothingWrongAndLeavesNothingBehind(t *testing.T) {
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			h := begin(t)
 			for _, history := range []History{nil, keepAll} {
 				report := trying(t, RedisConfig{URL: h.url, History: history})
@@ -46,6 +47,7 @@ func TestCheckFindsNothingWrongAndLeavesNothingBehind(t *testing.T) {
 func TestCheckIsHeardByNobody(t *testing.T) {
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			h := begin(t)
 			cfg := RedisConfig{URL: h.url, History: keepAll, Node: "alone"}
 			cfg.OnControl = func(message []byte) { t.Errorf("a hub was told %q", message) }

@@ -83,6 +83,7 @@ var homes = map[string]func(testing.TB) home{
 func TestTheLeastRightsKeepTheContract(t *testing.T) {
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			p := begin(t)
 			var log lines
 			cfg := RedisConfig{URL: p.url, History: contractHistory, Log: log.logger()}
@@ -146,6 +147,7 @@ func besides(t *testing.T, cfg RedisConfig) {
 func TestEachRightOfTheRulesIsNeededAndNamed(t *testing.T) {
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			p := begin(t)
 			cfg := RedisConfig{URL: p.url, History: keepAll, OnRevoked: func([]Revocation) {}}
 			if err := newRedis(t, cfg).Check(t.Context()).Err(); err != nil {
