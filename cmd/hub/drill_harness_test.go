@@ -56,10 +56,12 @@ type drill struct {
 	scale scale
 	path  string // of the program
 	redis *redistest.Server
-	args  []string
-	token string // the clients' JWT
-	calm  bool   // hasty clients are not
-	began time.Time
+	// servers may serve topics, if what a failover loses has to be read from their logs: see drillLog.
+	servers []*redistest.Server
+	args    []string
+	token   string // the clients' JWT
+	calm    bool   // hasty clients are not
+	began   time.Time
 
 	http       *http.Client
 	pad        atomic.Int64 // bytes that make an event large
@@ -71,10 +73,12 @@ type drill struct {
 	traps      []*trap
 	topics     []*drillTopic
 
-	mu    sync.Mutex
-	hubs  []*process
-	wrong []string // the first things that clients or publishers saw and must not see
-	count drillCount
+	mu      sync.Mutex
+	hubs    []*process
+	wrong   []string // the first things that clients or publishers saw and must not see
+	count   drillCount
+	strides []stride  // to be judged by the logs
+	flowing time.Time // when publishing began
 }
 
 // drillCount is what happened. mu of the drill guards it.
@@ -86,6 +90,7 @@ type drillCount struct {
 	mute                                        int // events that plain clients published and did not hear
 	lost, repeated, reordered                   int // those that nobody was told of
 	unanswered                                  int // requests
+	failedOver                                  int // events that were acknowledged, and lost by a failover
 	retried, refused                            map[string]int
 	closes                                      map[ws.StatusCode]int
 	late                                        []time.Duration // from publishing to delivery
@@ -101,9 +106,17 @@ const resumeKeyText = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 // newDrill starts Redis (with redisArgs) for what follows.
 func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 	t.Helper()
+	d := newDrillWithout(t, path)
+	d.redis = redistest.Start(t, redisArgs...)
+	return d
+}
+
+// newDrillWithout has no Redis yet.
+func newDrillWithout(t *testing.T, path string) *drill {
+	t.Helper()
 	s := drillScale()
 	d := &drill{
-		t: t, scale: s, path: path, redis: redistest.Start(t, redisArgs...), began: time.Now(),
+		t: t, scale: s, path: path, began: time.Now(),
 		args: []string{
 			"--log-level=info", "--history=drill:*=100000,10m", "--replay-limit=100000",
 			"--resume-key=" + resumeKeyText,
@@ -292,6 +305,7 @@ func (d *drill) judge(name string) drillCount {
 		d.counted(func(c *drillCount) { c.unanswered++ })
 		d.oddity("never answered: %s", what)
 	}
+	d.judgeStrides()
 	d.t.Logf("%s: %s", name, d.line())
 	for _, text := range d.wrongs() {
 		d.t.Error(text)
@@ -315,9 +329,9 @@ func (d *drill) line() string {
 	defer d.mu.Unlock()
 	c := &d.count
 	return fmt.Sprintf("events %d, acknowledged %d, deliveries %d, reconnects %d, resumes %d (recovered %d, not %d), gaps %d, told lost %d, without positions %d and %d and %d, "+
-		"LOST %d, REPEATED %d, REORDERED %d, UNANSWERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
+		"lost by failover %d, LOST %d, REPEATED %d, REORDERED %d, UNANSWERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
 		c.events, c.acked, c.deliveries, c.reconnects, c.resumes, c.recovered, c.unrecovered, c.gaps, c.told, c.away, c.unheard, c.mute,
-		c.lost, c.repeated, c.reordered, c.unanswered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
+		c.failedOver, c.lost, c.repeated, c.reordered, c.unanswered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
 }
 
 // costsNothing fails the test if a client was told of a loss or can't be, or a publisher was told that it need not

@@ -107,39 +107,6 @@ func TestADrillKnowsWhatAClientWithoutPositionsMisses(t *testing.T) {
 	}
 }
 
-// TestADrillKnowsWhatAFailoverLost: events 3 and 4. x is a gap.
-func TestADrillKnowsWhatAFailoverLost(t *testing.T) {
-	for _, one := range []struct {
-		heard string
-		lost  int
-		wrong bool
-	}{
-		{"1 2 5", 0, false},
-		{"1 2 6", 1, true},
-		{"1 2 3 5", 0, true}, // it had 3, and nobody told it
-		{"1 2 3 x 5", 0, false},
-		{"1 2 3 4 x 5 6", 0, false},
-	} {
-		topic := newDrillTopic("drill:0")
-		topic.lose(3, 4)
-		d := &drill{t: t, topics: []*drillTopic{topic}, count: newDrillCount()}
-		f := newFollower(d, 0, 0, []int{0})
-		f.places[0].live = true
-		for word := range strings.FieldsSeq(one.heard) {
-			h := &heard{Type: "event", Topic: topic.name, Position: "p"}
-			if word == "x" {
-				h.Type = "gap"
-			} else {
-				h.Data.N = numeral(t, word)
-			}
-			f.hear(h, nil)
-		}
-		if d.count.lost != one.lost || len(d.wrong) > 0 != one.wrong {
-			t.Errorf("%q: %d lost, %q", one.heard, d.count.lost, d.wrong)
-		}
-	}
-}
-
 // TestADrillSeesAnswersThatMayNotBe: all is well but for one thing at a time.
 func TestADrillSeesAnswersThatMayNotBe(t *testing.T) {
 	yes := true

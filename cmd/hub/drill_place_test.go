@@ -16,9 +16,8 @@ type drillTopic struct {
 	// the broker can't know that the retry is one.
 	unsure  map[int]bool
 	numbers map[string]int // of acknowledged events, by position
-	// Events from lostFrom to lostTo were lost by a failover, though acknowledged. To who has not seen them they were
-	// never there.
-	lostFrom, lostTo int
+	judged  int            // number of the last event that was acknowledged when the drill was judged last
+	paused  time.Duration  // the longest time that a client waited for an event, since then
 }
 
 func newDrillTopic(name string) *drillTopic {
@@ -56,39 +55,23 @@ func (topic *drillTopic) number(position string) int {
 	return topic.numbers[position]
 }
 
-// lose notes that a failover has lost events from one to another.
-func (topic *drillTopic) lose(from, to int) {
+// waited notes how long a client waited for an event.
+func (topic *drillTopic) waited(pause time.Duration) {
 	topic.mu.Lock()
 	defer topic.mu.Unlock()
-	topic.lostFrom, topic.lostTo = from, to
-}
-
-// wasLost tells whether a failover has lost event n.
-func (topic *drillTopic) wasLost(n int) bool {
-	topic.mu.Lock()
-	defer topic.mu.Unlock()
-	return topic.lostFrom <= n && n <= topic.lostTo && n > 0
-}
-
-// skipped is how many events between two others a client should have got.
-func (topic *drillTopic) skipped(last, next int) (n int) {
-	for between := last + 1; between < next; between++ {
-		if !topic.wasLost(between) {
-			n++
-		}
-	}
-	return n
+	topic.paused = max(topic.paused, pause)
 }
 
 // place is where a follower stands in one topic. mu of the follower guards it.
 type place struct {
 	topic    int
-	last     int    // the newest event's number, or that of one behind which the topic was said to go on
-	position string // as an answer or an event said last
-	live     bool   // followed on the present connection
-	left     bool   // the client left it since it asked for it last
-	retried  bool   // it was asked for once more because the hub could not do it at first
-	told     bool   // a loss was told since the last event
+	last     int       // the newest event's number, or that of one behind which the topic was said to go on
+	position string    // as an answer or an event said last
+	live     bool      // followed on the present connection
+	left     bool      // the client left it since it asked for it last
+	retried  bool      // it was asked for once more because the hub could not do it at first
+	told     bool      // a loss was told since the last event
+	heard    time.Time // when the last event came
 	passed   map[int]bool
 }
 
@@ -119,8 +102,21 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 			p.passed[n-1] = true
 		}
 	}
-	late, skipped := time.Since(time.Unix(0, e.At)), topic.skipped(p.last, n)
+	now, skipped := time.Now(), max(n-1-p.last, 0)
+	if f.d.servers != nil {
+		skipped = 0
+	}
+	late := now.Sub(time.Unix(0, e.At))
 	f.d.counted(func(c *drillCount) {
+		if f.d.servers != nil {
+			f.d.strides = append(f.d.strides, stride{topic, f.number, f.way == verbatim, p.told, p.last, n, p.position, position})
+		}
+		if since := f.d.flowing; !since.IsZero() {
+			if p.heard.After(since) {
+				since = p.heard
+			}
+			topic.waited(now.Sub(since))
+		}
 		c.deliveries++
 		c.late = append(c.late, late)
 		if f.way == verbatim {
@@ -142,9 +138,6 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 			c.repeated++
 		}
 	})
-	if topic.wasLost(p.last) && !topic.wasLost(n) && !p.told && f.way != verbatim {
-		f.d.oddity("client %d has event %d of %s, which a failover has lost, and is not told", f.number, p.last, topic.name)
-	}
 	if (n <= p.last || skipped > 0) && !p.told && f.way != verbatim {
 		f.d.oddity("client %d gets event %d of %s behind %d", f.number, n, topic.name, p.last)
 	}
@@ -155,7 +148,7 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 		f.d.oddity("event %d of %s has no position", n, topic.name)
 	}
 	p.pass(n)
-	p.position, p.told = position, false
+	p.position, p.told, p.heard = position, false, now
 }
 
 // told notes a loss that is admitted; p goes on behind position.

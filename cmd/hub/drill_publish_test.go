@@ -16,6 +16,9 @@ import (
 func (d *drill) publish() {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
+	d.mu.Lock()
+	d.flowing = time.Now()
+	d.mu.Unlock()
 	d.t.Cleanup(func() {
 		cancel()
 		d.publishers.Wait()
