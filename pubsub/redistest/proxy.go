@@ -42,6 +42,7 @@ type Proxy struct {
 	server string
 	thawed *sync.Cond
 	frozen [2][2]bool // by party and Way
+	cut    *cut       // nil for none
 	chunk  int        // most bytes forwarded at once, 0 for any
 	losing int        // pieces from the server yet to be thrown away
 	conns  map[net.Conn]party
@@ -190,7 +191,7 @@ func (p *Proxy) forward(to, from net.Conn, of party, way Way) {
 		if n > 0 && of == clients && way == ToClient && p.loses() {
 			n = 0
 		}
-		if n > 0 && p.write(to, buf[:n], of, way) != nil || err != nil {
+		if n > 0 && p.write(to, from, buf[:n], of, way) != nil || err != nil {
 			break
 		}
 	}
@@ -214,10 +215,14 @@ func (p *Proxy) loses() bool {
 }
 
 // write waits for a thaw, then writes data in chunks.
-func (p *Proxy) write(to net.Conn, data []byte, of party, way Way) error {
+func (p *Proxy) write(to, from net.Conn, data []byte, of party, way Way) error {
+	client := from
+	if way == ToClient {
+		client = to
+	}
 	for len(data) > 0 {
 		p.mu.Lock()
-		for p.frozen[of][way] && !p.closed {
+		for (p.frozen[of][way] || p.cut.stops(client, way)) && !p.closed {
 			p.thawed.Wait()
 		}
 		n, closed := len(data), p.closed
