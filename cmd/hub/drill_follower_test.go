@@ -49,6 +49,7 @@ type follower struct {
 	denied      map[string]bool // topics that the present token does not allow
 	also        func()          // asks something once, in the write with which the client comes back
 	out         *bytes.Buffer   // gathers frames for one write; nil otherwise
+	far         bool            // it comes back through the drill's gate of that name
 	ended       bool
 	rivals      bool // others may take its session
 	replaced    bool // one did
@@ -100,7 +101,7 @@ func (f *follower) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-f.d.gate.passing():
+		case <-f.gate().passing():
 		}
 		if f.connected(ctx) {
 			failures = 0
@@ -120,6 +121,33 @@ func (f *follower) run(ctx context.Context) {
 			return
 		case <-timer.C:
 		}
+	}
+}
+
+func (f *follower) gate() *gate {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.far {
+		return &f.d.far
+	}
+	return &f.d.gate
+}
+
+// goFar breaks the connection; the client stays away while the gate for that is shut.
+func (f *follower) goFar() {
+	f.mu.Lock()
+	f.far = true
+	f.mu.Unlock()
+	f.cut()
+}
+
+// comeFromFar has the client wait for events from now on.
+func (f *follower) comeFromFar() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.far = false
+	for _, p := range f.places {
+		p.heard = time.Now()
 	}
 }
 

@@ -73,6 +73,7 @@ type drill struct {
 	clients    []*follower
 	running    sync.WaitGroup // clients
 	gate       gate           // clients that are away come back through it
+	far        gate           // and those that are far come back through this one
 	traps      []*trap
 	topics     []*drillTopic
 
@@ -128,8 +129,10 @@ func newDrillWithout(t *testing.T, path string) *drill {
 		http: &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: s.topics}},
 		stop: func() {},
 	}
-	d.gate.open = make(chan struct{})
-	d.gate.let()
+	for _, g := range []*gate{&d.gate, &d.far} {
+		g.shut()
+		g.let()
+	}
 	d.count = newDrillCount()
 	for i := range s.topics {
 		d.topics = append(d.topics, newDrillTopic(fmt.Sprintf("drill:%d", i)))
@@ -389,6 +392,7 @@ func (d *drill) end() {
 		t.let()
 	}
 	d.gate.let()
+	d.far.let()
 	d.running.Wait()
 	d.http.CloseIdleConnections()
 }

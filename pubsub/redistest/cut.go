@@ -11,14 +11,14 @@ import (
 func (p *Proxy) CutOffProcess(pid int, way Way) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut = &cut{pid: pid, way: way, conns: map[net.Conn]bool{}}
+	p.cuts = append(p.cuts, cut{pid: pid, way: way, conns: map[net.Conn]bool{}})
 }
 
-// RejoinProcess ends CutOffProcess.
+// RejoinProcess ends CutOffProcess, of all that were cut off.
 func (p *Proxy) RejoinProcess() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut = nil
+	p.cuts = nil
 	p.thawed.Broadcast()
 }
 
@@ -29,17 +29,22 @@ type cut struct {
 	conns map[net.Conn]bool // whether they are the process's, by our end of the client's connection
 }
 
-// stops tells whether what goes this way over a client's connection is stopped. The caller holds the proxy's lock.
-func (c *cut) stops(client net.Conn, way Way) bool {
-	if c == nil || !c.way.covers(way) {
-		return false
+// cutsOff tells whether what goes this way over a client's connection is stopped. The caller holds p.mu.
+func (p *Proxy) cutsOff(client net.Conn, way Way) bool {
+	for _, c := range p.cuts {
+		if !c.way.covers(way) {
+			continue
+		}
+		is, known := c.conns[client]
+		if !known {
+			is = has(c.pid, client)
+			c.conns[client] = is
+		}
+		if is {
+			return true
+		}
 	}
-	is, known := c.conns[client]
-	if !known {
-		is = has(c.pid, client)
-		c.conns[client] = is
-	}
-	return is
+	return false
 }
 
 // has tells whether the process has the other end of conn: its port is in proc(5)'s net/tcp, with the inode that one

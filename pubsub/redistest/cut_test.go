@@ -49,9 +49,11 @@ func TestOneProcessIsCutOff(t *testing.T) {
 			c.send("PING")
 			c.want("+PONG")
 		}
-		until(t, wait, func() string {
-			return need(s.CLI("get", "k") == [...]string{"1", "3"}[i], "k is "+s.CLI("get", "k"))
-		})
+		if k, want := s.CLI("get", "k"), [...]string{"1", "3"}[i]; way == ToServer && k != want {
+			t.Fatalf("k is %s", k)
+		} else if way == ToClient {
+			until(t, wait, func() string { return need(s.CLI("get", "k") == want, "the command does not come") })
+		}
 		p.RejoinProcess()
 		hears([...]string{"2\n", "3\n"}[i])
 	}

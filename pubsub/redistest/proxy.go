@@ -42,9 +42,9 @@ type Proxy struct {
 	server string
 	thawed *sync.Cond
 	frozen [2][2]bool // by party and Way
-	cut    *cut       // nil for none
-	chunk  int        // most bytes forwarded at once, 0 for any
-	losing int        // pieces from the server yet to be thrown away
+	cuts   []cut
+	chunk  int // most bytes forwarded at once, 0 for any
+	losing int // pieces from the server yet to be thrown away
 	conns  map[net.Conn]party
 	closed bool
 }
@@ -222,7 +222,7 @@ func (p *Proxy) write(to, from net.Conn, data []byte, of party, way Way) error {
 	}
 	for len(data) > 0 {
 		p.mu.Lock()
-		for (p.frozen[of][way] || p.cut.stops(client, way)) && !p.closed {
+		for (p.frozen[of][way] || p.cutsOff(client, way)) && !p.closed {
 			p.thawed.Wait()
 		}
 		n, closed := len(data), p.closed
