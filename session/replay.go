@@ -240,7 +240,7 @@ func (sub *subscribing) trail(batch []*message) (kept []*message) {
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
 // Messages without a position were never in a history, so they all pass. One of another log than head's is newer, unless
 // a later one is of head's: then the replay began behind the change. If head is a place, all of its log pass: it held none
-// of them when it was read.
+// of them when it was read. What leaves out the end of the replay comes behind a gap.
 func splice(live []*message, head pubsub.Position) []*message {
 	changed := 0
 	for i, m := range live {
@@ -249,14 +249,33 @@ func splice(live []*message, head pubsub.Position) []*message {
 		}
 	}
 	kept := live[:0:0]
+	last := head
 	for i, m := range live {
 		newer := i >= changed // of another log
 		if m.position.Epoch == head.Epoch {
 			newer = head.ID.Seq == 0 || m.position.ID.Compare(head.ID) > 0
 		}
 		if m.position.IsZero() || newer {
+			if m.position.Epoch == last.Epoch && m.leavesOut(last.ID) {
+				kept = append(kept, m.lossBefore())
+			}
+			if !m.position.IsZero() {
+				last = m.position
+			}
 			kept = append(kept, m)
 		}
 	}
 	return kept
+}
+
+// leavesOut tells whether m is an event whose log lacks the one at last: its link leads past it. A failover has lost that
+// one. Where m has no link, its log may as well have begun anew.
+func (m *message) leavesOut(last pubsub.ID) bool {
+	return m.event != nil && last.Seq != 0 && !m.event.Before.IsZero() &&
+		m.event.Before.Compare(last) < 0 && m.position.ID.Compare(last) > 0
+}
+
+// lossBefore is a gap that ends before m.
+func (m *message) lossBefore() *message {
+	return &message{topic: m.topic, position: pubsub.Position{Epoch: m.position.Epoch, ID: m.event.Before}}
 }

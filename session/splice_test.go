@@ -12,7 +12,16 @@ func at(n uint64) pubsub.Position {
 }
 
 func event(n uint64) *message {
-	return &message{topic: "t", position: at(n), event: &pubsub.Event{Topic: "t", Position: at(n)}}
+	return eventBehind(n, n-1)
+}
+
+// eventBehind is event n whose link leads to event before.
+func eventBehind(n, before uint64) *message {
+	ev := &pubsub.Event{Topic: "t", Position: at(n)}
+	if before > 0 {
+		ev.Before = at(before).ID
+	}
+	return &message{topic: "t", position: at(n), event: ev}
 }
 
 // FuzzSplice: events 1…n are published in order. Some are in the replay; the live ones arrive as batches

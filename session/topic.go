@@ -1,6 +1,10 @@
 package session
 
-import "wshub/pubsub"
+import (
+	"slices"
+
+	"wshub/pubsub"
+)
 
 // topic is what one loop knows of a topic that somebody on it follows. The loop owns it.
 type topic struct {
@@ -64,16 +68,22 @@ func (t *topic) remove(i int, moved func(s *Session, to int)) {
 }
 
 // fresh drops from batch the events that are not newer than what the topic has seen on this loop, and notes
-// the newest. Messages without a position always pass.
+// the newest. Messages without a position always pass. An event that leaves out the newest comes behind a gap: who has
+// read the log ahead of the loop would not know.
 func (t *topic) fresh(batch []*message) []*message {
 	kept := batch[:0]
-	for _, m := range batch {
+	for i, m := range batch {
 		switch {
 		case m.position.IsZero():
 		case m.event == nil: // a log that lost its end goes on from before what was seen
 			t.last = m.position.ID
 		case m.position.ID.Compare(t.last) <= 0:
 			continue
+		case m.leavesOut(t.last):
+			gap := m.lossBefore()
+			t.last = gap.position.ID
+			rest := t.fresh(slices.Clone(batch[i:]))
+			return append(append(slices.Clip(kept), gap), rest...)
 		default:
 			t.last = m.position.ID
 		}
