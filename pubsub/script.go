@@ -130,9 +130,13 @@ func astray(calls []call, todo []int, replies []*redis.Cmd) (again []int) {
 	return again
 }
 
-// isAstray tells whether a cluster's server did not execute a command because of its slot.
+// errOvertaken: what was read is not to be believed, because another server has come to serve its partition meanwhile.
+var errOvertaken = errors.New("another redis serves this partition since it was read")
+
+// isAstray tells whether a cluster's server did not execute a command because of its slot, or what it read counts for
+// nothing.
 func isAstray(err error) bool {
-	return redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.IsTryAgainError(err)
+	return errors.Is(err, errOvertaken) || redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.IsTryAgainError(err)
 }
 
 // runOnce runs those of calls once, each by the master of its partition.
@@ -159,9 +163,20 @@ func (r *Redis) runOnce(ctx context.Context, calls []call, those []int, replies 
 	running.Wait()
 }
 
-// runAt runs those of calls in order, in one pipeline to m. What the server does not know, because it started anew,
-// is another one, or was told to forget, is sent again with the source.
+// runAt runs those of calls at m. A master that stood still answers when it goes on: what it read may be of a past
+// that the others have not.
 func (r *Redis) runAt(ctx context.Context, m *master, calls []call, those []int, replies []*redis.Cmd) {
+	r.runThere(ctx, m, calls, those, replies)
+	for _, i := range those {
+		if calls[i].kind == read && r.routes[calls[i].partition].Load() != m && replies[i].Err() == nil {
+			replies[i].SetErr(errOvertaken)
+		}
+	}
+}
+
+// runThere runs those of calls in order, in one pipeline to m. What the server does not know, because it started anew,
+// is another one, or was told to forget, is sent again with the source.
+func (r *Redis) runThere(ctx context.Context, m *master, calls []call, those []int, replies []*redis.Cmd) {
 	if m.replica.Load() { // whoever publishes there is heard by nobody else, and whoever reads may be told of the past
 		for _, i := range those {
 			replies[i] = redis.NewCmd(ctx)
