@@ -29,7 +29,8 @@ type scale struct {
 	crowd           int             // clients that come back at once
 	killing         time.Duration   // of subscriber connections
 	standstill      time.Duration   // of Redis amid resumes
-	stands          []time.Duration // of one master of several
+	stands          []time.Duration // of the master that sentinels watch
+	clusterStands   []time.Duration // of a master in a cluster
 	stuck           time.Duration   // of a slot that is moved
 	freezes, deaths []time.Duration
 }
@@ -39,13 +40,13 @@ func drillScale() scale {
 		return scale{
 			full: true, topics: 200, followers: 10, each: 5, every: 100 * time.Millisecond, crowd: 10_000,
 			killing: 30 * time.Second, standstill: 7 * time.Second,
-			stands: []time.Duration{3 * time.Second, 20 * time.Second}, stuck: 5 * time.Second,
+			stands: []time.Duration{3 * time.Second, 20 * time.Second}, clusterStands: []time.Duration{3 * time.Second, 20 * time.Second}, stuck: 5 * time.Second,
 			freezes: []time.Duration{2 * time.Second, 10 * time.Second}, deaths: []time.Duration{time.Second, 10 * time.Second},
 		}
 	}
 	return scale{
 		topics: 20, followers: 5, each: 2, every: 100 * time.Millisecond, crowd: 500,
-		killing: 5 * time.Second, standstill: time.Second, stands: []time.Duration{3 * time.Second}, stuck: time.Second,
+		killing: 5 * time.Second, standstill: time.Second, stands: []time.Duration{3 * time.Second}, clusterStands: []time.Duration{6 * time.Second}, stuck: time.Second,
 		freezes: []time.Duration{2 * time.Second, 6 * time.Second}, deaths: []time.Duration{time.Second, 6 * time.Second}, // a Follow waits for 5 s
 	}
 }

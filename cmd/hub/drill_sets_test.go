@@ -121,19 +121,26 @@ func (d *setDrill) anotherHub() {
 }
 
 // loseUnreplicated kills master when the others have not got its last events. A part of the clients goes away one
-// after the other, so that they have seen more and more of these, and comes back when promoted returns.
+// after the other, so that they have seen more and more of these, and comes back when promoted returns. Others come
+// back at once: to hubs that hardly hear the master, so that they read from its log what the hub has not heard.
 func (d *setDrill) loseUnreplicated(master *redistest.Server, promoted func()) {
 	d.t.Helper()
-	var far []*follower
+	var far, near []*follower
 	for i, f := range d.clients {
-		if i%2 == 1 && !f.publishes {
+		switch {
+		case f.publishes:
+		case i%2 == 1:
 			far = append(far, f)
+		default:
+			near = append(near, f)
 		}
 	}
 	master.Proxy.CutOff()
 	d.far.shut()
-	for _, f := range far {
+	for i, f := range far {
 		f.goFar()
+		master.CLI("client", "kill", "type", "pubsub")
+		near[i%len(near)].cut()
 		d.pass(unreplicated / time.Duration(len(far)))
 	}
 	master.Kill()
@@ -218,9 +225,17 @@ func (d *setDrill) masterLives(set *redistest.SentinelSet) {
 	}
 }
 
+// standStill freezes a master. Some clients come back meanwhile: what they ask may reach a master that is none
+// any more, once it goes on.
 func (d *setDrill) standStill(master *redistest.Server, length time.Duration) {
+	d.t.Helper()
+	const last = time.Second
 	master.Freeze()
-	d.pass(length)
+	d.pass(length - last)
+	for _, f := range d.clients[:len(d.clients)/2] {
+		f.cut()
+		d.pass(last / time.Duration(len(d.clients)/2))
+	}
 	master.Thaw()
 }
 
@@ -266,7 +281,7 @@ func aClusterFailsOver(d *setDrill) {
 		set.Failover(set.ReplicaOf(set.Master(slot)))
 		set.WaitHealthy()
 	})
-	for _, length := range d.scale.stands {
+	for _, length := range d.scale.clusterStands {
 		d.during(fmt.Sprint("a master stands still for ", length), risks, func() {
 			d.standStill(set.Master(slot), length)
 			set.WaitHealthy()
