@@ -99,9 +99,11 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(n.format(), "get", "set")
 	}
 
-	topic, node := n.channel(p, "t:probe:"+randomName()), n.node(p, r.cfg.Node)
-	channel(byPool, strings.ToLower(n.publishCommand()), topic, "")
-	channel(byAsking, strings.ToLower(n.publishCommand()), node, "")
+	// What is published here goes to a node of a name that none has. Somebody may follow a topic named probe.
+	topic, node, publishes := n.channel(p, "t:probe"), n.node(p, r.cfg.Node), strings.ToLower(n.publishCommand())
+	channel(byPool, publishes, n.node(p, "probe:"+randomName()), "")
+	channel(byAsking, publishes, topic, "")
+	channel(byAsking, publishes, node, "")
 	classic := []string{n.broadcast, n.classicNode(r.cfg.Node)}
 	if n.sharded {
 		command("cluster", "info")
