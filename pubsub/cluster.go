@@ -7,12 +7,17 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // askedNodes is how many nodes of a cluster are asked at a time: one that was cut off knows old things only.
 const askedNodes = 5
+
+// lookGrace is how long others may take to answer once a node has for which the cluster works: one that is frozen must
+// not delay what is known of its successor.
+const lookGrace = 100 * time.Millisecond
 
 // cluster is the topology of a Redis Cluster: who serves which slots, its nodes say.
 type cluster struct {
@@ -79,9 +84,18 @@ func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
 		}
 		go func() { views <- ask(ctx, client, addr) }()
 	}
+	var late <-chan time.Time
 	for range addrs {
-		if v := <-views; v != nil && (best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch) {
-			best = v
+		select {
+		case v := <-views:
+			if v != nil && (best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch) {
+				best = v
+			}
+		case <-late:
+			return best
+		}
+		if late == nil && best != nil && best.ok {
+			late = time.After(lookGrace)
 		}
 	}
 	return best

@@ -19,7 +19,13 @@ func dialWith(cfg *tls.Config) dialer {
 		Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3, // a dead peer is noticed in 45 s
 	}}
 	if cfg == nil {
-		return plain.DialContext
+		return func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := plain.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return failingConn{conn}, nil
+		}
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, ioTimeout)
@@ -35,8 +41,25 @@ func dialWith(cfg *tls.Config) dialer {
 			_ = conn.Close()
 			return nil, fmt.Errorf("TLS handshake: %w", err)
 		}
-		return tlsConn{secured}, nil
+		return failingConn{tlsConn{secured}}, nil
 	}
+}
+
+// failingConn closes itself when it can't be read: nothing that uses it can go on then, and go-redis forgets to close
+// a connection on which its own HELLO is not answered.
+type failingConn struct{ net.Conn }
+
+func (c failingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil {
+		_ = c.Conn.Close()
+	}
+	return n, err
+}
+
+// SyscallConn implements syscall.Conn.
+func (c failingConn) SyscallConn() (syscall.RawConn, error) {
+	return c.Conn.(syscall.Conn).SyscallConn()
 }
 
 // tlsConn lets go-redis see that the server closed the connection while it was idle: before each use it peeks into the

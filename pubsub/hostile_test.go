@@ -1,8 +1,13 @@
 package pubsub
 
 import (
+	"bufio"
+	"context"
 	"errors"
+	"io"
 	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -57,5 +62,114 @@ func TestAConnectionWhoseRoleIsSecretHasNoDeadline(t *testing.T) {
 	}
 	if !conn.read.IsZero() {
 		t.Error("the connection ends in 2 s")
+	}
+}
+
+// fakeServer answers each command, of which it knows the words, with what answer says: nothing if that is nil, and it
+// hangs up at "". open is how many connections there are.
+func fakeServer(t testing.TB, answer func(args []string) *string) (addr string, open *atomic.Int64) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	open = &atomic.Int64{}
+	var running sync.WaitGroup
+	ending, end := context.WithCancel(context.Background())
+	t.Cleanup(func() {
+		end()
+		_ = l.Close()
+		running.Wait()
+	})
+	running.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			open.Add(1)
+			running.Go(func() {
+				defer open.Add(-1)
+				defer conn.Close()
+				defer context.AfterFunc(ending, func() { _ = conn.Close() })()
+				for in := bufio.NewReader(conn); ; {
+					args, err := readCommand(in)
+					if err != nil {
+						return
+					}
+					text := answer(args)
+					if text == nil {
+						continue
+					}
+					if _, err := io.WriteString(conn, *text); err != nil || *text == "" {
+						return
+					}
+				}
+			})
+		}
+	})
+	return l.Addr().String(), open
+}
+
+func readCommand(in *bufio.Reader) (args []string, err error) {
+	f := &feed{in: in}
+	n, err := f.number('*')
+	if err != nil {
+		return nil, err
+	}
+	for range n {
+		arg, err := f.short(maxChannel)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, string(arg))
+	}
+	return args, nil
+}
+
+func silent([]string) *string { return nil }
+
+// One sentinel that is frozen, and the connections to it, cost nothing.
+func TestASilentSentinelIsNotWaitedFor(t *testing.T) {
+	names := func([]string) *string {
+		reply := "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n1\r\n"
+		return &reply
+	}
+	one, _ := fakeServer(t, names)
+	two, _ := fakeServer(t, names)
+	three, open := fakeServer(t, silent)
+	r := newRedis(t, RedisConfig{URL: "redis+sentinel://" + one + "," + two + "," + three + "/main"})
+	s := r.topology.(*sentinels)
+	began := time.Now()
+	if got := s.master(t.Context()); got != "127.0.0.1:1" || time.Since(began) >= lookTime {
+		t.Errorf("got %q after %s", got, time.Since(began))
+	}
+	eventually(t, "the silent one's connection is closed", func() bool { return open.Load() == 0 })
+	for _, sentinel := range s.list {
+		_ = sentinel.Close()
+	}
+}
+
+func TestAFrozenNodeOfAClusterIsNotWaitedFor(t *testing.T) {
+	well, _ := fakeServer(t, func(args []string) *string {
+		reply := "-ERR unknown command\r\n"
+		switch args[len(args)-1] {
+		case "info":
+			reply = "$18\r\ncluster_state:ok\r\n\r\n"
+		case "slots":
+			reply = "*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:1\r\n"
+		}
+		return &reply
+	})
+	frozen, open := fakeServer(t, silent)
+	r := newRedis(t, RedisConfig{URL: "redis+cluster://" + well + "," + frozen})
+	c := r.topology.(*cluster)
+	began := time.Now()
+	if v := c.look(t.Context()); v == nil || !v.ok || time.Since(began) >= lookTime {
+		t.Errorf("got %v after %s", v, time.Since(began))
+	}
+	eventually(t, "the frozen one's connection is closed", func() bool { return open.Load() == 0 })
+	for _, client := range c.clients {
+		_ = client.Close()
 	}
 }

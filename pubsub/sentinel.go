@@ -126,13 +126,12 @@ func (s *sentinels) master(ctx context.Context) string {
 		}()
 	}
 	votes := map[string]int{}
-	master := ""
 	for range s.list {
 		if addr := <-named; addr != "" {
 			if votes[addr]++; 2*votes[addr] > len(s.list) {
-				master = addr
+				return addr // nobody who is slow, or gone, is waited for
 			}
 		}
 	}
-	return master
+	return ""
 }
