@@ -154,7 +154,11 @@ func TestNoCallIsSentAgainBehindALaterOneOfItsTopic(t *testing.T) {
 	moved.SetErr(serverError("MOVED 7 127.0.0.1:1"))
 	calls := []call{{topic: "a"}, {topic: "b"}, {topic: "a"}, {topic: "a"}, {}, {topic: "b"}}
 	replies := []*redis.Cmd{moved, moved, ok, moved, moved, moved}
-	if got := astray(calls, []int{0, 1, 2, 3, 4, 5}, replies); fmt.Sprint(got) != "[1 3 4 5]" {
+	if got := failed(calls, []int{0, 1, 2, 3, 4, 5}, replies, isAstray); fmt.Sprint(got) != "[1 3 4 5]" {
 		t.Errorf("again: %v", got)
+	}
+	moved.SetErr(serverError("NOSCRIPT No matching script. Please use EVAL."))
+	if got := failed(calls, []int{0, 1, 2, 3, 4, 5}, replies, isUnknown); fmt.Sprint(got) != "[1 3 4 5]" {
+		t.Errorf("scripts that were unknown, again: %v", got)
 	}
 }

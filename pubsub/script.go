@@ -93,7 +93,7 @@ func (r *Redis) run(ctx context.Context, calls []call) []*redis.Cmd {
 	}
 	r.runOnce(ctx, calls, todo, replies)
 	for wait := firstAstray; ; wait = min(2*wait, lastAstray) {
-		if todo = astray(calls, todo, replies); len(todo) == 0 {
+		if todo = failed(calls, todo, replies, isAstray); len(todo) == 0 {
 			return replies
 		}
 		r.triggers.pull(onMoved)
@@ -109,21 +109,20 @@ func (r *Redis) run(ctx context.Context, calls []call) []*redis.Cmd {
 	}
 }
 
-// astray are those of todo that another server should have got, unless a later one of their topic was executed.
-func astray(calls []call, todo []int, replies []*redis.Cmd) (again []int) {
-	var executed map[string]bool
+// failed are those of todo whose error is one that why knows, unless a later one of their topic was executed.
+func failed(calls []call, todo []int, replies []*redis.Cmd, why func(error) bool) (again []int) {
+	if !slices.ContainsFunc(todo, func(i int) bool { return why(replies[i].Err()) }) {
+		return nil
+	}
+	executed := map[string]bool{}
 	for _, i := range slices.Backward(todo) {
-		topic := calls[i].topic
-		switch {
-		case !isAstray(replies[i].Err()):
-			if topic != "" && len(todo) > 1 {
-				if executed == nil {
-					executed = map[string]bool{}
-				}
-				executed[topic] = true
+		switch err, topic := replies[i].Err(), calls[i].topic; {
+		case why(err):
+			if topic == "" || !executed[topic] {
+				again = append(again, i)
 			}
-		case topic == "" || !executed[topic]:
-			again = append(again, i)
+		case !isAstray(err) && !isUnknown(err):
+			executed[topic] = true
 		}
 	}
 	slices.Reverse(again)
@@ -138,6 +137,10 @@ var errOvertaken = errors.New("another redis serves this partition since it was 
 func isAstray(err error) bool {
 	return errors.Is(err, errOvertaken) || redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.IsTryAgainError(err)
 }
+
+// isUnknown tells whether a server did not execute a script because it does not know it. One that others send meanwhile
+// it may know a moment later, behind it in the same pipeline.
+func isUnknown(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT ") }
 
 // runOnce runs those of calls once, each by the master of its partition.
 func (r *Redis) runOnce(ctx context.Context, calls []call, those []int, replies []*redis.Cmd) {
@@ -242,13 +245,11 @@ func (r *Redis) send(ctx context.Context, pipe redis.Pipeliner, known *scripts, 
 		return nil
 	}
 	for _, i := range those {
-		if redis.HasErrorPrefix(replies[i].Err(), "NOSCRIPT") {
-			unknown = append(unknown, i)
-		} else if waited != nil && calls[i].stores && replies[i].Err() == nil {
+		if waited != nil && calls[i].stores && replies[i].Err() == nil {
 			replies[i].SetErr(r.heldBack(waited))
 		}
 	}
-	return unknown
+	return failed(calls, those, replies, isUnknown)
 }
 
 // waitTime is how long replicas have to confirm what was stored.
