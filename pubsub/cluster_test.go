@@ -162,3 +162,26 @@ func TestNoCallIsSentAgainBehindALaterOneOfItsTopic(t *testing.T) {
 		t.Errorf("scripts that were unknown, again: %v", got)
 	}
 }
+
+// The key of the format may be on a master that has no partition.
+func TestTheFormatMayBeOnAMasterOfNoPartition(t *testing.T) {
+	set := redistest.StartCluster(t, 2, 0)
+	key := slotOf(plainNames.format())
+	if slotOf("{"+tags[partitionOf(key)]+"}") == key {
+		t.Fatal("a partition has the slot")
+	}
+	empty := set.Servers[0]
+	if set.Master(key) == empty {
+		empty = set.Servers[1]
+	}
+	for p := range tags { // what it serves is no partition's
+		if at := slotOf("{" + tags[p] + "}"); set.Master(at) == empty {
+			set.MoveSlot(at, set.Master(key))
+		}
+	}
+	set.MoveSlot(key, empty)
+	running(t, RedisConfig{URL: set.URL()})
+	if got := empty.CLI("get", plainNames.format()); got != formatNumber {
+		t.Errorf("the format is %q", got)
+	}
+}

@@ -54,8 +54,12 @@ func (r *Redis) claimFormat(ctx context.Context) error {
 		return errNobody
 	}
 	m := r.masterAt(l.format)
-	if m == nil {
+	switch {
+	case m == nil && l.format == "":
 		return errNobody
+	case m == nil: // a master that has the key's slot, and none of a partition
+		m = r.newMaster(l.format)
+		defer m.close()
 	}
 	key := r.names.format()
 	found, err := m.pub.Get(ctx, key).Result()
