@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -44,16 +45,22 @@ func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
 	}
 	fail := func(err error) error { return fmt.Errorf("revoke %q: %w: %s", v.Subject, classify(err), err) }
 	key := r.names.revoked()
+	var held error // it is in the list, and too few replicas have it
 	for _, reply := range r.run(ctx, []call{
 		{partition: common, topic: key, args: []any{"zremrangebyscore", key, "-inf", time.Now().Unix() - 1}},
 		{partition: common, topic: key, args: []any{"zadd", key, v.Until.Unix(), text}, stores: true},
 	}) {
-		if err := reply.Err(); err != nil {
+		if err := reply.Err(); errors.As(err, new(*stored)) {
+			held = err
+		} else if err != nil {
 			return fail(err)
 		}
 	}
 	if _, err := r.tellAll(ctx, append([]byte{revokedMark}, text...), true); err != nil {
 		return fail(err)
+	}
+	if held != nil {
+		return fail(held)
 	}
 	return nil
 }

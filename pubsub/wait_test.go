@@ -3,6 +3,7 @@ package pubsub
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"wshub/pubsub/redistest"
 )
@@ -33,5 +34,20 @@ func TestAPublicationWaitsForReplicas(t *testing.T) {
 	mustPublish(t, r, "h:a", "2")
 	if n := replica.CLI("xlen", logKeys("h:a")[1]); n != "2" {
 		t.Errorf("the replica has %s events", n)
+	}
+}
+
+// A revocation that too few replicas have is not confirmed, yet nobody is left unaware of it.
+func TestARevocationThatFewReplicasHaveIsToldAllTheSame(t *testing.T) {
+	server := redistest.Start(t)
+	heard := make(chan []Revocation, 10)
+	r, _ := running(t, RedisConfig{URL: server.URL(), Wait: 1, OnRevoked: func(list []Revocation) { heard <- list }})
+	if err := r.Revoke(t.Context(), Revocation{Subject: "user:1", Until: time.Now().Add(time.Hour)}); !errors.Is(err, ErrUnknownOutcome) {
+		t.Errorf("got %v", err)
+	}
+	select {
+	case <-heard:
+	case <-time.After(patience):
+		t.Error("nobody was told")
 	}
 }
