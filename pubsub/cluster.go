@@ -6,7 +6,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -54,7 +53,13 @@ type view struct {
 	addr  string // the node's
 	ok    bool   // it believes that the cluster works
 	epoch uint64 // the largest that it has heard of
-	slots []redis.ClusterSlot
+	slots []slotRange
+}
+
+// slotRange is an answer of CLUSTER SLOTS: who serves the slots from first to last, the master before its replicas.
+type slotRange struct {
+	first, last int64
+	nodes       []string // addresses
 }
 
 // look asks some nodes, and those of the URL if none of them answers. The answer of the node that knows the newest
@@ -112,21 +117,45 @@ func (c *cluster) newClient(addr string) *redis.Client {
 // ask is what the node at addr says; nil if it says nothing.
 func ask(ctx context.Context, client *redis.Client, addr string) *view {
 	pipe := client.Pipeline()
-	info, slots := pipe.ClusterInfo(ctx), pipe.ClusterSlots(ctx)
-	if exec(ctx, pipe) != nil || info.Err() != nil || slots.Err() != nil {
+	info, slots := pipe.ClusterInfo(ctx), pipe.Do(ctx, "cluster", "slots")
+	if exec(ctx, pipe) != nil || info.Err() != nil {
+		return nil
+	}
+	list, err := slots.Slice()
+	if err != nil {
 		return nil
 	}
 	epoch, _ := strconv.ParseUint(infoField(info.Val(), "cluster_current_epoch"), 10, 64)
-	return &view{addr, infoField(info.Val(), "cluster_state") == "ok", epoch, slots.Val()}
+	v := &view{addr: addr, ok: infoField(info.Val(), "cluster_state") == "ok", epoch: epoch}
+	for _, part := range list {
+		v.slots = append(v.slots, v.parseRange(part))
+	}
+	return v
+}
+
+// parseRange reads the first slot, the last, and the nodes: host, port and more of each. What is no such thing serves
+// nothing.
+func (v *view) parseRange(part any) (r slotRange) {
+	first, ok := at(part, 0).(int64)
+	last, good := at(part, 1).(int64)
+	list, _ := part.([]any)
+	if !ok || !good || len(list) < 3 {
+		return slotRange{last: -1}
+	}
+	r.first, r.last = first, last
+	for _, node := range list[2:] {
+		if port, ok := at(node, 1).(int64); ok {
+			r.nodes = append(r.nodes, v.address(str(node, 0), port))
+		}
+	}
+	return r
 }
 
 // remember takes over which nodes there are.
 func (c *cluster) remember(v *view) {
 	var known []string
 	for _, slots := range v.slots {
-		for _, node := range slots.Nodes {
-			known = append(known, v.address(node))
-		}
+		known = append(known, slots.nodes...)
 	}
 	slices.Sort(known)
 	if known = slices.Compact(known); len(known) == 0 {
@@ -141,24 +170,21 @@ func (c *cluster) remember(v *view) {
 	}
 }
 
-// address is where node is reached. One that names no host is where the asked one is.
-func (v *view) address(node redis.ClusterNode) string {
-	host, port, err := net.SplitHostPort(node.Addr)
-	if err != nil {
-		return node.Addr
-	}
-	if host = strings.Trim(host, "?"); host == "" {
+// address is where a node is reached. One of no host, "" or null or "?", is where the asked one is (CLUSTER SLOTS,
+// cluster-preferred-endpoint-type).
+func (v *view) address(host string, port int64) string {
+	if host == "" || host == "?" {
 		host, _, _ = net.SplitHostPort(v.addr)
 	}
-	return net.JoinHostPort(host, port)
+	return net.JoinHostPort(host, strconv.FormatInt(port, 10))
 }
 
 // layout says who serves the partitions' slots.
 func (c *cluster) layout(v *view) (l layout) {
 	owner := func(slot uint16) string {
 		for _, slots := range v.slots {
-			if int(slot) >= slots.Start && int(slot) <= slots.End && len(slots.Nodes) > 0 {
-				return v.address(slots.Nodes[0])
+			if int64(slot) >= slots.first && int64(slot) <= slots.last && len(slots.nodes) > 0 {
+				return slots.nodes[0]
 			}
 		}
 		return ""

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -171,5 +172,45 @@ func TestAFrozenNodeOfAClusterIsNotWaitedFor(t *testing.T) {
 	eventually(t, "the frozen one's connection is closed", func() bool { return open.Load() == 0 })
 	for _, client := range c.clients {
 		_ = client.Close()
+	}
+}
+
+func TestANodeSaysWhoServesTheSlots(t *testing.T) {
+	node := func(host any, port any) any { return []any{host, port, "id"} }
+	v := &view{addr: "10.0.0.1:7000"}
+	for _, c := range []struct {
+		part any
+		want string
+	}{
+		{[]any{int64(0), int64(9), node("10.0.0.2", int64(7001)), node("10.0.0.3", int64(7002))}, "{0 9 [10.0.0.2:7001 10.0.0.3:7002]}"},
+		{[]any{int64(0), int64(9), node("", int64(1))}, "{0 9 [10.0.0.1:1]}"},
+		{[]any{int64(0), int64(9), node(nil, int64(1))}, "{0 9 [10.0.0.1:1]}"}, // unknown-endpoint
+		{[]any{int64(0), int64(9), node("?", int64(1))}, "{0 9 [10.0.0.1:1]}"}, // hostname, and it has none
+		{[]any{int64(0), int64(9), node("::1", int64(1))}, "{0 9 [[::1]:1]}"},
+		{[]any{int64(0), int64(9), node("host", nil), "x", nil, []any{}}, "{0 9 []}"},
+		{[]any{int64(0), int64(9)}, "{0 -1 []}"},
+		{[]any{"0", int64(9), node("host", int64(1))}, "{0 -1 []}"},
+		{"OK", "{0 -1 []}"},
+		{nil, "{0 -1 []}"},
+	} {
+		if got := fmt.Sprint(v.parseRange(c.part)); got != c.want {
+			t.Errorf("%v: got %s, want %s", c.part, got, c.want)
+		}
+	}
+}
+
+// An event with a position that came on the bus would have its log read by a connection that reads none.
+func TestNoEventWithAPositionComesOverTheBus(t *testing.T) {
+	r := newRedis(t, RedisConfig{URL: "redis+cluster://127.0.0.1:1", History: History{{Count: 1}}})
+	sink := newRecorder()
+	r.delivery.sink = sink
+	r.Follow("channel", 0, func(error) {})
+	s := &subscriber{Redis: r, link: r.bus, bus: true}
+	forged := appendEnvelope(nil, &Event{Position: Position{1, ID{5, 1}}, Before: ID{4, 9}, Number: 1, Data: []byte("1")})
+	if err := s.handle(heard{signal: message, channel: r.names.attributed, payload: forged}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Stats().Drops["bad_envelope"]; got != 1 || len(s.doubts.channels) > 0 {
+		t.Errorf("%d drops, %v in doubt", got, s.doubts.channels)
 	}
 }

@@ -9,9 +9,16 @@ const DefaultPrefix = "hub"
 const maxPrefix = 64
 
 // ValidPrefix tells whether prefix can begin the names of keys and channels: 1 to 64 bytes of letters, digits,
-// "-", "_", "." and, within, ":". Braces would choose the slot of a cluster.
+// "-", "_", "." and, within, ":". Braces would choose the slot of a cluster. No part between colons but the first is
+// "t" or "n": the channels of hub:t would be those of topics of hub.
 func ValidPrefix(prefix string) bool {
 	colonAtEnd := strings.HasPrefix(prefix, ":") || strings.HasSuffix(prefix, ":")
+	_, behind, _ := strings.Cut(prefix, ":")
+	for part := range strings.SplitSeq(behind, ":") {
+		if part == "t" || part == "n" {
+			return false
+		}
+	}
 	return len(prefix) <= maxPrefix && !colonAtEnd && isName(strings.ReplaceAll(prefix, ":", "-"))
 }
 

@@ -6,12 +6,12 @@ import (
 )
 
 func TestAPrefixIsPlainText(t *testing.T) {
-	for _, right := range []string{DefaultPrefix, "h", "shop:eu.1", "A-b_c", strings.Repeat("x", 64)} {
+	for _, right := range []string{DefaultPrefix, "h", "shop:eu.1", "t", "n:eu", "hub:tt", "A-b_c", strings.Repeat("x", 64)} {
 		if !ValidPrefix(right) {
 			t.Errorf("%q is refused", right)
 		}
 	}
-	for _, wrong := range []string{"", ":", "hub:", ":hub", "{hub}", "h}", "a b", "a*", "é", "a\n", strings.Repeat("x", 65)} {
+	for _, wrong := range []string{"", ":", "hub:", ":hub", "{hub}", "h}", "a b", "a*", "é", "a\n", "hub:t", "hub:t:eu", "a:b:n", strings.Repeat("x", 65)} {
 		if ValidPrefix(wrong) {
 			t.Errorf("%q is taken", wrong)
 		}

@@ -236,7 +236,8 @@ func (s *subscriber) expects(h heard) bool {
 
 // isClassic tells whether channel is one of those that are no topic's and no node's.
 func (s *subscriber) isClassic(channel string) bool {
-	return channel == s.names.broadcast || channel == s.names.addressed || channel == s.names.everyNode
+	n := &s.names
+	return channel == n.broadcast || channel == n.addressed || channel == n.everyNode || n.sharded && channel == n.attributed
 }
 
 // acknowledge takes an answer to SUBSCRIBE.
@@ -456,7 +457,7 @@ func (s *subscriber) take(channel string, data []byte) {
 		}
 		s.arrive(s.names.topic(topic), Event{Data: data})
 	case s.bus && channel == s.names.attributed:
-		if ev, ok := parsePayload(data); ok {
+		if ev, ok := parsePayload(data); ok && ev.Position.IsZero() { // what has a position comes from its log's server
 			s.arrive(s.broadcastChannel, ev)
 		} else {
 			s.drop(BadEnvelope, channel)
