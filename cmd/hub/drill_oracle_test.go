@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"wshub/pubsub"
 )
 
 // TestADrillSeesWhatGoesWrong: a drill that can't fail proves nothing. A client hears numbers; x is a gap, x3 one
@@ -67,6 +69,10 @@ func TestADrillSeesWhatGoesWrong(t *testing.T) {
 	}
 }
 
+func drillPosition(ms uint64) string {
+	return pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: ms, Seq: 1}}.String()
+}
+
 func numeral(t *testing.T, word string) int {
 	t.Helper()
 	n, err := strconv.Atoi(word)
@@ -122,8 +128,12 @@ func TestADrillSeesAnswersThatMayNotBe(t *testing.T) {
 		{"neither recovered nor lost", func(_ *drill, f *follower) { f.comesTo(f.places[0], nil, "p1") }, true},
 		{"one answer", func(_ *drill, f *follower) { f.hear(&heard{ID: new(int)}, nil) }, false},
 		{"a second one", func(_ *drill, f *follower) { f.hear(&heard{ID: new(int)}, nil); f.hear(&heard{ID: new(int)}, nil) }, true},
-		{"an event at its position", func(d *drill, _ *follower) { d.acknowledged(d.topics[0], 3, "p3") }, false},
+		{"an event at its position", func(d *drill, _ *follower) { d.acknowledged(d.topics[0], 4, drillPosition(4)) }, false},
 		{"two at one", func(d *drill, _ *follower) { d.acknowledged(d.topics[0], 4, "p3") }, true},
+		{"an event before others", func(d *drill, _ *follower) {
+			d.acknowledged(d.topics[0], 4, drillPosition(4))
+			d.acknowledged(d.topics[0], 5, drillPosition(2))
+		}, true},
 	} {
 		topic := newDrillTopic("drill:0")
 		topic.note(1, "p1")

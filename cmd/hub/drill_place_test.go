@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"wshub/pubsub"
 )
 
 // drillTopic is what its publisher knows of a topic.
@@ -16,8 +18,9 @@ type drillTopic struct {
 	// the broker can't know that the retry is one.
 	unsure  map[int]bool
 	numbers map[string]int // of acknowledged events, by position
-	judged  int            // number of the last event that was acknowledged when the drill was judged last
-	paused  time.Duration  // the longest time that a client waited for an event, since then
+	newest  pubsub.Position
+	judged  int           // number of the last event that was acknowledged when the drill was judged last
+	paused  time.Duration // the longest time that a client waited for an event, since then
 }
 
 func newDrillTopic(name string) *drillTopic {
@@ -46,6 +49,16 @@ func (topic *drillTopic) note(n int, position string) (other int) {
 		return 0
 	}
 	return other
+}
+
+// goesOn notes the position of an acknowledged event. It is false if that is before an earlier event's.
+func (topic *drillTopic) goesOn(position string) bool {
+	at, err := pubsub.ParsePosition(position)
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	before := topic.newest
+	topic.newest = at
+	return err == nil && (before.Epoch != at.Epoch || before.ID.Compare(at.ID) < 0)
 }
 
 // number is that of the event at a position, 0 if none is known to be there.

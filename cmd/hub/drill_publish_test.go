@@ -204,5 +204,7 @@ func (d *drill) acknowledged(topic *drillTopic, n int, position string) {
 		d.oddity("event %d of %s is acknowledged without a position", n, topic.name)
 	} else if other := topic.note(n, position); other > 0 {
 		d.oddity("events %d and %d of %s have one position, %s", other, n, topic.name, position)
+	} else if !topic.goesOn(position) {
+		d.oddity("event %d of %s is at %s, which is not behind those before it", n, topic.name, position)
 	}
 }

@@ -53,8 +53,18 @@ func TestFailoverDrills(t *testing.T) {
 // setTopics is how many topics a drill on a set of servers has at most: it has one minute of two cores.
 const setTopics = 40
 
-// unreplicated is how long events are not replicated before their master is killed.
-const unreplicated = 500 * time.Millisecond
+// unreplicated is how long events are not replicated before their master is killed. With --redis-wait it is longer than
+// the hub waits for replicas, and shorter than sentinels wait for a master.
+func (d *setDrill) unreplicated() time.Duration {
+	if d.wait > 0 {
+		return 1500 * time.Millisecond
+	}
+	return 500 * time.Millisecond
+}
+
+// slowClock is how far the clocks of replicas are behind: so far that the one that is promoted lives again through times
+// of which the old master has given positions, though it takes sentinels some seconds to promote it.
+const slowClock = 5 * time.Second
 
 // cutTime is how long the network is cut: longer than a hub needs to notice.
 const cutTime = 6 * time.Second
@@ -141,7 +151,7 @@ func (d *setDrill) loseUnreplicated(master *redistest.Server, promoted func()) {
 		f.goFar()
 		master.CLI("client", "kill", "type", "pubsub")
 		near[i%len(near)].cut()
-		d.pass(unreplicated / time.Duration(len(far)))
+		d.pass(d.unreplicated() / time.Duration(len(far)))
 	}
 	master.Kill()
 	promoted()
@@ -180,14 +190,14 @@ func sentinelsFailOver(d *setDrill) {
 	sentinelPatience(set, time.Minute)
 	d.cutNetwork(set.Master())
 	sentinelPatience(set, downAfter)
-	d.slowClock(set)
+	d.clockIsSlow(set)
 }
 
 // aMasterDies: what one replica has confirmed is kept, because the sentinels promote the one that has most.
 func aMasterDies(d *setDrill) {
 	set := d.startSentinel()
 	d.masterDies(set)
-	d.slowClock(set)
+	d.clockIsSlow(set)
 }
 
 // aMasterLives on when another one is made: until the sentinels tell it, the other replica confirms what it writes.
@@ -239,19 +249,19 @@ func (d *setDrill) standStill(master *redistest.Server, length time.Duration) {
 	master.Thaw()
 }
 
-func (d *setDrill) slowClock(set *redistest.SentinelSet) {
+func (d *setDrill) clockIsSlow(set *redistest.SentinelSet) {
 	d.t.Helper()
 	master := set.Master()
 	for _, replica := range set.Servers {
 		if replica != master {
-			replica.SetClock(-clockBehind)
+			replica.SetClock(-slowClock)
 			replica.Restart()
 			set.WaitHealthy()
 		}
 	}
 	d.during("a replica with a slow clock is promoted", loses, func() {
 		d.loseUnreplicated(master, func() { set.WaitMaster(master) })
-		d.pass(clockBehind)
+		d.pass(slowClock - downAfter)
 	})
 }
 
