@@ -19,6 +19,15 @@ import (
 	"wshub/pubsub/redistest"
 )
 
+// skipDrill skips a drill unless WSHUB_DRILL is set: short runs it in a minute or so, as .ci/run does, and full at the real
+// size, one after the other. The hubs are programs of their own, so the race detector sees nothing of them.
+func skipDrill(t *testing.T) {
+	t.Helper()
+	if os.Getenv("WSHUB_DRILL") == "" {
+		t.Skip("hubs and servers are killed for a minute; WSHUB_DRILL=short runs it")
+	}
+}
+
 // scale is how large the drills are. WSHUB_DRILL=full makes them as large as the promise.
 type scale struct {
 	full            bool

@@ -16,9 +16,7 @@ import (
 // gone. A failover that is asynchronous may lose acknowledged events, unless --redis-wait has them confirmed by a
 // replica.
 func TestFailoverDrills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
+	skipDrill(t)
 	path := buildHub(t)
 	for _, one := range []struct {
 		name string

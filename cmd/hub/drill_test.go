@@ -7,12 +7,9 @@ import (
 )
 
 // TestDrills breaks what can break while events flow. Among acknowledged events none may be lost, repeated
-// or reordered unless the client is told, and no request unanswered. -v prints what happened; WSHUB_DRILL=full takes
-// the real size, one drill after the other.
+// or reordered unless the client is told, and no request unanswered. -v prints what happened. See skipDrill.
 func TestDrills(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes a minute")
-	}
+	skipDrill(t)
 	path := buildHub(t)
 	for _, one := range []struct {
 		name  string
