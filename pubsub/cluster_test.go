@@ -185,3 +185,34 @@ func TestTheFormatMayBeOnAMasterOfNoPartition(t *testing.T) {
 		t.Errorf("the format is %q", got)
 	}
 }
+
+// While slots have no master, all of the cluster refuses to publish, probes too. No connection is to blame: topics
+// elsewhere are not told of a gap again and again.
+func TestAClusterThatIsDownCostsNoConnection(t *testing.T) {
+	set := redistest.StartCluster(t, 3, 0)
+	r, _ := running(t, RedisConfig{URL: set.URL(), ProbeDeadline: time.Second})
+	well, dead := set.Servers[0], set.Servers[1]
+	connection := func() string {
+		for line := range strings.Lines(well.CLI("client", "list")) {
+			if strings.Contains(line, " ssub=") && !strings.Contains(line, " ssub=0 ") {
+				return strings.Fields(line)[0]
+			}
+		}
+		return ""
+	}
+	before := connection()
+	if before == "" {
+		t.Fatal("no connection hears of a shard")
+	}
+	dead.Kill()
+	m := r.masterAt(well.Addr())
+	eventually(t, "probes are long overdue", func() bool { return m.age(r) > 3*time.Second })
+	if after := connection(); after != before {
+		t.Errorf("the connection was %s, and is %s", before, after)
+	}
+	if r.Ready() == nil {
+		t.Error("ready")
+	}
+	dead.Restart()
+	ready(t, r)
+}

@@ -82,6 +82,8 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	switch {
 	case isAstray(err):
 		s.triggers.pull(onMoved)
+	case redis.IsClusterDownError(err):
+		s.spare()
 	case redis.IsReadOnlyError(err):
 		m.replica.Store(true)
 		s.triggers.pull(onReplica)
@@ -158,6 +160,14 @@ func (r *Redis) checkClocks(m *master) {
 	}
 	if lead := time.Duration(r.ids.lead.Load()); lead > maxLead {
 		r.clocks.Error().Stringer("ahead", lead).Msg("positions are ahead of redis's clock: it was set back, or redis moved often")
+	}
+}
+
+// spare grants the connection as long as if a round had come back when it last answered a PING: slots without a master
+// have all of the cluster refuse to publish, wherever this connection goes.
+func (s *subscriber) spare() {
+	if left := s.cfg.ProbeDeadline - time.Duration(s.stopwatch.now()-s.answered.Load()); left > 0 {
+		s.doomed.Reset(left)
 	}
 }
 

@@ -70,6 +70,8 @@ type subscriber struct {
 	reasons map[string]error
 	// ready is closed when all of base is acknowledged.
 	ready chan struct{}
+	// answered is when a PING was last answered, by the broker's stopwatch.
+	answered atomic.Int64
 	// doomed ends the connection unless a round comes back in time.
 	doomed *time.Timer
 	// doubts are the topics whose log must be looked at.
@@ -333,6 +335,7 @@ func (s *subscriber) ponged(text string) {
 	}
 	if text != fenceMark {
 		s.pong, _ = strconv.ParseUint(text, 10, 64)
+		s.answered.Store(s.stopwatch.now())
 		s.roundTrip()
 		return
 	}
