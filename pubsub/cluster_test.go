@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -84,6 +85,34 @@ func TestAMovedPartitionCostsItsOwnTopicsOnly(t *testing.T) {
 			t.Errorf("%d reconnects, %d without owner, %d masters", s.Reconnects, s.Unowned, s.Masters)
 		}
 	}
+}
+
+// A master that stands still costs its own topics only, once that is noticed: a batch does not wait for it.
+func TestASilentMasterHoldsUpNoOther(t *testing.T) {
+	set := redistest.StartCluster(t, 3, 0)
+	r, _ := running(t, RedisConfig{URL: set.URL(), History: keepAll, ProbeDeadline: 500 * time.Millisecond})
+	moves, stays := "h:a", "h:b"
+	for i := 0; set.Master(slot(stays)) == set.Master(slot(moves)); i++ {
+		stays = fmt.Sprint("h:b", i)
+	}
+	frozen := set.Master(slot(moves))
+	mustPublish(t, r, moves, "1")
+	mustPublish(t, r, stays, "1")
+	frozen.Freeze()
+	defer frozen.Thaw()
+	eventually(t, "it is silent", func() bool { return r.routes[partition(moves)].Load().silent.Load() })
+	begin := time.Now()
+	results := r.Publish(t.Context(), []Publication{{Topic: moves, Data: []byte("2")}, {Topic: stays, Data: []byte("2")}})
+	if !errors.Is(results[0].Err, ErrUnavailable) || results[1].Err != nil {
+		t.Errorf("%v", results)
+	}
+	if took := time.Since(begin); took > ioTimeout/2 {
+		t.Errorf("after %s", took)
+	}
+	frozen.Thaw()
+	eventually(t, "it is back", func() bool {
+		return r.Publish(t.Context(), []Publication{{Topic: moves, Data: []byte("3")}})[0].Err == nil
+	})
 }
 
 // What is meant for all nodes of a cluster goes to each of them, and a revocation also to those that come later.

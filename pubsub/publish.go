@@ -120,7 +120,7 @@ func classify(err error) error {
 	case errors.As(err, new(*stored)), redis.HasErrorPrefix(err, "STORED "):
 		return ErrUnknownOutcome // an event that was stored, but perhaps not published
 
-	case errors.Is(err, errNobody), errors.Is(err, errReplica), redis.IsReadOnlyError(err), isAstray(err):
+	case errors.Is(err, errNobody), errors.Is(err, errSilent), errors.Is(err, errReplica), redis.IsReadOnlyError(err), isAstray(err):
 		return ErrUnavailable
 	case redis.IsLoadingError(err), redis.IsMasterDownError(err), redis.IsClusterDownError(err),
 		redis.IsTryAgainError(err), redis.IsMaxClientsError(err), redis.HasErrorPrefix(err, "BUSY "), redis.HasErrorPrefix(err, "NOSCRIPT"):

@@ -72,6 +72,9 @@ type unsent struct{ error }
 
 func (e *unsent) Unwrap() error { return e.error }
 
+// errSilent: a master has not been heard of for so long that nothing is asked of it.
+var errSilent = errors.New("redis is silent")
+
 // errNobody: a partition has no master, for all that is known.
 var errNobody = errors.New("no redis serves this partition")
 
@@ -180,10 +183,17 @@ func (r *Redis) runAt(ctx context.Context, m *master, calls []call, those []int,
 // runThere runs those of calls in order, in one pipeline to m. What the server does not know, because it started anew,
 // is another one, or was told to forget, is sent again with the source.
 func (r *Redis) runThere(ctx context.Context, m *master, calls []call, those []int, replies []*redis.Cmd) {
-	if m.replica.Load() { // whoever publishes there is heard by nobody else, and whoever reads may be told of the past
+	var why error
+	switch {
+	case m.replica.Load(): // whoever publishes there is heard by nobody else, and whoever reads may be told of the past
+		why = errReplica
+	case m.silent.Load():
+		why = errSilent
+	}
+	if why != nil {
 		for _, i := range those {
 			replies[i] = redis.NewCmd(ctx)
-			replies[i].SetErr(&unsent{errReplica})
+			replies[i].SetErr(&unsent{why})
 		}
 		return
 	}

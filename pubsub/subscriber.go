@@ -18,6 +18,9 @@ type link struct {
 	// probed is when a probe last came back, by the broker's stopwatch; before the first the time of birth.
 	probed    atomic.Int64
 	connected atomic.Bool
+	// silent is true while there is no connection and no probe has come back for ProbeDeadline: who asks the server
+	// something would wait in vain, and others with it.
+	silent atomic.Bool
 	// round numbers the probes, through all connections.
 	round atomic.Uint64
 	// again has a probe sent at once.
@@ -95,6 +98,9 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 			return
 		}
 		r.stats.reconnects.Add(1)
+		if l.age(r) >= r.cfg.ProbeDeadline {
+			l.silent.Store(true)
+		}
 		if wasConnected && !errors.Is(err, errRefused) {
 			attempt = 0
 		}
@@ -252,6 +258,7 @@ func (s *subscriber) acknowledge(channel string) {
 	case len(s.base) > 0:
 		if s.base = slices.DeleteFunc(s.base, func(base string) bool { return base == channel }); len(s.base) == 0 {
 			close(s.ready)
+			s.silent.Store(false)
 			s.begin()
 		}
 	case s.isNode(channel):
