@@ -8,6 +8,22 @@ import (
 	"wshub/pubsub/redistest"
 )
 
+// An error that a server answers to all there is, to the fence behind a batch too, ends the connection: else the batch
+// would wait for ever.
+func TestAServerThatRefusesAllIsLeft(t *testing.T) {
+	r := newRedis(t, RedisConfig{URL: "redis+cluster://localhost:1"})
+	for text, ends := range map[string]bool{
+		"LOADING Redis is loading the dataset in memory": true, "NOAUTH Authentication required.": true, "ERR unknown": true,
+		"MOVED 7 127.0.0.1:1": false, "CLUSTERDOWN Hash slot not served": false, "TRYAGAIN Multiple keys": false,
+		"NOPERM this user has no permissions": false,
+	} {
+		s := &subscriber{Redis: r, link: r.newLink(), sharded: true}
+		if err := s.refuse(text); (err != nil) != ends {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // A channel that this user may not hear costs its own topic only, also in a batch, and the connection stays.
 func TestADeniedChannelCostsItsOwnTopicOnly(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -374,8 +374,8 @@ func (s *subscriber) refuse(text string) error {
 	if len(s.base) > 0 && s.sharded {
 		s.triggers.pull(onMoved)
 	}
-	if len(s.base) > 0 || !s.sharded && !isPermission(err) {
-		return err
+	if len(s.base) > 0 || !isPermission(err) && !(s.sharded && isOfSlot(text)) {
+		return err // a fence may have been refused too, by a server that is loading
 	}
 	s.refusal = err
 	if slot, ok := movedSlot(text); ok {
@@ -383,6 +383,15 @@ func (s *subscriber) refuse(text string) error {
 		s.lost(slot)
 	}
 	return nil
+}
+
+// isOfSlot tells whether an error is about a command's slot, and not about the server.
+func isOfSlot(text string) bool {
+	switch kind, _, _ := strings.Cut(text, " "); kind {
+	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN":
+		return true
+	}
+	return false
 }
 
 // movedSlot is the slot that an error says another server serves.
