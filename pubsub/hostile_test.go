@@ -141,11 +141,14 @@ func TestASilentSentinelIsNotWaitedFor(t *testing.T) {
 	three, open := fakeServer(t, silent)
 	r := newRedis(t, RedisConfig{URL: "redis+sentinel://" + one + "," + two + "," + three + "/main"})
 	s := r.topology.(*sentinels)
-	began := time.Now()
-	if got := s.master(t.Context()); got != "127.0.0.1:1" || time.Since(began) >= lookTime {
-		t.Errorf("got %q after %s", got, time.Since(began))
+	for range 20 {
+		began := time.Now()
+		if got := s.master(t.Context()); got != "127.0.0.1:1" || time.Since(began) >= lookTime {
+			t.Errorf("got %q after %s", got, time.Since(began))
+		}
 	}
-	eventually(t, "the silent one's connection is closed", func() bool { return open.Load() == 0 })
+	// One that go-redis had dialed before nobody waited any more may lie in its pool.
+	eventually(t, "the silent one's connections are closed", func() bool { return open.Load() <= 1 })
 	for _, sentinel := range s.list {
 		_ = sentinel.Close()
 	}
@@ -165,11 +168,13 @@ func TestAFrozenNodeOfAClusterIsNotWaitedFor(t *testing.T) {
 	frozen, open := fakeServer(t, silent)
 	r := newRedis(t, RedisConfig{URL: "redis+cluster://" + well + "," + frozen})
 	c := r.topology.(*cluster)
-	began := time.Now()
-	if v := c.look(t.Context()); v == nil || !v.ok || time.Since(began) >= lookTime {
-		t.Errorf("got %v after %s", v, time.Since(began))
+	for range 5 {
+		began := time.Now()
+		if v := c.look(t.Context()); v == nil || !v.ok || time.Since(began) >= lookTime {
+			t.Errorf("got %v after %s", v, time.Since(began))
+		}
 	}
-	eventually(t, "the frozen one's connection is closed", func() bool { return open.Load() == 0 })
+	eventually(t, "the frozen one's connections are closed", func() bool { return open.Load() <= 1 })
 	for _, client := range c.clients {
 		_ = client.Close()
 	}

@@ -29,7 +29,7 @@ func (r *Redis) newest(ctx context.Context, topic string, before Position, limit
 	}
 	for len(answer.Events) < limit.Events {
 		count := min(look, limit.Events-len(answer.Events))
-		reply := r.run(ctx, []call{{partition: partition(topic), args: []any{
+		reply := r.run(ctx, []call{{partition: partition(topic), reads: true, args: []any{
 			"xrevrange", r.names.log(topic)[1], end, "-", "count", count,
 		}}})[0]
 		entries, err := reply.Slice()

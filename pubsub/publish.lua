@@ -10,7 +10,10 @@ local leap, trusted, lastseq = 60000, 3600000, 4095
 
 if KEYS[4] then
   local result = redis.call('GET', KEYS[4])
-  if result then return result end
+  if result then
+    redis.call('PEXPIRE', KEYS[4], ARGV[7]) -- WAIT may look at what this connection wrote only (Redis 7.2)
+    return result
+  end
 end
 
 local stored = partition(ARGV[6])

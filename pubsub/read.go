@@ -52,7 +52,11 @@ func (r *Redis) headsAt(ctx context.Context, m *master, topics []string, those [
 		m.clock.set(clock.Val())
 	}
 	for n, i := range those {
-		if err := cmp.Or(clock.Err(), records[n].Err()); err != nil {
+		err := cmp.Or(clock.Err(), records[n].Err())
+		if err == nil && r.routes[partition(topics[i])].Load() != m {
+			err = errOvertaken
+		}
+		if err != nil {
 			if isAstray(err) {
 				r.triggers.pull(onMoved)
 			}
@@ -86,7 +90,7 @@ func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position,
 		if strict && !since[i].IsZero() {
 			epoch = storedEpoch(since[i].Epoch)
 		}
-		calls[i] = call{kind: read, partition: partition(topic), keys: r.names.log(topic), args: []any{
+		calls[i] = call{kind: read, reads: true, partition: partition(topic), keys: r.names.log(topic), args: []any{
 			since[i].ID.String(), events, limit.Bytes, freshEpoch(), epoch,
 		}}
 	}

@@ -46,8 +46,8 @@ type call struct {
 	topic     string // whose order has to be kept; "" where there is none
 	keys      []string
 	args      []any
-	// stores is true if replicas should have what it wrote.
-	stores bool
+	// stores is true if replicas should have what it wrote, reads if it changes nothing.
+	stores, reads bool
 }
 
 // scripts are the scripts as they are for one server: those that read and write logs hold its name, see
@@ -174,7 +174,7 @@ func (r *Redis) runOnce(ctx context.Context, calls []call, those []int, replies 
 func (r *Redis) runAt(ctx context.Context, m *master, calls []call, those []int, replies []*redis.Cmd) {
 	r.runThere(ctx, m, calls, those, replies)
 	for _, i := range those {
-		if calls[i].kind == read && r.routes[calls[i].partition].Load() != m && replies[i].Err() == nil {
+		if calls[i].reads && r.routes[calls[i].partition].Load() != m && replies[i].Err() == nil {
 			replies[i].SetErr(errOvertaken)
 		}
 	}
