@@ -59,7 +59,7 @@ func TestAReplayThatEndsInTheGraceOfATokenIsFollowed(t *testing.T) {
 	c.send(`{"type":"subscribe","id":2,"topic":"news:2"}`)
 	c.wantError(ExpiredToken) // nothing new
 	c.send(fmt.Sprintf(`{"type":"auth","id":3,"token":%q}`, mint(t, secretSigner(t), token.Grant{Subscribe: []string{"news"}})))
-	c.want(`{"type":"ok","id":3}`)
+	c.wantRenewed(3)
 	n.number("news", 5, 5, 10)
 	c.wantEvents("news", 5, 5)
 }

@@ -103,6 +103,15 @@ func (s *Session) Expires() time.Time {
 	return time.Time{}
 }
 
+// ExpiresIn is how long the session's token still holds. ends is false if it never expires, or if there is none.
+func (s *Session) ExpiresIn() (left time.Duration, ends bool) {
+	at := s.Expires()
+	if at.IsZero() {
+		return 0, false
+	}
+	return max(at.Sub(s.shard.hub.now()), 0), true
+}
+
 // Authenticate takes another token of the same user in place of the session's. One is checked at a time, so that the
 // last one sent is the one that holds. reply is called exactly once, now or later, unless the session ends; what the new
 // token does not cover is left behind it.

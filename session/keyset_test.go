@@ -189,11 +189,11 @@ func TestOneAuthOfASessionWaitsAtATime(t *testing.T) {
 	c.send(fmt.Sprintf(`{"type":"auth","id":2,"token":%q}`, mint(t, secretSigner(t), token.Grant{})))
 	c.wantError(Busy)
 	close(release)
-	c.want(`{"type":"ok","id":1}`)
+	c.wantRenewed(1)
 	c.send(`{"type":"subscribe","id":3,"topic":"later"}`)
 	c.want(`{"type":"subscribed","id":3,"topic":"later"}`)
 	c.send(fmt.Sprintf(`{"type":"auth","id":4,"token":%q}`, mint(t, secretSigner(t), token.Grant{})))
-	c.want(`{"type":"ok","id":4}`)
+	c.wantRenewed(4)
 }
 
 func TestATokenWithinTheSkewIsGoodUntilTheSkewIsOver(t *testing.T) {

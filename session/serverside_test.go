@@ -278,7 +278,7 @@ func TestABackendsWordIsARight(t *testing.T) {
 	n1.publish("$secret", `1`)
 	c.want(`{"type":"event","topic":"$secret","data":1}`)
 	c.send(fmt.Sprintf(`{"type":"auth","id":3,"token":%q}`, mint(t, secretSigner(t), token.Grant{Subject: "42", Subscribe: []string{"public"}})))
-	c.want(`{"type":"ok","id":3}`)
+	c.wantRenewed(3)
 	n1.publish("$secret", `2`)
 	c.want(`{"type":"event","topic":"$secret","data":2}`)
 	n1.unsubscribed(Target{User: "42"}, "$secret")

@@ -220,8 +220,8 @@ func TestATokenExpiresAndAuthRenewsIt(t *testing.T) {
 		renewed.want(`{"type":"error","id":2,"code":"` + name + `"`)
 	}
 	renewed.say(fmt.Sprintf(`{"type":"auth","id":3,"token":%q}`, h.mint("--sub=42", "--subscribe=news,more")))
-	renewed.want(`{"type":"ok","id":3}`)
-	renewed.want(`{"type":"error","code":"forbidden","message":"the topic old is not followed any more`)
+	renewed.want(`{"type":"ok","id":3,"expires_in":`)
+	renewed.want(`{"type":"error","code":"forbidden","message":"the topic old is not followed any more: this topic is not for this session","retry":false,"topic":"old"}`)
 
 	if code := plain.wantEnd(); code != 4002 {
 		t.Errorf("a plain client is closed with %d", code)

@@ -51,7 +51,16 @@ func (Protocol) First(s *session.Session) []byte {
 	b = appendString(b, s.Hub().Config().Node)
 	b = append(b, `,"ping":`...)
 	b = strconv.AppendInt(b, int64(s.Hub().Heartbeat()/time.Second), 10)
-	return TextFrame(append(appendTicket(b, s), '}'))
+	return TextFrame(append(appendExpiry(appendTicket(b, s), s), '}'))
+}
+
+// appendExpiry appends the member expires_in, the whole seconds until the session's token expires, if it does.
+func appendExpiry(dst []byte, s *session.Session) []byte {
+	left, ends := s.ExpiresIn()
+	if !ends {
+		return dst
+	}
+	return strconv.AppendInt(append(dst, `,"expires_in":`...), int64(left/time.Second), 10)
 }
 
 // appendTicket appends the token member: with it, any node takes the session up again.
@@ -139,9 +148,12 @@ func (Protocol) Unasked(s *session.Session, o session.Outcome) {
 	}
 }
 
-// Left implements session.Protocol.
+// Left implements session.Protocol. The error names the topic for programs, too.
 func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
-	WriteError(s, nil, session.Refusal{Code: why.Code, Text: "the topic " + topic + " is not followed any more: " + why.Text})
+	s.CountError(why.Code)
+	b := appendError(nil, nil, why.Code, "the topic "+topic+" is not followed any more: "+why.Text)
+	b = appendString(append(b[:len(b)-1], `,"topic":`...), topic)
+	s.Write(TextFrame(append(b, '}')))
 }
 
 // Gap implements session.Protocol. The format has words for gaps.

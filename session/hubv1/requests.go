@@ -175,7 +175,7 @@ func (r asking) auth() {
 			why.Code = session.BadToken // token_expired is of the session's own
 		}
 		if why.None() {
-			s.Write(TextFrame(append(appendID([]byte(`{"type":"ok"`), id), '}')))
+			s.Write(TextFrame(append(appendExpiry(appendID([]byte(`{"type":"ok"`), id), s), '}')))
 		} else {
 			WriteError(s, id, why)
 		}
@@ -224,7 +224,7 @@ func appendResumed(s *session.Session, id json.RawMessage, topics []session.Outc
 	b = append(b, `,"session":"`...)
 	b = append(b, s.Name()...)
 	b = append(b, '"')
-	b = appendTicket(b, s)
+	b = appendExpiry(appendTicket(b, s), s)
 	b = append(b, `,"topics":{`...)
 	for i, o := range topics {
 		if i > 0 {
