@@ -89,7 +89,7 @@ func (c *Conn) leave() {
 	switch {
 	case c.state < closing || c.state > departing:
 	case c.queued > 0:
-		if c.leaving++; c.leaving > uint8(ticks(lingerTime)) {
+		if c.leaving++; c.leaving > uint8(ticks(lingerTime)) && !c.reads() {
 			c.cut()
 			return
 		}
@@ -102,6 +102,16 @@ func (c *Conn) leave() {
 		c.move(lingering)
 		l.conns.set(c, l.due(ticks(lingerTime)))
 	}
+}
+
+// linger cuts c, whose time is over, unless it still reads a page.
+func (c *Conn) linger() {
+	if !c.reads() {
+		c.cut()
+		return
+	}
+	c.leaving += uint8(ticks(lingerTime))
+	c.loop.conns.set(c, c.loop.due(ticks(lingerTime)))
 }
 
 // cut ends the connection at once: what the kernel still holds is thrown away. The poller closes

@@ -17,6 +17,8 @@ type Config struct {
 	Addr string
 	// Paths are those that are upgraded. Default /notification.
 	Paths []string
+	// Pages are what plain GETs are answered with, by path; all others get a Refusal. At most 16.
+	Pages []Page
 	// Origins are the browser origins let in besides the Host's own and loopback ones.
 	Origins *Origins
 

@@ -236,7 +236,9 @@ func (c *Conn) due() {
 		c.heartbeat()
 	case closing, awaiting, departing:
 		c.leave()
-	case lingering, ended:
+	case lingering:
+		c.linger()
+	case ended:
 		c.cut()
 	}
 }

@@ -95,7 +95,7 @@ type headParser struct {
 }
 
 // parse reads a whole head, up to its blank line. A handshake that breaks a rule, asks for another path
-// or comes from an origin that is not allowed is refused.
+// or comes from an origin that is not allowed is refused. With refuseUpgrade comes the request, too: a page may answer it.
 func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Request, *Refusal) {
 	raw, refusal := scanHead(head)
 	if refusal != nil {
@@ -114,7 +114,11 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 		return nil, refuseTarget // what else net/http might refuse has been refused above
 	}
 	r := &Request{Request: hr}
-	if refusal := r.check(paths); refusal != nil {
+	switch refusal := r.check(paths); refusal {
+	case nil:
+	case refuseUpgrade:
+		return r, refusal
+	default:
 		return nil, refusal
 	}
 	if _, ok := cutPort(string(raw.host)); !ok {

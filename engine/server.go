@@ -18,6 +18,7 @@ type Server struct {
 	handler  Handler
 	log      zerolog.Logger
 	addr     net.Addr
+	pages    map[string]*page // by path
 	acceptor *acceptor
 	poller   *poller
 	loops    []*Loop
@@ -37,6 +38,10 @@ func New(cfg Config, handler Handler) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	pages, err := newPages(cfg.Pages)
+	if err != nil {
+		return nil, err
+	}
 	ln, err := listen(context.Background(), cfg.Addr, cfg.SendBuffer)
 	if err != nil {
 		return nil, err
@@ -50,6 +55,7 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		handler:  handler,
 		log:      cfg.Log.With().Str("part", "engine").Logger(),
 		addr:     ln.Addr(),
+		pages:    pages,
 		acceptor: acceptor,
 		clock:    newClock(),
 		room:     newRoom(cfg.MaxConnections),

@@ -35,6 +35,7 @@ type Stats struct {
 	Backlog  int64 // bytes that wait for slow readers, with us or owed
 	Accepted uint64
 	Upgraded uint64
+	Pages    uint64 // plain GETs that a Page answered
 	BytesIn  uint64
 	BytesOut uint64 // handed to the kernel or queued
 	FramesIn uint64 // complete messages and control frames
@@ -51,10 +52,11 @@ type Stats struct {
 
 // counters are one loop's share of Stats. The loop adds; anybody reads.
 type counters struct {
-	transit                                              atomic.Int64 // sockets in transit, those included of which the loop has not heard
-	parting                                              atomic.Int64 // sockets to whose peers our FIN is still to come
-	open, partial, backlog                               atomic.Int64
-	upgraded, bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
+	transit                                    atomic.Int64 // sockets in transit, those included of which the loop has not heard
+	parting                                    atomic.Int64 // sockets to whose peers our FIN is still to come
+	open, partial, backlog                     atomic.Int64
+	upgraded, pages                            atomic.Uint64
+	bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 
 	refused Tally[int]
 	closed  Tally[string]
@@ -75,6 +77,7 @@ func (s *Server) Stats() Stats {
 		st.Partial += c.partial.Load()
 		st.Backlog += c.backlog.Load()
 		st.Upgraded += c.upgraded.Load()
+		st.Pages += c.pages.Load()
 		st.BytesIn += c.bytesIn.Load()
 		st.BytesOut += c.bytesOut.Load()
 		st.FramesIn += c.framesIn.Load()

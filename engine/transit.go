@@ -18,7 +18,8 @@ type transit struct {
 	scan headScanner
 	// What comes while it closes.
 	skimmer skimmer
-	late    int // bytes, and lateFrame for each frame
+	late    int  // bytes, and lateFrame for each frame
+	page    bool // it was answered with a Page
 }
 
 // transits are the sockets of a loop that are in transit, in the order in which they came to be.

@@ -77,6 +77,12 @@ func (c *Conn) receiveHead(data []byte) {
 func (c *Conn) decide(head, behind []byte) {
 	l := c.loop
 	req, refusal := l.heads.parse(head, l.srv.cfg.Paths, l.srv.cfg.Origins)
+	if refusal == refuseUpgrade {
+		if p := l.srv.pageFor(req); p != nil {
+			c.serve(p.to(req.Header))
+			return
+		}
+	}
 	if refusal == nil && !l.srv.room.enter() {
 		refusal = refuseFull
 	}
@@ -130,10 +136,15 @@ func (c *Conn) resume() {
 // refuse answers with an HTTP error and ends c.
 func (c *Conn) refuse(r *Refusal) {
 	c.loop.count.refused.Add(r.Status)
+	c.answer(r.append(nil))
+}
+
+// answer sends a whole HTTP response and ends c.
+func (c *Conn) answer(response []byte) {
 	c.move(departing)
 	c.transit.buf = nil
 	c.countHeld(false)
-	c.send(r.append(nil))
+	c.send(response)
 	c.leave()
 }
 
