@@ -205,6 +205,10 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		t.Fatal(err)
 	}
 	e, err := c.engine(zerolog.Nop())
+	if !reflect.DeepEqual(e.Pages, []engine.Page{hubJS}) {
+		t.Error("the engine does not get hub.js")
+	}
+	e.Pages = nil // too much to print
 	if want := (engine.Config{
 		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,

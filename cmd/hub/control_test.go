@@ -201,7 +201,7 @@ func TestProbesSayWhyNot(t *testing.T) {
 func TestTheIndexListsWhatIsThere(t *testing.T) {
 	url := (&backend{}).start(t)
 	_, index, _ := ask(t, "GET", url+"/", "")
-	for _, path := range []string{"/livez", "/readyz", "/metrics", "/try", "/debug/pprof/"} {
+	for _, path := range []string{"/livez", "/readyz", "/metrics", "/try", "/hub.js", "/debug/pprof/"} {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 200 || !strings.Contains(index, path) {
 			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
 		}

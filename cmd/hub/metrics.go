@@ -77,6 +77,7 @@ var families = []family{
 	gauge("wshub_partial_bytes", "Bytes of half-received messages.", func(s *snapshot) float64 { return float64(s.engine.Partial) }),
 	gauge("wshub_backlog_bytes", "Bytes that wait for slow readers.", func(s *snapshot) float64 { return float64(s.engine.Backlog) }),
 	counter("wshub_accepted_total", "Accepted sockets.", func(s *snapshot) uint64 { return s.engine.Accepted }),
+	counter("wshub_pages_total", "Plain GETs of the public port that were answered with a file, as /hub.js.", func(s *snapshot) uint64 { return s.engine.Pages }),
 	counter("wshub_upgraded_total", "Handshakes that became connections.", func(s *snapshot) uint64 { return s.engine.Upgraded }),
 	counter("wshub_received_bytes_total", "Bytes from clients.", func(s *snapshot) uint64 { return s.engine.BytesIn }),
 	counter("wshub_sent_bytes_total", "Bytes to clients, handed to the kernel or queued.", func(s *snapshot) uint64 { return s.engine.BytesOut }),

@@ -41,6 +41,7 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 	return engine.Config{
 		Addr:             c.Addr,
 		Paths:            c.paths(),
+		Pages:            []engine.Page{hubJS},
 		Origins:          origins,
 		Pollers:          c.Pollers,
 		MaxConnections:   c.MaxConnections,
