@@ -346,8 +346,13 @@ class Topic {
  * @property {ReturnType<typeof setTimeout>} [timer] To its time-out.
  * @property {number} attempts
  * @property {boolean} done
- * @property {(m: Message) => void} resolve
+ * @property {(m: Message) => void} resolve Called before the next message is looked at.
  * @property {(error: HubError) => void} reject
+ */
+
+/**
+ * What a request is made of.
+ * @typedef {Omit<Request, 'text' | 'timer' | 'attempts' | 'done'> & {message: Message, timeout?: number}} Asked
  */
 
 /** A hub, as this client sees it. */
@@ -733,14 +738,17 @@ export class Hub {
   /** @param {Topic} t */
   #follow(t) {
     const current = () => this.#topics.get(t.name) === t && !t.live
-    this.#enqueue({ type: 'subscribe', topic: t.name, since: t.since || undefined }, { topic: t }).then(
-      (m) => current() && this.#followed(t, m),
-      (error) => {
+    // No promise: the first event may come right behind the answer, before a promise's turn.
+    this.#enqueue({
+      message: { type: 'subscribe', topic: t.name, since: t.since || undefined },
+      topic: t,
+      resolve: (m) => current() && this.#followed(t, m),
+      reject: (error) => {
         if (!current()) return
         if (error.code === 'already_subscribed') this.#followed(t, t) // by the hub itself
         else this.#lose(t, error.code, error.message)
       },
-    )
+    })
   }
 
   /** @param {Topic} t @param {Message} m */
@@ -803,45 +811,42 @@ export class Hub {
 
   // Requests.
 
-  /** A request of the app. @param {Message} message @param {number} timeout @param {boolean} [publishes] */
+  /**
+   * A request of the app.
+   * @param {Message} message @param {number} timeout @param {boolean} [publishes]
+   * @returns {Promise<Message>}
+   */
   async #request(message, timeout, publishes) {
     const { maxQueued, maxQueuedBytes } = this.#options
     if (this.#state === 'closed') throw new HubError('closed', 'the connection is closed')
     if (this.#requests.size >= maxQueued || this.#size >= maxQueuedBytes) {
       throw new HubError('queue_full', `${maxQueued} requests or ${maxQueuedBytes} bytes wait already`)
     }
-    return this.#enqueue(message, { publishes, timeout })
+    return new Promise((resolve, reject) => this.#enqueue({ message, timeout, publishes, resolve, reject }))
   }
 
-  /** A request that waits for its turn. @param {Message} message @param {Partial<Request> & {timeout?: number}} how */
-  #enqueue(message, how) {
-    return this.#make(message, how, (r) => {
-      this.#queue.push(r)
-      this.#flush()
-    })
+  /** A request that waits for its turn. @param {Asked} asked */
+  #enqueue(asked) {
+    this.#queue.push(this.#make(asked))
+    this.#flush()
   }
 
-  /** A request that goes at once, and ends with the connection. @param {Message} message */
+  /** A request that goes at once, and ends with the connection. @param {Message} message @returns {Promise<Message>} */
   #brief(message) {
-    return this.#make(message, { brief: true }, (r) => this.#send(r))
+    return new Promise((resolve, reject) => this.#send(this.#make({ message, brief: true, resolve, reject })))
   }
 
-  /**
-   * @param {Message} message @param {Partial<Request> & {timeout?: number}} how @param {(r: Request) => void} begin
-   * @returns {Promise<Message>}
-   */
-  #make(message, { timeout, ...how }, begin) {
-    return new Promise((resolve, reject) => {
-      /** @type {Request} */
-      const r = { text: JSON.stringify(message).slice(0, -1), attempts: 0, done: false, resolve, reject, ...how }
-      if (timeout) {
-        const late = new HubError('timeout', `no answer in ${timeout} ms`)
-        r.timer = setTimeout(() => this.#settle(r)?.reject(unknown(r) ?? late), timeout)
-      }
-      this.#requests.add(r)
-      this.#size += r.text.length
-      begin(r)
-    })
+  /** @param {Asked} asked */
+  #make({ message, timeout, ...how }) {
+    /** @type {Request} */
+    const r = { text: JSON.stringify(message).slice(0, -1), attempts: 0, done: false, ...how }
+    if (timeout) {
+      const late = new HubError('timeout', `no answer in ${timeout} ms`)
+      r.timer = setTimeout(() => this.#settle(r)?.reject(unknown(r) ?? late), timeout)
+    }
+    this.#requests.add(r)
+    this.#size += r.text.length
+    return r
   }
 
   /** Takes r out of the account. It is answered once. @param {Request} r @returns {Request | undefined} */

@@ -434,6 +434,15 @@ test('a topic that is refused for a while is asked for again, and one that is re
   assert.ok(busy.live)
 })
 
+test('an event right behind the answer is heard', async () => {
+  const hub = await online()
+  const heard = []
+  hub.subscribe('news', (data) => heard.push(data))
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'news', position: 'p1' })
+  Socket.last.say(event('news', 1, 'p2'))
+  assert.deepEqual(heard, [1])
+})
+
 test('a topic that the hub ends is told, and not asked for again', async () => {
   const hub = await online({}, { news: { recovered: false } })
   Socket.last.say({ type: 'error', code: 'unsubscribed', message: 'the topic news is not followed any more', topic: 'news' })
