@@ -110,7 +110,7 @@ const STABLE = 10_000
 const WINDOW = 32
 /** For so long the hub remembers a key, less a margin, in ms. */
 const KEY_LIFE = 270_000
-/** A resume message is to stay far below the hub's --max-message, in UTF-16 units. Further topics are subscribed to. */
+/** The first bound of a resume message, in UTF-16 units: half of the hub's usual --max-message. Further topics are subscribed to. */
 const MAX_RESUME = 32_768
 /** The longest time of a timer in ms; browsers take up to 2^31. */
 const DAY = 86_400_000
@@ -199,7 +199,8 @@ class Link {
       onMessage(this, m)
     }
     ws.onclose = ({ code, reason }) => this.end(code === 1005 || code === 1006 ? 0 : code, reason)
-    ws.onerror = () => {} // onclose follows
+    // onclose follows at once, but for a handshake that fails in Node 22: there nothing follows.
+    ws.onerror = () => setTimeout(() => this.end(0, ''), 0)
   }
 
   /** @param {string} text */
@@ -374,6 +375,7 @@ export class Hub {
   /** The last resume token. @type {string | undefined} */
   #ticket
   #tried = '' // the resume token that was sent
+  #maxResume = MAX_RESUME
 
   /** @type {Map<string, Topic>} */
   #topics = new Map()
@@ -579,7 +581,7 @@ export class Hub {
     let size = 0
     for (const t of this.#topics.values()) {
       size += t.name.length + t.since.length + 8
-      if (size > MAX_RESUME) break
+      if (size > this.#maxResume) break
       positions[t.name] = t.since
     }
     link.send(JSON.stringify({ type: 'resume', id: 'resume', token: ticket, positions }))
@@ -610,9 +612,10 @@ export class Hub {
 
   /** @param {Link} link */
   #ready(link) {
+    if (link.ended) return // by a handler
     link.since = now()
     this.#change({ state: 'online' })
-    if (link.ended) return // by a handler
+    if (link.ended) return
     for (const t of this.#topics.values()) if (!t.live) this.#follow(t)
     this.#flush()
   }
@@ -621,7 +624,7 @@ export class Hub {
   #ended = (link, code, reason) => {
     if (link !== this.#link) return
     this.#drop()
-    if (code === 1009) this.#tooLarge()
+    if (code === 1009) this.#tooLarge(link)
     this.#queue = [...this.#flying.values(), ...this.#queue].filter((r) => !r.done)
     this.#flying.clear()
     for (const r of this.#queue) if (r.topic || r.brief) this.#settle(r)
@@ -842,7 +845,7 @@ export class Hub {
     const r = { text: JSON.stringify(message).slice(0, -1), attempts: 0, done: false, ...how }
     if (timeout) {
       const late = new HubError('timeout', `no answer in ${timeout} ms`)
-      r.timer = setTimeout(() => this.#settle(r)?.reject(unknown(r) ?? late), timeout)
+      r.timer = setTimeout(() => this.#settle(r)?.reject(unknown(r) ?? late), Math.min(timeout, DAY))
     }
     this.#requests.add(r)
     this.#size += r.text.length
@@ -904,8 +907,12 @@ export class Hub {
     }, Math.random() * Math.min(longestDelay, firstDelay * 2 ** Math.min(r.attempts, 10)))
   }
 
-  /** The hub closed the connection for a message over its limit: the largest one is not sent again. */
-  #tooLarge() {
+  /**
+   * The hub closed the connection for a message over its limit: the largest one is not sent again.
+   * @param {Link} link
+   */
+  #tooLarge(link) {
+    if (link.since === undefined) this.#maxResume /= 2
     const [largest] = [...this.#flying.values()].filter((r) => !r.done).sort((a, b) => b.text.length - a.text.length)
     if (largest) this.#settle(largest)?.reject(new HubError('too_large', 'the message is larger than the hub takes'))
   }

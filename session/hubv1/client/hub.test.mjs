@@ -237,6 +237,18 @@ test('a connection that is never welcomed is given up', async () => {
   assert.ok(Socket.last.closed)
 })
 
+test('a connection that fails is given up at once, and its code is heard if it has one', async () => {
+  const hub = await open()
+  Socket.last.onerror({})
+  await pass(1)
+  assert.deepEqual([hub.state, hub.log.state.at(-1).code], ['waiting', 0])
+  await pass(1000)
+  Socket.last.onerror({})
+  Socket.last.drop(4003)
+  await pass(1)
+  assert.deepEqual([hub.state, hub.log.state.at(-1).code], ['closed', 4003])
+})
+
 test('what is no hub is given up', async () => {
   const hub = await open()
   Socket.last.onmessage({ data: 'hello' })
@@ -314,11 +326,52 @@ test('a token is renewed before its end, at a random time', async () => {
   }
 })
 
-test('a token that ends in years sets no timer off at once', async () => {
+test('a token that ends in years is renewed in years, though timers hold days only', async () => {
   await open({ token: () => 'jwt' })
+  const longest = []
+  const timer = globalThis.setTimeout
+  mock.method(globalThis, 'setTimeout', (f, ms) => (longest.push(ms), timer(f, ms)))
   Socket.last.welcome({ expires_in: 10 * 365 * 86_400 })
-  await pass(1000)
+  for (let s = 0; s < 2 * 86_400; s += 20) await pass(20_000), Socket.last.say({ type: 'pong' })
   assert.deepEqual(Socket.last.sent, [])
+  assert.ok(Math.max(...longest) < 2 ** 31)
+})
+
+test('a hub that says that the token expired gets another one', async () => {
+  await open({ token: ({ reason }) => reason })
+  Socket.last.welcome()
+  Socket.last.say({ type: 'error', code: 'token_expired', message: '' })
+  await settled()
+  assert.equal(Socket.last.take('auth').token, 'expired')
+})
+
+test('a refresh that failed is tried again, whatever the hub says of the old token meanwhile', async () => {
+  const answers = ['jwt', new Error('login is away'), 'jwt2']
+  const hub = await open({
+    token: () => {
+      const next = answers.shift()
+      if (next instanceof Error) throw next
+      return next
+    },
+  })
+  hub.subscribe('news', () => {})
+  Socket.last.welcome({ expires_in: 0 })
+  await pass(1)
+  assert.equal(hub.log.error.length, 1)
+  Socket.last.resumed({ news: { recovered: false } }, { expires_in: 0 })
+  await passSlowly(2000)
+  assert.equal(Socket.last.take('auth').token, 'jwt2')
+})
+
+test('closing while a token is fetched makes one connection less', async () => {
+  const hub = await open({ token: () => new Promise((resolve) => setTimeout(resolve, 1000, 'jwt')) })
+  await pass(500)
+  hub.close()
+  hub.connect()
+  await pass(500)
+  assert.equal(Socket.all.length, 0)
+  await pass(500)
+  assert.equal(Socket.all.length, 1)
 })
 
 test('a refresh that fails is tried again, and told', async () => {
@@ -397,6 +450,49 @@ test('an old session that is refused gives way to a new one', async () => {
   second.say({ type: 'subscribed', id, topic: 'news', position: 'p5', recovered: false })
   await settled()
   assert.deepEqual(hub.log.gap, [{ topic: 'news', position: 'p5', reason: 'return' }])
+  const third = await comeBack(hub)
+  assert.match(third.url, /\?resume=fresh2$/)
+})
+
+test('a new session that can not be resumed is used as it is', async () => {
+  const hub = await open()
+  hub.subscribe('news', () => {})
+  Socket.last.welcome()
+  Socket.last.take('resume')
+  Socket.last.say({ type: 'error', id: 'resume', code: 'bad_token', message: '', retry: false })
+  assert.deepEqual(Socket.last.sent.map((m) => m.type), ['subscribe'])
+  assert.equal(hub.state, 'online')
+})
+
+test('a subscription that breaks is asked for by the resume alone', async () => {
+  const hub = await online()
+  hub.subscribe('news', () => {})
+  Socket.last.take('subscribe')
+  const second = await comeBack(hub)
+  second.welcome()
+  second.resumed({ news: { recovered: false } })
+  assert.deepEqual(second.sent, [])
+})
+
+test('topics that were not followed yet are kept over close and connect', async () => {
+  const hub = await online()
+  hub.subscribe('news', () => {})
+  hub.close()
+  hub.connect()
+  await settled()
+  Socket.last.welcome()
+  assert.deepEqual(Socket.last.take('resume').positions, { news: '' })
+})
+
+test('a topic that is left before it was asked for is not asked for', async () => {
+  const hub = await online()
+  const all = Array.from({ length: 40 }, (_, i) => hub.subscribe('t' + i, () => {}))
+  all[39].unsubscribe()
+  Socket.last.take('unsubscribe')
+  const first = Socket.last.sent.splice(0)
+  assert.equal(first.length, 32)
+  for (const m of first) Socket.last.say({ type: 'subscribed', id: m.id, topic: m.topic })
+  assert.deepEqual(Socket.last.sent.map((m) => m.topic), ['t32', 't33', 't34', 't35', 't36', 't37', 't38'])
 })
 
 test('of very many topics those that fit into one message are resumed, and the others subscribed to, a few at a time', async () => {
@@ -418,6 +514,17 @@ test('of very many topics those that fit into one message are resumed, and the o
   }
   await settled()
   assert.equal(hub.log.error.length, 0)
+})
+
+test('a hub that takes small messages only gets a small resume', async () => {
+  const hub = await open()
+  for (let i = 0; i < 100; i++) hub.subscribe('x'.repeat(200) + i, () => {})
+  for (const most of [40_000, 20_000, 10_000, 5_000]) {
+    Socket.last.welcome()
+    const size = JSON.stringify(Socket.last.take('resume')).length
+    assert.ok(size < most && (most > 30_000 || size > most / 4), `${size}`)
+    await comeBack(hub, 1009)
+  }
 })
 
 test('a topic that is refused for a while is asked for again, and one that is refused for good is told', async () => {
@@ -479,9 +586,8 @@ test('a topic that is left and followed again does not hear what was on its way'
   hub.subscribe('news', (data) => heard.push('new' + data))
   await settled()
   const [first, leave, second] = [Socket.last.take('subscribe'), Socket.last.take('unsubscribe'), Socket.last.take('subscribe')]
-  Socket.last.say({ type: 'subscribed', id: first.id, topic: 'news' })
-  await settled()
   Socket.last.say(event('news', 1))
+  Socket.last.say({ type: 'error', id: first.id, code: 'not_subscribed', message: 'it was left', retry: false })
   Socket.last.say({ type: 'ok', id: leave.id })
   Socket.last.say({ type: 'subscribed', id: second.id, topic: 'news' })
   await settled()
@@ -609,6 +715,14 @@ test('what waits is bounded in size, too', async () => {
   await assert.rejects(hub.publish('chat', 1), { code: 'queue_full' })
   hub.close()
   await assert.rejects(first, { code: 'closed' })
+  hub.connect()
+  await settled()
+  Socket.last.welcome()
+  for (let i = 0; i < 5; i++) {
+    const done = hub.publish('chat', 'x'.repeat(500))
+    Socket.last.say({ type: 'ok', id: Socket.last.take('publish').id })
+    await done
+  }
 })
 
 test('a request that is not answered in time is rejected, and says whether it was sent', async () => {
@@ -664,16 +778,32 @@ test('history comes in pages', async () => {
 
 test('close ends all, also from within a handler', async () => {
   const hub = await open()
-  hub.on('state', ({ state }) => state === 'online' && hub.close())
-  hub.subscribe('news', () => {})
+  const off = hub.on('state', ({ state }) => state === 'online' && hub.close())
+  hub.subscribe('late', () => {})
   const waiting = assert.rejects(hub.publish('chat', 1), { code: 'closed' })
   Socket.last.welcome()
-  Socket.last.resumed({})
+  Socket.last.resumed({ late: { error: 'busy', retry: true } })
   await waiting
   await pass(100_000)
   assert.equal(Socket.all.length, 1)
   assert.ok(Socket.last.closed)
   assert.deepEqual(Socket.last.sent, [])
+  off()
+  hub.connect()
+  await settled()
+  Socket.last.welcome()
+  Socket.last.resumed({ late: { recovered: false } })
+  assert.deepEqual(Socket.last.sent, [])
+})
+
+test('close in a handler of a gap ends all, too', async () => {
+  const hub = await online({}, { news: { recovered: false, position: 'p1' } })
+  hub.on('gap', () => hub.close())
+  const second = await comeBack(hub)
+  second.welcome()
+  second.resumed({ news: { recovered: false, position: 'p5' } })
+  assert.equal(hub.state, 'closed')
+  assert.deepEqual(second.sent, [])
 })
 
 test('a bad address is an error at once, a bad token is told', async () => {
