@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -23,6 +22,9 @@ func TestHubJS(t *testing.T) {
 	if p := startJSInChromium(t, "http://"+host.addr()+"/hub.js"); p != nil {
 		programs = append(programs, p)
 	}
+	t.Run("network", func(t *testing.T) { // alone: the other clients of that browser would hear of it, too
+		jsTriesWhenTheNetworkIsBack(&jsTest{sdkTest{t: t, path: path, redis: redistest.Start(t)}, programs})
+	})
 	for _, one := range []struct {
 		name string
 		run  func(s *jsTest)
@@ -464,34 +466,31 @@ func jsFollowsManyTopics(s *jsTest) {
 	})
 }
 
+// jsTriesWhenTheNetworkIsBack, as a browser tells it, and does not wait for its next attempt.
+func jsTriesWhenTheNetworkIsBack(s *jsTest) {
+	for _, p := range s.programs {
+		b, ok := p.orders.(*browser)
+		if !ok {
+			continue // Node knows nothing of it
+		}
+		h := s.hub()
+		door := redistest.NewProxy(s.t, h.addr())
+		c := p.open(s.t, hubV1(door.Addr()))
+		c.ever("it is online", inState("online"))
+		b.offline(true)
+		door.Point(unserved)
+		c.ever("the end", inState("waiting"))
+		door.Next(h.addr())
+		b.offline(false)
+		c.ever("it hears of the network", func(e jsEvent) bool { return e.Reason == "the network is back" })
+		c.await("it is back", func(seen []jsEvent) bool { return timesOnline(seen) == 2 })
+	}
+}
+
 // TestHubJSAgainstAHubThatTheTestPlays runs the client's own tests, in virtual time.
 func TestHubJSAgainstAHubThatTheTestPlays(t *testing.T) {
 	out, err := exec.Command(needNode22(t), "--test", "--test-reporter=spec", "../../session/hubv1/client/hub.test.mjs").CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("fail 0")) || bytes.Contains(out, []byte("pass 0")) {
-		t.Errorf("%v\n%s", err, out)
-	}
-}
-
-// maxHubJS is what the client may weigh, minified and compressed.
-const maxHubJS = 8 << 10
-
-func TestHubJSIsSmall(t *testing.T) {
-	out, err := exec.Command(needTool(t, "esbuild"), "--minify", "--format=esm", hubJSFile).Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var small bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&small, gzip.BestCompression) // the level is one
-	_, _ = z.Write(out)                                       // a Buffer takes all
-	_ = z.Close()
-	if t.Logf("%d bytes, minified %d, compressed %d", len(hubJS.Body), len(out), small.Len()); small.Len() > maxHubJS {
-		t.Errorf("%d bytes, minified and compressed; want at most %d", small.Len(), maxHubJS)
-	}
-}
-
-func TestHubJSTypesHold(t *testing.T) {
-	out, err := exec.Command(needTool(t, "tsc"), "--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom", hubJSFile).CombinedOutput()
-	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
