@@ -577,7 +577,7 @@ export class Hub {
   #resume(link, ticket) {
     this.#tried = ticket
     /** @type {Record<string, string>} */
-    const positions = {}
+    const positions = Object.create(null) // a topic may be named __proto__
     let size = 0
     for (const t of this.#topics.values()) {
       size += t.name.length + t.since.length + 8

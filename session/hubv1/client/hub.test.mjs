@@ -516,6 +516,18 @@ test('of very many topics those that fit into one message are resumed, and the o
   assert.equal(hub.log.error.length, 0)
 })
 
+test('a topic may have any name', async () => {
+  const hub = await open()
+  const heard = []
+  for (const name of ['__proto__', 'constructor', 'a"b']) hub.subscribe(name, (data) => heard.push(data))
+  Socket.last.welcome()
+  const { positions } = Socket.last.take('resume')
+  assert.deepEqual(Object.keys(positions), ['__proto__', 'constructor', 'a"b'])
+  Socket.last.onmessage({ data: '{"type":"resumed","id":"resume","session":"s_1","token":"t","topics":{"__proto__":{"recovered":false}}}' })
+  Socket.last.say(event('__proto__', 1))
+  assert.deepEqual(heard, [1])
+})
+
 test('a hub that takes small messages only gets a small resume', async () => {
   const hub = await open()
   for (let i = 0; i < 100; i++) hub.subscribe('x'.repeat(200) + i, () => {})
