@@ -171,6 +171,9 @@ func jsComesBackFromAKilledHub(s *jsTest) {
 		for _, topic := range []string{"news", "user:42"} {
 			c.wantNumbers(topic, c.numbers(topic)[0], last)
 		}
+		if n := c.count(func(e jsEvent) bool { return e.Reason == "the hub did not answer" }); n > 0 {
+			s.t.Errorf("%s waited for its time-out %d times where nobody listens", c.name, n)
+		}
 		if n := c.count(isGap); n > 0 {
 			s.t.Errorf("%s was told of %d gaps", c.name, n)
 		}
@@ -401,6 +404,9 @@ func jsPublishesOnce(s *jsTest) {
 			}
 		}
 		c.wantNumbers(room, 1, 3)
+		if e := c.ask("history", map[string]any{"topic": room}); string(e.Data) != `[{"n":1},{"n":2},{"n":3}]` {
+			t.Errorf("the history is %s", e)
+		}
 	})
 }
 
