@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -44,6 +45,7 @@ func (s *serverProcess) start(ctx context.Context) error {
 	s.output, s.ended = &tail{}, make(chan struct{})
 	s.cmd = exec.Command(words[0], words[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
+	s.cmd.Env = append(os.Environ(), "HUB_ENV_FILE=off")    // what is measured is what the command says
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it
 	if err := s.cmd.Start(); err != nil {
 		return fmt.Errorf("start the server: %w", err)

@@ -16,9 +16,9 @@ import (
 const connectTime = 5 * time.Second
 
 // check prints what the settings come to and where each comes from. A bad one is a usageError, and so is a variable
-// that looks like one and is none; a Redis that can't be used is an ordinary error.
+// that looks like one and is none, or contradicts another; a Redis that can't be used is an ordinary error.
 func check(ctx context.Context, s *settings, stdout io.Writer) error {
-	if err := errors.Join(s.validate(), s.unknownVariables()); err != nil {
+	if err := errors.Join(s.validate(), s.doubts()); err != nil {
 		return usageError{err}
 	}
 	table := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
@@ -32,10 +32,13 @@ func check(ctx context.Context, s *settings, stdout io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(stdout)
+	if note := s.env.file.note(); note != "" {
+		fmt.Fprintln(stdout, note)
+	}
 	for _, note := range s.notes() {
 		fmt.Fprintln(stdout, note)
 	}
-	if !s.connect {
+	if !s.line.Check.Connect {
 		return nil
 	}
 	return checkBroker(ctx, s.cfg, stdout)

@@ -19,6 +19,7 @@ import (
 //	range   lowest and highest value that is accepted, in the field's unit
 //	zero    what 0 stands for, where 0 is accepted besides the range
 //	also    a second environment variable
+//	example what .env.example shows where there is no default
 //	sep     what separates several values; a comma without it, "none" where only flags and lines do
 //	secret  "value": never printed; "url": printed without its password and the values of its query; "redis": printed
 //	        without its passwords
@@ -30,7 +31,7 @@ type config struct {
 	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys for tokens listens on loopback only."`
 	TrustUserParam   bool          `group:"Public port" default:"false" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
 	HandshakeRate    int           `group:"Public port" default:"0" range:"1..1000000" zero:"no limit" help:"Handshakes per second, a quarter of it kept for clients that come back; over it they are answered 503 with Retry-After."`
-	Origins          []string      `group:"Public port" placeholder:"ORIGIN" help:"Web pages that may connect besides those of the hub's own host and of loopback, as in https://example.com or https://*.example.com; null or file:// for pages without a host, as of Electron; * for all."`
+	Origins          []string      `group:"Public port" example:"https://example.com,https://*.example.com" placeholder:"ORIGIN" help:"Web pages that may connect besides those of the hub's own host and of loopback, as in https://example.com or https://*.example.com; null or file:// for pages without a host, as of Electron; * for all."`
 	MaxConnections   int           `group:"Public port" default:"0" range:"1..67108864" zero:"as many as the open-file limit allows" help:"Connections at one time; more are answered 503. Sockets whose handshake has not come whole take no place."`
 	HandshakeTimeout time.Duration `group:"Public port" default:"10s" range:"100ms..1h" help:"Time for the opening handshake."`
 	Heartbeat        time.Duration `group:"Public port" default:"25s" range:"100ms..24h" help:"Time between two pings to one client. One that is silent for as long after a ping is dead."`
@@ -52,7 +53,7 @@ type config struct {
 	MessageBurst       int    `group:"Topics" default:"200" range:"1..1048576" help:"Messages that one client may send at once."`
 	Workers            int    `group:"Topics" default:"4" range:"1..1024" help:"Goroutines that talk to the broker on behalf of sessions."`
 
-	History      []string `group:"History" sep:";" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
+	History      []string `group:"History" sep:";" example:"news:*=1000,10m;user:*=100,1h" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
 	HistoryBytes byteSize `group:"History" default:"0" range:"1MiB..1TiB" zero:"256MiB, or a quarter of --memory-limit if that is less" help:"Bytes that are kept of all topics together without Redis, which has its own maxmemory; over it the oldest go first."`
 	ReplayLimit  int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; who missed more is told recovered:false."`
 	ResumeKey    []string `group:"History" sep:"none" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, one a line or in repeated flags, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
@@ -64,7 +65,7 @@ type config struct {
 	JWTIss           string        `name:"jwt-iss" group:"Tokens" placeholder:"NAME" help:"The issuer that a token must name. Default: whoever has the key."`
 	JWTSkew          time.Duration `name:"jwt-skew" group:"Tokens" default:"30s" range:"0s..10m" help:"How far the issuer's clock may be off."`
 	AuthGrace        time.Duration `group:"Tokens" default:"10s" range:"100ms..1h" help:"Time to send another token when the session's expires."`
-	DefaultSubscribe []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
+	DefaultSubscribe []string      `group:"Tokens" example:"news:*,room:{sub}" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 
 	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"redis" placeholder:"URL" help:"The Redis that instances share: redis://[user:password@]host:port[/db], rediss:// for TLS, unix:///path, redis+sentinel://[user:password@]host:port,host:port/master-name[/db][?sentinel_user=…&sentinel_password=…] or redis+cluster://[user:password@]host:port,host:port, the last two with rediss+ for TLS. Default: none, events stay in this process."`

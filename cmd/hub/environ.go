@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -9,11 +11,102 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// environment is what the program finds around it: the variables that it was started with, and how much memory
-// the system lets it have.
+// environment is what the program finds around it: the variables that it was started with, those of a file, and how
+// much memory the system lets it have.
 type environment struct {
 	vars map[string]string
+	file envFile
 	room memory
+}
+
+// layer is one place where variables stand.
+type layer struct {
+	vars map[string]string
+	file string // its name, "" for the environment
+}
+
+// layers are the places where settings may stand, the one that wins first.
+func (e environment) layers() []layer {
+	return []layer{{e.vars, ""}, {e.file.vars, e.file.name}}
+}
+
+// at names a variable of the layer.
+func (l layer) at(name string) string {
+	if l.file == "" {
+		return name
+	}
+	return name + " in " + l.file
+}
+
+// fileSuffix ends the names of variables that name the file in which a secret stands.
+const fileSuffix = "_FILE"
+
+// names are the variables that set f, the first one that is set holds. A secret may stand in a file.
+func names(f *kong.Flag) (all []string) {
+	for _, name := range envNames(f) {
+		all = append(all, name)
+		if f.Tag.Get("secret") != "" {
+			all = append(all, name+fileSuffix)
+		}
+	}
+	return all
+}
+
+// get is what f is set to by the variable called name, which is one of f's, "" if by nothing. set is also true for an
+// empty variable.
+func (l layer) get(f *kong.Flag, name string) (value string, set bool, err error) {
+	value, set = l.vars[name]
+	value = trimmed(value)
+	switch isFile := strings.HasSuffix(name, fileSuffix) && f.Tag.Get("secret") != ""; {
+	case isServiceAddress(name, value):
+		return "", false, nil
+	case isFile && value != "":
+		if value, err = readSecret(value); err != nil {
+			err = fmt.Errorf("%s: %w", l.at(name), err)
+		}
+	}
+	return value, set, err
+}
+
+// readSecret reads the file in which a secret stands. Its errors do not repeat the name: it may be the secret itself, in
+// the wrong place.
+func readSecret(name string) (string, error) {
+	if isPEM(name) {
+		return "", errors.New("want the name of a file, not its text")
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return "", reason(err)
+	}
+	defer f.Close()
+	text, err := readBounded(f)
+	if err != nil {
+		return "", reason(err)
+	}
+	secret := trimmed(string(text))
+	if secret == "" {
+		return "", errors.New("the file holds nothing")
+	}
+	return secret, nil
+}
+
+// setting is what the variables say of f, and where, "" if nothing. The environment's go before those of the file, also
+// where they are empty.
+func (e environment) setting(f *kong.Flag) (value, from string, err error) {
+	for _, l := range e.layers() {
+		any := false
+		for _, name := range names(f) {
+			value, set, err := l.get(f, name)
+			if value != "" || err != nil {
+				return value, l.at(name), err
+			}
+			any = any || set
+		}
+		if any {
+			break
+		}
+	}
+	return "", "", nil
 }
 
 // variables reads the form of os.Environ. Of a name that comes twice the first one holds, as with os.Getenv.
@@ -56,13 +149,15 @@ func isServiceAddress(name, value string) bool {
 func (e environment) notes(flags []*kong.Flag) []string {
 	var notes []string
 	for _, f := range flags {
-		for _, name := range envNames(f) {
-			value, set := e.vars[name]
-			switch value = trimmed(value); {
-			case isServiceAddress(name, value):
-				notes = append(notes, fmt.Sprintf("%s is ignored: it holds the address of a service, as Kubernetes sets it for a service of this name, and no setting. If it was meant as one, say --%s.", name, f.Name))
-			case set && value == "" && f.Tag.Get("secret") != "":
-				notes = append(notes, fmt.Sprintf("%s is set and empty, so --%s counts as not given.", name, f.Name))
+		for _, l := range e.layers() {
+			for _, name := range names(f) {
+				value, set := l.vars[name]
+				switch value = trimmed(value); {
+				case isServiceAddress(name, value):
+					notes = append(notes, fmt.Sprintf("%s is ignored: it holds the address of a service, as Kubernetes sets it for a service of this name, and no setting. If it was meant as one, say --%s.", l.at(name), f.Name))
+				case set && value == "" && f.Tag.Get("secret") != "":
+					notes = append(notes, fmt.Sprintf("%s is set and empty, so --%s counts as not given.", l.at(name), f.Name))
+				}
 			}
 		}
 	}
@@ -74,20 +169,45 @@ func (e environment) notes(flags []*kong.Flag) []string {
 func (e environment) unknown(flags []*kong.Flag) []string {
 	var known, sentences []string
 	for _, f := range flags {
-		known = append(known, envNames(f)...)
+		known = append(known, names(f)...)
 	}
-	for name, value := range e.vars {
-		value = trimmed(value)
-		if !strings.HasPrefix(name, "HUB_") || value == "" || slices.Contains(known, name) || serviceName.MatchString(name) || isServiceAddress(name, value) {
-			continue
+	for _, l := range e.layers() {
+		for name, value := range l.vars {
+			value = trimmed(value)
+			switch {
+			case !strings.HasPrefix(name, "HUB_"), value == "", slices.Contains(known, name), serviceName.MatchString(name), isServiceAddress(name, value):
+				continue
+			case name == envFileVariable && l.file == "":
+				continue
+			}
+			text := l.at(name) + " is no setting of the hub"
+			if near := nearest(name, known); near != "" {
+				text += "; did you mean " + near + "?"
+			}
+			sentences = append(sentences, text)
 		}
-		text := name + " is no setting of the hub"
-		if near := nearest(name, known); near != "" {
-			text += "; did you mean " + near + "?"
-		}
-		sentences = append(sentences, text)
 	}
 	slices.Sort(sentences)
+	return sentences
+}
+
+// contradictions are, for each setting with two names that say different things in one place, a sentence.
+func (e environment) contradictions(flags []*kong.Flag) (sentences []string) {
+	for _, f := range flags {
+		for _, l := range e.layers() {
+			first, holds := "", ""
+			for _, name := range names(f) {
+				value, _, err := l.get(f, name)
+				switch {
+				case value == "" && err == nil:
+				case first == "":
+					first, holds = name, value
+				case err != nil || value != holds:
+					sentences = append(sentences, fmt.Sprintf("%s and %s both set --%s and differ: %s holds", l.at(first), l.at(name), f.Name, first))
+				}
+			}
+		}
+	}
 	return sentences
 }
 

@@ -57,7 +57,7 @@ func TestAVariableThatIsNoSettingIsNamedWithTheNearestOne(t *testing.T) {
 	for name, nearest := range map[string]string{
 		"HUB_JWT_SECERT": "HUB_JWT_SECRET", "HUB_JWTSECRET": "HUB_JWT_SECRET", "HUB_SECRET": "HUB_JWT_SECRET", "HUB_APIKEY": "HUB_API_KEY",
 		"HUB_API_KEYS": "HUB_API_KEY", "HUB_REDIS": "HUB_REDIS_URL", "HUB_MAX_CONNECTION": "HUB_MAX_CONNECTIONS", "HUB_JWKS": "HUB_JWKS_URL",
-		"HUB_API_KEY_FILE": "HUB_API_KEY", "HUB_LOGLEVEL": "HUB_LOG_LEVEL", "HUB_ORIGIN": "HUB_ORIGINS", "HUB_XYZZY": "",
+		"HUB_API_KEY_FIEL": "HUB_API_KEY_FILE", "HUB_LOGLEVEL": "HUB_LOG_LEVEL", "HUB_ORIGIN": "HUB_ORIGINS", "HUB_XYZZY": "",
 	} {
 		env := map[string]string{name: "value-that-may-be-secret"}
 		code, _, stderr := call(t, env, "check")

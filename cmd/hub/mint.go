@@ -25,7 +25,7 @@ func printToken(s *settings, stdout io.Writer) error {
 	if err != nil {
 		return usageError{s.named(err)}
 	}
-	m := s.mint
+	m := s.line.Token.Mint
 	text, err := token.Mint(key, token.Grant{
 		Subject: m.Sub, TTL: m.TTL, Subscribe: m.Subscribe, Publish: m.Publish, KeyID: m.KeyID,
 		Issuer: s.cfg.JWTIss, Audience: s.cfg.JWTAud,

@@ -15,11 +15,10 @@ import (
 type settings struct {
 	cfg     *config
 	flags   []*kong.Flag
-	command string            // run, check, token or version
-	mint    mintFlags         // token's
-	connect bool              // check --connect
-	done    bool              // --help was printed: nothing is left to do
-	source  map[string]string // of a flag that was given: "flag", or the variable
+	command string            // run, check, token mint, version, completion or help
+	line    *commandLine      // has the commands' own flags
+	done    bool              // --help or --version was printed: nothing is left to do
+	source  map[string]string // of a flag that was given: "flag", or the variable and where it stands
 	follows map[string]string // of a flag that was not given and is no default: what it follows
 	env     environment
 }
@@ -27,23 +26,39 @@ type settings struct {
 // commandLine is what kong reads: the settings, which may stand anywhere, and the commands.
 type commandLine struct {
 	config
+	EnvFile     string           `placeholder:"FILE" xor:"env-file" help:"File of variables, read instead of .env in the working directory. [$HUB_ENV_FILE; off: none]"`
+	NoEnvFile   bool             `xor:"env-file" help:"Read no file of variables."`
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
+
 	Run   struct{} `cmd:"" default:"1" help:"Run the hub (the default)."`
 	Check struct {
 		Connect bool `help:"Also ask Redis whether it can be used."`
 	} `cmd:"" help:"Check the settings and print what they come to, secrets masked."`
-	Token   mintFlags `cmd:"" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key."`
-	Version struct{}  `cmd:"" help:"Print the version."`
+	Token struct {
+		Mint mintFlags `cmd:"" default:"withargs" help:"Print a token for development (the default of hub token)."`
+	} `cmd:"" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key."`
+	Version    struct{} `cmd:"" help:"Print the version."`
+	Completion struct {
+		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+	} `cmd:"" help:"Print the line that has a shell complete commands and flags."`
+	Help struct {
+		Command []string `arg:"" optional:"" help:"The command that is asked about."`
+	} `cmd:"" help:"Print this, or a command's help."`
 }
 
 // parse reads args and, for flags that they leave out, the environment. It checks form, not ranges.
 func parse(args []string, stdout, stderr io.Writer, env environment) (*settings, error) {
-	s := &settings{source: make(map[string]string), follows: make(map[string]string), env: env}
-	var line commandLine
-	k, err := newParser(&line, stdout, stderr, s)
+	line := &commandLine{}
+	s := &settings{line: line, source: make(map[string]string), follows: make(map[string]string), env: env}
+	k, err := newParser(line, stdout, stderr, s)
 	if err != nil {
 		return nil, err
 	}
 	s.cfg, s.flags = &line.config, k.Model.Flags
+	if env.vars["COMP_LINE"] != "" && complete(k) {
+		s.done = true
+		return s, nil
+	}
 	ctx, err := k.Parse(args)
 	switch {
 	case s.done:
@@ -61,7 +76,7 @@ func parse(args []string, stdout, stderr io.Writer, env environment) (*settings,
 	}
 	s.cfg.fill()
 	s.fit()
-	s.command, s.connect, s.mint = ctx.Command(), line.Check.Connect, line.Token
+	s.command, _, _ = strings.Cut(ctx.Command(), " <") // without arguments
 	return s, nil
 }
 
@@ -88,19 +103,20 @@ func trimFlag(f *kong.Flag) {
 func newParser(line *commandLine, stdout, stderr io.Writer, s *settings) (*kong.Kong, error) {
 	return kong.New(line,
 		kong.Name("hub"),
-		kong.Description("A WebSocket event hub. Every setting is a flag or an environment variable; the flag wins, an empty variable counts as none."),
+		kong.Description("A WebSocket event hub. Every setting is a flag or a variable, of the environment or of a file .env in the working directory. The flag wins, then the environment. An empty variable counts as none."),
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(int) { s.done = true }),
 		kong.ValueFormatter(helpText),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 110}),
+		kong.Vars{"version": readVersion().String()},
+		kong.WithBeforeResolve(s.readEnvFile),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
-			for _, name := range envNames(f) {
-				if v := s.env.value(name); v != "" {
-					s.source[f.Name] = name
-					return v, nil
-				}
+			value, from, err := s.env.setting(f)
+			if value == "" || err != nil {
+				return nil, err
 			}
-			return nil, nil
+			s.source[f.Name] = from
+			return value, nil
 		})),
 	)
 }
@@ -108,7 +124,7 @@ func newParser(line *commandLine, stdout, stderr io.Writer, s *settings) (*kong.
 // envNames are the variables that set f, the first one that is set wins. kong's own support for them puts
 // values into error messages, secrets too.
 func envNames(f *kong.Flag) []string {
-	if f.Group == nil { // --help, --connect: asked for, not set
+	if f.Group == nil { // --help, --env-file: asked for, not set
 		return nil
 	}
 	names := []string{"HUB_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}

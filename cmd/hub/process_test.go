@@ -49,7 +49,7 @@ func startHub(t *testing.T, path, redisURL string, args ...string) *process {
 	t.Helper()
 	p := &process{
 		t:      t,
-		cmd:    exec.Command(path, append([]string{"--port=0", "--control=127.0.0.1:0", "--log-format=json", "--log-level=debug"}, args...)...),
+		cmd:    exec.Command(path, append([]string{"--no-env-file", "--port=0", "--control=127.0.0.1:0", "--log-format=json", "--log-level=debug"}, args...)...),
 		lines:  make(chan logLine, 10_000),
 		exited: make(chan struct{}),
 	}

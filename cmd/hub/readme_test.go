@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"os"
@@ -57,7 +58,7 @@ func TestTheReadmeKnowsEveryCodeAndCause(t *testing.T) {
 
 func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# What the hub reads from its environment, with defaults. It reads no file: give this one to your shell,\n# compose (env_file) or systemd (EnvironmentFile). A shell needs values with ; * or blanks in single quotes.\n")
+	b.WriteString("# Every variable of the hub, with its default or an example. Copy this file to .env in the hub's working directory, or give it to\n# compose (env_file), systemd (EnvironmentFile) or a shell. The hub lets nobody but you and root write it: chmod 600 .env.\n# Values with ; * # $ or blanks stand in single quotes. A secret may also stand in a file that …_FILE names, as in\n# HUB_JWT_SECRET_FILE=/run/secrets/jwt.\n")
 	for _, f := range parsed(t, nil).flags {
 		if f.Group == nil {
 			continue
@@ -66,7 +67,7 @@ func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 		if also := f.Tag.Get("also"); also != "" {
 			name = also
 		}
-		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", f.Help, name, f.Default)
+		fmt.Fprintf(&b, "\n# %s\n#%s=%s\n", f.Help, name, shellQuoted(cmp.Or(f.Tag.Get("example"), f.Default)))
 	}
 	if *update {
 		write(t, envExample, b.String())
@@ -77,9 +78,9 @@ func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 }
 
 func TestFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
-	known := map[string]bool{}
+	known := map[string]bool{envFileVariable: true}
 	for _, f := range parsed(t, nil).flags {
-		for _, name := range envNames(f) {
+		for _, name := range names(f) {
 			known[name] = true
 		}
 	}
@@ -94,6 +95,14 @@ func TestFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
 			}
 		}
 	}
+}
+
+// shellQuoted is value as a shell and the hub read it alike.
+func shellQuoted(value string) string {
+	if strings.ContainsAny(value, ";*#$&|<>()?!~`\"\\ \t") {
+		return "'" + value + "'"
+	}
+	return value
 }
 
 // generated holds the part of README.md between two marks of that name to want.

@@ -38,7 +38,7 @@ func TestLittleRoomIsWarnedOfAndThere(t *testing.T) {
 		{1512, nil, ""},
 		{1024, []string{"--max-connections=500"}, ""}, // chosen
 	} {
-		cmd := exec.Command(limited(t, hub, c.files), append([]string{"check"}, c.args...)...)
+		cmd := exec.Command(limited(t, hub, c.files), append([]string{"check", "--no-env-file"}, c.args...)...)
 		cmd.Env = append(os.Environ(), "REDIS_URL=")
 		out, err := cmd.CombinedOutput()
 		if err != nil || strings.Contains(string(out), warning) != (c.note != "") || !strings.Contains(string(out), c.note) {

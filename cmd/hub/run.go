@@ -22,13 +22,17 @@ func (s *settings) do(ctx context.Context, stdout, stderr io.Writer) error {
 	case "version":
 		_, err := fmt.Fprintln(stdout, readVersion())
 		return err
-	case "token":
+	case "help":
+		return run(ctx, append(s.line.Help.Command, "--help"), stdout, stderr, s.env)
+	case "completion":
+		return printCompletion(s.line.Completion.Shell, stdout)
+	case "token mint":
 		return printToken(s, stdout)
 	case "check":
 		return check(ctx, s, stdout)
 	}
 	if err := s.validate(); err != nil {
-		return usageError{errors.Join(err, s.unknownVariables())} // one of them may be why
+		return usageError{errors.Join(err, s.doubts())} // one of them may be why
 	}
 	stop, release := notify()
 	defer release()

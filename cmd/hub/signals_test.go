@@ -51,7 +51,7 @@ func TestADrainNeedsNoReaderOfTheLog(t *testing.T) {
 			}
 			defer r.Close()
 			defer w.Close()
-			cmd := exec.Command(path, "--port=0", "--control=off", "--log-format=json", "--drain-grace=0s", "--drain-window=100ms")
+			cmd := exec.Command(path, "--no-env-file", "--port=0", "--control=off", "--log-format=json", "--drain-grace=0s", "--drain-window=100ms")
 			cmd.Stderr, cmd.Stdout = w, w
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)

@@ -17,7 +17,7 @@ func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console
 	c := s.cfg
 	if !console {
 		log.Info().Str("addr", at.public).Str("path", c.Path).Str("control", at.control).Str("node", c.Node).
-			Str("redis", maskRedis(c.RedisURL)).Stringer("version", readVersion()).Msg("listening")
+			Str("redis", maskRedis(c.RedisURL)).Str("env_file", s.env.file.name).Stringer("version", readVersion()).Msg("listening")
 		for _, note := range s.notes() {
 			log.Warn().Msg(note)
 		}
@@ -28,6 +28,9 @@ func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console
 		fmt.Fprintf(w, "  control port     http://%s  (try it: http://%s/try)\n", at.control, at.control)
 	}
 	fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", at.public, c.Path)
+	if note := s.env.file.note(); note != "" {
+		fmt.Fprintln(w, "  "+note)
+	}
 	for _, note := range s.notes() {
 		fmt.Fprintln(w, "  "+note)
 	}
@@ -39,6 +42,9 @@ func (s *settings) notes() []string {
 	var notes []string
 	for _, text := range s.env.unknown(s.flags) {
 		notes = append(notes, text+"; it is ignored.")
+	}
+	for _, text := range s.env.contradictions(s.flags) {
+		notes = append(notes, text+".")
 	}
 	return slices.Concat(notes, s.env.notes(s.flags), s.conflicts(), s.memoryNotes(), s.cfg.notes())
 }

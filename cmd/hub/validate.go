@@ -47,11 +47,11 @@ func (s *settings) name(errs []error) error {
 	return errors.Join(errs...)
 }
 
-// unknownVariables names what looks like a setting and is none. The hub itself starts all the same: what it does not
-// know may be meant for another version of it.
-func (s *settings) unknownVariables() error {
+// doubts names the variables that look like settings and are none, and the settings that two variables set to different
+// values. The hub itself starts all the same: a variable that it does not know may be meant for another version of it.
+func (s *settings) doubts() error {
 	var errs []error
-	for _, text := range s.env.unknown(s.flags) {
+	for _, text := range slices.Concat(s.env.unknown(s.flags), s.env.contradictions(s.flags)) {
 		errs = append(errs, errors.New(text))
 	}
 	return errors.Join(errs...)

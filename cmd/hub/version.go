@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -37,9 +38,5 @@ func readVersion() version {
 }
 
 func (v version) String() string {
-	s := "hub " + v.version
-	if v.revision != "" {
-		s += " (" + v.revision + ")"
-	}
-	return fmt.Sprintf("%s %s %s/%s", s, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("hub %s (%s) %s %s/%s", v.version, cmp.Or(v.revision, "revision unknown"), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
