@@ -156,10 +156,10 @@ func (s *subscriber) publishClassicProbe(ctx context.Context, round string) {
 // checkClocks complains of clocks that are apart further than leaps allow for.
 func (r *Redis) checkClocks(m *master) {
 	if d := m.clock.difference(); d.Abs() > maxClockDifference {
-		r.clocks.Error().Stringer("redis_is_ahead", d).Str("redis", m.addr).Msg("the clocks of redis and of this machine differ: a failover may give positions twice, or lead to gaps")
+		r.clocks.Error().Int64("redis_is_ahead_ms", d.Milliseconds()).Str("redis", m.addr).Msg("the clocks of redis and of this machine differ: a failover may give positions twice, or lead to gaps")
 	}
 	if lead := time.Duration(r.ids.lead.Load()); lead > maxLead {
-		r.clocks.Error().Stringer("ahead", lead).Msg("positions are ahead of redis's clock: it was set back, or redis moved often")
+		r.clocks.Error().Int64("ahead_ms", lead.Milliseconds()).Msg("positions are ahead of redis's clock: it was set back, or redis moved often")
 	}
 }
 

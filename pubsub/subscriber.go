@@ -105,7 +105,7 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 			attempt = 0
 		}
 		wait := r.backoff(attempt)
-		r.trouble.Warn().Err(err).Str("redis", addr).Stringer("retry_in", wait.Round(time.Millisecond)).Msg("not connected to redis")
+		r.trouble.Warn().Err(err).Str("redis", addr).Int64("retry_in_ms", wait.Milliseconds()).Msg("not connected to redis")
 		select {
 		case <-ctx.Done():
 			return

@@ -52,7 +52,7 @@ func (d *drainer) Run(ctx context.Context) error {
 	case sig := <-d.signals.come:
 		first = sig
 		d.draining.Store(true) // before the log says so
-		d.log.Info().Stringer("signal", sig).Stringer("grace", d.grace).Stringer("window", d.window).
+		d.log.Info().Stringer("signal", sig).Int64("grace_ms", d.grace.Milliseconds()).Int64("window_ms", d.window.Milliseconds()).
 			Msg("draining; a second signal ends at once")
 	case <-ctx.Done():
 		return nil
