@@ -41,16 +41,16 @@ func (v *Verifier) read(s signed) (Claims, error) {
 		return Claims{}, err
 	}
 	if _, ok := s.MapClaims["channel"].(string); ok {
-		return Claims{}, badClaim("channel") // it lets its user follow one topic, and not connect
+		return Claims{}, s.wrong(badClaim("channel"), user, "channel", "it has a claim channel, so it is a subscription token: it lets its user follow one topic, and nobody connect")
 	}
 	c := Claims{User: user, IssuedAt: date(s.MapClaims, "iat"), Fingerprint: s.fingerprint}
 	var more further
 	if c.Expires, err = v.expiry(s, &more.notes); err != nil {
-		return Claims{}, err
+		return Claims{}, s.wrong(err, user, "expire_at", "expire_at has passed")
 	}
 	more.read(s, user)
 	if c.Rights, err = v.rights(s, &more); err != nil {
-		return Claims{}, err
+		return Claims{}, s.wrong(err, user, "topics", `%v: want {"subscribe":[…],"publish":[…]} with patterns as strings, or a list for subscribe`, err)
 	}
 	c.Info, c.Channels, c.ChannelInfo, c.Notes = more.info, more.channels, more.channelInfo, more.notes
 	return c, nil
@@ -61,15 +61,15 @@ func (v *Verifier) validate(s signed) (user string, err error) {
 	// First of all, as what the library makes of a date out of range depends on the machine.
 	for _, name := range [...]string{"exp", "nbf", "iat"} {
 		if date, ok := s.MapClaims[name]; ok && !validTime(date) {
-			return "", badClaim(name)
+			return "", v.finding(s, badClaim(name))
 		}
 	}
 	if err := v.validator.Validate(s.MapClaims); err != nil {
-		return "", explain(err)
+		return "", v.finding(s, explain(err))
 	}
 	user, _ = s.MapClaims["sub"].(string)
 	if !validName(user, maxUser) {
-		return "", badClaim("sub")
+		return "", v.finding(s, badClaim("sub"))
 	}
 	return strings.Clone(user), nil
 }

@@ -54,6 +54,58 @@ func NewRights(subscribe, publish []string) (*Rights, error) {
 	return &Rights{subscribe: s, publish: p}, nil
 }
 
+// Patterns are the topics that the rights let user follow and publish to, as patterns: those that a token names by
+// channels, subs and caps as well. {sub} stays as it is.
+func (r *Rights) Patterns() (subscribe, publish []string) {
+	if r == nil {
+		return nil, nil
+	}
+	subscribe, publish = patternTexts(r.subscribe), patternTexts(r.publish)
+	if x := r.extra; x != nil {
+		subscribe = slices.Concat(subscribe, x.named, patternTexts(x.subscribe))
+		publish = slices.Concat(publish, patternTexts(x.publish))
+	}
+	return subscribe, publish
+}
+
+func patternTexts(patterns []pattern) (texts []string) {
+	for _, p := range patterns {
+		text := strings.Join(p.parts, placeholder)
+		if p.rest {
+			text += "*"
+		}
+		texts = append(texts, text)
+	}
+	return texts
+}
+
+// WhyNot says, for an operator, why the rights do not let user publish to topic, or follow it and read its log. It is for
+// what they do not allow.
+func (r *Rights) WhyNot(user, topic string, publish bool) string {
+	subscribe, publishing := r.Patterns()
+	patterns, claim := subscribe, "channels or subs"
+	if publish {
+		patterns, claim = publishing, "topics.publish that begins with $"
+	}
+	_, has := userList(topic, user)
+	switch {
+	case private(topic) && publish:
+		return "the topic begins with $, which takes a pattern in " + claim
+	case private(topic):
+		return "the topic begins with $, so the token's claim " + claim + " must name this very topic"
+	case has:
+		return "the topic's name ends in a list of users, and the user is not on it"
+	case len(patterns) == 0:
+		return "no pattern is allowed"
+	}
+	const most = 8
+	shown := strings.Join(patterns[:min(len(patterns), most)], ", ")
+	if len(patterns) > most {
+		shown += ", …"
+	}
+	return "no pattern matches of: " + shown
+}
+
 // with returns r and x together.
 func (r *Rights) with(x *extra) *Rights {
 	if r == nil {

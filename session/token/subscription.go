@@ -43,16 +43,16 @@ func (v *Verifier) checkSubscription(token, user string) (SubscriptionClaims, er
 	case err != nil:
 		return SubscriptionClaims{}, err
 	case sub != user:
-		return SubscriptionClaims{}, badClaim("sub")
+		return SubscriptionClaims{}, s.wrong(badClaim("sub"), sub, "sub", "the token's user is %s, the session's is %s", clip(sub), clip(user))
 	}
 	channel, _ := s.MapClaims["channel"].(string)
 	if !validName(channel, maxTopic) {
-		return SubscriptionClaims{}, badClaim("channel")
+		return SubscriptionClaims{}, s.wrong(badClaim("channel"), sub, "channel", "channel: want the name of a topic")
 	}
 	c := SubscriptionClaims{Channel: strings.Clone(channel), User: sub, IssuedAt: date(s.MapClaims, "iat"), Fingerprint: s.fingerprint}
 	var left notes
 	if c.Expires, err = v.expiry(s, &left); err != nil {
-		return SubscriptionClaims{}, err
+		return SubscriptionClaims{}, s.wrong(err, sub, "expire_at", "expire_at has passed")
 	}
 	if s.hasAny("info", "b64info") {
 		c.Info = readInfo(s.members(), "", &left)

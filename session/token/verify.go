@@ -193,7 +193,7 @@ type signed struct {
 // open checks a token's signature.
 func (v *Verifier) open(token string) (signed, error) {
 	if len(token) > maxToken || strings.ContainsFunc(token, notJWT) {
-		return signed{}, ErrBadToken
+		return signed{}, v.badToken(token)
 	}
 	m := jwt.MapClaims{}
 	parsed, err := v.parser.ParseWithClaims(token, m, v.candidates)
@@ -201,8 +201,13 @@ func (v *Verifier) open(token string) (signed, error) {
 		return signed{m, fingerprint(parsed, token), token}, nil
 	}
 	err = explain(err)
-	if v.mayBeNew(parsed, err) {
+	switch {
+	case v.mayBeNew(parsed, err):
 		err = ErrNeedsFetch
+	case err == ErrBadToken:
+		err = v.badToken(token)
+	case err == ErrBadSignature || err == ErrUnknownKey:
+		err = v.badSignature(parsed, err)
 	}
 	return signed{}, err
 }
