@@ -57,6 +57,9 @@ type Config struct {
 	// MessageTimeout bounds the time between a message's first byte and its last. Default 30 s.
 	MessageTimeout time.Duration
 
+	// OnRefused, where not nil, is told of each handshake that the engine itself refuses, on the connection's loop and
+	// before the answer.
+	OnRefused func(c *Conn, r *Refusal)
 	// Log takes what an operator should know; its zero value is silent.
 	Log zerolog.Logger
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"net/netip"
 	"syscall"
 )
 
@@ -61,6 +62,9 @@ type Conn struct {
 
 // Loop is the loop that owns c.
 func (c *Conn) Loop() *Loop { return c.loop }
+
+// RemoteAddr is the peer's address, the zero one if it is not known any more. It costs a system call.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.socket.peer() }
 
 // Queued is how many bytes wait for the kernel to take them.
 func (c *Conn) Queued() int { return int(c.queued) }
@@ -185,8 +189,13 @@ func (c *Conn) refuseFrame(err *protocolError) {
 	case TooBig.Code:
 		cause, next = TooBig, closing // its frames can still be told from each other
 	}
+	c.loop.broke = err.reason
 	c.part(cause, AppendClose(nil, err.code, err.reason), next)
+	c.loop.broke = ""
 }
+
+// Broke says, while Peer.Closed runs, which rule of RFC 6455 the client broke, if that is why the connection ends.
+func (c *Conn) Broke() string { return c.loop.broke }
 
 // holding is the account of a half-received head or message.
 type holding struct {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha1"
 	"encoding/base64"
+	"fmt"
 	"iter"
 	"math/bits"
 	"net/http"
@@ -61,6 +62,13 @@ var (
 	refuseProxy = refuse(http.StatusBadRequest, "this port does not read the PROXY protocol: turn it off in front of it")
 	refuseSSH   = refuse(http.StatusBadRequest, "this port speaks HTTP, not SSH")
 )
+
+// refuseFrom is refuseOrigin for an operator to understand.
+func refuseFrom(origin, host string) *Refusal {
+	r := *refuseOrigin
+	r.Detail = fmt.Sprintf("the page's origin %q is neither one of the list nor that of the Host %q", origin, host)
+	return &r
+}
 
 func refuse(status int, reason string, field ...string) *Refusal {
 	r := &Refusal{Status: status, Reason: reason}
@@ -135,7 +143,7 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 			return nil, refuseTwoOrigins
 		}
 		if !origins.allow(from[0], hr.Host) {
-			return nil, refuseOrigin
+			return nil, refuseFrom(from[0], hr.Host)
 		}
 	}
 	return r, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"sync"
 	"syscall"
@@ -262,6 +263,21 @@ func (p *poller) queue(l *Loop, s socket, b []byte, first bool) error {
 		p.stale = append(p.stale, l)
 	}
 	return err
+}
+
+// peer is the address of the other end, the zero one if it is not known any more.
+func (s socket) peer() netip.AddrPort {
+	if !s.open() {
+		return netip.AddrPort{}
+	}
+	at, _ := syscall.Getpeername(s.fd())
+	switch at := at.(type) {
+	case *syscall.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port))
+	case *syscall.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(at.Addr).Unmap(), uint16(at.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // shut sends a FIN behind what the kernel holds.

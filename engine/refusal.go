@@ -14,6 +14,8 @@ type Refusal struct {
 	// Reason is one line for whoever reads the answer. It tells what to change, never what was sent: the
 	// query or a header may hold a secret.
 	Reason string
+	// Detail says more to an operator, and may say what was sent, as far as it is no secret. "" for no more than Reason.
+	Detail string
 	// Header has further header lines, as Retry-After with a 503. Those about length, type and connection
 	// are set by the engine.
 	Header http.Header

@@ -42,10 +42,10 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	return true
 }
 
-// Refuse answers with an HTTP error and ends the connection.
+// Refuse answers with an HTTP error and ends the connection. Config.OnRefused does not hear of it.
 func (h *Handshake) Refuse(r *Refusal) {
 	if h.conn.state == deciding {
-		h.conn.refuse(r)
+		h.conn.reject(r)
 	}
 }
 
@@ -133,8 +133,16 @@ func (c *Conn) resume() {
 	}
 }
 
-// refuse answers with an HTTP error and ends c.
+// refuse is for a handshake that the engine itself refuses.
 func (c *Conn) refuse(r *Refusal) {
+	if told := c.loop.srv.cfg.OnRefused; told != nil {
+		told(c, r)
+	}
+	c.reject(r)
+}
+
+// reject answers a handshake with an HTTP error and ends c.
+func (c *Conn) reject(r *Refusal) {
 	c.loop.count.refused.Add(r.Status)
 	c.answer(r.append(nil))
 }

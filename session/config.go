@@ -64,6 +64,10 @@ type Config struct {
 	// TrustUserParam lets anybody name itself with ?user=. Only for an open hub.
 	TrustUserParam bool
 
+	// TraceUsers are the users of whose sessions all that happens is logged, whatever the Log's level: 1,000 lines in a
+	// second at most, without events' data and tokens.
+	TraceUsers []string
+
 	// Log takes what an operator should know; its zero value is silent.
 	Log zerolog.Logger
 }

@@ -2,10 +2,12 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"wshub/engine"
+	"wshub/session/reasons"
 	"wshub/session/token"
 )
 
@@ -117,6 +119,7 @@ func (s *Session) ExpiresIn() (left time.Duration, ends bool) {
 // token does not cover is left behind it.
 func (s *Session) Authenticate(raw string, reply func(Refusal)) {
 	hub := s.shard.hub
+	s.trace("auth", "", nil)
 	switch {
 	case hub.cfg.Verifier == nil:
 		reply(Refusal{BadRequest, "this hub has no keys: it takes no tokens"})
@@ -135,7 +138,7 @@ func (s *Session) Authenticate(raw string, reply func(Refusal)) {
 		s.shard.loop.Post(func() { s.authenticated(claims, err, reply) })
 	}) {
 		s.ext.authing = false
-		s.shard.count.drops.Add("key_wait_full")
+		s.drop("key_wait_full", "", "too many tokens wait for their key")
 		reply(Refusal{Busy, "too many tokens wait for their key"})
 	}
 }
@@ -146,6 +149,9 @@ func (s *Session) authenticated(claims token.Claims, err error, reply func(Refus
 		return
 	}
 	s.ext.authing = false
+	if err != nil {
+		hub.noteToken(s.conn, s.name(), s.user(), "auth", err)
+	}
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
 		reply(Refusal{Unavailable, err.Error()})
@@ -159,6 +165,11 @@ func (s *Session) authenticated(claims token.Claims, err error, reply func(Refus
 	}
 	g := hub.grant(claims)
 	if g == nil || claims.User != s.user() {
+		if g == nil {
+			hub.noteToken(s.conn, s.name(), s.user(), "auth", errRevoked)
+		} else {
+			s.note(reasons.Token, "sub", "", func() string { return fmt.Sprintf("auth: the token is of user %.255q", claims.User) })
+		}
 		reply(Refusal{Forbidden, "the token is not for this session"})
 		return
 	}
@@ -176,7 +187,7 @@ func (s *Session) leaveForbidden() {
 		name := s.subs[i].topic.name
 		if r := s.mayFollow(name); !r.None() {
 			s.unfollow(i)
-			s.protocol().Left(s, name, r)
+			s.protocol().Left(s, name, s.denied(actFollow, name, r))
 		}
 	}
 	if w := s.busy(); w != nil {

@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/rs/zerolog"
+
 	"wshub/engine"
+	"wshub/session/reasons"
 	"wshub/session/token"
 )
 
@@ -70,16 +73,17 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	sh := h.shards[hs.Conn().Loop().Index]
 	query, err := url.ParseQuery(hs.URL.RawQuery)
 	if err != nil {
-		hs.Refuse(Refuse("the query is malformed"))
+		h.refuse(hs, "", "", Refuse("the query is malformed"))
 		return
 	}
 	a, refusal := h.judge(hs.Request, query)
+	rule := ""
 	if refusal == nil {
-		refusal = sh.pace(a.Returning)
+		refusal, rule = sh.pace(a.Returning)
 	}
 	switch {
 	case refusal != nil:
-		hs.Refuse(refusal)
+		h.refuse(hs, "", rule, refusal)
 	case a.Lobby != nil:
 		if hs.Accept(a.Subprotocol, a.Lobby(hs.Conn()), nil) {
 			sh.lobby.enter(a, hs.Conn())
@@ -92,6 +96,18 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	}
 }
 
+// refuser is a handshake, or a client in a lobby.
+type refuser interface {
+	Conn() *engine.Conn
+	Refuse(*engine.Refusal)
+}
+
+// refuse sends away who came by e, and notes why. rule is "" for the status' own.
+func (h *Hub) refuse(e refuser, user, rule string, r *engine.Refusal) {
+	h.noteRefusal(e.Conn(), user, rule, r)
+	e.Refuse(r)
+}
+
 // Enter lets in a client that was in a lobby of the protocol that a was judged by, and now has shown its token, "" for
 // none.
 func (h *Hub) Enter(e Entrance, a *Admission, raw string) {
@@ -99,11 +115,11 @@ func (h *Hub) Enter(e Entrance, a *Admission, raw string) {
 	switch {
 	case sh.draining:
 		sh.count.drops.Add("draining")
-		e.Refuse(later("node drains, connect again"))
+		h.refuse(e, "", "draining", later("node drains, connect again"))
 	case h.cfg.Verifier == nil:
 		sh.anonymous(e, a)
 	case raw == "":
-		sh.turnAway(e, token.ErrMissing)
+		sh.turnAway(e, "", token.ErrMissing)
 	default:
 		sh.identify(e, a, raw, nil)
 	}
@@ -112,7 +128,7 @@ func (h *Hub) Enter(e Entrance, a *Admission, raw string) {
 // anonymous lets in a client of an open hub.
 func (sh *shard) anonymous(e Entrance, a *Admission) {
 	if refusal := sh.hub.judgeRights(a, sh.hub.cfg.Rights); refusal != nil {
-		e.Refuse(refusal)
+		sh.hub.refuse(e, a.User, "topic", refusal)
 		return
 	}
 	sh.admit(e, a)
@@ -120,14 +136,14 @@ func (sh *shard) anonymous(e Entrance, a *Admission) {
 
 // pace refuses who comes while the node drains, or faster than HandshakeRate. A quarter of the rate is kept
 // for those who come back.
-func (sh *shard) pace(returning bool) *engine.Refusal {
+func (sh *shard) pace(returning bool) (refusal *engine.Refusal, rule string) {
 	cfg := &sh.hub.cfg
 	if sh.draining {
 		sh.count.drops.Add("draining")
-		return later("node drains, connect again")
+		return later("node drains, connect again"), "draining"
 	}
 	if cfg.HandshakeRate <= 0 {
-		return nil
+		return nil, ""
 	}
 	rate := max(cfg.HandshakeRate/len(sh.hub.shards), 1)
 	reserve := rate / 4
@@ -136,9 +152,9 @@ func (sh *shard) pace(returning bool) *engine.Refusal {
 	}
 	if !sh.arrivals.takeAbove(sh.hub.clock(), rate, rate, reserve) {
 		sh.count.drops.Add("handshake_rate")
-		return later("too many connect at once, try again")
+		return later("too many connect at once, try again"), "handshake_rate"
 	}
-	return nil
+	return nil, ""
 }
 
 func later(reason string) *engine.Refusal {
@@ -153,6 +169,13 @@ func Refuse(format string, args ...any) *engine.Refusal {
 // Forbid makes the answer to a handshake that asks for what is not the client's.
 func Forbid(reason string) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusForbidden, Reason: reason}
+}
+
+// forbidTopic makes the answer to a handshake that names a topic of another's.
+func forbidTopic(detail string) *engine.Refusal {
+	r := Forbid("a topic of the URL is not for this session")
+	r.Detail = detail
+	return r
 }
 
 // judge reads what a request asks for.
@@ -192,7 +215,7 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 			return nil, Refuse("a topic is named twice")
 		}
 		if foreign(name, "") {
-			return nil, Forbid("a topic of the URL is not for this session")
+			return nil, forbidTopic(fmt.Sprintf("%.255q: user:… is followed by that user's sessions without being asked for", name))
 		}
 	}
 	return a, nil
@@ -231,7 +254,7 @@ func (h *Hub) names(spoken []uint8) string {
 // came.
 func (sh *shard) identify(e Entrance, a *Admission, raw string, err error) {
 	if err != nil {
-		sh.turnAway(e, err)
+		sh.turnAway(e, "", err)
 		return
 	}
 	hub := sh.hub
@@ -245,14 +268,14 @@ func (sh *shard) identify(e Entrance, a *Admission, raw string, err error) {
 	})
 	if !accepted {
 		sh.count.drops.Add("key_wait_full")
-		e.Refuse(later("too many tokens wait for their key, try again"))
+		sh.hub.refuse(e, "", "key_wait_full", later("too many tokens wait for their key, try again"))
 	}
 }
 
 func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err error) {
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
-		e.Refuse(later("tokens can't be checked at the moment"))
+		sh.hub.refuse(e, "", "keys_unavailable", later("tokens can't be checked at the moment"))
 		return
 	case err == nil:
 		if a.grant = sh.hub.grant(claims); a.grant == nil {
@@ -260,13 +283,13 @@ func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err e
 		}
 	}
 	if err != nil {
-		sh.turnAway(e, err)
+		sh.turnAway(e, claims.User, err)
 		return
 	}
 	a.User, a.Claims = claims.User, claims
 	sh.hub.logNotes(claims.Notes)
 	if refusal := sh.hub.judgeRights(a, a.grant.rights); refusal != nil {
-		e.Refuse(refusal)
+		sh.hub.refuse(e, a.User, "topic", refusal)
 		return
 	}
 	sh.admit(e, a)
@@ -276,14 +299,15 @@ func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err e
 func (h *Hub) judgeRights(a *Admission, rights *token.Rights) *engine.Refusal {
 	for _, name := range a.Topics {
 		if !rights.MaySubscribe(a.User, name) {
-			return Forbid("a topic of the URL is not for this session")
+			return forbidTopic(fmt.Sprintf("%.255q: %s", name, rights.WhyNot(a.User, name, false)))
 		}
 	}
 	return nil
 }
 
-// turnAway sends away a client whose token is not accepted.
-func (sh *shard) turnAway(e Entrance, err error) {
+// turnAway sends away a client whose token, of user where that is known, is not accepted.
+func (sh *shard) turnAway(e Entrance, user string, err error) {
+	sh.hub.noteToken(e.Conn(), "", user, "handshake", err)
 	sh.count.errors.Add(string(BadToken))
 	e.Dismiss(causeOf(err))
 }
@@ -304,7 +328,7 @@ func (sh *shard) admit(e Entrance, a *Admission) {
 	}
 	if begins > sh.room() {
 		sh.count.drops.Add("node_topics")
-		e.Refuse(later("the node has no room for more subscriptions"))
+		sh.hub.refuse(e, a.User, "node_topics", later("the node has no room for more subscriptions"))
 		return
 	}
 	surplus := 0
@@ -312,6 +336,8 @@ func (sh *shard) admit(e Entrance, a *Admission) {
 		surplus = sh.hub.cfg.MaxSessionsPerUser
 	}
 	if !sh.hub.users.enter(a.User, surplus) {
+		sh.hub.note(e.Conn(), reasons.Reason{Kind: reasons.Cut, Rule: TooManySessions.Name, User: a.User},
+			static(fmt.Sprintf("the user has %d sessions on this node already (--max-sessions-per-user)", sh.hub.cfg.MaxSessionsPerUser)))
 		e.Dismiss(TooManySessions)
 		return
 	}
@@ -322,7 +348,7 @@ func (sh *shard) admit(e Entrance, a *Admission) {
 
 // open opens the session, or returns false if the client is gone.
 func (sh *shard) open(e Entrance, a *Admission) bool {
-	s := &Session{conn: e.Conn(), shard: sh, id: sh.hub.sessionID(), speaks: a.speaks, format: a.Format.id}
+	s := &Session{conn: e.Conn(), shard: sh, id: sh.hub.sessionID(), speaks: a.speaks, format: a.Format.id, traced: sh.hub.traces(a.User)}
 	if a.User != "" {
 		s.own = userPrefix + a.User
 	}
@@ -338,6 +364,9 @@ func (sh *shard) open(e Entrance, a *Admission) bool {
 	if !e.Accept(a.Subprotocol, s, p.First(s)) {
 		sessions.Add(-1)
 		return false
+	}
+	if s.traced {
+		s.trace("open", "", func(e *zerolog.Event) { e.Str("addr", addr(s.conn)).Str("mode", p.Name()) })
 	}
 	if !s.Open() { // it ended while the 101 was written
 		return true

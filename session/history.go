@@ -19,8 +19,9 @@ const (
 // called exactly once, now or later, unless the session ends: with what was read, if the session still may see it then.
 func (s *Session) History(topic string, since pubsub.Position, limit int, backwards bool, reply func(pubsub.Replay, Refusal)) {
 	hub := s.shard.hub
+	s.trace("history", topic, nil)
 	if r := s.mayRead(topic); !r.None() {
-		reply(pubsub.Replay{}, r)
+		reply(pubsub.Replay{}, s.denied(actRead, topic, r))
 		return
 	}
 	if limit < 0 || limit > hub.cfg.ReplayLimit {
@@ -28,7 +29,7 @@ func (s *Session) History(topic string, since pubsub.Position, limit int, backwa
 		return
 	}
 	if w := s.busy(); w != nil && len(w.reads) >= maxHistories {
-		s.shard.count.drops.Add("history_queue_full")
+		s.drop("history_queue_full", topic, "the session has too many requests for histories")
 		reply(pubsub.Replay{}, Refusal{Busy, "too many requests of this session wait"})
 		return
 	}
@@ -37,7 +38,7 @@ func (s *Session) History(topic string, since pubsub.Position, limit int, backwa
 		case err != nil:
 			reply(pubsub.Replay{}, readRefusal(err))
 		case !r.None():
-			reply(pubsub.Replay{}, r)
+			reply(pubsub.Replay{}, s.denied(actRead, topic, r))
 		default:
 			reply(replay, Refusal{})
 		}

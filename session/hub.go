@@ -15,8 +15,12 @@ import (
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/session/reasons"
 	"wshub/session/token"
 )
+
+// traceBurst bounds the lines about traced users, in a second: a line costs a loop some 2 µs.
+const traceBurst = 1000
 
 // Hub joins connections and topics. It is the engine.Handler of a server and the pubsub.Sink of a broker.
 type Hub struct {
@@ -33,6 +37,8 @@ type Hub struct {
 	maxChunk  int           // that is handed at a time to a connection that has something queued
 	tellAgain time.Duration // see tellNodes
 	log       zerolog.Logger
+	traceLog  zerolog.Logger // of all levels
+	reasons   *reasons.Log
 	born      time.Time
 
 	// Shared.
@@ -59,18 +65,21 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
+	log := cfg.Log.With().Str("part", "session").Logger()
 	return &Hub{
 		cfg:     cfg,
 		broker:  broker,
 		workers: newWorkers(cfg, broker.Publish),
 		readers: newReaders(cfg.Workers, cfg.PublishTimeout, broker.Replay),
-		log:     cfg.Log.With().Str("part", "session").Logger(),
+		log:     log,
+		reasons: reasons.New(log),
 		users:   users{limit: cfg.MaxSessionsPerUser},
 		found:   found{come: make(chan struct{}, 1)},
 		born:    time.Now(),
 		paths:   make(map[string][]uint8),
 
 		tellAgain: replaceAgain,
+		traceLog:  log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
 	}, nil
 }
 

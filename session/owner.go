@@ -191,6 +191,7 @@ func (m *joined) look(s *Session) {
 
 // Unsubscribe leaves a topic that the session follows or is about to; but for its user's own, which is not left.
 func (s *Session) Unsubscribe(topic string) Refusal {
+	s.trace("unsubscribe", topic, nil)
 	if s.own != "" && topic == s.own {
 		return Refusal{Forbidden, "a session can't leave its user's own topic"}
 	}

@@ -2,12 +2,14 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"wshub/engine"
+	"wshub/session/reasons"
 	"wshub/session/token"
 )
 
@@ -75,7 +77,7 @@ func (s *Session) AllowBy(topic, raw string, reply func(token.SubscriptionClaims
 	if !v.VerifySubscriptionLater(raw, s.user(), func(claims token.SubscriptionClaims, err error) {
 		s.shard.loop.Post(func() { s.allowBy(topic, claims, err, reply) })
 	}) {
-		s.shard.count.drops.Add("key_wait_full")
+		s.drop("key_wait_full", topic, "too many tokens wait for their key")
 		reply(token.SubscriptionClaims{}, Refusal{Busy, "too many tokens wait for their key"})
 	}
 }
@@ -86,6 +88,9 @@ func (s *Session) allowBy(topic string, claims token.SubscriptionClaims, err err
 		return
 	}
 	r := Refusal{}
+	if err != nil {
+		hub.noteToken(s.conn, s.name(), s.user(), "the token for a topic", err)
+	}
 	switch {
 	case errors.Is(err, token.ErrUnavailable):
 		r = Refusal{Unavailable, err.Error()}
@@ -95,8 +100,10 @@ func (s *Session) allowBy(topic string, claims token.SubscriptionClaims, err err
 		r = Refusal{BadToken, err.Error()}
 	case claims.Channel != topic:
 		r = Refusal{BadToken, "the token is for another topic"}
+		s.note(reasons.Token, "channel", topic, func() string { return fmt.Sprintf("the token for a topic is for %.255q", claims.Channel) })
 	case hub.revocations.refuses(Target{User: claims.User}.subject(), unixMicro(claims.IssuedAt), claims.Fingerprint, hub.now()):
 		r = Refusal{BadToken, errRevoked.Error()}
+		hub.noteToken(s.conn, s.name(), s.user(), "the token for a topic", errRevoked)
 	default:
 		hub.logNotes(claims.Notes)
 		until := claims.Expires
@@ -217,6 +224,6 @@ func (s *Session) lose(topic string, why Refusal) {
 		sub.end(why)
 	} else if i := s.following(topic); i >= 0 {
 		s.unfollow(i)
-		s.protocol().Left(s, topic, why)
+		s.protocol().Left(s, topic, s.denied(actFollow, topic, why))
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/rs/zerolog"
+
 	"wshub/pubsub"
 )
 
@@ -16,8 +18,11 @@ const MaxKey = 128
 // published; quiet leaves out the reply to what went well.
 func (s *Session) Publish(p pubsub.Publication, quiet bool, reply func(pubsub.Position, Refusal)) {
 	sh := s.shard
+	if s.traced {
+		s.trace("publish", p.Topic, func(e *zerolog.Event) { e.Int("data_bytes", len(p.Data)) })
+	}
 	if r := s.mayPublishTo(p.Topic); !r.None() {
-		reply(pubsub.Position{}, r)
+		reply(pubsub.Position{}, s.denied(actPublish, p.Topic, r))
 		return
 	}
 	if len(p.Key) > MaxKey {
@@ -41,7 +46,7 @@ func (s *Session) Publish(p pubsub.Publication, quiet bool, reply func(pubsub.Po
 		}
 	}})
 	if !queued {
-		sh.count.drops.Add("worker_queue_full")
+		s.drop("worker_queue_full", p.Topic, "too many publications wait for the broker")
 		reply(pubsub.Position{}, Refusal{Busy, "too much to do; the message was dropped"})
 	}
 }

@@ -135,7 +135,7 @@ func (sub *subscribing) rereadSpilled() {
 
 // tellSpilled tells that what was held is lost.
 func (sub *subscribing) tellSpilled() {
-	sub.s.shard.count.drops.Add("hold_full")
+	sub.s.drop("hold_full", sub.t.name, "too many events came while the topic was not followed yet")
 	sub.lose(sub.cursor)
 }
 

@@ -1,9 +1,12 @@
 package session
 
 import (
+	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
+	"wshub/session/reasons"
 	"wshub/session/token"
 )
 
@@ -19,11 +22,13 @@ func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), 
 	if s.conn.HungUp() { // the client may be back already, on a connection that this one must not replace
 		return
 	}
+	s.trace("resume", "", nil)
 	opened, r := s.openTicket(ticket)
 	if r.None() && len(wanted) > hub.cfg.MaxTopics {
 		r = Refusal{TooManyTopics, "a session may follow " + strconv.Itoa(hub.cfg.MaxTopics) + " topics"}
 	}
 	if !r.None() {
+		s.note(reasons.Token, "resume", "", func() string { return s.explainResume(ticket, opened, r) })
 		refused(r)
 		return
 	}
@@ -62,6 +67,23 @@ func (s *Session) openTicket(raw string) (token.Resume, Refusal) {
 		return ticket, Refusal{ExpiredToken, "the token has expired: send auth with another one"}
 	}
 	return ticket, Refusal{}
+}
+
+// explainResume is the exact rule that a refused resume is about.
+func (s *Session) explainResume(raw string, ticket token.Resume, r Refusal) string {
+	hub := s.shard.hub
+	_, err := hub.sealer.Load().Open(raw)
+	switch {
+	case r.Code != BadToken && r.Code != Forbidden:
+		return "resume: " + r.Text
+	case errors.Is(err, token.ErrUnknownKey):
+		return "resume: the token is sealed by a key that is not among the resume keys here"
+	case err != nil:
+		return "resume: " + err.Error()
+	case ticket.User != s.user():
+		return fmt.Sprintf("resume: the token is of user %.255q", ticket.User)
+	}
+	return "resume: a backend has revoked it (/api/revoke)"
 }
 
 // Ticket is the session's resume token: with it, any node takes the session up again. "" while the node has no key.

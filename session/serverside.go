@@ -112,8 +112,7 @@ func (o ordered) settle(sub *subscribing, out Outcome) bool {
 
 // disobey notes why a topic is not followed though a backend wants it.
 func (s *Session) disobey(topic string, why Refusal) {
-	s.Drop("subscribe_refused")
-	s.shard.hub.log.Debug().Str("session", s.name()).Str("topic", topic).Str("reason", why.Text).Msg("a backend's subscription is refused")
+	s.drop("subscribe_refused", topic, "a backend's subscription: "+why.Text)
 }
 
 // order has f wait. One is kept of each topic, and no more than a session may follow.

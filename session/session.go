@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"wshub/engine"
 )
 
@@ -20,6 +22,7 @@ type Session struct {
 	speaks uint8 // of hub.protocols
 	// Owned by the loop: events wait in the pump, see lag. It stands where it costs no memory.
 	lagging bool
+	traced  bool // fixed at birth: see Config.TraceUsers
 	// Set once, by a resume; 0 without one.
 	generation generation
 
@@ -92,12 +95,15 @@ func parseName(name string) (id uint64, ok bool) {
 
 // Message implements engine.Peer.
 func (s *Session) Message(op engine.Opcode, payload []byte) {
+	if s.traced {
+		s.trace("message", "", func(e *zerolog.Event) { e.Int("bytes", len(payload)) })
+	}
 	s.shard.count.messages.Add(1)
 	switch s.take(1 + len(payload)/chargeBytes) {
 	case granted:
 		s.protocol().Message(s, op, payload)
 	case denied:
-		s.shard.count.drops.Add("rate_limit")
+		s.drop("rate_limit", "", "a message over --message-rate")
 		s.protocol().Denied(s, op, payload)
 	case abused:
 		s.conn.Close(RateExceeded)
@@ -132,7 +138,7 @@ func (s *Session) take(n int) verdict {
 func (s *Session) Charge(n int) bool {
 	switch s.take(n) {
 	case denied:
-		s.shard.count.drops.Add("rate_limit")
+		s.drop("rate_limit", "", "a command over --message-rate")
 		return false
 	case abused:
 		s.conn.Close(RateExceeded)
@@ -142,8 +148,9 @@ func (s *Session) Charge(n int) bool {
 }
 
 // Closed implements engine.Peer: it takes the session out of every list.
-func (s *Session) Closed(*engine.Cause) {
+func (s *Session) Closed(cause *engine.Cause) {
 	sh := s.shard
+	s.noteCut(cause)
 	s.protocol().Closed(s)
 	s.dropPasses()
 	for len(s.subs) > 0 {
@@ -249,7 +256,12 @@ func (s *Session) Stop(t *engine.Timer) { s.shard.loop.Stop(t) }
 func (s *Session) Hub() *Hub { return s.shard.hub }
 
 // CountError counts an error that the client was told.
-func (s *Session) CountError(code Code) { s.shard.count.errors.Add(string(code)) }
+func (s *Session) CountError(code Code) {
+	s.shard.count.errors.Add(string(code))
+	if s.traced {
+		s.trace("error", "", func(e *zerolog.Event) { e.Str("code", string(code)) })
+	}
+}
 
-// Drop counts, by name, something of the client's that is dropped.
-func (s *Session) Drop(name string) { s.shard.count.drops.Add(name) }
+// Drop counts, by name, something of the client's that is dropped, and notes why.
+func (s *Session) Drop(name, why string) { s.drop(name, "", why) }

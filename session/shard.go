@@ -7,6 +7,7 @@ import (
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/session/reasons"
 )
 
 const (
@@ -78,12 +79,14 @@ func newShard(h *Hub, loop *engine.Loop) *shard {
 func (sh *shard) push(m *message) {
 	sh.mu.Lock()
 	_, torn := sh.torn[m.topic]
+	full := false
 	if torn || sh.bytes+m.size() > sh.hub.cfg.MaxInbox {
 		if sh.torn == nil {
 			sh.torn = make(map[string]pubsub.Position)
 		}
 		sh.torn[m.topic] = m.position
 		sh.count.drops.Add("inbox_full")
+		full = true
 	} else {
 		sh.inbox = append(sh.inbox, m)
 		sh.bytes += m.size()
@@ -91,6 +94,9 @@ func (sh *shard) push(m *message) {
 	post := !sh.posted
 	sh.posted = true
 	sh.mu.Unlock()
+	if full {
+		sh.hub.note(nil, reasons.Reason{Kind: reasons.Drop, Rule: "inbox_full", Topic: m.topic}, static("more events wait for a loop than its inbox holds"))
+	}
 	if post {
 		sh.loop.Post(sh.flushed)
 	}
@@ -212,6 +218,9 @@ func (sh *shard) advance(t *topic, limit int) int {
 
 // hand writes the batch to s, as far as its connection has room; the rest waits for it in its pump.
 func (sh *shard) hand(s *Session, ext *topicExt) {
+	if s.traced {
+		s.traceBatch(ext)
+	}
 	if s.lagging {
 		s.lag(ext.batch)
 		return

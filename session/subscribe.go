@@ -69,7 +69,8 @@ func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
 		return
 	}
-	if r := s.mayBegin(name); !r.None() {
+	s.trace("subscribe", name, nil)
+	if r := s.denied(actFollow, name, s.mayBegin(name)); !r.None() {
 		if r.Code != AlreadyFollows {
 			s.dropPass(name)
 		}
@@ -306,6 +307,9 @@ func (sub *subscribing) end(why Refusal) {
 		return
 	}
 	s, t := sub.s, sub.t
+	if why.Code != NotSubscribed { // the client's own wish
+		s.denied(actFollow, t.name, why)
+	}
 	sub.leave()
 	s.dropLag(t)
 	s.dropPass(t.name)

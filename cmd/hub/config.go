@@ -86,6 +86,7 @@ type config struct {
 	MemoryLimit byteSize `group:"Process" default:"0" range:"16MiB..1TiB" zero:"GOMEMLIMIT, or 9/10 of the memory of the container or machine" help:"Memory that the Go runtime tries to stay below, in bytes."`
 	GCHeadroom  byteSize `name:"gc-headroom" group:"Process" default:"8MiB" range:"1MiB..64GiB" help:"Bytes allocated between two garbage collections, whatever the size of the heap. Lower saves memory and costs CPU."`
 	LogLevel    string   `group:"Process" default:"info" enum:"trace,debug,info,warn,error" help:"Least important log lines to write."`
+	TraceUser   []string `group:"Process" placeholder:"USER" help:"Users of whose sessions all that happens is logged at every log level, without events' data and tokens, 1000 lines a second at most."`
 	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines; auto is console on a terminal, else json."`
 
 	room memory // what all of it must fit into

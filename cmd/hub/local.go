@@ -4,12 +4,13 @@ import (
 	"net/http"
 
 	"wshub/engine"
+	"wshub/session"
 )
 
 // localOnly keeps out pages that came from elsewhere and had their name made to point to this machine (DNS
 // rebinding): to the engine their Origin is the Host's own. For an open hub on loopback; a proxy before one
 // that brings in pages of other hosts needs --open.
-type localOnly struct{ engine.Handler }
+type localOnly struct{ *session.Hub }
 
 var refuseForeignHost = &engine.Refusal{
 	Status: http.StatusForbidden,
@@ -19,8 +20,9 @@ var refuseForeignHost = &engine.Refusal{
 // Handshake implements engine.Handler.
 func (l localOnly) Handshake(h *engine.Handshake) {
 	if h.Header.Get("Origin") != "" && !isLoopback(h.Host) {
+		l.Refused(h.Conn(), refuseForeignHost)
 		h.Refuse(refuseForeignHost)
 		return
 	}
-	l.Handler.Handshake(h)
+	l.Hub.Handshake(h)
 }

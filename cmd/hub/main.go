@@ -3,7 +3,7 @@
 //
 //	hub            run (the default)
 //	hub check      check the settings and print what they come to
-//	hub token      print a token for development
+//	hub token      print a token for development, or verify one
 //	hub version    print the version
 //	hub completion have a shell complete commands and flags
 //	hub help       print the commands and settings

@@ -15,7 +15,7 @@ import (
 type settings struct {
 	cfg     *config
 	flags   []*kong.Flag
-	command string            // run, check, token mint, version, completion or help
+	command string            // run, check, token mint, token verify, version, completion or help
 	line    *commandLine      // has the commands' own flags
 	done    bool              // --help or --version was printed: nothing is left to do
 	source  map[string]string // of a flag that was given: "flag", or the variable and where it stands
@@ -35,8 +35,9 @@ type commandLine struct {
 		Connect bool `help:"Also ask Redis whether it can be used."`
 	} `cmd:"" help:"Check the settings and print what they come to, secrets masked."`
 	Token struct {
-		Mint mintFlags `cmd:"" default:"withargs" help:"Print a token for development (the default of hub token)."`
-	} `cmd:"" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key."`
+		Mint   mintFlags   `cmd:"" default:"withargs" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key (the default of hub token)."`
+		Verify verifyFlags `cmd:"" help:"Say whether a hub with these settings takes a token, what it allows, and if not, which rule it breaks."`
+	} `cmd:"" help:"Print a token for development, or verify one."`
 	Version    struct{} `cmd:"" help:"Print the version."`
 	Completion struct {
 		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 )
 
 // run does what args ask for, and returns when it is done. An error of type usageError is the caller's
@@ -28,6 +29,8 @@ func (s *settings) do(ctx context.Context, stdout, stderr io.Writer) error {
 		return printCompletion(s.line.Completion.Shell, stdout)
 	case "token mint":
 		return printToken(s, stdout)
+	case "token verify":
+		return verifyToken(ctx, s, os.Stdin, stdout)
 	case "check":
 		return check(ctx, s, stdout)
 	}

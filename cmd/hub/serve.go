@@ -56,6 +56,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
+	engineConfig.OnRefused = hub.Refused
 	var handler engine.Handler = hub
 	if isLoopback(c.Addr) && !c.Open && c.isOpen() {
 		handler = localOnly{hub}

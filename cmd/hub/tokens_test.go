@@ -307,6 +307,9 @@ func TestTokensSignedByAKeyPair(t *testing.T) {
 	}
 	for _, setting := range []string{"--jwt-key=" + publicFile, "--jwks-url=" + issuer.URL} {
 		t.Run(setting, func(t *testing.T) {
+			if code, stdout, stderr := call(t, nil, "token", "verify", strings.TrimSpace(text), setting); code != 0 || !strings.Contains(stdout, "is good") {
+				t.Errorf("hub token verify ends with %d: %s%s", code, stdout, stderr)
+			}
 			h := startInside(t, setting)
 			c := dial(t, setting, h.public+"?token="+strings.TrimSpace(text), "hub.v1.json")
 			c.want(`{"type":"welcome"`)

@@ -83,6 +83,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		Verifier:           verifier,
 		Rights:             rights,
 		AuthGrace:          c.AuthGrace,
+		TraceUsers:         c.TraceUser,
 		TrustUserParam:     c.isOpen() && (c.TrustUserParam || isLoopback(c.Addr)),
 		Log:                log,
 	}, errors.Join(err1, err2, err3)

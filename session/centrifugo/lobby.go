@@ -151,4 +151,7 @@ func (l *lobby) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
 func (l *lobby) Ping() []byte { return engine.PingFrame }
 
 // Closed implements engine.Peer.
-func (l *lobby) Closed(*engine.Cause) { l.leave() }
+func (l *lobby) Closed(cause *engine.Cause) {
+	l.protocol.hub.NoteCut(l.conn, cause)
+	l.leave()
+}

@@ -132,7 +132,7 @@ func (p Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) 
 // wait keeps a frame that came before connect was answered.
 func (st *state) wait(s *session.Session, frame []byte, c charge) {
 	if !st.more.early.add(frame, c, s.Hub().Config().MaxHold) {
-		s.Drop("early_full")
+		s.Drop("early_full", "too much was sent before connect was answered")
 		s.Close(badRequest)
 		return
 	}

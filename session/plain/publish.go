@@ -53,7 +53,7 @@ func publish(s *session.Session, payload []byte) {
 		st.early = &early{}
 	}
 	if !st.early.add(payload, s.Hub().Config().MaxHold) {
-		s.Drop("early_full")
+		s.Drop("early_full", "too much was sent before the topics are followed")
 		refuse(s, session.Refusal{Code: session.Busy, Text: "too much was sent before the topics are followed; the message was dropped"})
 		return
 	}

@@ -21,6 +21,9 @@ type Finding struct {
 	User string
 }
 
+// NeedsFetch is the Rule of a Finding that is none yet: the token's key may be one that the key set has by now.
+const NeedsFetch = "fetch"
+
 // fault is an error of the Verifier, and what an operator should know of it beside the error's text.
 type fault struct {
 	error
@@ -44,7 +47,7 @@ func rule(err error) string {
 		rule string
 	}{
 		{ErrMissing, "missing"}, {ErrAmbiguous, "ambiguous"}, {ErrBadSignature, "signature"}, {ErrUnknownKey, "key"}, {ErrExpired, "exp"},
-		{ErrNotYet, "nbf"}, {ErrBadClaims, "claims"}, {ErrUnavailable, "unavailable"},
+		{ErrNotYet, "nbf"}, {ErrBadClaims, "claims"}, {ErrUnavailable, "unavailable"}, {ErrNeedsFetch, NeedsFetch},
 	} {
 		if errors.Is(err, one.is) {
 			return one.rule
