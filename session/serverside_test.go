@@ -28,7 +28,7 @@ func (n *node) unsubscribed(target Target, topic string) {
 	}
 }
 
-const wantLeft = `{"type":"error","code":"unsubscribed","message":"the topic raw is not followed any more: the backend ended it","retry":false}`
+const wantLeft = `{"type":"error","code":"unsubscribed","message":"the topic raw is not followed any more: the backend ended it","retry":false,"topic":"raw"}`
 
 func TestABackendHasAUsersSessionsFollowOnEveryNode(t *testing.T) {
 	n1, n2 := cluster(t)
