@@ -65,7 +65,7 @@ func (s *Session) landed(r *read, replay pubsub.Replay, err error) {
 	}
 	w.reading = false
 	n := 1
-	if errors.Is(err, pubsub.ErrUnavailable) {
+	if errors.Is(err, pubsub.ErrUnavailable) && !r.dropped.Load() { // one that was dropped was not even tried
 		n = len(w.reads)
 	}
 	answered := w.reads[:n:n]

@@ -144,6 +144,32 @@ func TestReadersThatEndForgetWhatWaits(t *testing.T) {
 	}
 }
 
+// A client leaves a topic while its log waits to be read: the reads behind it are done all the same.
+func TestAReadThatIsDroppedFailsNoOther(t *testing.T) {
+	g := newGate()
+	n := bend(t, Config{Workers: 1}, engine.Config{Pollers: 1}, &bent{onReplay: func(ctx context.Context, topic string) error {
+		if topic == "log" {
+			return g.wait(ctx)
+		}
+		return nil
+	}})
+	other, c := n.v1(""), n.v1("")
+	other.send(`{"type":"history","id":1,"topic":"log"}`)
+	n.eventually("the log is read", func() bool { return n.hub.Stats().Reads == 1 })
+	for _, text := range []string{
+		`{"type":"subscribe","id":1,"topic":"gone"}`, `{"type":"subscribe","id":2,"topic":"stays"}`, `{"type":"unsubscribe","id":3,"topic":"gone"}`,
+	} {
+		c.send(text)
+	}
+	for range 2 { // the answers to gone
+		c.hear()
+	}
+	g.open()
+	if h := c.hear(); h.Type != "subscribed" || h.Topic != "stays" {
+		t.Errorf("%+v", h)
+	}
+}
+
 // A log that hangs is read by as many clients as there are readers; all others are told soon that it is too much.
 func TestWhoWaitsBehindALogThatHangsIsToldSo(t *testing.T) {
 	n := bend(t, Config{Workers: 1, PublishTimeout: 20 * time.Millisecond}, engine.Config{Pollers: 1}, &bent{onReplay: func(ctx context.Context, topic string) error {
