@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,6 +25,8 @@ type cluster struct {
 	// Owned by watch.
 	known   []string                 // addresses of nodes
 	clients map[string]*redis.Client // by address
+	// asking are the questions that are not answered yet. Nobody waits for them but close.
+	asking sync.WaitGroup
 }
 
 func (r *Redis) newCluster() topology {
@@ -46,6 +49,7 @@ func (c *cluster) close() {
 	for _, client := range c.clients {
 		_ = client.Close()
 	}
+	c.asking.Wait()
 }
 
 // view is what a node says of the cluster.
@@ -87,7 +91,7 @@ func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
 			client = c.newClient(addr)
 			c.clients[addr] = client
 		}
-		go func() { views <- ask(ctx, client, addr) }()
+		c.asking.Go(func() { views <- ask(ctx, client, addr) })
 	}
 	var late <-chan time.Time
 	for range addrs {

@@ -47,6 +47,8 @@ type sentinels struct {
 	r    *Redis
 	name string // of the master
 	list []*redis.SentinelClient
+	// asking are the questions that are not answered yet. Nobody waits for them but close.
+	asking sync.WaitGroup
 }
 
 func (r *Redis) newSentinels() topology {
@@ -85,6 +87,7 @@ func (s *sentinels) close() {
 	for _, sentinel := range s.list {
 		_ = sentinel.Close()
 	}
+	s.asking.Wait()
 }
 
 // switchMaster is the channel on which a sentinel says that there is another master.
@@ -116,14 +119,14 @@ func (s *sentinels) master(ctx context.Context) string {
 	defer cancel()
 	named := make(chan string, len(s.list))
 	for _, sentinel := range s.list {
-		go func() {
+		s.asking.Go(func() {
 			answer, err := sentinel.GetMasterAddrByName(ctx, s.name).Result()
 			if err != nil || len(answer) != 2 {
 				named <- ""
 				return
 			}
 			named <- net.JoinHostPort(answer[0], answer[1])
-		}()
+		})
 	}
 	votes := map[string]int{}
 	for range s.list {

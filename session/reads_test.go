@@ -157,7 +157,7 @@ func TestAReadThatIsDroppedFailsNoOther(t *testing.T) {
 	other.send(`{"type":"history","id":1,"topic":"log"}`)
 	n.eventually("the log is read", func() bool { return n.hub.Stats().Reads == 1 })
 	for _, text := range []string{
-		`{"type":"subscribe","id":1,"topic":"gone"}`, `{"type":"subscribe","id":2,"topic":"stays"}`, `{"type":"unsubscribe","id":3,"topic":"gone"}`,
+		`{"type":"subscribe","id":1,"topic":"gone","since":"0"}`, `{"type":"subscribe","id":2,"topic":"stays","since":"0"}`, `{"type":"unsubscribe","id":3,"topic":"gone"}`,
 	} {
 		c.send(text)
 	}
