@@ -45,7 +45,7 @@ var (
 	refuseMethod     = refuse(http.StatusMethodNotAllowed, "only GET is allowed", "Allow", "GET")
 	refuseBody       = refuse(http.StatusRequestEntityTooLarge, "the request must have no body")
 	refuseTarget     = refuse(http.StatusBadRequest, "malformed request target")
-	refuseUpgrade    = refuse(http.StatusUpgradeRequired, "this is a WebSocket endpoint: Upgrade: websocket is required")
+	refuseUpgrade    = refuse(http.StatusUpgradeRequired, "this is a WebSocket endpoint and the request is plain HTTP (no Upgrade: websocket)")
 	refusePath       = refuse(http.StatusNotFound, "no WebSocket endpoint at this path")
 	refuseConnection = refuse(http.StatusBadRequest, "Connection: Upgrade is required")
 	refuseKey        = refuse(http.StatusBadRequest, "exactly one Sec-WebSocket-Key is required: 16 bytes in base64")
@@ -68,6 +68,20 @@ func refuseFrom(origin, host string) *Refusal {
 	r := *refuseOrigin
 	r.Detail = fmt.Sprintf("the page's origin %q is neither one of the list nor that of the Host %q", origin, host)
 	return &r
+}
+
+// at is r with the paths that there are, where whoever asks may not know them.
+func (r *Refusal) at(paths []string) *Refusal {
+	told := *r
+	switch r {
+	case refuseUpgrade:
+		told.Reason += "; open it from a program, or from a page or a browser's console here: new WebSocket('" + paths[0] + "')"
+	case refusePath:
+		told.Reason += "; there is one at " + strings.Join(paths, " and ")
+	default:
+		return r
+	}
+	return &told
 }
 
 func refuse(status int, reason string, field ...string) *Refusal {
@@ -125,9 +139,9 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	switch refusal := r.check(paths); refusal {
 	case nil:
 	case refuseUpgrade:
-		return r, refusal
+		return r, refusal.at(paths)
 	default:
-		return nil, refusal
+		return nil, refusal.at(paths)
 	}
 	if _, ok := cutPort(string(raw.host)); !ok {
 		return nil, refuseHost

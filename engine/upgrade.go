@@ -77,7 +77,7 @@ func (c *Conn) receiveHead(data []byte) {
 func (c *Conn) decide(head, behind []byte) {
 	l := c.loop
 	req, refusal := l.heads.parse(head, l.srv.cfg.Paths, l.srv.cfg.Origins)
-	if refusal == refuseUpgrade {
+	if refusal != nil && req != nil {
 		if p := l.srv.pageFor(req); p != nil {
 			c.serve(p.to(req.Header))
 			return

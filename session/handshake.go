@@ -299,7 +299,11 @@ func (sh *shard) identified(e Entrance, a *Admission, claims token.Claims, err e
 func (h *Hub) judgeRights(a *Admission, rights *token.Rights) *engine.Refusal {
 	for _, name := range a.Topics {
 		if !rights.MaySubscribe(a.User, name) {
-			return forbidTopic(fmt.Sprintf("%.255q: %s", name, rights.WhyNot(a.User, name, false)))
+			r := forbidTopic(fmt.Sprintf("%.255q: %s", name, rights.WhyNot(a.User, name, false)))
+			if strings.Contains(name, "*") {
+				r.Reason += "; a * in a topic's name stands for itself: name each topic"
+			}
+			return r
 		}
 	}
 	return nil

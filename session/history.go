@@ -25,7 +25,7 @@ func (s *Session) History(topic string, since pubsub.Position, limit int, backwa
 		return
 	}
 	if limit < 0 || limit > hub.cfg.ReplayLimit {
-		reply(pubsub.Replay{}, Refusal{BadRequest, "limit: want 1 to " + strconv.Itoa(hub.cfg.ReplayLimit)})
+		reply(pubsub.Replay{}, Refusal{BadRequest, "limit: want a whole number from 1 to " + strconv.Itoa(hub.cfg.ReplayLimit)})
 		return
 	}
 	if w := s.busy(); w != nil && len(w.reads) >= maxHistories {

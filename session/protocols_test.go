@@ -7,6 +7,6 @@ import (
 )
 
 func init() {
-	session.TestProtocols = []session.Protocol{hubv1.Protocol{}, plain.Protocol{}}
+	session.TestProtocols = []session.Protocol{hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}}
 	session.TestFormat = plain.Verbatim
 }

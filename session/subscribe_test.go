@@ -122,7 +122,7 @@ func TestARefusedRequestIsAnsweredWithItsID(t *testing.T) {
 	n, _ := slow(t, Config{})
 	c := n.v1("")
 	c.send(`{"type":"subscribe","topic":5,"id":1}`)
-	c.want(`{"type":"error","id":1,"code":"bad_request","message":"topic: want a string","retry":false}`)
+	c.want(`{"type":"error","id":1,"code":"bad_request","message":"topic: want a string, not a number","retry":false}`)
 	c.send(`{"type":"subscribe","topic":5,"id":{}}`)
 	c.wantError(BadRequest)
 }

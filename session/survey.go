@@ -42,6 +42,68 @@ func (h *Hub) survey(ctx context.Context, look func(sh *shard, part int)) error 
 	return ctx.Err()
 }
 
+// askLoops calls look on every loop. await returns what it found there, in the loops' order; it is not ok if ctx ends before
+// all have answered.
+func askLoops[T any](h *Hub, look func(sh *shard) T) (await func(ctx context.Context) (found []T, ok bool)) {
+	found, seen := make([]T, len(h.shards)), make(chan struct{}, len(h.shards))
+	for i, sh := range h.shards {
+		sh.loop.Post(func() {
+			found[i] = look(sh)
+			seen <- struct{}{}
+		})
+	}
+	return func(ctx context.Context) ([]T, bool) {
+		for range h.shards {
+			select {
+			case <-seen:
+			case <-ctx.Done():
+				return nil, false
+			}
+		}
+		return found, true
+	}
+}
+
+// Followers counts the sessions of this node that follow each of topics, or are about to. It does not wait: await does,
+// until ctx ends, and is not ok then.
+func (h *Hub) Followers(topics []string) (await func(ctx context.Context) (followers []int, ok bool)) {
+	asked := askLoops(h, func(sh *shard) []int {
+		counts := make([]int, len(topics))
+		for i, name := range topics {
+			if t := sh.topics.get(name); t != nil {
+				counts[i] = t.sessions()
+			}
+		}
+		return counts
+	})
+	return func(ctx context.Context) ([]int, bool) {
+		found, ok := asked(ctx)
+		followers := make([]int, len(topics))
+		for _, counts := range found {
+			for i, n := range counts {
+				followers[i] += n
+			}
+		}
+		return followers, ok
+	}
+}
+
+// Sessions counts the sessions of this node that target names. ErrBadTarget, or ErrUnavailable if ctx ends before they are
+// counted.
+func (h *Hub) Sessions(ctx context.Context, target Target) (n int, err error) {
+	if err := target.check(); err != nil {
+		return 0, err
+	}
+	found, ok := askLoops(h, func(sh *shard) int { return len(sh.find(target)) })(ctx)
+	if !ok {
+		return 0, fmt.Errorf("count sessions: %w: %w", pubsub.ErrUnavailable, ctx.Err())
+	}
+	for _, one := range found {
+		n += one
+	}
+	return n, nil
+}
+
 // Topics returns the topics that sessions of this node follow, or are about to, and how many do; of those that match.
 // few is false, and followers nil, if there are more than most. ErrUnavailable if ctx ends before they are counted.
 func (h *Hub) Topics(ctx context.Context, match func(topic string) bool, most int) (followers map[string]int, few bool, err error) {

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -95,14 +96,14 @@ func refusalRule(status int) string {
 
 // noteToken notes that a token is refused with err. about says what the token was for.
 func (h *Hub) noteToken(c *engine.Conn, session, user, about string, err error) {
-	found := token.Explain(err)
 	if err == errRevoked {
-		found = token.Finding{Rule: "revoked", Text: "a backend has revoked it (/api/revoke)"}
+		h.note(c, reasons.Reason{Kind: reasons.Token, Rule: "revoked", Session: session, User: user}, static(about+": a backend has revoked it (/api/revoke)"))
+		return
 	}
-	if user == "" {
-		user = found.User
-	}
-	h.note(c, reasons.Reason{Kind: reasons.Token, Rule: found.Rule, Session: session, User: user}, static(about+": "+found.Text))
+	rule, claimed := token.RuleOf(err)
+	h.note(c, reasons.Reason{Kind: reasons.Token, Rule: rule, Session: session, User: cmp.Or(user, claimed)}, func() string {
+		return about + ": " + token.Explain(err).Text
+	})
 }
 
 // note keeps a reason that concerns the session.

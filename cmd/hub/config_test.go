@@ -78,6 +78,7 @@ var bad = map[string][]string{
 	"default-publish":       {"a*b", "a\nb", strings.Repeat("x", 256)},
 	"log-level":             {"loud", ""},
 	"log-format":            {"xml"},
+	"trace-user":            {"a\nb", strings.Repeat("x", 251), strings.Repeat("x,", 17)},
 }
 
 func TestEveryBadFlagIsNamedWithExitCode2(t *testing.T) {

@@ -60,6 +60,8 @@ type backendHub interface {
 	RemoveHistory(ctx context.Context, topic string) error
 	Topics(ctx context.Context, match func(topic string) bool, most int) (followers map[string]int, few bool, err error)
 	Census(ctx context.Context) (users, topics int, err error)
+	Followers(topics []string) (await func(ctx context.Context) (followers []int, ok bool))
+	Sessions(ctx context.Context, target session.Target) (int, error)
 	Stats() session.Stats
 }
 
@@ -120,7 +122,7 @@ POST /api/broadcast    {"topics":["news","sport"],"data":…,"key":…}: one eve
 POST /api/subscribe    {"user":"42","topic":"news"} or {"session":"s_…","topic":…}: have its connections follow, on every node
 POST /api/unsubscribe  the same: have them leave the topic
 POST /api/refresh      {"user":"42","expire_at":1735689600} or {…,"expired":true}: when the tokens of its connections end
-POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node
+POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node; tells how many were on this one
 POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
@@ -137,6 +139,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
 	}
 	publish := newPublishAPI(c, of.hub.Publish)
+	publish.followers = of.hub.Followers
 	centrifugo := promhttp.InstrumentHandlerCounter(answers, newCentrifugoAPI(c, log, g, of.hub, publish))
 
 	mux := http.NewServeMux()
@@ -150,7 +153,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("POST /api/subscribe", protect(subscribeAPI{of.hub.Subscribe}))
 	mux.Handle("POST /api/unsubscribe", protect(unsubscribeAPI{of.hub.Unsubscribe}))
 	mux.Handle("POST /api/refresh", protect(refreshAPI{of.hub.Refresh}))
-	mux.Handle("POST /api/disconnect", protect(targetAPI{of.hub.Disconnect}))
+	mux.Handle("POST /api/disconnect", protect(disconnectAPI{of.hub.Disconnect, of.hub.Sessions}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	mux.Handle("POST /centrifugo/api", centrifugo)

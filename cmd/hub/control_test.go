@@ -31,6 +31,7 @@ type backend struct {
 	replay      pubsub.Replay
 	many        bool // more topics match than are asked for
 	sharded     bool // the broker is a cluster
+	counts      bool // the loops say in time how many follow
 }
 
 func (b *backend) Publish(_ context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
@@ -109,6 +110,12 @@ func (b *backend) RemoveHistory(_ context.Context, topic string) error {
 func (b *backend) Topics(context.Context, func(string) bool, int) (map[string]int, bool, error) {
 	return map[string]int{"a": 2}, !b.many, b.result.Err
 }
+
+func (b *backend) Followers(topics []string) func(context.Context) ([]int, bool) {
+	return func(context.Context) ([]int, bool) { return make([]int, len(topics)), b.counts }
+}
+
+func (b *backend) Sessions(context.Context, session.Target) (int, error) { return 2, nil }
 
 func (b *backend) Census(context.Context) (users, topics int, err error) { return 0, 0, b.result.Err }
 

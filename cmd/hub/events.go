@@ -111,6 +111,9 @@ func readMembers(d *json.Decoder, token json.Token) (ev published, err error) {
 		default:
 			err = fmt.Errorf("unknown member %.20q", name)
 		}
+		if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) {
+			wrong.Field = name
+		}
 		if err != nil {
 			return ev, err
 		}

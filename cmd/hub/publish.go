@@ -9,6 +9,8 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -26,16 +28,20 @@ const (
 	batchEvents, batchBytes = 1000, 1 << 20
 	// brokerTime bounds one request at the broker, and the time that it waits for room before.
 	brokerTime = 5 * time.Second
+	// countTime bounds how long an answer waits, once the broker has answered, for loops to say how many follow.
+	countTime = 100 * time.Millisecond
 	// publishRoom bounds the bodies of all batches that are held at one time, and as much those of single events, and
 	// publishShare does where there is little memory: a body costs up to three times its bytes. One always has room.
 	publishRoom, publishShare = 16 << 20, 16
 )
 
 // publishAPI is POST /api/publish. One event in, {"topic","data"} and if wanted "key", "name", "except" and "tags",
-// gives one answer, {"position"}, which a topic without history does not have. An array of events is published in its order and gives an array of
+// gives one answer, {"position","followers_here"}; a topic without history has no position, and how many follow on this hub
+// is left out where its loops do not say so in time. An array of events is published in its order and gives an array of
 // answers; one that is not valid refuses them all. The status is that of the first event that failed.
 type publishAPI struct {
 	publish    func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)
+	followers  func(topics []string) (await func(context.Context) ([]int, bool))
 	maxMessage int
 	// Bytes of the requests that are read or published: single events do not wait behind batches.
 	singles, batches *semaphore.Weighted
@@ -43,7 +49,7 @@ type publishAPI struct {
 }
 
 func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication) ([]pubsub.Result, error)) publishAPI {
-	a := publishAPI{publish: publish, maxMessage: int(c.MaxMessage)}
+	a := publishAPI{publish: publish, followers: uncounted, maxMessage: int(c.MaxMessage)}
 	room := int64(publishRoom)
 	if c.room.limit > 0 {
 		room = min(room, int64(c.room.limit)/publishShare)
@@ -52,6 +58,11 @@ func newPublishAPI(c *config, publish func(context.Context, []pubsub.Publication
 	a.room = room
 	a.singles, a.batches = semaphore.NewWeighted(room), semaphore.NewWeighted(room)
 	return a
+}
+
+// uncounted counts nobody.
+func uncounted([]string) func(context.Context) ([]int, bool) {
+	return func(context.Context) ([]int, bool) { return nil, false }
 }
 
 func (a publishAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -93,6 +104,11 @@ func (a publishAPI) enter(r *http.Request) (size int64, leave func(), refusal *a
 func (a publishAPI) publishAll(w http.ResponseWriter, r *http.Request, batch []pubsub.Publication, several bool) {
 	ctx, cancel := context.WithTimeout(r.Context(), brokerTime)
 	defer cancel()
+	topics := make([]string, len(batch))
+	for i, p := range batch {
+		topics[i] = p.Topic
+	}
+	await := a.followers(topics) // the loops count while the broker works
 	results, err := a.publish(ctx, batch)
 	if err != nil {
 		refusal := brokerError(err)
@@ -102,6 +118,9 @@ func (a publishAPI) publishAll(w http.ResponseWriter, r *http.Request, batch []p
 		refusal.write(w)
 		return
 	}
+	ctx, cancel = context.WithTimeout(r.Context(), countTime)
+	defer cancel()
+	followers, counted := await(ctx)
 	status, answers := http.StatusOK, make([]answer, len(results))
 	for i, res := range results {
 		if res.Err != nil {
@@ -110,8 +129,13 @@ func (a publishAPI) publishAll(w http.ResponseWriter, r *http.Request, batch []p
 			if status == http.StatusOK {
 				status = failed.status
 			}
-		} else if !res.Position.IsZero() {
+			continue
+		}
+		if !res.Position.IsZero() {
 			answers[i].Position = res.Position.String()
+		}
+		if counted {
+			answers[i].Followers = &followers[i]
 		}
 	}
 	if several {
@@ -123,8 +147,9 @@ func (a publishAPI) publishAll(w http.ResponseWriter, r *http.Request, batch []p
 
 // answer is what the API tells of one event, or of a whole request that failed.
 type answer struct {
-	Position string       `json:"position,omitempty"`
-	Error    *errorDetail `json:"error,omitempty"`
+	Position  string       `json:"position,omitempty"`
+	Followers *int         `json:"followers_here,omitempty"` // nil: not known
+	Error     *errorDetail `json:"error,omitempty"`
 }
 
 // enter waits for room for a body of so many bytes. False: there was none in time.
@@ -187,8 +212,27 @@ func badJSON(err error, want string) *apiError {
 	reason := err.Error()
 	if wrong := new(json.UnmarshalTypeError); errors.As(err, &wrong) { // it would name a Go type
 		reason = fmt.Sprintf("not a %s at byte %d", wrong.Value, wrong.Offset)
+		if wrong.Field != "" {
+			reason = fmt.Sprintf("%s: want %s, not a %s", wrong.Field, inWords(wrong.Type.Kind()), wrong.Value)
+		}
 	}
+	reason = strings.TrimPrefix(reason, "json: ")
 	return badRequest(session.BadJSON, "want "+want+": "+reason)
+}
+
+// inWords says what JSON a Go type is read from.
+func inWords(kind reflect.Kind) string {
+	switch kind {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Map, reflect.Struct:
+		return "an object"
+	}
+	return "a number"
 }
 
 // decodeStrict reads one JSON value in UTF-8 into v, and lets no unknown member pass.

@@ -21,19 +21,29 @@ type target struct {
 
 func (t target) sessions() session.Target { return session.Target{User: t.User, Session: t.Session} }
 
-// targetAPI is POST /api/disconnect: {"user"} or {"session"} in, {} out once every node that can be reached is told.
-type targetAPI struct {
-	do func(context.Context, session.Target) error
+// disconnectAPI is POST /api/disconnect: {"user"} or {"session"} in, {"closed_here"} out once every node that can be
+// reached is told: how many connections were here.
+type disconnectAPI struct {
+	do    func(context.Context, session.Target) error
+	count func(context.Context, session.Target) (int, error)
 }
 
-func (a targetAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (a disconnectAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in target
-	serveTarget(w, r, &in, `{"user":…} or {"session":…}`, func(ctx context.Context) *apiError {
+	var out struct {
+		Closed int `json:"closed_here"`
+	}
+	answerTarget(w, r, &in, &out, `{"user":…} or {"session":…}`, func(ctx context.Context) *apiError {
+		n, err := a.count(ctx, in.sessions()) // before they go
+		if out.Closed = n; err != nil {
+			return brokerError(err)
+		}
 		return outcome(a.do(ctx, in.sessions()))
 	})
 }
 
-// revokeAPI is POST /api/revoke: as targetAPI, and "before" may say which tokens are meant.
+// revokeAPI is POST /api/revoke: {"user"} or {"session"} in, and "before" may say which tokens are meant; {} out once every
+// node that can be reached is told.
 type revokeAPI struct {
 	do func(ctx context.Context, target session.Target, before time.Time) error
 }
@@ -64,8 +74,13 @@ func parseBefore(text json.RawMessage) (before time.Time, ok bool) {
 	return token.Date(seconds)
 }
 
-// serveTarget reads a request's body into in, has do done, and answers.
+// serveTarget reads a request's body into in, has do done, and answers {}.
 func serveTarget(w http.ResponseWriter, r *http.Request, in any, want string, do func(context.Context) *apiError) {
+	answerTarget(w, r, in, struct{}{}, want, do)
+}
+
+// answerTarget reads a request's body into in, has do done, and answers out.
+func answerTarget(w http.ResponseWriter, r *http.Request, in, out any, want string, do func(context.Context) *apiError) {
 	body, refusal := readBody(w, r, maxTarget)
 	if refusal == nil {
 		refusal = decode(body, in, want)
@@ -79,7 +94,7 @@ func serveTarget(w http.ResponseWriter, r *http.Request, in any, want string, do
 		refusal.write(w)
 		return
 	}
-	writeJSON(w, http.StatusOK, struct{}{})
+	writeJSON(w, http.StatusOK, out)
 }
 
 // outcome is what the caller is told of err, nil if there is none.

@@ -23,6 +23,9 @@ import (
 // leastKey is the shortest API key that is accepted: 16 random letters and digits can't be guessed.
 const leastKey = 16
 
+// maxTraced bounds the users that are traced: the list is walked at each handshake.
+const maxTraced = 16
+
 // validate checks every setting. Its errors name the flag, and the variable if the value came from one.
 func (s *settings) validate() error {
 	var errs []error
@@ -215,6 +218,9 @@ func (c *config) checkNames() error {
 	}
 	if b := c.Broadcast; !pubsub.ValidBroadcast(c.RedisPrefix, b) || strings.HasPrefix(b, "$") || strings.HasPrefix(b, "user:") || strings.HasPrefix(b, "hub:") {
 		errs = append(errs, fmt.Errorf("--broadcast %q: want a name of 1 to %d bytes without control characters that does not begin with \"$\", \"user:\" or \"hub:\" and is no name of another channel with --redis-prefix: to, n, format, t:…, n:…, {…", b, pubsub.MaxTopic))
+	}
+	if len(c.TraceUser) > maxTraced || slices.ContainsFunc(c.TraceUser, func(u string) bool { return !pubsub.ValidTopic("user:" + u) }) {
+		errs = append(errs, fmt.Errorf("--trace-user: want up to %d users, each of 1 to %d bytes without control characters", maxTraced, pubsub.MaxTopic-len("user:")))
 	}
 	if !pubsub.ValidTopic(c.Node) {
 		errs = append(errs, fmt.Errorf("--node %q: want a name of 1 to %d bytes without control characters", c.Node, pubsub.MaxTopic))

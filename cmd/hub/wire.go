@@ -29,7 +29,7 @@ func (c *config) paths() []string {
 
 // serve has the hub speak its protocols, each at its path.
 func (c *config) serve(hub *session.Hub) error {
-	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{})
+	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true})
 	if c.CentrifugoPath == pathOff {
 		return err
 	}

@@ -50,7 +50,7 @@ func startOn(t testing.TB, cfg session.Config, ecfg engine.Config, broker sessio
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(hub.Serve("/notification", hubv1.Protocol{}, plain.Protocol{}), hub.Serve(centrifugo.Path, centrifugo.New(hub, "test")))
+	err = errors.Join(hub.Serve("/notification", hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}), hub.Serve(centrifugo.Path, centrifugo.New(hub, "test")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,11 @@ package hubv1
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"wshub/engine"
@@ -91,14 +93,17 @@ func (Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
 		WriteError(s, nil, session.Refusal{Code: session.BadJSON, Text: err.Error()})
 		return
 	case !validID(m.id):
-		WriteError(s, nil, session.Refusal{Code: session.BadRequest, Text: "id: want a number or a string of up to 64 bytes"})
+		why := ", not " + isA(m.id)
+		if len(m.id) > maxRequestID {
+			why = fmt.Sprintf(", not one of %d", len(m.id))
+		}
+		WriteError(s, nil, session.Refusal{Code: session.BadRequest, Text: "id: want a number or a string of up to 64 bytes" + why})
 		return
 	}
 	m.id = slices.Clone(m.id) // most answers come later
 	r := asking{s, &m}
-	kind, ok := text(m.kind)
+	kind, ok := r.required("type", m.kind)
 	if !ok {
-		r.bad("type: want a string")
 		return
 	}
 	if !s.Justified(kind == "resume") {
@@ -123,7 +128,8 @@ func (Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
 	case "ping":
 		r.answer(append(appendID([]byte(`{"type":"pong"`), m.id), '}'))
 	default:
-		r.refuse(session.Refusal{Code: session.UnknownType, Text: "type: want subscribe, unsubscribe, publish, history, resume, auth or ping"})
+		last := len(kinds) - 1
+		r.refuse(session.Refusal{Code: session.UnknownType, Text: "type: want " + strings.Join(kinds[:last], ", ") + " or " + kinds[last] + ", not " + clipped(kind)})
 	}
 	s.FollowOwn()
 }

@@ -12,6 +12,7 @@ import (
 // lies in the client's frame: keep copies.
 type request struct {
 	kind, id, topic, since, data, key, limit, token, positions json.RawMessage
+	unknown                                                    int // members of other names
 }
 
 var errNoObject = errors.New("the message is not an object")
@@ -74,7 +75,50 @@ func (m *request) set(name, value json.RawMessage) {
 		m.token = value
 	case `"positions"`:
 		m.positions = value
+	default:
+		m.unknown++
 	}
+}
+
+// kinds are the requests that there are.
+var kinds = []string{"subscribe", "unsubscribe", "publish", "history", "resume", "auth", "ping"}
+
+// IsRequest tells whether payload, which is JSON, is a whole request about a topic and nothing else: most likely its sender
+// means to speak hub.v1.
+func IsRequest(payload []byte) bool {
+	if !bytes.Contains(payload, []byte(`"type"`)) || !bytes.Contains(payload, []byte(`"topic"`)) {
+		return false // by far the most
+	}
+	m, err := parseRequest(payload)
+	if err != nil || m.unknown > 0 || m.token != nil || m.positions != nil || !validID(m.id) {
+		return false
+	}
+	kind, _ := text(m.kind)
+	topic, _ := text(m.topic)
+	switch kind {
+	case "subscribe", "history":
+		return topic != "" && m.data == nil
+	case "unsubscribe":
+		return topic != "" && m.data == nil && m.since == nil
+	case "publish":
+		return topic != "" && m.data != nil && m.since == nil
+	}
+	return false
+}
+
+// isA names the type of a JSON value.
+func isA(value json.RawMessage) string {
+	switch value[0] {
+	case '"':
+		return "a string"
+	case '{':
+		return "an object"
+	case '[':
+		return "a list"
+	case 't', 'f':
+		return string(value)
+	}
+	return "a number"
 }
 
 // skipBlanks returns b from its first byte on that is no white space. b is valid JSON from there, or its rest.

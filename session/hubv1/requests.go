@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"wshub/pubsub"
 	"wshub/session"
@@ -30,12 +31,43 @@ func (r asking) bad(text string) {
 // done answers that it is done.
 func (r asking) done() { r.answer(append(appendID([]byte(`{"type":"ok"`), r.m.id), '}')) }
 
-// text reads a member that is to be a string, or refuses the request.
+// text reads a member that is to be a string, "" if it is absent, or refuses the request.
 func (r asking) text(name string, value json.RawMessage) (read string, ok bool) {
 	if read, ok = text(value); !ok {
-		r.bad(name + ": want a string")
+		r.bad(name + ": want a string, not " + isA(value))
 	}
 	return read, ok
+}
+
+// required reads a member that is to be a string and there, or refuses the request.
+func (r asking) required(name string, value json.RawMessage) (read string, ok bool) {
+	if value == nil {
+		code, ok := missing[name]
+		if !ok {
+			code = session.BadRequest
+		}
+		r.refuse(session.Refusal{Code: code, Text: name + " is missing: want " + examples[name] + "; members are named exactly so, in lower case"})
+		return "", false
+	}
+	return r.text(name, value)
+}
+
+// missing are codes of their own for members that are not there.
+var missing = map[string]session.Code{"type": session.UnknownType, "topic": session.BadTopic}
+
+// examples show members that a request can't do without.
+var examples = map[string]string{
+	"type": `"type", as in {"type":"subscribe","topic":"news"}`, "topic": `"topic", as in "topic":"news"`,
+	"token": `"token"`, "data": `"data", any JSON value`,
+}
+
+// clipped is what a client sent, in quotes, as an answer may repeat it.
+func clipped(text string) string {
+	const most = 32
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "…"
+	}
+	return strconv.Quote(text)
 }
 
 // since reads where the client left off, nil if it does not say, or refuses the request.
@@ -46,14 +78,14 @@ func (r asking) since() (since *pubsub.Position, ok bool) {
 	t, ok := text(r.m.since)
 	p, err := pubsub.ParsePosition(t)
 	if !ok || err != nil {
-		r.bad("since: want a position as the hub gave it, or \"0\"")
+		r.bad("since: want a position as the hub gave it, in quotes, or \"0\"")
 		return nil, false
 	}
 	return &p, true
 }
 
 func (r asking) subscribe() {
-	name, ok := r.text("topic", r.m.topic)
+	name, ok := r.required("topic", r.m.topic)
 	if !ok {
 		return
 	}
@@ -65,14 +97,17 @@ func (r asking) subscribe() {
 	s.Subscribe(name, since, func(o session.Outcome) {
 		if o.None() {
 			WriteSubscribed(s, id, o)
-		} else {
-			WriteError(s, id, o.Refusal)
+			return
 		}
+		if o.Code == session.Forbidden && strings.Contains(name, "*") {
+			o.Text += "; a * in a topic's name stands for itself: subscribe to each topic by its own name"
+		}
+		WriteError(s, id, o.Refusal)
 	})
 }
 
 func (r asking) unsubscribe() {
-	name, ok := r.text("topic", r.m.topic)
+	name, ok := r.required("topic", r.m.topic)
 	if !ok {
 		return
 	}
@@ -84,7 +119,7 @@ func (r asking) unsubscribe() {
 }
 
 func (r asking) publish() {
-	name, ok := r.text("topic", r.m.topic)
+	name, ok := r.required("topic", r.m.topic)
 	if !ok {
 		return
 	}
@@ -93,7 +128,7 @@ func (r asking) publish() {
 		return
 	}
 	if r.m.data == nil {
-		r.bad("data is missing")
+		r.bad("data is missing: want " + examples["data"])
 		return
 	}
 	s, id := r.s, r.m.id
@@ -109,15 +144,15 @@ func (r asking) publish() {
 
 // history reads a topic's log without following it.
 func (r asking) history() {
-	name, ok := r.text("topic", r.m.topic)
+	name, ok := r.required("topic", r.m.topic)
 	if !ok {
 		return
 	}
 	limit, ok := number(r.m.limit)
-	if limit == 0 && ok {
-		limit = r.s.Hub().Config().ReplayLimit
-	}
-	if !ok {
+	switch most := r.s.Hub().Config().ReplayLimit; {
+	case ok && limit == 0:
+		limit = most
+	case !ok:
 		limit = -1 // refused behind the rights
 	}
 	since, ok := r.since()
@@ -165,7 +200,7 @@ func appendHistory(id json.RawMessage, name string, replay pubsub.Replay) []byte
 
 // auth takes another token of the same user in place of the session's.
 func (r asking) auth() {
-	raw, ok := r.text("token", r.m.token)
+	raw, ok := r.required("token", r.m.token)
 	if !ok {
 		return
 	}
@@ -184,10 +219,13 @@ func (r asking) auth() {
 
 // resume takes up a session where an earlier connection, here or at another node, left it. False: it was refused.
 func (r asking) resume() (resumed bool) {
-	ticket, _ := text(r.m.token)
+	ticket, ok := r.required("token", r.m.token)
+	if !ok {
+		return false
+	}
 	positions := map[string]json.RawMessage{}
 	if r.m.positions != nil && json.Unmarshal(r.m.positions, &positions) != nil {
-		r.bad("positions: want an object of topics and positions")
+		r.bad(`positions: want an object of topics and positions, as in {"news":"<position>"}, not ` + isA(r.m.positions))
 		return false
 	}
 	var wanted []session.Wanted

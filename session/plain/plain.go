@@ -20,16 +20,25 @@ var Verbatim = session.NewFormat(session.Words{
 	Event: func(ev *pubsub.Event) []byte { return hubv1.TextFrame(ev.Data) },
 })
 
-// Protocol is plain mode. Its zero value is ready.
-type Protocol struct{}
+// Protocol is plain mode. Its zero value is for clients that ask for no subprotocol.
+type Protocol struct {
+	// Named: for clients that ask for plain mode by its name. They know what they do, so that all they send is published;
+	// others are told where it looks like a request of hub.v1.
+	Named bool
+}
 
 // Name implements session.Protocol.
 func (Protocol) Name() string { return "plain" }
 
 // Subprotocols implements session.Protocol.
-func (Protocol) Subprotocols() []string { return subprotocols }
+func (p Protocol) Subprotocols() []string {
+	if p.Named {
+		return named
+	}
+	return unnamed
+}
 
-var subprotocols = []string{Subprotocol, ""} // one for all handshakes
+var named, unnamed = []string{Subprotocol}, []string{""} // one for all handshakes
 
 // Judge implements session.Protocol. There is one since for each topic, in the same order.
 func (Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {
@@ -91,12 +100,15 @@ func (Protocol) Opened(s *session.Session, a *session.Admission) {
 }
 
 // Message implements session.Protocol.
-func (Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
+func (p Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
 	switch {
 	case op != engine.OpText:
 		s.Close(session.BinaryFrame)
 	case !json.Valid(payload):
 		refuse(s, session.Refusal{Code: session.BadJSON, Text: "the message is not JSON"})
+	case !p.Named && hubv1.IsRequest(payload):
+		refuse(s, session.Refusal{Code: session.BadRequest, Text: "this is a request of hub.v1, but the connection speaks plain, so nothing was done: connect with the subprotocol " +
+			hubv1.Subprotocol + ", as in new WebSocket(url, ['" + hubv1.Subprotocol + "']); with " + Subprotocol + " such messages are published"})
 	default:
 		publish(s, payload)
 	}

@@ -27,6 +27,7 @@ const NeedsFetch = "fetch"
 // fault is an error of the Verifier, and what an operator should know of it beside the error's text.
 type fault struct {
 	error
+	bare bool // nothing is known but the error's own rule: nobody has vouched for the token
 	find func() Finding
 }
 
@@ -37,11 +38,20 @@ func Explain(err error) Finding {
 	if f := new(fault); errors.As(err, f) {
 		return f.find()
 	}
-	return Finding{Rule: rule(err), Text: err.Error()}
+	return Finding{Rule: ruleOf(err), Text: err.Error()}
 }
 
-// rule names what a bare sentinel is about.
-func rule(err error) string {
+// RuleOf is the Rule and the User of Explain. It costs little where nobody has vouched for the token.
+func RuleOf(err error) (rule, user string) {
+	if f := new(fault); errors.As(err, f) && f.bare {
+		return ruleOf(err), ""
+	}
+	found := Explain(err)
+	return found.Rule, found.User
+}
+
+// ruleOf names what a bare sentinel is about.
+func ruleOf(err error) string {
 	for _, one := range [...]struct {
 		is   error
 		rule string
@@ -58,7 +68,7 @@ func rule(err error) string {
 
 // faultOf puts a finding to err. What it takes to put it into words is done where somebody asks.
 func faultOf(err error, user string, rule string, text func() string) error {
-	return fault{err, func() Finding { return Finding{rule, text(), user} }}
+	return fault{err, false, func() Finding { return Finding{rule, text(), user} }}
 }
 
 // clip is text of a token that nobody has vouched for, as a log may hold it.
@@ -71,11 +81,11 @@ func clip(text string) string {
 }
 
 func (v *Verifier) badToken(text string) error {
-	return faultOf(ErrBadToken, "", "malformed", func() string { return v.malformed(text) })
+	return fault{ErrBadToken, true, func() Finding { return Finding{Rule: ruleOf(ErrBadToken), Text: v.malformed(text)} }}
 }
 
 func (v *Verifier) badSignature(t *jwt.Token, err error) error {
-	return faultOf(err, "", rule(err), func() string { return v.unsigned(t) })
+	return fault{err, true, func() Finding { return Finding{Rule: ruleOf(err), Text: v.unsigned(t)} }}
 }
 
 // malformed says why a text is no token that can be read.
@@ -191,11 +201,11 @@ func (v *Verifier) findings(s signed) (list []Finding) {
 
 // finding is the one of findings that err is about.
 func (v *Verifier) finding(s signed, err error) error {
-	return fault{err, func() Finding {
+	return fault{err, false, func() Finding {
 		if list := v.findings(s); len(list) > 0 {
 			return list[0]
 		}
-		return Finding{Rule: rule(err), Text: err.Error()}
+		return Finding{Rule: ruleOf(err), Text: err.Error()}
 	}}
 }
 

@@ -54,6 +54,9 @@ func TestAFindingNamesTheRuleAndWhatBreaksIt(t *testing.T) {
 		if _, list := v.Examine(c.token); len(list) == 0 || list[0] != got {
 			t.Errorf("%s: Examine finds %+v, Verify %+v", name, list, got)
 		}
+		if rule, user := RuleOf(err); rule != got.Rule || user != got.User {
+			t.Errorf("%s: RuleOf says %s of %q", name, rule, user)
+		}
 		signature := c.token[strings.LastIndexByte(c.token, '.')+1:]
 		if len(signature) > 8 && strings.Contains(got.Text, signature) || len(got.Text) > 400 {
 			t.Errorf("%s: %s", name, got.Text)
