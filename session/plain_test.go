@@ -44,7 +44,7 @@ func frame(r *bufio.Reader) (op byte, payload []byte, err error) {
 	return head[0] & 0xf, payload, err
 }
 
-// The README's own example: a page sends in onopen, and hears itself. Some clients do not even wait for the answer to
+// The example of PROTOCOL.md: a page sends in onopen, and hears itself. Some clients do not even wait for the answer to
 // their handshake.
 func TestAPlainClientHearsItsFirstMessage(t *testing.T) {
 	n := member(t, redistest.Start(t), "n1") // which keeps a history

@@ -97,11 +97,11 @@ func TestFollowersHearTheChannelThatIsTold(t *testing.T) {
 	}
 }
 
-// The README's programs are run, less their lines that connect to Redis, beside the tags.json that they read.
-func TestTheReadmesShardedChannelsAreThoseOfTheCode(t *testing.T) {
-	_, text, found := strings.Cut(read(t, readme), "**Raw publishing in a cluster.**")
+// The programs of pubsub/README.md are run, less their lines that connect to Redis, beside the tags.json that they read.
+func TestThePagesShardedChannelsAreThoseOfTheCode(t *testing.T) {
+	_, text, found := strings.Cut(read(t, channels), "\n## Raw publishing in a cluster\n")
 	if !found {
-		t.Fatal("README.md does not say how to publish in a cluster")
+		t.Fatal("the page does not say how to publish in a cluster")
 	}
 	var file struct{ Tags []string }
 	if err := json.Unmarshal([]byte(read(t, "../../pubsub/tags.json")), &file); err != nil {
@@ -115,7 +115,7 @@ func TestTheReadmesShardedChannelsAreThoseOfTheCode(t *testing.T) {
 		fmt.Sprintf("SPUBLISH '%s' ", channel("news")),
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("README.md does not say %s", want)
+			t.Errorf("the page does not say %s", want)
 		}
 	}
 	topics, want := []string{"größe {x} 🙂"}, []string(nil)
@@ -150,7 +150,7 @@ func TestTheReadmesShardedChannelsAreThoseOfTheCode(t *testing.T) {
 			}
 			var got []string
 			if err := json.Unmarshal(out, &got); err != nil || !slices.Equal(got, want) {
-				t.Errorf("the README's program gives %.200q, %v; want %.200q", got, err, want)
+				t.Errorf("the page's program gives %.200q, %v; want %.200q", got, err, want)
 			}
 		})
 	}

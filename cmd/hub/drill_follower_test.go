@@ -19,7 +19,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// follower is a client as the README wants one: it keeps the position of every answer and every event, comes
+// follower is a client as session/PROTOCOL.md wants one: it keeps the position of every answer and every event, comes
 // back to any hub when its connection ends, and asks for what it missed. It checks that each event comes
 // once and in order, and that each of its requests is answered once.
 type follower struct {

@@ -17,7 +17,9 @@ import (
 var update = flag.Bool("update", false, "write the generated parts of README.md and .env.example")
 
 const (
-	readme     = "../../README.md"
+	readme     = "README.md"
+	protocol   = "../../session/PROTOCOL.md"
+	channels   = "../../pubsub/README.md"
 	envExample = "../../.env.example"
 )
 
@@ -47,11 +49,11 @@ func TestTheReadmesMetricsAreWrittenFromTheList(t *testing.T) {
 	generated(t, "metrics", b.String())
 }
 
-func TestTheReadmeKnowsEveryCodeAndCause(t *testing.T) {
-	text := read(t, readme)
+func TestTheProtocolsPageKnowsEveryCodeAndCause(t *testing.T) {
+	text := read(t, protocol)
 	for _, word := range append(errorCodes(), closeCauses()...) {
 		if !strings.Contains(text, "`"+word+"`") {
-			t.Errorf("README.md does not know `%s`", word)
+			t.Errorf("%s does not know `%s`", protocol, word)
 		}
 	}
 }
@@ -77,7 +79,7 @@ func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 	}
 }
 
-func TestFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
+func TestPagesAndFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
 	known := map[string]bool{envFileVariable: true}
 	for _, f := range parsed(t, nil).flags {
 		for _, name := range names(f) {
@@ -88,7 +90,7 @@ func TestFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
-	for _, path := range append(files, readme) {
+	for _, path := range append(files, pages(t)...) {
 		for _, name := range regexp.MustCompile(`\b(HUB_[A-Z_]+|REDIS_URL|WS_PORT)\b`).FindAllString(read(t, path), -1) {
 			if !known[name] {
 				t.Errorf("%s: there is no %s", path, name)
