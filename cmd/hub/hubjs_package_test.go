@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -104,32 +103,29 @@ console.log(hub.state)
 	}
 }
 
-// TestTheClientsFirstExampleRuns: it hears what it publishes.
-func TestTheClientsFirstExampleRuns(t *testing.T) {
+// TestTheFirstExamplesOfTheClientRun: they hear what they publish.
+func TestTheFirstExamplesOfTheClientRun(t *testing.T) {
 	node := needNode22(t)
-	text, err := os.ReadFile(hubJSFolder + "/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	example := regexp.MustCompile("(?s)```js\n(.*?)```").FindSubmatch(text)
-	if example == nil {
-		t.Fatal("the README has no example")
-	}
-	h := startInside(t)
-	dir := t.TempDir()
-	_, module, _ := ask(t, "GET", h.control+"/hub.js", "")
-	write(t, filepath.Join(dir, "hub.js"), module)
-	write(t, filepath.Join(dir, "package.json"), `{"type":"module"}`)
-	write(t, filepath.Join(dir, "start.mjs"), strings.ReplaceAll(string(example[1]), "ws://127.0.0.1:3000/notification", h.public))
-	lines := make(chan string, 100)
-	runClients(t, exec.CommandContext(t.Context(), node, filepath.Join(dir, "start.mjs")), func(line []byte) { lines <- string(line) })
-	late := time.After(patience)
-	for _, want := range []string{"online ", "{ hello: 'world' }"} {
-		for got := ""; got != want; {
-			select {
-			case got = <-lines:
-			case <-late:
-				t.Fatalf("it does not print %q", want)
+	for page, printed := range map[string][]string{
+		hubJSFolder + "/README.md": {"online ", "{ hello: 'world' }"},
+		root + "/README.md":        {"{ hello: 'world' }"},
+	} {
+		h := startInside(t)
+		dir := t.TempDir()
+		_, module, _ := ask(t, "GET", h.control+"/hub.js", "")
+		write(t, filepath.Join(dir, "hub.js"), module)
+		write(t, filepath.Join(dir, "package.json"), `{"type":"module"}`)
+		write(t, filepath.Join(dir, "start.mjs"), strings.ReplaceAll(block(t, read(t, page), "js"), "ws://127.0.0.1:3000/notification", h.public))
+		lines := make(chan string, 100)
+		runClients(t, exec.CommandContext(t.Context(), node, filepath.Join(dir, "start.mjs")), func(line []byte) { lines <- string(line) })
+		late := time.After(patience)
+		for _, want := range printed {
+			for got := ""; got != want; {
+				select {
+				case got = <-lines:
+				case <-late:
+					t.Fatalf("the example of %s does not print %q", page, want)
+				}
 			}
 		}
 	}
