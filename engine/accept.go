@@ -54,12 +54,12 @@ func (s *Server) register(sock socket) error {
 		return syscall.EMFILE
 	}
 	l := s.poller.loop(sock)
+	s.room.sockets.Add(1) // counted before the loop can have it, and let it go
+	l.count.transit.Add(1)
+	s.room.living.Add(1)
 	l.mu.Lock()
 	l.opened = append(l.opened, sock)
 	l.mu.Unlock()
-	s.room.sockets.Add(1)
-	l.count.transit.Add(1)
-	s.room.living.Add(1)
 	if s.room.over() {
 		s.dropOldest()
 	}
