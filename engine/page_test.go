@@ -98,7 +98,7 @@ func TestOnlyPlainGETsOfThePathGetAPage(t *testing.T) {
 	}
 }
 
-// Who asks for a page and does not read it is in nobody's way, and does not stay.
+// A client that asks for a page and does not read it holds up nobody, and is closed.
 func TestUnreadPagesHoldNothing(t *testing.T) {
 	const places, spare = 10, 192
 	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places, SendBuffer: 4 << 10, Pages: []engine.Page{script(200_000)}}, echo{})

@@ -115,7 +115,7 @@ func TestASilentMasterHoldsUpNoOther(t *testing.T) {
 	})
 }
 
-// What is meant for all nodes of a cluster goes to each of them, and a revocation also to those that come later.
+// Each node of a cluster gets a message for all nodes. A node that comes later gets a revocation, too.
 func TestAllNodesOfAClusterAreTold(t *testing.T) {
 	set := redistest.StartCluster(t, 3, 0)
 	const nodes = 4

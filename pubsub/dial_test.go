@@ -108,7 +108,7 @@ func TestTheFirstPublicationAfterAPauseGoesToALiveConnection(t *testing.T) {
 	}
 }
 
-// What TLS itself sends behind a handshake is no reason to drop a connection.
+// Session tickets, which TLS sends behind a handshake, are no reason to drop a connection.
 func TestALiveConnectionIsUsedAgain(t *testing.T) {
 	server := redistest.StartTLS(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {

@@ -15,7 +15,7 @@
 //
 //	topology ──layout──▶ routes[256] ──▶ master   its pool, scripts, clock, refusal
 //	                        │               └─▶ link   one subscriber connection after the other, with its probes
-//	                        └─▶ places[256] ──▶ line   what that connection is to subscribe (follows.go)
+//	                        └─▶ places[256] ──▶ line   what that connection is to subscribe (lines.go)
 //
 // A topology looks every 2 s, and at once when something says that the layout is old: a dial that fails, MOVED,
 // subscriptions that a server ends, a replica where a master should be, a Sentinel's +switch-master. Publications,

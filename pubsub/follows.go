@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
@@ -10,53 +9,6 @@ import (
 // followBatch is how many channels one SUBSCRIBE names. The server answers a batch before it is sent
 // the next: a million at once overran its output buffer, and it never came to an end.
 const followBatch = 512
-
-// line is one subscriber connection after the other: what it is to send next, and what it has sent. The table's lock
-// guards it.
-type line struct {
-	work chan struct{} // wakes the connection's writer
-
-	live  bool     // a connection is there
-	queue []string // channels that may need a command
-	batch batch    // whose commands are not answered yet
-	// refused are channels whose commands the server refused. They are asked for again by and by.
-	refused []string
-	// apart has each channel of the next batch asked for by a command of its own, since one of the last was refused.
-	apart bool
-	// strays are channels that events came on though nobody here wants them.
-	strays []string
-}
-
-// batch is what is asked of a server at a time.
-type batch struct {
-	subscribe, unsubscribe []string
-	// apart is true if each channel is to be subscribed by a command of its own.
-	apart bool
-}
-
-func (b *batch) len() int { return len(b.subscribe) + len(b.unsubscribe) }
-
-// reset forgets what was sent and is to be sent: it was another connection's.
-func (l *line) reset(live bool) {
-	l.live, l.queue, l.batch, l.refused, l.apart, l.strays = live, nil, batch{}, nil, false, nil
-}
-
-func newLine() *line { return &line{work: make(chan struct{}, 1)} }
-
-// place is where a partition's topics are heard.
-type place struct {
-	line *line // nil: nobody serves the partition
-	// connection numbers the subscriptions of the partition: on a later one nothing is subscribed yet.
-	connection uint32
-	// lost is true since the line's server said that it does not serve the partition.
-	lost bool
-	// silent is when what is published in the partition was last sure to arrive, by the table's clock; 0 while it is,
-	// and before it was for the first time.
-	silent int64
-}
-
-// live is true if commands may be sent.
-func (p *place) live() bool { return p.line != nil && p.line.live && !p.lost }
 
 // phase is how far Redis is with a topic, on the connection of now.
 type phase uint8
@@ -119,12 +71,6 @@ type follows struct {
 type waiter struct {
 	until int64
 	done  func(error)
-}
-
-// deadline says when to look at channel again, by the table's clock.
-type deadline struct {
-	at      int64
-	channel string
 }
 
 func newFollows(names *names, patience, linger time.Duration, history History) *follows {
@@ -220,13 +166,6 @@ func (t *follows) remove(topic string, loop int) {
 	t.topics.set(channel, f)
 }
 
-// remind puts d behind the others in list and lets keepTime know if it is the first.
-func (t *follows) remind(list *[]deadline, d deadline) {
-	if *list = append(*list, d); len(*list) == 1 {
-		wake(t.alarm)
-	}
-}
-
 // enqueue has the writer of p's line look at the topic. The caller stores f.
 func enqueue(channel string, f *follow, p *place) {
 	if p.live() && !f.queued {
@@ -261,95 +200,6 @@ func (t *follows) len() int {
 	return t.topics.len()
 }
 
-// begin says that l has a fresh connection, on which nothing is subscribed yet.
-func (t *follows) begin(l *line) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	l.reset(true)
-	t.restart(func(_ byte, p *place) bool { return p.line == l })
-	t.settle(l)
-}
-
-// settle notes how long l's partitions were silent, once all that is wanted of them has been asked for and answered.
-func (t *follows) settle(l *line) {
-	if len(l.queue)+l.batch.len() > 0 {
-		return
-	}
-	longest, now := int64(0), t.clock()
-	for n := range t.places {
-		if p := &t.places[n]; p.line == l && p.live() && p.silent != 0 {
-			longest = max(longest, now-p.silent)
-			p.silent = 0
-		}
-	}
-	if longest > 0 {
-		t.silences.count(time.Duration(longest))
-	}
-}
-
-// mute notes that p is silent from now on. The caller does it while p is still sure to be heard.
-func (t *follows) mute(p *place) {
-	if p.live() && p.silent == 0 {
-		p.silent = t.clock()
-	}
-}
-
-// place says which line each partition is heard on from now on; nil where nobody serves it. Partitions that were
-// lost, or heard on another line, begin anew.
-func (t *follows) place(lines *[partitions]*line) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.restart(func(n byte, p *place) bool {
-		if p.line == lines[n] && !p.lost {
-			return false
-		}
-		t.mute(p)
-		p.line = lines[n]
-		return true
-	})
-	for i, l := range lines {
-		if l != nil && l.live && (i == 0 || l != lines[i-1]) {
-			t.settle(l)
-		}
-	}
-}
-
-// restart begins the subscriptions of those partitions anew that choose says. The table is looked through in parts,
-// because loops wait for it. The caller holds t.mu.
-func (t *follows) restart(choose func(byte, *place) bool) {
-	var chosen [partitions]bool
-	some := false
-	for n := range t.places {
-		if p := &t.places[n]; choose(byte(n), p) {
-			chosen[n], some = true, true
-			p.connection++
-			p.lost = false
-		}
-	}
-	if !some {
-		return
-	}
-	seen := 0
-	for channel := range t.topics.all {
-		if seen++; seen%followBatch == 0 {
-			t.mu.Unlock()
-			t.mu.Lock()
-		}
-		if !chosen[partition(t.names.topicOf(channel))] {
-			continue
-		}
-		f, p, known := t.get(channel)
-		switch {
-		case !known: // left meanwhile
-		case f.wanted():
-			enqueue(channel, &f, p)
-			t.topics.set(channel, f)
-		case f.phase == off:
-			t.drop(channel, &f)
-		}
-	}
-}
-
 // each calls yield for every channel in the table, without the lock.
 func (t *follows) each(yield func(channel string)) {
 	t.mu.Lock()
@@ -369,32 +219,6 @@ func (t *follows) each(yield func(channel string)) {
 		}
 	}
 	flush()
-}
-
-// lose says that l's server does not serve partition n any more: nothing of it arrives until place says from where.
-// It is false if that was known.
-func (t *follows) lose(l *line, n byte) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	p := &t.places[n]
-	if p.line != l || p.lost {
-		return false
-	}
-	t.mute(p)
-	p.lost = true
-	return true
-}
-
-// end says that l's connection is gone.
-func (t *follows) end(l *line) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for n := range t.places {
-		if p := &t.places[n]; p.line == l {
-			t.mute(p)
-		}
-	}
-	l.reset(false)
 }
 
 // next is the next batch of commands for l; it is empty while there is nothing to do, or while the last one is not
@@ -470,7 +294,7 @@ func (t *follows) answered(l *line) (refused []string) {
 			t.drop(channel, &f)
 		}
 	}
-	t.settle(l)
+	t.noteSilence(l)
 	l.refused = append(l.refused, refused...)
 	for _, channel := range b.unsubscribe {
 		if f, p, ok := t.get(channel); ok && p.line == l && f.phase == leaving {
@@ -569,65 +393,6 @@ func (t *follows) unsubscribed(l *line, channel string) (asked bool) {
 	return true
 }
 
-// keepTime ends lingering, answers Follows that waited too long, and gives the chains of topics that were left
-// to forget, until ctx ends.
-func (t *follows) keepTime(ctx context.Context, forget func([]*chain)) error {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-t.alarm:
-		case <-timer.C:
-		}
-		if gone := t.takeGone(); len(gone) > 0 {
-			forget(gone)
-		}
-		late, next := t.expire(t.clock())
-		for _, done := range late {
-			done(ErrUnavailable)
-		}
-		if next > 0 {
-			timer.Reset(time.Duration(next - t.clock()))
-		}
-	}
-}
-
-func (t *follows) takeGone() []*chain {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	gone := t.gone
-	t.gone = nil
-	return gone
-}
-
-// expire takes what is due at now, in parts: late are the Follows to answer, next is when to come again, or 0.
-func (t *follows) expire(now int64) (late []func(error), next int64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for n := 0; n < followBatch && len(t.patiences) > 0 && t.patiences[0].at <= now; n++ {
-		late = append(late, t.overdue(t.patiences[0].channel, now)...)
-		t.patiences = t.patiences[1:]
-	}
-	if len(t.patiences) == 0 {
-		t.patiences = nil
-	}
-	for n := 0; n < followBatch && len(t.lingers) > 0 && t.lingers[0].at <= now; n++ {
-		t.forget(t.lingers[0])
-		t.lingers = t.lingers[1:]
-	}
-	if len(t.lingers) == 0 {
-		t.lingers = nil
-	}
-	for _, list := range [...][]deadline{t.patiences, t.lingers} {
-		if len(list) > 0 && (next == 0 || list[0].at < next) {
-			next = list[0].at
-		}
-	}
-	return late, next
-}
-
 // refuse answers the Follows of channel that wait with err. The topic stays followed.
 func (t *follows) refuse(channel string, err error) {
 	t.mu.Lock()
@@ -641,40 +406,6 @@ func (t *follows) refuse(channel string, err error) {
 	for _, w := range waiting {
 		w.done(err)
 	}
-}
-
-// overdue takes the Follows of channel that waited until now.
-func (t *follows) overdue(channel string, now int64) (late []func(error)) {
-	list, _ := t.waiting.get(channel)
-	for len(list) > 0 && list[0].until <= now {
-		late = append(late, list[0].done)
-		list = list[1:]
-	}
-	if len(list) > 0 {
-		t.waiting.set(channel, list)
-	} else {
-		t.waiting.delete(channel)
-	}
-	if f, _, ok := t.get(channel); ok && len(late) > 0 {
-		f.torn = f.torn || f.chain == nil || !f.known
-		t.topics.set(channel, f)
-	}
-	return late
-}
-
-// forget ends the lingering that d tells of, if nobody came back to the topic since.
-func (t *follows) forget(d deadline) {
-	f, p, ok := t.get(d.channel)
-	if !ok || f.left != d.at {
-		return
-	}
-	f.left = 0
-	if !p.live() {
-		t.drop(d.channel, &f)
-		return
-	}
-	enqueue(d.channel, &f, p)
-	t.topics.set(d.channel, f)
 }
 
 // close answers every waiting Follow, and from now on each at once, with ErrUnavailable.

@@ -99,7 +99,7 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(n.format(), "get", "set")
 	}
 
-	// What is published here goes to a node of a name that none has. Somebody may follow a topic named probe.
+	// The trial publishes to the channel of a node that does not exist: somebody may follow a topic named probe.
 	topic, node, publishes := n.channel(p, "t:probe"), n.node(p, r.cfg.Node), strings.ToLower(n.publishCommand())
 	channel(byPool, publishes, n.node(p, "probe:"+randomName()), "")
 	channel(byAsking, publishes, topic, "")

@@ -77,7 +77,7 @@ func TestWithoutRedisThereIsNoChannel(t *testing.T) {
 	}
 }
 
-// What a backend publishes where it was told to reaches the topic's followers.
+// An event that a backend publishes on the channel it was told reaches the topic's followers.
 func TestFollowersHearTheChannelThatIsTold(t *testing.T) {
 	redis := redistest.Start(t)
 	h := startInside(t, "--redis-url="+redis.URL())
