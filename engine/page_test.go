@@ -104,9 +104,10 @@ func TestUnreadPagesHoldNothing(t *testing.T) {
 	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places, SendBuffer: 4 << 10, Pages: []engine.Page{script(200_000)}}, echo{})
 	healthy := rawDial(t, s, "")
 	const many = places + spare + 50
-	for range many {
+	for i := range many { // each has asked before the next comes, or the oldest has not, and goes as half open
 		c := rawTCP(t, s, 1<<10)
 		c.get(t, "/a.js")
+		eventually(t, "the page is on its way", func() bool { return s.Stats().Pages == uint64(i+1) })
 	}
 	eventually(t, "some have gone that were too many", func() bool { return s.Stats().Dropped["closing"] >= 20 })
 	healthy.write(t, masked(engine.OpText, "still here"))
