@@ -77,6 +77,7 @@ func TestRunEndsAtOnce(t *testing.T) {
 }
 
 func TestLiveSaysWhichLoopStands(t *testing.T) {
+	t.Parallel()
 	s := serve(t, engine.Config{Pollers: 2}, echo{})
 	rawDial(t, s, "") // it is up
 	if err := s.Live(patience); err != nil {

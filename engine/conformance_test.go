@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -92,6 +93,7 @@ func TestHandshakesThroughASocketAreAnsweredAsTheRFCSays(t *testing.T) {
 }
 
 func TestUnfinishedHandshakeIsAnswered408(t *testing.T) {
+	t.Parallel()
 	s := running(t, Config{HandshakeTimeout: 300 * time.Millisecond}, &echoing{})
 	for name, part := range map[string]string{
 		"nothing": "", "a byte": "G", "half": head()[:60], "all but the last byte": head()[:len(head())-1],
@@ -158,6 +160,7 @@ func TestHeadOverItsLimitIsAnswered431(t *testing.T) {
 }
 
 func TestFramesSentBehindTheHeadAreNotLost(t *testing.T) {
+	t.Parallel()
 	long := strings.Repeat("y", 5000)
 	frames := join(clientFrame(finText, "first"), clientFrame(finPing, "p"), clientFrame(text, "in "), clientFrame(finContinuation, "two"), clientFrame(finText, long))
 	want := join(AppendFrame(nil, OpText, []byte("first")), AppendFrame(nil, OpPong, []byte("p")),
@@ -261,14 +264,14 @@ func TestLargeMessagesInAllPieces(t *testing.T) {
 // TestHalfOpenHandshakesAreBoundedAndCounted has idle half-open handshakes, 10,000 where the open-file limit
 // allows (each takes two descriptors of this process), fill the server.
 func TestHalfOpenHandshakesAreBoundedAndCounted(t *testing.T) {
-	n := min(10_000, (ConnectionLimit()-500)/2)
-	if testing.Short() {
-		n = min(n, 500)
+	n := min(2000, (ConnectionLimit()-500)/2)
+	if os.Getenv("WSHUB_DRILL") != "" {
+		n = min(10_000, (ConnectionLimit()-500)/2)
 	}
 	if n < 100 {
 		t.Skip("the open-file limit is too low")
 	}
-	s := running(t, Config{MaxConnections: n, HandshakeTimeout: 10 * time.Second}, &echoing{})
+	s := running(t, Config{MaxConnections: n, HandshakeTimeout: time.Second + time.Duration(n)*time.Millisecond}, &echoing{})
 	healthy := opened(t, s)
 	goroutines := runtime.NumGoroutine()
 	var before, after runtime.MemStats

@@ -26,6 +26,7 @@ func scale(full, modest int) int {
 // numbers. A close that takes place outside the event of its own descriptor lets a stale event hit one
 // of those: see the package's comment.
 func TestPeersThatVanishTakeNoNewcomerWithThem(t *testing.T) {
+	t.Parallel()
 	const rounds = 3
 	dying, staying := scale(8000, 1500), scale(9000, 1500)
 	const batch = 250 // die whenever as many more stayers have come

@@ -10,6 +10,7 @@ import (
 
 // A client that does not answer hears one ping and is cut; any byte, were it half a header, is life.
 func TestOnlySilentPeersAreCut(t *testing.T) {
+	t.Parallel()
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, Heartbeat: 300 * time.Millisecond}, r)
 	silent, drowsy := rawDial(t, s, "?silent"), rawDial(t, s, "?drowsy")
@@ -36,6 +37,7 @@ func TestOnlySilentPeersAreCut(t *testing.T) {
 // A loop that could not run, in a process that was stopped for a while, finds heartbeats due and their
 // answers unread.
 func TestStallOfTheLoopKillsNobody(t *testing.T) {
+	t.Parallel()
 	const heartbeat = time.Second
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, Heartbeat: heartbeat}, r)
@@ -61,6 +63,7 @@ func TestStallOfTheLoopKillsNobody(t *testing.T) {
 // The answer to a ping comes when what was sent before has been read. Until then, bytes that leave show that the peer
 // lives, whether they waited with us or with the kernel.
 func TestBytesThatLeaveAreLife(t *testing.T) {
+	t.Parallel()
 	const heartbeat, chunk, total = 200 * time.Millisecond, 8 << 10, 160 << 10
 	for _, test := range []struct {
 		where      string

@@ -14,6 +14,7 @@ import (
 
 // The end of the stream follows our Close frame when the client's has come, whatever else comes first, or 2 s later.
 func TestServerClosesByHandshake(t *testing.T) {
+	t.Parallel()
 	gone := make(chan *Cause, 1)
 	s := running(t, Config{}, &echoing{gone: gone})
 	for _, answers := range []bool{true, false} {

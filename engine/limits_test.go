@@ -187,6 +187,7 @@ func TestLargestBacklogsAreCut(t *testing.T) {
 
 // Only a message that does not get on is cut, not a client that is always in the middle of its next.
 func TestMessageTimeoutIsPerMessage(t *testing.T) {
+	t.Parallel()
 	const timeout = 500 * time.Millisecond
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, MessageTimeout: timeout}, r)

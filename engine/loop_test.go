@@ -63,6 +63,7 @@ func TestPostKeepsOrderAndLosesNothing(t *testing.T) {
 }
 
 func TestTimersFireOnceAndStop(t *testing.T) {
+	t.Parallel()
 	s := serve(t, engine.Config{Pollers: 1}, echo{})
 	l := s.Loops()[0]
 	fired := make(chan string, 10)

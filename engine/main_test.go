@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"flag"
 	"os"
 	"testing"
 
@@ -12,5 +13,7 @@ func TestMain(m *testing.M) {
 		play()
 		return
 	}
+	flag.Parse()
+	_ = flag.Set("test.parallel", "8") // those that are parallel mostly wait
 	goleak.VerifyTestMain(m)
 }

@@ -39,6 +39,7 @@ func TestAFrameOverMaxQueuedArrives(t *testing.T) {
 // A loop that is late hands its followers all that piled up at once. Those who read have had it before the next burst;
 // those who do not are cut, because more than MaxQueued stands still or because there is too much in all.
 func TestWhoReadsFlatOutIsNeverCutForALateLoop(t *testing.T) {
+	t.Parallel()
 	const good, stalled, burst, size = 4, 40, 16, 60_000
 	for _, maxBacklog := range []int64{64 << 20, 1 << 30} {
 		t.Run(fmt.Sprintf("%d MiB for all", maxBacklog>>20), func(t *testing.T) {
@@ -95,6 +96,7 @@ func TestWhoReadsFlatOutIsNeverCutForALateLoop(t *testing.T) {
 
 // A byte now and then is no progress: the kernel has room for it long since.
 func TestReadingByteByByteIsNotReading(t *testing.T) {
+	t.Parallel()
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, SendBuffer: 8 << 10, MaxQueued: 64 << 10}, r)
 	c := slowDial(t, s, "?c")

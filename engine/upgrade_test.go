@@ -94,6 +94,7 @@ func TestLateRefusalAndLateAcceptOfTheGone(t *testing.T) {
 }
 
 func TestNoDecisionInTimeIsA503(t *testing.T) {
+	t.Parallel()
 	cfg := engine.Config{Pollers: 1, HandshakeTimeout: time.Second}
 	s := serve(t, cfg, handler(func(*engine.Handshake) {}))
 	if err := rawTCP(t, s, 0).upgrade(""); err == nil || err.Error() != "answer 503 Service Unavailable" {

@@ -66,6 +66,7 @@ func slowDial(t testing.TB, s *engine.Server, query string) *rawClient {
 // One who does not read is cut a second or two after more than MaxQueued waits for it. The others get everything, and
 // nothing stays on the account.
 func TestSlowConsumerIsCutAlone(t *testing.T) {
+	t.Parallel()
 	const readers, size = 5, 1 << 10
 	r := newRoster()
 	cfg := engine.Config{Pollers: 2, SendBuffer: 8 << 10, MaxQueued: 64 << 10}
@@ -135,6 +136,7 @@ func TestSlowConsumerIsCutAlone(t *testing.T) {
 
 // A frame that has left halfway is not followed by a Close frame.
 func TestCutInAFrameLeavesNoBrokenStream(t *testing.T) {
+	t.Parallel()
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, SendBuffer: 8 << 10, MaxQueued: 64 << 10}, r)
 	c := slowDial(t, s, "?slow")
@@ -249,6 +251,7 @@ func TestAfterWrittenIsNotCalledForTheClosed(t *testing.T) {
 
 // What was queued before Close reaches the client before the Close frame does.
 func TestQueuedDataIsDeliveredBeforeTheClose(t *testing.T) {
+	t.Parallel()
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, SendBuffer: 8 << 10}, r)
 	client := slowDial(t, s, "?c")
