@@ -64,6 +64,7 @@ func TestCheckConnectsWhenTold(t *testing.T) {
 
 // TestCheckNamesAllThatIsMissing has a user who may publish and subscribe, and nothing else.
 func TestCheckNamesAllThatIsMissing(t *testing.T) {
+	t.Parallel()
 	const password = "s3cret-password"
 	redis := redistest.Start(t)
 	redis.CLI("acl", "setuser", "bob", "on", ">"+password, "allkeys", "allchannels", "+@pubsub")
@@ -91,6 +92,7 @@ func TestCheckNamesAllThatIsMissing(t *testing.T) {
 }
 
 func TestCheckPrintsALineForEachServer(t *testing.T) {
+	t.Parallel()
 	sentinels, cluster := redistest.StartSentinel(t), redistest.StartCluster(t, 3, 1)
 	for _, c := range []struct {
 		url   string

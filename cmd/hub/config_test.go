@@ -82,6 +82,7 @@ var bad = map[string][]string{
 }
 
 func TestEveryBadFlagIsNamedWithExitCode2(t *testing.T) {
+	t.Parallel()
 	for _, f := range parsed(t, nil).flags {
 		if f.Group != nil && bad[f.Name] == nil {
 			t.Errorf("no bad value is tried for --%s", f.Name)

@@ -25,6 +25,7 @@ type fleet struct {
 
 // TestThreeHubsOnOneRedis is the main job on real input: processes, a server and clients of others.
 func TestThreeHubsOnOneRedis(t *testing.T) {
+	t.Parallel()
 	f := &fleet{t: t, redis: redistest.Start(t), byHub: map[*process][]*client{}}
 	node := startNode(t)
 	path := buildHub(t)
@@ -318,6 +319,7 @@ func (f *fleet) aSecondSignalEnds(h *process) {
 
 // TestAHubWithoutRedisWaitsForIt: Redis is away at the start.
 func TestAHubWithoutRedisWaitsForIt(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Kill()
 	h := startHub(t, buildHub(t), redis.URL())

@@ -495,6 +495,7 @@ func jsTriesWhenTheNetworkIsBack(s *jsTest) {
 
 // TestHubJSAgainstAHubThatTheTestPlays runs the client's own tests, in virtual time.
 func TestHubJSAgainstAHubThatTheTestPlays(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(needNode22(t), "--test", "--test-reporter=spec", "../../session/hubv1/client/hub.test.mjs").CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("fail 0")) || bytes.Contains(out, []byte("pass 0")) {
 		t.Errorf("%v\n%s", err, out)

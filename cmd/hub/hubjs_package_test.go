@@ -32,6 +32,7 @@ func TestHubJSIsSmall(t *testing.T) {
 }
 
 func TestHubJSTypesHold(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(needTool(t, "tsc"), "--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom", hubJSFile).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -40,6 +41,7 @@ func TestHubJSTypesHold(t *testing.T) {
 
 // TestHubJSIsAPackage: npm pack makes one that Node imports and TypeScript knows.
 func TestHubJSIsAPackage(t *testing.T) {
+	t.Parallel()
 	node, tsc := needNode22(t), needTool(t, "tsc")
 	bin, err := filepath.Abs(filepath.Dir(tsc))
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestAHubWithoutAnyKeyYetIsNotReadyAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)

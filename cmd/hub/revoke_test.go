@@ -70,6 +70,7 @@ func (p *pair) revoke(body string) {
 
 // Revoke, and log in again in the same second: ten of ten are let in, on either hub, and the old tokens on none.
 func TestALoginOfTheSecondOfARevocationIsLetIn(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	for round := range 10 {
 		user := fmt.Sprint(round)
@@ -103,6 +104,7 @@ func TestALoginOfTheSecondOfARevocationIsLetIn(t *testing.T) {
 }
 
 func TestWithBeforeALoginIsLetInWhateverItsIssuersClockSays(t *testing.T) {
+	t.Parallel()
 	p := startPair(t)
 	for user, off := range map[string]time.Duration{"behind": -5 * time.Second, "ahead": 5 * time.Second} {
 		now := time.Now().Add(off)

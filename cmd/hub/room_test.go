@@ -25,6 +25,7 @@ func limited(t *testing.T, path string, files int) string {
 
 // A low open-file limit is warned of, and half of it are connections, of which there is room for as many as said.
 func TestLittleRoomIsWarnedOfAndThere(t *testing.T) {
+	t.Parallel()
 	const warning = "The open-file limit leaves room for "
 	hub := buildHub(t)
 	for _, c := range []struct {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAHangUpKillsNobody(t *testing.T) {
+	t.Parallel()
 	h := startHub(t, buildHub(t), "", "--drain-grace=0s", "--drain-window=100ms")
 	c := dial(t, "plain", h.public, "")
 	for sig, name := range map[os.Signal]string{syscall.SIGHUP: "hangup", syscall.SIGUSR1: "user defined signal 1", syscall.SIGUSR2: "user defined signal 2"} {
@@ -35,6 +36,7 @@ func TestAHangUpKillsNobody(t *testing.T) {
 // A log that can't be written kills nobody, and the drain happens: neither when its reader is gone, as with Ctrl-C for
 // hub 2>&1 | tee, nor when it does not read any more.
 func TestADrainNeedsNoReaderOfTheLog(t *testing.T) {
+	t.Parallel()
 	path := buildHub(t)
 	for name, lose := range map[string]func(t *testing.T, r, w *os.File){
 		"gone": func(t *testing.T, r, w *os.File) {

@@ -203,6 +203,7 @@ func TestWhoHasNoValidTokenIsTold(t *testing.T) {
 }
 
 func TestATokenExpiresAndAuthRenewsIt(t *testing.T) {
+	t.Parallel()
 	h := startClosed(t, "--jwt-skew=0s", "--auth-grace=500ms")
 	late := h.v1(h.issued(time.Now().Add(-time.Hour - time.Second)))
 	if code := late.wantEnd(); code != 4002 || len(late.seen) > 0 {

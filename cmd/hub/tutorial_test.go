@@ -14,6 +14,7 @@ import (
 
 // TestTheTutorialWorks runs the backend and the page of README.md as they stand there, but for the ports.
 func TestTheTutorialWorks(t *testing.T) {
+	t.Parallel()
 	h := startClosed(t, "--history=user:*=100,24h")
 	app := startTutorial(t, h)
 	order := func() {
