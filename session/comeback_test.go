@@ -17,6 +17,7 @@ import (
 )
 
 func TestAResumeMayComeWhenTheOwnTopicIsFollowedAlready(t *testing.T) {
+	t.Parallel()
 	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{})
 	c, welcome := n.enter("?user=42")
 	at := c.follow("news", "user:42")
@@ -58,6 +59,7 @@ func TestAResumeMayComeWhenTheOwnTopicIsFollowedAlready(t *testing.T) {
 
 // With a resume token in its URL a client has time: the own topic waits for the resume.
 func TestTheOwnTopicWaitsForAResumeThatIsAnnounced(t *testing.T) {
+	t.Parallel()
 	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{})
 	c, welcome := n.enter("?user=42")
 	at := c.follow("user:42")

@@ -251,6 +251,7 @@ func TestAttributesCountWhileTheyWait(t *testing.T) {
 }
 
 func TestASessionIsExceptedOnEveryNode(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	c, name := n1.enter("")
 	other, _ := n1.enter("")

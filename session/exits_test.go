@@ -106,6 +106,7 @@ func TestAReplayGoesOnThoughNothingCanBePublished(t *testing.T) {
 }
 
 func TestAPageThatCantBeReadIsReadLater(t *testing.T) {
+	t.Parallel()
 	var away atomic.Int32
 	n := bend(t, Config{MaxHold: 16 << 10}, engine.Config{Pollers: 1, MaxQueued: 64 << 10, SendBuffer: 8 << 10}, &bent{onReplay: func(context.Context, string) error {
 		if away.Add(-1) >= 0 {
@@ -129,6 +130,7 @@ func TestAPageThatCantBeReadIsReadLater(t *testing.T) {
 }
 
 func TestABrokerThatRefusesIsAnAnswer(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"follow", "read"} {
 		t.Run(what, func(t *testing.T) {
 			var lets atomic.Bool
@@ -173,6 +175,7 @@ func TestABrokerThatRefusesIsAnAnswer(t *testing.T) {
 
 // Redis does not let the hub's user do what following and reading need.
 func TestARedisThatRefusesACommandIsAnAnswer(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n := member(t, server, "n1")
 	n.number("news", 1, 3, 10)
@@ -197,6 +200,7 @@ func TestARedisThatRefusesACommandIsAnAnswer(t *testing.T) {
 }
 
 func TestTheOwnTopicIsFollowedThoughItsResumeFailed(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"follow", "read"} {
 		t.Run(what, func(t *testing.T) {
 			var away atomic.Bool
@@ -236,6 +240,7 @@ func TestTheOwnTopicIsFollowedThoughItsResumeFailed(t *testing.T) {
 }
 
 func TestAPlainClientWaitsForABrokerThatIsAwayAndMissesNothing(t *testing.T) {
+	t.Parallel()
 	for _, what := range []string{"follow", "read"} {
 		for _, form := range []string{"positions", "verbatim"} {
 			t.Run(what+" "+form, func(t *testing.T) {
@@ -322,6 +327,7 @@ func TestEverySubscriberOfAnEmptyTopicFollowsIt(t *testing.T) {
 }
 
 func TestAMadeUpPositionSilencesATopicForNobody(t *testing.T) {
+	t.Parallel()
 	redis, _ := cluster(t)
 	for name, n := range map[string]*node{"redis": redis, "memory": bend(t, Config{}, engine.Config{Pollers: spread}, &bent{})} {
 		for i, seq := range []string{"0", "1"} {

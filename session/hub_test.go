@@ -118,7 +118,7 @@ func (n *node) eventually(what string, ok func() bool) {
 
 func (n *node) publish(topic, data string) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if r, err := n.hub.Publish(ctx, []pubsub.Publication{{Topic: topic, Data: []byte(data)}}); err != nil || r[0].Err != nil {
 		n.t.Fatal(r, err)
@@ -133,7 +133,7 @@ type client struct {
 
 func (n *node) dial(query string, protocols ...string) *client {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, _, err := websocket.Dial(ctx, "ws://"+n.server.Addr().String()+"/notification"+query,
 		&websocket.DialOptions{Subprotocols: protocols})
@@ -168,7 +168,7 @@ func (n *node) v1(query string) *client {
 
 func (c *client) read() string {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, data, err := c.conn.Read(ctx)
 	if err != nil {
@@ -182,7 +182,7 @@ func (c *client) read() string {
 
 func (c *client) send(text string) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 		c.t.Fatal("write: ", err)
@@ -208,7 +208,7 @@ func (c *client) wantError(code Code) {
 // wantClose reads until the close frame, which must have this code.
 func (c *client) wantClose(code int) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for {
 		_, _, err := c.conn.Read(ctx)
@@ -268,6 +268,7 @@ func TestV1SubscribePublishUnsubscribe(t *testing.T) {
 }
 
 func TestV1OwnTopicIsFollowedAfterTheFirstFrameOrSilence(t *testing.T) {
+	t.Parallel()
 	n := memory(t, Config{})
 	talker, silent := n.v1("?user=42"), n.v1("?user=42")
 	talker.send(`{"type":"ping"}`)
@@ -359,7 +360,7 @@ func TestHandshakesThatAskForWhatIsNotTheirs(t *testing.T) {
 		{"?topic=a", []string{protocolV1}, 400},
 		{"", []string{"graphql-ws"}, 400},
 	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		_, resp, err := websocket.Dial(ctx, "ws://"+n.server.Addr().String()+"/notification"+test.query,
 			&websocket.DialOptions{Subprotocols: test.protocols})
 		cancel()
@@ -420,6 +421,7 @@ func TestBinaryFramesAreRefused(t *testing.T) {
 }
 
 func TestAUserHasAtMostItsSessions(t *testing.T) {
+	t.Parallel()
 	n := memory(t, Config{MaxSessionsPerUser: 2})
 	a := n.plain("?user=1", 2)
 	n.plain("?user=1", 2)
@@ -438,7 +440,7 @@ func TestDrainSendsEverybodyAway(t *testing.T) {
 	n := memory(t, Config{})
 	plain, v1 := n.plain("", 1), n.v1("")
 	n.server.StopAccepting()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	drained := make(chan error, 1)
 	go func() { drained <- n.hub.Drain(ctx, 300*time.Millisecond) }()

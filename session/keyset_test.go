@@ -197,6 +197,7 @@ func TestOneAuthOfASessionWaitsAtATime(t *testing.T) {
 }
 
 func TestATokenWithinTheSkewIsGoodUntilTheSkewIsOver(t *testing.T) {
+	t.Parallel()
 	const skew = 2 * time.Second
 	n := closed(t, Config{}, token.Config{Skew: skew})
 	issued := time.Now().Add(-time.Second)

@@ -14,6 +14,7 @@ import (
 
 // TestEverySubscriptionEndsAsItIsTold plays requests, the broker's answers, events and breaks in any order.
 func TestEverySubscriptionEndsAsItIsTold(t *testing.T) {
+	t.Parallel()
 	signer, err := token.SecretSigner(modelSecret)
 	if err != nil {
 		t.Fatal(err)

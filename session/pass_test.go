@@ -122,6 +122,7 @@ func TestAPassIsARightOfItsOwn(t *testing.T) {
 }
 
 func TestATopicIsLeftWhenItsPassEnds(t *testing.T) {
+	t.Parallel()
 	n := closed(t, Config{}, token.Config{})
 	c := n.idle42(jwt.MapClaims{"topics": []string{"news"}})
 	soon := time.Now().Add(time.Second)
@@ -214,6 +215,7 @@ func TestAPassGoesWithASubscriptionThatFails(t *testing.T) {
 }
 
 func TestPassesGiveNothingNewInTheGraceOfAToken(t *testing.T) {
+	t.Parallel()
 	n := closed(t, Config{AuthGrace: time.Minute}, token.Config{Skew: -1})
 	c := n.idle42(jwt.MapClaims{"exp": time.Now().Add(2 * time.Second).Unix()})
 	n.allow("$a", time.Time{})

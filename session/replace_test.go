@@ -137,6 +137,7 @@ func (n *node) replaced(from string, id uint64, g generation) {
 }
 
 func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
+	t.Parallel()
 	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"})}
 	hub, err := newHub(Config{Node: "n2"}, broker)
 	if err != nil {
@@ -180,6 +181,7 @@ func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
 }
 
 func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
+	t.Parallel()
 	first, err := newHub(Config{Node: "n1"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
 	if err != nil {
 		t.Fatal(err)

@@ -96,6 +96,7 @@ func (c *client) resume(token string, positions map[string]string) heard {
 }
 
 func TestASessionIsResumedOnAnyNode(t *testing.T) {
+	t.Parallel()
 	for _, name := range []string{"the same node", "another node"} {
 		t.Run(name, func(t *testing.T) {
 			n1, n2 := cluster(t)
@@ -165,6 +166,7 @@ func ints(first, last int) (list []string) {
 
 // Whoever resumes gets a token for the next time, and with it the connection before is replaced.
 func TestASessionIsResumedAgainAndAgain(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	c, said := n1.enter("")
 	name := said.Session
@@ -184,6 +186,7 @@ func TestASessionIsResumedAgainAndAgain(t *testing.T) {
 // A client whose resume is refused may resume the session that it was welcomed with instead: until then its own topic waits,
 // so that it does not go on behind what the client missed.
 func TestARefusedResumeLeavesTheOwnTopicAlone(t *testing.T) {
+	t.Parallel()
 	n := member(t, redistest.Start(t), "n1")
 	n.number("user:42", 1, 3, 10)
 	c, welcome := n.enter("?user=42")
@@ -208,6 +211,7 @@ func TestARefusedResumeLeavesTheOwnTopicAlone(t *testing.T) {
 }
 
 func TestResumeComesFirstAndOnce(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	_, welcome := n1.enter("")
 	c, _ := n2.enter("")
@@ -225,6 +229,7 @@ func TestResumeComesFirstAndOnce(t *testing.T) {
 }
 
 func TestABadResumeIsRefusedAndTheSessionStaysAsItWas(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	older, welcome := n1.enter("?user=42")
 	good := welcome.Token
@@ -265,6 +270,7 @@ func TestWithoutASealerThereAreNoTokensAndNoResume(t *testing.T) {
 }
 
 func TestATopicWithoutHistoryIsResumedUnrecovered(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	_, welcome := n1.enter("")
 	c, _ := n2.enter("")
@@ -277,6 +283,7 @@ func TestATopicWithoutHistoryIsResumedUnrecovered(t *testing.T) {
 }
 
 func TestDisconnectReachesEveryNode(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	var theirs []*client
 	for _, n := range []*node{n1, n2} {
@@ -304,6 +311,7 @@ func TestDisconnectReachesEveryNode(t *testing.T) {
 }
 
 func TestRevokeReachesEveryNode(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	for what, target := range map[string]func(heard) Target{
 		"user":    func(heard) Target { return Target{User: "42"} },

@@ -65,7 +65,7 @@ func (n *node) refuses(text string) bool {
 	n.t.Helper()
 	c := n.dial("?token="+text, protocolV1)
 	defer func() { _ = c.conn.CloseNow() }()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	_, _, err := c.conn.Read(ctx)
 	var closed websocket.CloseError
@@ -83,6 +83,7 @@ func (c *client) stays() {
 }
 
 func TestATokenOfTheSecondOfARevocationIsGoodUnlessItWasInUse(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n1, n2 := guarded(t, server, "n1"), guarded(t, server, "n2")
 	for round := range 10 {
@@ -109,6 +110,7 @@ func TestATokenOfTheSecondOfARevocationIsGoodUnlessItWasInUse(t *testing.T) {
 }
 
 func TestWithBeforeATokenIsJudgedByItsIssuersClock(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n1, n2 := guarded(t, server, "n1"), guarded(t, server, "n2")
 	for name, off := range map[string]time.Duration{"behind": -5 * time.Second, "ahead": 5 * time.Second, "right": 0} {

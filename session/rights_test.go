@@ -122,6 +122,7 @@ func TestDefaultRightsHoldForThePlainClientsOfAnOpenHub(t *testing.T) {
 }
 
 func TestAnExpiredTokenGivesNothingNewUntilAuth(t *testing.T) {
+	t.Parallel()
 	n := closed(t, Config{History: kept, AuthGrace: time.Minute}, token.Config{Skew: -1})
 	n.hub.UseSealer(sealer(t, make([]byte, 32)))
 	grant := token.Grant{Subscribe: []string{"*"}, Publish: []string{"*"}, TTL: time.Second}
@@ -161,6 +162,7 @@ func TestAnExpiredTokenGivesNothingNewUntilAuth(t *testing.T) {
 }
 
 func TestAllSubscriptionsTogetherStayWithinTheNodesLimit(t *testing.T) {
+	t.Parallel()
 	const limit = 100
 	for _, loops := range []int{1, 2} {
 		n := start(t, Config{MaxNodeTopics: limit}, engine.Config{Pollers: loops}, pubsub.NewMemory(pubsub.MemoryConfig{}))
@@ -180,7 +182,7 @@ func TestAllSubscriptionsTogetherStayWithinTheNodesLimit(t *testing.T) {
 		// Each of these is within the limit, or is told that it is not.
 		var in []*client
 		for i := range 2 * limit {
-			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			conn, resp, err := websocket.Dial(ctx, "ws://"+n.server.Addr().String()+"/notification?user=1", nil)
 			cancel()
 			if err != nil && (resp == nil || resp.StatusCode != 503) {
@@ -211,6 +213,7 @@ func TestAllSubscriptionsTogetherStayWithinTheNodesLimit(t *testing.T) {
 }
 
 func TestARevocationFindsAUserWhateverItFollows(t *testing.T) {
+	t.Parallel()
 	t.Run("the node is busy", func(t *testing.T) {
 		n, fill := stuck(t, engine.Config{Pollers: spread}, &bent{})
 		fill()

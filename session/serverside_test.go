@@ -31,6 +31,7 @@ func (n *node) unsubscribed(target Target, topic string) {
 const wantLeft = `{"type":"error","code":"unsubscribed","message":"the topic raw is not followed any more: the backend ended it","retry":false,"topic":"raw"}`
 
 func TestABackendHasAUsersSessionsFollowOnEveryNode(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	var theirs []*client
 	for _, n := range []*node{n1, n2} {
@@ -71,6 +72,7 @@ func TestABackendHasAUsersSessionsFollowOnEveryNode(t *testing.T) {
 }
 
 func TestABackendHasOneSessionFollowFromWhereItLeftOff(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	n1.number("news", 1, 3, 10)
 	first, err := n1.hub.Replay(t.Context(), "news", pubsub.Start, pubsub.Limit{Events: 1})
@@ -122,6 +124,7 @@ func TestABackendEndsASubscriptionOnItsWay(t *testing.T) {
 }
 
 func TestSessionsThatAreToBeKeptAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	gone, _ := n1.enter("?user=42")
 	stays, kept := n2.enter("?user=42")
@@ -141,6 +144,7 @@ func TestSessionsThatAreToBeKeptAreLeftAlone(t *testing.T) {
 }
 
 func TestABackendSetsWhenATokenEnds(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n1, n2 := guarded(t, server, "n1"), guarded(t, server, "n2")
 	refresh := func(user string, expires time.Time) {
@@ -188,6 +192,7 @@ func TestABackendSetsWhenATokenEnds(t *testing.T) {
 }
 
 func TestASessionWithoutATokenEndsOrGoesOn(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	c, welcome := n2.enter("")
 	who := Target{Session: welcome.Session}
@@ -269,6 +274,7 @@ func (n *node) only() (s *Session) {
 }
 
 func TestABackendsWordIsARight(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	n1, n2 := guarded(t, server, "n1"), guarded(t, server, "n2")
 	c := n2.v1("?token=" + mint(t, secretSigner(t), token.Grant{Subject: "42", TTL: time.Hour, Subscribe: []string{"public"}}))

@@ -36,6 +36,7 @@ func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
 
 // Who only says that it resumes is closed like any other, by a code that a page can see.
 func TestASessionThatIsOneTooManyAndResumesNothingIsClosed(t *testing.T) {
+	t.Parallel()
 	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: spread}, &bent{})
 	first, _ := n.enter("?user=42")
 	n.dial("?user=42").wantClose(4030) // a plain client can't resume
@@ -51,6 +52,7 @@ func TestASessionThatIsOneTooManyAndResumesNothingIsClosed(t *testing.T) {
 }
 
 func TestTheLaterOfTwoResumesWithOneTokenStays(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	for name, second := range map[string]*node{"on one hub": n1, "on two hubs": n2} {
 		for round := range 6 { // on one loop, and on two
@@ -71,6 +73,7 @@ func TestTheLaterOfTwoResumesWithOneTokenStays(t *testing.T) {
 }
 
 func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
+	t.Parallel()
 	n1, n2 := cluster(t)
 	var stayed []*client
 	for round := range 20 {
@@ -131,6 +134,7 @@ func (b *deafBroker) Tell(_ context.Context, _ string, message []byte) error {
 }
 
 func TestAnOlderConnectionIsClosedThoughItsNodeDidNotHearAtFirst(t *testing.T) {
+	t.Parallel()
 	start := func(name string, broker Broker) (*Hub, *node) {
 		hub, err := newHub(Config{Node: name}, broker)
 		if err != nil {

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"testing"
+	"time"
 
 	"wshub/engine"
 	"wshub/pubsub"
@@ -46,7 +47,7 @@ func TestATopicThatIsLeftWhileItIsReadAgainHoldsUpNobody(t *testing.T) {
 func TestWhatWaitsInATopicCountsAsWhatWaitsInTheInbox(t *testing.T) {
 	g := newGate()
 	history := pubsub.History{{Count: 5}}
-	n := bend(t, Config{MaxInbox: 256 << 10, History: history}, engine.Config{Pollers: 1}, &bent{onReplay: func(ctx context.Context, topic string) error {
+	n := bend(t, Config{MaxInbox: 256 << 10, History: history, PublishTimeout: time.Minute}, engine.Config{Pollers: 1}, &bent{onReplay: func(ctx context.Context, topic string) error {
 		if topic == "held" {
 			return g.wait(ctx)
 		}

@@ -110,7 +110,7 @@ func (w *world) settle() {
 	want := fmt.Sprint("sync-", w.sync)
 	w.send(`{"type":"ping","id":"` + want + `"}`)
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		_, data, err := w.conn.Read(ctx)
 		cancel()
 		if err != nil {
