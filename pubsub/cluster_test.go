@@ -28,6 +28,7 @@ func other(set *redistest.ClusterSet, topic string) *redistest.Server {
 // A partition moves to another master and back while its topics are published to: their events stay in order, and
 // nobody else is told anything.
 func TestAMovedPartitionCostsItsOwnTopicsOnly(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r, sink := running(t, RedisConfig{URL: set.URL(), History: keepAll})
 	stays := "raw stays"
@@ -89,6 +90,7 @@ func TestAMovedPartitionCostsItsOwnTopicsOnly(t *testing.T) {
 
 // A master that stands still costs its own topics only, once that is noticed: a batch does not wait for it.
 func TestASilentMasterHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r, _ := running(t, RedisConfig{URL: set.URL(), History: keepAll, ProbeDeadline: 500 * time.Millisecond})
 	moves, stays := "h:a", "h:b"
@@ -117,6 +119,7 @@ func TestASilentMasterHoldsUpNoOther(t *testing.T) {
 
 // Each node of a cluster gets a message for all nodes. A node that comes later gets a revocation, too.
 func TestAllNodesOfAClusterAreTold(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	const nodes = 4
 	told := make(chan string, 100)
@@ -194,6 +197,7 @@ func TestNoCallIsSentAgainBehindALaterOneOfItsTopic(t *testing.T) {
 
 // The key of the format may be on a master that has no partition.
 func TestTheFormatMayBeOnAMasterOfNoPartition(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 2, 0)
 	key := slotOf(plainNames.format())
 	if slotOf("{"+tags[partitionOf(key)]+"}") == key {
@@ -218,6 +222,7 @@ func TestTheFormatMayBeOnAMasterOfNoPartition(t *testing.T) {
 // While slots have no master, all of the cluster refuses to publish, probes too. No connection is to blame: topics
 // elsewhere are not told of a gap again and again.
 func TestAClusterThatIsDownCostsNoConnection(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r, _ := running(t, RedisConfig{URL: set.URL(), ProbeDeadline: time.Second})
 	well, dead := set.Servers[0], set.Servers[1]

@@ -125,6 +125,7 @@ func TestALiveConnectionIsUsedAgain(t *testing.T) {
 }
 
 func TestWhatIsWrongWithACertificateIsTold(t *testing.T) {
+	t.Parallel()
 	server := redistest.StartTLS(t)
 	older := server.Client(t)
 	older.MaxVersion = tls.VersionTLS12

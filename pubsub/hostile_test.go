@@ -132,6 +132,7 @@ func silent([]string) *string { return nil }
 
 // One sentinel that is frozen, and the connections to it, cost nothing.
 func TestASilentSentinelIsNotWaitedFor(t *testing.T) {
+	t.Parallel()
 	names := func([]string) *string {
 		reply := "*2\r\n$9\r\n127.0.0.1\r\n$1\r\n1\r\n"
 		return &reply

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"flag"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -8,6 +9,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "6") // those that are parallel mostly wait
 	LogClient(zerolog.Nop())
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.

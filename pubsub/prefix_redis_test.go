@@ -95,6 +95,7 @@ func TestAHubOfAnotherFormatDoesNotStart(t *testing.T) {
 }
 
 func TestAServerOfAClusterIsNotTakenForASingleOne(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r := newRedis(t, RedisConfig{URL: set.Servers[0].URL(), History: keepAll})
 	start(t, r)

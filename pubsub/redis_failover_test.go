@@ -57,6 +57,7 @@ func follower(t *testing.T, master *redistest.Server, ahead time.Duration) *redi
 // TestNoPositionIsGivenTwiceByAReplicaThatLacksTheLast promotes replicas whose clocks are behind: the lost
 // events' topics go on behind them, one that lost its record too.
 func TestNoPositionIsGivenTwiceByAReplicaThatLacksTheLast(t *testing.T) {
+	t.Parallel()
 	for _, clock := range []time.Duration{0, -2 * time.Second, -30 * time.Minute, 2 * time.Second} {
 		t.Run(clock.String(), func(t *testing.T) {
 			master := redistest.Start(t)

@@ -277,6 +277,7 @@ func TestEveryEventArrivesOnceWhateverBreaks(t *testing.T) {
 // TestAFloodOverTheOutputLimitIsReadFromTheLog keeps the subscriber from reading until the server has
 // had enough of it.
 func TestAFloodOverTheOutputLimitIsReadFromTheLog(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.CLI("config", "set", "client-output-buffer-limit", "pubsub 64kb 32kb 1")
 	proxy := redistest.NewProxy(t, server.Addr())
@@ -331,6 +332,7 @@ func TestARestartWithoutPersistenceIsAGapAndNothingIsRecovered(t *testing.T) {
 }
 
 func TestARestartWithPersistenceLosesNothing(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
 	mustFollow(t, r, "h:a", 0)

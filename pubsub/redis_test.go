@@ -227,6 +227,7 @@ func TestRedisKilledAndRestartedGoesOnWithAGap(t *testing.T) {
 }
 
 func TestAFrozenConnectionIsNoticed(t *testing.T) {
+	t.Parallel()
 	for way, name := range map[redistest.Way]string{
 		redistest.Both: "both ways", redistest.ToServer: "to the server", redistest.ToClient: "to the hub",
 	} {
@@ -342,6 +343,7 @@ func TestALateUnsubscribeNeverKillsAFreshFollow(t *testing.T) {
 }
 
 func TestPublishErrorsTellWhatBecameOfTheEvent(t *testing.T) {
+	t.Parallel()
 	one := []Publication{{Topic: "news", Data: []byte("1")}}
 	for _, c := range []struct {
 		name    string
@@ -399,6 +401,7 @@ func TestTheServersShortcomingsAreNamed(t *testing.T) {
 
 // TestTooManyClientsIsNoDoubt has the server turn away all new connections.
 func TestTooManyClientsIsNoDoubt(t *testing.T) {
+	t.Parallel()
 	for _, topic := range []string{"h:a", "plain"} {
 		t.Run(topic, func(t *testing.T) {
 			server := redistest.Start(t)

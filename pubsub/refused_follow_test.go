@@ -26,6 +26,7 @@ func TestAServerThatRefusesAllIsLeft(t *testing.T) {
 
 // A channel that this user may not hear costs its own topic only, also in a batch, and the connection stays.
 func TestADeniedChannelCostsItsOwnTopicOnly(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		url func(testing.TB) (url string, cli func(...string))
 		ok  string

@@ -114,6 +114,7 @@ func TestAHubThatCantReadRevocationsIsNotReady(t *testing.T) {
 
 // TestALostListIsWrittenBack loses it in all ways: nodes that were there, and those that come, know all of it.
 func TestALostListIsWrittenBack(t *testing.T) {
+	t.Parallel()
 	const revocations = 2*restoredPage + 10
 	for name, lose := range map[string]func(*redistest.Server){
 		"flushed":               func(s *redistest.Server) { s.CLI("flushall") },

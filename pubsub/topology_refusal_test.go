@@ -39,6 +39,7 @@ func tryPublish(t testing.TB, r *Redis, topic, data, key string) Result {
 }
 
 func TestNothingIsStoredThatSetsOfServersRefuse(t *testing.T) {
+	t.Parallel()
 	for _, kind := range sets() {
 		t.Run(kind, func(t *testing.T) {
 			h := homes[kind](t)
@@ -65,6 +66,7 @@ func TestNothingIsStoredThatSetsOfServersRefuse(t *testing.T) {
 
 // TestTooManyClientsOfOneOfTheServersIsNoDoubt has a master turn away new connections, and ends those of hubs.
 func TestTooManyClientsOfOneOfTheServersIsNoDoubt(t *testing.T) {
+	t.Parallel()
 	for _, kind := range sets() {
 		t.Run(kind, func(t *testing.T) {
 			h := homes[kind](t)
@@ -105,6 +107,7 @@ func TestTooManyClientsOfOneOfTheServersIsNoDoubt(t *testing.T) {
 
 // TestAFullServerOfSeveralRefusesItsTopicsOnly has one master run out of memory.
 func TestAFullServerOfSeveralRefusesItsTopicsOnly(t *testing.T) {
+	t.Parallel()
 	for _, kind := range sets() {
 		t.Run(kind, func(t *testing.T) {
 			h := homes[kind](t)
@@ -152,6 +155,7 @@ func TestAFullServerOfSeveralRefusesItsTopicsOnly(t *testing.T) {
 
 // TestAllMastersThatRefuseAreNamed looks at several at once.
 func TestAllMastersThatRefuseAreNamed(t *testing.T) {
+	t.Parallel()
 	h := homes["cluster"](t)
 	r, _ := running(t, RedisConfig{URL: h.url, History: keepAll})
 	first, third := h.servers[0], h.servers[2]

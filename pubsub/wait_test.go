@@ -11,6 +11,7 @@ import (
 // A publication that too few replicas have is not confirmed, though it is stored. One that stores nothing waits for
 // nobody.
 func TestAPublicationWaitsForReplicas(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: master.URL(), History: keepAll, Wait: 1})
 	stored := func() Result {
@@ -39,6 +40,7 @@ func TestAPublicationWaitsForReplicas(t *testing.T) {
 
 // A revocation that too few replicas have is not confirmed, yet nobody is left unaware of it.
 func TestARevocationThatFewReplicasHaveIsToldAllTheSame(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	heard := make(chan []Revocation, 10)
 	r, _ := running(t, RedisConfig{URL: server.URL(), Wait: 1, OnRevoked: func(list []Revocation) { heard <- list }})

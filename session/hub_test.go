@@ -83,7 +83,7 @@ func run(t testing.TB, hub *Hub, ecfg engine.Config) *node {
 				if err != nil {
 					t.Error(err)
 				}
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Fatal("the node does not end")
 			}
 		}
@@ -104,7 +104,7 @@ func memory(t testing.TB, cfg Config) *node {
 // eventually waits until ok, looking often.
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(patience)
 	look := time.NewTicker(2 * time.Millisecond)
 	defer look.Stop()
 	for !ok() {
