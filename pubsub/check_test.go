@@ -21,6 +21,7 @@ func trying(t testing.TB, cfg RedisConfig) Report {
 }
 
 func TestCheckFindsNothingWrongAndLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -45,6 +46,7 @@ func TestCheckFindsNothingWrongAndLeavesNothingBehind(t *testing.T) {
 
 // TestCheckIsHeardByNobody has it beside a hub that follows topics and keeps revocations.
 func TestCheckIsHeardByNobody(t *testing.T) {
+	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -90,6 +92,7 @@ func TestCheckIsHeardByNobody(t *testing.T) {
 }
 
 func TestCheckSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		begin func(*testing.T) RedisConfig
 		want  string

@@ -17,6 +17,7 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 }
 
 func TestRedisKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	testContract(t, func(t testing.TB) Broker {
 		return newRedis(t, RedisConfig{URL: server.URL(), History: contractHistory})

@@ -66,6 +66,7 @@ func (o *oneConnection) waitForEnd(t *testing.T) {
 }
 
 func TestTheFirstPublicationAfterAPauseGoesToALiveConnection(t *testing.T) {
+	t.Parallel()
 	const turns = 20
 	server := redistest.StartTLS(t, "--timeout", "1")
 	secured := server.Client(t)

@@ -148,6 +148,7 @@ func (d *trio) disturb(t *testing.T) {
 //
 //	WSHUB_DRILL=full go test -run Drill ./pubsub
 func TestDrillOnePositionIsOneEvent(t *testing.T) {
+	t.Parallel()
 	length := 2 * time.Second
 	if os.Getenv("WSHUB_DRILL") == "full" {
 		length = time.Minute

@@ -81,6 +81,7 @@ var homes = map[string]func(testing.TB) home{
 }
 
 func TestTheLeastRightsKeepTheContract(t *testing.T) {
+	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -145,6 +146,7 @@ func besides(t *testing.T, cfg RedisConfig) {
 }
 
 func TestEachRightOfTheRulesIsNeededAndNamed(t *testing.T) {
+	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,7 @@ import (
 )
 
 func TestSentinelKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartSentinel(t)
 	testContract(t, func(t testing.TB) Broker {
 		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory})
@@ -14,6 +15,7 @@ func TestSentinelKeepsTheContract(t *testing.T) {
 }
 
 func TestClusterKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	set := redistest.StartCluster(t, 3, 1)
 	testContract(t, func(t testing.TB) Broker {
 		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory})
