@@ -145,6 +145,7 @@ func (c *client) refused(t *testing.T, token string, code int) {
 }
 
 func TestPings(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, binary bool) {
 		n := start(t, session.Config{}, engine.Config{Heartbeat: time.Second})
 		c, result := n.connect(binary, "")
@@ -169,6 +170,7 @@ func TestPings(t *testing.T) {
 
 // A client that is slow, or at something else, may find two pings: it answers both.
 func TestPongsMayComeLateButNotUnasked(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, binary bool) {
 		n := start(t, session.Config{}, engine.Config{Heartbeat: time.Second})
 		c, _ := n.connect(binary, "")

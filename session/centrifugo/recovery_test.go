@@ -127,6 +127,7 @@ func TestHistory(t *testing.T) {
 
 // Clients take an answer with fewer events than they asked for as the end of the history.
 func TestAHistoryIsAnsweredWhole(t *testing.T) {
+	t.Parallel()
 	both(t, func(t *testing.T, binary bool) {
 		n := start(t, session.Config{ReplayLimit: 500}, engine.Config{})
 		large := strings.Repeat("x", 10_000)

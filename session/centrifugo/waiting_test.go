@@ -201,6 +201,7 @@ func TestAChannelIsLeftWhileItsTokenIsChecked(t *testing.T) {
 
 // What ends on the way because a token has expired is tried again with another one.
 func TestATokenThatExpiresOnTheWayIsToldSo(t *testing.T) {
+	t.Parallel()
 	broker := newReluctant()
 	n := startOn(t, session.Config{Verifier: verifier(t, token.Config{Skew: -1}), AuthGrace: time.Millisecond, MessageRate: -1}, engine.Config{}, broker)
 	c, _ := n.connect(false, claimed(t, nil))

@@ -287,30 +287,33 @@ func TestARealServer(t *testing.T) {
 	mux.Handle("/away", http.RedirectHandler("http://192.0.2.1/keys", http.StatusFound))
 	mux.Handle("/round", http.RedirectHandler("/round", http.StatusFound))
 	server := httptest.NewServer(mux)
-	defer server.Close()
-	defer close(released)
+	t.Cleanup(server.Close)
+	t.Cleanup(func() { close(released) })
 	for path, want := range map[string]string{
 		"/good": "", "/moved": "", "/error": "status 500", "/missing": "status 404", "/huge": "over", "/endless": "over",
 		"/slow": "deadline", "/html": "not a JWK set", "/away": "not trusted", "/round": "too often",
 	} {
-		fetched := make(chan error, 1)
-		timeout := 5 * time.Second
-		if path == "/slow" {
-			timeout = 50 * time.Millisecond
-		}
-		v := verifier(t, Config{JWKS: server.URL + path, JWKSTimeout: timeout, OnFetch: func(_ int, err error) { fetched <- err }})
-		stop := run(t, v)
-		err := <-fetched
-		switch {
-		case (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want):
-			t.Errorf("%s: %v, want %q", path, err, want)
-		case err != nil && strings.Contains(err.Error(), server.URL):
-			t.Errorf("%s: the error has the URL: %v", path, err)
-		}
-		if _, err := settle(t, v, good); (err == nil) != (want == "") {
-			t.Errorf("%s: settle: %v", path, err)
-		}
-		stop()
+		t.Run(path, func(t *testing.T) {
+			t.Parallel()
+			fetched := make(chan error, 1)
+			timeout := 5 * time.Second
+			if path == "/slow" {
+				timeout = 50 * time.Millisecond
+			}
+			v := verifier(t, Config{JWKS: server.URL + path, JWKSTimeout: timeout, OnFetch: func(_ int, err error) { fetched <- err }})
+			stop := run(t, v)
+			err := <-fetched
+			switch {
+			case (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want):
+				t.Errorf("%v, want %q", err, want)
+			case err != nil && strings.Contains(err.Error(), server.URL):
+				t.Errorf("the error has the URL: %v", err)
+			}
+			if _, err := settle(t, v, good); (err == nil) != (want == "") {
+				t.Errorf("settle: %v", err)
+			}
+			stop()
+		})
 	}
 }
 

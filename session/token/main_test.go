@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,7 +23,11 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	_ = flag.Set("test.parallel", "10") // those that are parallel wait
+	goleak.VerifyTestMain(m)
+}
 
 // epoch is the present in tests.
 var epoch = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
