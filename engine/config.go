@@ -60,6 +60,9 @@ type Config struct {
 	// OnRefused, where not nil, is told of each handshake that the engine itself refuses, on the connection's loop and
 	// before the answer.
 	OnRefused func(c *Conn, r *Refusal)
+	// OnUpgraded, where not nil, is told of each handshake that became a connection, on its loop: how long it took from
+	// the socket's coming to the answer, to within a turn of the loop.
+	OnUpgraded func(took time.Duration)
 	// Log takes what an operator should know; its zero value is silent.
 	Log zerolog.Logger
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // A socket is a connection from the end of its head until it closes: it then holds one of Config.MaxConnections
@@ -12,7 +13,8 @@ import (
 
 // transit is what only a socket in transit needs.
 type transit struct {
-	older, newer *Conn // in transits
+	older, newer *Conn         // in transits
+	since        time.Duration // the clock's age when it came into transit
 	// The head so far; then what came behind it before frames can be worked on.
 	buf  []byte
 	scan headScanner
@@ -98,6 +100,7 @@ func (c *Conn) move(to state) {
 		if c.transit == nil {
 			c.transit = new(transit)
 		}
+		c.transit.since = l.age
 		l.transits.push(c)
 		l.count.transit.Add(1)
 	case none:

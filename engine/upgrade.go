@@ -32,6 +32,9 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	c.state, c.peer, c.counted = open, peer, true
 	l.count.open.Add(1)
 	l.count.upgraded.Add(1)
+	if f := l.srv.cfg.OnUpgraded; f != nil && c.transit != nil {
+		f(l.age - c.transit.since)
+	}
 	l.conns.set(c, l.due(l.heartbeat(l.srv.cfg.Heartbeat, true)))
 	l.out = appendSwitch(l.out[:0], h.key, subprotocol)
 	l.out = append(l.out, first...)

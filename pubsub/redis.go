@@ -74,6 +74,9 @@ type RedisConfig struct {
 	// HeldRevocations calls yield for all that OnRevoked got and that still hold: should the server have
 	// lost some, they are written back. Yield may take long. Default: nothing is written back.
 	HeldRevocations func(yield func(Revocation) bool)
+	// OnRoundTrip, where not nil, is told how long a pipeline took that publishes, reads or tells, from any goroutine; of
+	// those that failed nothing is told.
+	OnRoundTrip func(took time.Duration)
 	// Log gets what an operator should know. Default: nothing.
 	Log zerolog.Logger
 }

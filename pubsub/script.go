@@ -248,11 +248,15 @@ func (r *Redis) send(ctx context.Context, pipe redis.Pipeliner, known *scripts, 
 	if stores && r.cfg.Wait > 0 {
 		waited = pipe.Do(ctx, "wait", r.cfg.Wait, waitTime.Milliseconds())
 	}
+	began := time.Now()
 	if err := exec(ctx, pipe); err != nil {
 		for _, i := range those {
 			replies[i].SetErr(err)
 		}
 		return nil
+	}
+	if r.cfg.OnRoundTrip != nil {
+		r.cfg.OnRoundTrip(time.Since(began))
 	}
 	for _, i := range those {
 		if waited != nil && calls[i].stores && replies[i].Err() == nil {

@@ -68,6 +68,12 @@ type Config struct {
 	// second at most, without events' data and tokens.
 	TraceUsers []string
 
+	// OnPublished, where not nil, is told how long the broker took for a batch of publications of clients or of a backend,
+	// from any goroutine. OnFanout is told, by each loop that has followers, how long an event took from its coming to the
+	// write to the last of them, as far as these have room for it.
+	OnPublished func(took time.Duration)
+	OnFanout    func(ev *pubsub.Event, took time.Duration)
+
 	// Log takes what an operator should know; its zero value is silent.
 	Log zerolog.Logger
 }

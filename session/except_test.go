@@ -226,7 +226,7 @@ func TestABackendsAttributesAreChecked(t *testing.T) {
 }
 
 func TestABatchForgetsWhomTheOneBeforeExcepted(t *testing.T) {
-	sh, news := &shard{topics: newIndex()}, &topic{name: "news"}
+	sh, news := &shard{hub: &Hub{}, topics: newIndex()}, &topic{name: "news"}
 	for _, name := range []string{"", "s_1", "s_2", "nobody", ""} {
 		m := &message{topic: "news", event: &pubsub.Event{Attributes: &pubsub.Attributes{Name: "x", Except: name}}}
 		sh.extra(news).queue = []*message{m}

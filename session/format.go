@@ -3,6 +3,7 @@ package session
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"wshub/pubsub"
 )
@@ -46,6 +47,7 @@ type message struct {
 	topic    string
 	event    *pubsub.Event   // nil: a gap
 	position pubsub.Position // the event's; of a gap, where the topic goes on
+	came     time.Duration   // of an event that is delivered live: the hub's age; only where OnFanout wants it
 
 	mu    sync.Mutex
 	first made   // the only one, mostly

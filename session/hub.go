@@ -66,10 +66,9 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		return nil, err
 	}
 	log := cfg.Log.With().Str("part", "session").Logger()
-	return &Hub{
+	h := &Hub{
 		cfg:     cfg,
 		broker:  broker,
-		workers: newWorkers(cfg, broker.Publish),
 		readers: newReaders(cfg.Workers, cfg.PublishTimeout, broker.Replay),
 		log:     log,
 		reasons: reasons.New(log),
@@ -80,7 +79,9 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 
 		tellAgain: replaceAgain,
 		traceLog:  log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
-	}, nil
+	}
+	h.workers = newWorkers(cfg, h.publish)
+	return h, nil
 }
 
 // Attach makes s, whose handler is h, the server that h works on. Call it once, before Run of either.
@@ -114,7 +115,11 @@ func (h *Hub) Run(ctx context.Context) error {
 
 // Deliver implements pubsub.Sink.
 func (h *Hub) Deliver(ev *pubsub.Event, loops pubsub.Loops) {
-	h.push(&message{topic: ev.Topic, event: ev, position: ev.Position}, loops)
+	m := &message{topic: ev.Topic, event: ev, position: ev.Position}
+	if h.cfg.OnFanout != nil {
+		m.came = time.Since(h.born)
+	}
+	h.push(m, loops)
 }
 
 // Gap implements pubsub.Sink.
@@ -142,7 +147,18 @@ func (h *Hub) Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub
 			return nil, fmt.Errorf("%w: event %d of %d: %w", ErrBadPublication, i+1, len(batch), err)
 		}
 	}
-	return h.broker.Publish(ctx, batch), nil
+	return h.publish(ctx, batch), nil
+}
+
+// publish has the broker publish batch.
+func (h *Hub) publish(ctx context.Context, batch []pubsub.Publication) []pubsub.Result {
+	if h.cfg.OnPublished == nil {
+		return h.broker.Publish(ctx, batch)
+	}
+	began := time.Now()
+	results := h.broker.Publish(ctx, batch)
+	h.cfg.OnPublished(time.Since(began))
+	return results
 }
 
 func (h *Hub) check(p pubsub.Publication) error {

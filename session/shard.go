@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"wshub/engine"
 	"wshub/pubsub"
@@ -286,6 +287,7 @@ func (sh *shard) begin(t *topic) {
 func (sh *shard) finish(t *topic) {
 	ext := t.ext
 	sh.giveBack(ext.written)
+	sh.hub.timeFanout(ext.batch)
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
 	ext.next, ext.limit, ext.written = 0, 0, 0
@@ -305,6 +307,19 @@ func (sh *shard) finish(t *topic) {
 	if at := ext.readOn; !at.IsZero() {
 		ext.readOn = pubsub.Position{}
 		sh.reread(t, at)
+	}
+}
+
+// timeFanout tells how long the events of a batch that has been written were under way.
+func (h *Hub) timeFanout(batch []*message) {
+	if h.cfg.OnFanout == nil {
+		return
+	}
+	now := time.Since(h.born)
+	for _, m := range batch {
+		if m.came != 0 {
+			h.cfg.OnFanout(m.event, now-m.came)
+		}
 	}
 }
 

@@ -22,6 +22,7 @@ type sources struct {
 	draining func() bool
 	lost     func() uint64            // log lines that could not be written
 	callers  func() map[string]uint64 // connections to the control port that were dropped, by reason
+	times    *timings
 }
 
 // snapshot is all numbers at one moment.
@@ -32,6 +33,7 @@ type snapshot struct {
 	ready, draining bool
 	lost            uint64
 	callers         map[string]uint64
+	times           *timings
 }
 
 // family is one metric: a single number, or one per reason. A reason is never a topic, a user or a session.
@@ -67,6 +69,11 @@ func histogram(name, help string, lengths func(*snapshot) pubsub.Distribution) f
 	return family{name: name, help: help, lengths: lengths}
 }
 
+// timing is a histogram of timings.
+func timing(name, help string, of func(*timings) prometheus.Histogram) family {
+	return histogram(name, help, func(s *snapshot) pubsub.Distribution { return distribution(of(s.times)) })
+}
+
 // families are the hub's own metrics.
 var families = []family{
 	gauge("wshub_ready", "1 while clients should be sent here.", func(s *snapshot) float64 { return number(s.ready) }),
@@ -90,6 +97,8 @@ var families = []family{
 	counters("wshub_handshakes_refused_total", "status", "Handshakes answered with an HTTP error.",
 		[]string{"400", "403", "404", "405", "408", "413", "426", "429", "431", "503"},
 		func(s *snapshot) map[string]uint64 { return byStatus(s.engine.Refused) }),
+	timing("wshub_handshake_seconds", "From the coming of a socket to the answer that makes it a connection, the client's part included.",
+		func(t *timings) prometheus.Histogram { return t.handshake }),
 	counters("wshub_connections_closed_total", "cause", "Ended connections.", closeCauses(),
 		func(s *snapshot) map[string]uint64 { return s.engine.Closed }),
 
@@ -105,6 +114,12 @@ var families = []family{
 	counter("wshub_messages_total", "Messages from clients.", func(s *snapshot) uint64 { return s.session.Messages }),
 	counter("wshub_published_total", "Messages from clients that the broker took.", func(s *snapshot) uint64 { return s.session.Published }),
 	counter("wshub_deliveries_total", "Events handed to followers.", func(s *snapshot) uint64 { return s.session.Deliveries }),
+	timing("wshub_fanout_seconds", "From the coming of an event to the write to the last follower of a loop that had room for it.",
+		func(t *timings) prometheus.Histogram { return t.fanout }),
+	timing("wshub_delivery_seconds", "From the publication of an event of a topic with history, by the clock of Redis to within some ms, to the write to the last follower of a loop that had room for it.",
+		func(t *timings) prometheus.Histogram { return t.delivery }),
+	timing("wshub_publish_seconds", "The broker's time for a batch of publications of clients or a backend, in vain or not.",
+		func(t *timings) prometheus.Histogram { return t.publish }),
 	counter("wshub_batches_total", "Times that what waited in a topic was written out.", func(s *snapshot) uint64 { return s.session.Batches }),
 	gauge("wshub_history_reads", "Reads of histories for clients that wait or are under way.", func(s *snapshot) float64 { return float64(s.session.Reads) }),
 	counters("wshub_resumes_total", "outcome", "Topics that clients came back to; lost ones were told so.", nil, func(s *snapshot) map[string]uint64 {
@@ -138,6 +153,8 @@ var families = []family{
 	gauge("wshub_broker_partitions_without_owner", "Partitions of 256 that no Redis server serves; their topics wait.", func(s *snapshot) float64 { return float64(s.broker.Unowned) }),
 	counters("wshub_broker_topology_changes_total", "trigger", "Changes of which Redis server serves what, by what made the hub look.", nil,
 		func(s *snapshot) map[string]uint64 { return s.broker.Topologies }),
+	timing("wshub_broker_round_trip_seconds", "Round trips to Redis that publish, read or tell other hubs, one pipeline each; without those that failed.",
+		func(t *timings) prometheus.Histogram { return t.roundTrip }),
 	histogram("wshub_broker_silence_seconds", "How long topics were not sure to be heard, each time that a connection to Redis ended or partitions moved.",
 		func(s *snapshot) pubsub.Distribution { return s.broker.Silences }),
 	counters("wshub_broker_dropped_total", "reason", "Messages and publications thrown away.", nil,
@@ -221,7 +238,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers()}
+	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers(), c.from.times}
+	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {
 		if f.lengths != nil {
 			d := f.lengths(s)

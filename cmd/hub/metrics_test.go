@@ -24,6 +24,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		draining: func() bool { return true },
 		lost:     func() uint64 { return 12 },
 		callers:  func() map[string]uint64 { return map[string]uint64{"idle": 13} },
+		times:    newTimings(),
 	}
 }
 

@@ -35,7 +35,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		debug.SetMemoryLimit(int64(c.MemoryLimit))
 	}
 
-	listener := &listener{}
+	times := newTimings()
+	listener := &listener{roundTrip: times.watchRedis}
 	broker, err := newBroker(c, log, listener)
 	if err != nil {
 		return fmt.Errorf("broker: %w", err)
@@ -44,6 +45,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
+	times.watchSession(&sessionConfig)
 	hub, err := session.NewHub(sessionConfig, broker)
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
@@ -57,6 +59,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		return fmt.Errorf("engine: %w", err)
 	}
 	engineConfig.OnRefused = hub.Refused
+	times.watchEngine(&engineConfig)
 	var handler engine.Handler = hub
 	if isLoopback(c.Addr) && !c.Open && c.isOpen() {
 		handler = localOnly{hub}
@@ -93,7 +96,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			ready:    ready,
 			hub:      hub,
 			channel:  broker.Channel,
-			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped}),
+			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped, times}),
 			try:      tryPage(start.public, c.Path),
 		})
 		if err != nil {

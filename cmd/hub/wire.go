@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -98,8 +99,11 @@ type broker interface {
 }
 
 // listener hands on to the hub what nodes tell each other. The broker, which is made before the hub, has it;
-// hub is set before either runs, and nil for hub check.
-type listener struct{ hub *session.Hub }
+// hub is set before either runs, and nil for hub check. roundTrip, where not nil, takes how long Redis took.
+type listener struct {
+	hub       *session.Hub
+	roundTrip func(took time.Duration)
+}
 
 func (l *listener) control(message []byte) {
 	if l.hub != nil {
@@ -154,5 +158,6 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 		Log:        log.With().Str("part", "pubsub").Logger(),
 
 		HeldRevocations: to.held,
+		OnRoundTrip:     to.roundTrip,
 	})
 }
