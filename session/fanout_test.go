@@ -175,7 +175,7 @@ func TestComingAndGoingDuringABroadcast(t *testing.T) {
 }
 
 func TestALoopKeepsFewSpareBuffers(t *testing.T) {
-	sh := &shard{topics: newIndex()}
+	sh := &shard{hub: &Hub{}, topics: newIndex()}
 	topics := make([]*topic, 2*spareExts)
 	for i := range topics {
 		topics[i] = &topic{}
