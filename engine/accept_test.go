@@ -17,7 +17,7 @@ func TestAcceptRecoversFromTheFileLimit(t *testing.T) {
 	server := spawn(t, "server")
 	var addr string
 	server.answer("listening %s", &addr)
-	server.tell("fill %d", free)
+	server.send("fill %d", free)
 	server.answer("filled")
 	var all []*rawClient
 	for range clients {
@@ -30,7 +30,7 @@ func TestAcceptRecoversFromTheFileLimit(t *testing.T) {
 	}
 	stats := func() (st engine.Stats) {
 		var line string
-		server.tell("stats")
+		server.send("stats")
 		server.answer("%s", &line)
 		if err := json.Unmarshal([]byte(line), &st); err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func TestAcceptRecoversFromTheFileLimit(t *testing.T) {
 	if st := stats(); st.Sockets < free-2 || st.Sockets > free {
 		t.Errorf("%+v", st)
 	}
-	server.tell("free")
+	server.send("free")
 	server.answer("freed")
 	served := 0
 	for _, c := range all {

@@ -13,11 +13,11 @@ import (
 // Go's own poller and taken out again, duplicated for the poller, closed and asked for its addresses: eight system calls
 // and 176 bytes that stay, and nobody here wants any of it.
 type acceptor struct {
-	listener *os.File
-	raw      syscall.RawConn
-	take     func(fd uintptr) bool
-	fd       int
-	err      error
+	listener   *os.File
+	raw        syscall.RawConn
+	onReadable func(fd uintptr) bool
+	fd         int
+	err        error
 }
 
 // newAcceptor takes listener's place.
@@ -34,7 +34,7 @@ func newAcceptor(listener *net.TCPListener) (*acceptor, error) {
 		return nil, errors.Join(err, file.Close())
 	}
 	a := &acceptor{listener: file, raw: raw}
-	a.take = a.accept
+	a.onReadable = a.accept
 	return a, nil
 }
 
@@ -42,7 +42,7 @@ func (a *acceptor) close() { _ = a.listener.Close() }
 
 // next waits for a connection. An error is a shortage of something, or the end, after close.
 func (a *acceptor) next() (socket, error) {
-	if err := a.raw.Read(a.take); err != nil {
+	if err := a.raw.Read(a.onReadable); err != nil {
 		return socket{}, err
 	}
 	if a.err != nil {

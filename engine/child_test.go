@@ -52,8 +52,8 @@ func spawn(t testing.TB, role string) *child {
 	return &child{t, in, bufio.NewScanner(out)}
 }
 
-// tell gives a command; answer takes what comes back. Between the two the child works on.
-func (c *child) tell(format string, args ...any) {
+// send gives a command; answer reads the result. Between the two the child works on.
+func (c *child) send(format string, args ...any) {
 	c.t.Helper()
 	if _, err := fmt.Fprintf(c.in, format+"\n", args...); err != nil {
 		c.t.Fatal(err)

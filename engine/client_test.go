@@ -191,11 +191,11 @@ func (p *peer) Closed(cause *engine.Cause) {
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	late := time.After(patience)
-	look := time.NewTicker(2 * time.Millisecond)
-	defer look.Stop()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
 	for !holds() {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-late:
 			t.Fatal("never: ", what)
 		}

@@ -37,7 +37,7 @@ func (c *clock) run(loops []*Loop, end <-chan struct{}) {
 			beat = now + toBeat(now+1) + 1
 		}
 		next := beat
-		c.alarm.Store(next) // before the loops are looked at: what comes due sooner after that is told of
+		c.alarm.Store(next) // before the loops are asked: an earlier deadline that comes after this is announced
 		for _, l := range loops {
 			due := l.next.Load()
 			late := reached(now, due)
@@ -77,8 +77,8 @@ const beatTicks = 10
 // toBeat is how many ticks after at the next beat is; 0 if at is one.
 func toBeat(at uint32) uint32 { return (beatTicks - at%beatTicks) % beatTicks }
 
-// look has the loop see what time it is. The poller's calls begin with it.
-func (l *Loop) look() {
+// readClock refreshes the loop's cached time. Every callback of the poller begins with it.
+func (l *Loop) readClock() {
 	l.age = l.srv.clock.age()
 	l.now = uint32(l.age / tick)
 }

@@ -31,10 +31,10 @@ func TestTheClockWakesForWhatIsDueAndOnTheBeat(t *testing.T) {
 		time.Sleep(shortOf)
 		expect("on the beat", true, true)
 
-		one.look()
+		one.readClock()
 		later := one.due(5)
 		sooner := one.due(2)
-		other.look()
+		other.readClock()
 		other.due(4)
 		time.Sleep(2*tick - shortOf)
 		expect("before something is due", false, false)
@@ -42,7 +42,7 @@ func TestTheClockWakesForWhatIsDueAndOnTheBeat(t *testing.T) {
 		expect("when it is due", true, false)
 		time.Sleep(tick)
 		expect("while it is still due", true, false)
-		if one.look(); !reached(one.now, sooner) {
+		if one.readClock(); !reached(one.now, sooner) {
 			t.Errorf("woken at %d for what is due at %d", one.now, sooner)
 		}
 		one.next.Store(later)

@@ -54,11 +54,11 @@ func (c *Conn) part(cause *Cause, frame []byte, to state) {
 // finish takes c out of the open ones and tells its Peer.
 func (c *Conn) finish(cause *Cause) {
 	c.move(closing)
-	c.tell(cause)
+	c.notifyPeer(cause)
 }
 
-// tell is c's end for its Peer, if it has one.
-func (c *Conn) tell(cause *Cause) {
+// notifyPeer tells c's Peer, if it has one, that c is closed.
+func (c *Conn) notifyPeer(cause *Cause) {
 	l := c.loop
 	c.release()
 	if c.counted {
@@ -121,7 +121,7 @@ func (c *Conn) cut() {
 		return
 	}
 	c.move(ended)
-	c.tell(PeerGone)
+	c.notifyPeer(PeerGone)
 	c.loop.conns.remove(c)
 	c.loop.spend(writeCost)
 	c.socket.reset()
@@ -131,7 +131,7 @@ func (c *Conn) cut() {
 func (c *Conn) gone() {
 	l := c.loop
 	c.move(ended)
-	c.tell(PeerGone)
+	c.notifyPeer(PeerGone)
 	l.conns.remove(c)
 	c.forgetQueued()
 }
@@ -139,11 +139,11 @@ func (c *Conn) gone() {
 // AwaitClosing returns when all who were sent a Close frame have answered it, or have had the time that Close gives
 // them, or when ctx ends. Run's end cuts those who have not.
 func (s *Server) AwaitClosing(ctx context.Context) {
-	look := time.NewTicker(tick / 5)
-	defer look.Stop()
+	poll := time.NewTicker(tick / 5)
+	defer poll.Stop()
 	for slices.ContainsFunc(s.loops, func(l *Loop) bool { return l.count.parting.Load() > 0 }) {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-ctx.Done():
 			return
 		}

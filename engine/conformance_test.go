@@ -24,7 +24,7 @@ func TestFramesThroughASocketAreReadAsTheRFCSays(t *testing.T) {
 	s := running(t, Config{}, &echoing{})
 	for _, c := range frameCases() {
 		t.Run(c.name, func(t *testing.T) {
-			check := func(next func() int) {
+			exchange := func(next func() int) {
 				conn := opened(t, s)
 				send(conn, c.in, next)
 				ends := false
@@ -48,10 +48,10 @@ func TestFramesThroughASocketAreReadAsTheRFCSays(t *testing.T) {
 				}
 				_ = conn.Close()
 			}
-			check(whole)
-			check(randomly(1))
+			exchange(whole)
+			exchange(randomly(1))
 			if len(c.in) < 300 {
-				check(bytewise)
+				exchange(bytewise)
 			}
 		})
 	}
@@ -78,7 +78,7 @@ func TestHandshakesThroughASocketAreAnsweredAsTheRFCSays(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s, %s: %v", c.name, how, err)
 			}
-			checkAnswer(t, c, got)
+			assertAnswer(t, c, got)
 			if c.status == 101 {
 				expectOpen(t, conn)
 			}
@@ -174,7 +174,7 @@ func TestFramesSentBehindTheHeadAreNotLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := running(t, Config{}, &echoing{decide: decide})
-			check := func(b []byte, next func() int, rest []byte) {
+			exchange := func(b []byte, next func() int, rest []byte) {
 				t.Helper()
 				c := connect(t, s)
 				send(c, b, next)
@@ -184,9 +184,9 @@ func TestFramesSentBehindTheHeadAreNotLost(t *testing.T) {
 				expectOpen(t, c)
 			}
 			for cut := len(head()) - 5; cut < len(head())+60; cut += 5 {
-				check(stream[:cut], whole, stream[cut:])
+				exchange(stream[:cut], whole, stream[cut:])
 			}
-			check(stream, bytewise, nil)
+			exchange(stream, bytewise, nil)
 		})
 	}
 }

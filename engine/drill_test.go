@@ -50,29 +50,29 @@ func TestPeersThatVanishTakeNoNewcomerWithThem(t *testing.T) {
 
 	var opened, failed int
 	for range rounds {
-		leavers.tell("open %s die %d", s.Addr(), dying)
+		leavers.send("open %s die %d", s.Addr(), dying)
 		leavers.answer("opened %d failed %d", &opened, &failed)
 		if failed > 0 {
 			t.Fatalf("%d of %d could not connect", failed, dying)
 		}
 		came.Store(0)
-		stayers.tell("open %s stay %d", s.Addr(), staying)
+		stayers.send("open %s stay %d", s.Addr(), staying)
 		for dead := 0; dead < dying; dead += batch {
 			eventually(t, "more stayers", func() bool { return came.Load() >= int64(dead*staying/dying) })
-			leavers.tell("vanish %d", batch)
+			leavers.send("vanish %d", batch)
 			leavers.answer("vanished")
 		}
 		stayers.answer("opened %d failed %d", &opened, &failed)
 		eventually(t, "all leavers are gone", func() bool { return s.Stats().Sockets <= int64(staying) })
 
 		lost := 0
-		stayers.tell("lost")
+		stayers.send("lost")
 		stayers.answer("lost %d", &lost)
 		if failed > 0 || closed.Load() > 0 || lost > 0 {
 			t.Fatalf("of %d stayers %d could not connect, %d were closed, %d saw it", staying, failed, closed.Load(), lost)
 		}
 		closed.Store(-int64(staying)) // they may go now
-		stayers.tell("vanish %d", staying)
+		stayers.send("vanish %d", staying)
 		stayers.answer("vanished")
 		eventually(t, "all are gone", func() bool { return s.Stats().Sockets == 0 && closed.Load() == 0 })
 	}

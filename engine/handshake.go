@@ -72,16 +72,16 @@ func refuseFrom(origin, host string) *Refusal {
 
 // at is r with the paths that there are, where whoever asks may not know them.
 func (r *Refusal) at(paths []string) *Refusal {
-	told := *r
+	full := *r
 	switch r {
 	case refuseUpgrade:
-		told.Reason += "; open it from a program, or from a page or a browser's console here: new WebSocket('" + paths[0] + "')"
+		full.Reason += "; open it from a program, or from a page or a browser's console here: new WebSocket('" + paths[0] + "')"
 	case refusePath:
-		told.Reason += "; there is one at " + strings.Join(paths, " and ")
+		full.Reason += "; there is one at " + strings.Join(paths, " and ")
 	default:
 		return r
 	}
-	return &told
+	return &full
 }
 
 func refuse(status int, reason string, field ...string) *Refusal {
@@ -136,7 +136,7 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 		return nil, refuseTarget // what else net/http might refuse has been refused above
 	}
 	r := &Request{Request: hr}
-	switch refusal := r.check(paths); refusal {
+	switch refusal := r.validate(paths); refusal {
 	case nil:
 	case refuseUpgrade:
 		return r, refusal.at(paths)
@@ -172,8 +172,8 @@ func (p *headParser) read(head []byte) (*http.Request, error) {
 	return http.ReadRequest(p.buf)
 }
 
-// check goes through the header lines that RFC 6455, 4.2.1 demands, and takes the key.
-func (r *Request) check(paths []string) *Refusal {
+// validate goes through the header lines that RFC 6455, 4.2.1 demands, and keeps the key.
+func (r *Request) validate(paths []string) *Refusal {
 	key, version := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
 	case !hasToken(r.Header["Upgrade"], "websocket"):
@@ -193,7 +193,7 @@ func (r *Request) check(paths []string) *Refusal {
 	return nil
 }
 
-// readLists takes the subprotocols on offer and looks at the extensions, of which none is ever taken up.
+// readLists keeps the subprotocols on offer and validates the extensions, of which none is ever accepted.
 func (r *Request) readLists() *Refusal {
 	offers, offered := r.Header["Sec-Websocket-Protocol"]
 	for name := range elements(offers) {

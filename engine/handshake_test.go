@@ -36,12 +36,12 @@ func TestHandshakesAreAnsweredAsTheRFCSays(t *testing.T) {
 			t.Errorf("%s: the head ends at %d of %d", c.name, n, len(c.head))
 		}
 		got := answer(&p, []byte(c.head), origins)
-		checkAnswer(t, c, got)
+		assertAnswer(t, c, got)
 	}
 }
 
-// checkAnswer compares an answer, from the parser or a socket, with what the case wants.
-func checkAnswer(t *testing.T, c handshakeCase, got []byte) {
+// assertAnswer compares an answer, from the parser or a socket, with what the case wants.
+func assertAnswer(t *testing.T, c handshakeCase, got []byte) {
 	t.Helper()
 	resp, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(got)), nil)
 	if err != nil {

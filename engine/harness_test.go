@@ -153,11 +153,11 @@ func expectSilence(t testing.TB, c net.Conn) {
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	late := time.After(20 * time.Second)
-	look := time.NewTicker(5 * time.Millisecond)
-	defer look.Stop()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
 	for !ok() {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-late:
 			t.Fatal("never: " + what)
 		}

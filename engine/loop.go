@@ -104,7 +104,7 @@ func (l *Loop) After(d time.Duration, f func()) *Timer {
 	return t
 }
 
-// arm has t fire at an age of the clock. A deadline beyond what the wheel can tell from the past is looked at again on
+// arm has t fire at an age of the clock. A deadline beyond what the wheel can tell from the past is armed again on
 // the way; the func that does it costs those timers alone.
 func (l *Loop) arm(t *Timer, at time.Duration) {
 	d := at - l.age
@@ -299,7 +299,7 @@ func (l *Loop) conn(sock socket) *Conn {
 	return sock.conn()
 }
 
-// sweepTime is the time between two looks at those who hold something of the loop's.
+// sweepTime is the time between two sweeps over connections that hold something of the loop's.
 const sweepTime = time.Second
 
 func (l *Loop) sweep() {

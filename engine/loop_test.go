@@ -145,7 +145,7 @@ func TestPanicsEndOneConnection(t *testing.T) {
 	}))
 	healthy := rawDial(t, s, "")
 	want := uint64(0)
-	check := func(what string, panics uint64) {
+	assertAlive := func(what string, panics uint64) {
 		t.Helper()
 		want += panics
 		healthy.write(t, masked(engine.OpText, what))
@@ -161,34 +161,34 @@ func TestPanicsEndOneConnection(t *testing.T) {
 		if cause := within(t, "Closed", closed); cause != engine.Panicked {
 			t.Errorf("%s: closed for %s", say, cause.Name)
 		}
-		check(say+" done", 2) // the second in Closed
+		assertAlive(say+" done", 2) // the second in Closed
 	}
 
 	c := rawTCP(t, s, 0)
 	c.write(t, append([]byte(request("?later")), masked(engine.OpText, "message")...))
 	within(t, "Closed", closed)
-	check("behind the head done", 2)
+	assertAlive("behind the head done", 2)
 
 	c = rawDial(t, s, "")
 	c.write(t, masked(engine.OpText, "close"))
 	c.wantFrame(t, engine.OpClose, "\x03\xe8")
 	within(t, "Closed", closed)
-	check("close done", 1)
+	assertAlive("close done", 1)
 
 	c = rawDial(t, s, "")
 	_ = c.SetLinger(0)
 	_ = c.Close()
 	within(t, "Closed", closed)
-	check("gone done", 1)
+	assertAlive("gone done", 1)
 
 	if err := rawTCP(t, s, 0).upgrade("?handshake"); err == nil || err.Error() != "answer 500 Internal Server Error" {
 		t.Errorf("a panic in the handshake: %v", err)
 	}
-	check("handshake done", 1)
+	assertAlive("handshake done", 1)
 
 	s.Loops()[0].Post(func() { panic("in a job") })
 	on(t, s.Loops()[0], func() {}) // it has run
-	check("job done", 1)
+	assertAlive("job done", 1)
 }
 
 func TestConnectionsAddNoGoroutine(t *testing.T) {

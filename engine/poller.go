@@ -67,7 +67,7 @@ func (p *poller) start() error {
 		return fmt.Errorf("connect the loops: %w", err)
 	}
 	for _, l := range p.loops {
-		l.settle() // nbio can't be stopped before its pollers have begun
+		l.waitForBatch() // nbio can't be stopped before its pollers have begun
 	}
 	return nil
 }
@@ -85,30 +85,30 @@ func (p *poller) loop(s socket) *Loop { return p.loops[s.fd()%len(p.loops)] }
 
 // add has the poller watch s. After an error s is closed, and reported as such.
 func (p *poller) add(s socket) error {
-	p.lockSettled()
+	p.lockBetweenBatches()
 	defer p.registering.Unlock()
 	_, err := p.engine.AddConn(s.nb)
 	return err
 }
 
-// lockSettled takes p.registering at a time when no poller is in a batch of events that could name a descriptor closed
+// lockBetweenBatches locks p.registering while no poller is in a batch of events that could name a descriptor closed
 // meanwhile.
-func (p *poller) lockSettled() {
+func (p *poller) lockBetweenBatches() {
 	p.registering.Lock()
 	for len(p.stale) > 0 {
 		loops := p.stale
 		p.stale = nil
 		p.registering.Unlock()
 		for _, l := range loops {
-			l.settle()
+			l.waitForBatch()
 		}
 		p.registering.Lock()
 	}
 }
 
-// settle waits until the batch of events that the poller is in now is over. A turn may be part of that batch, the turn
-// after it is not.
-func (l *Loop) settle() {
+// waitForBatch waits until the poller's present batch of events is over. The next turn may be part of that batch; the
+// turn after it is not.
+func (l *Loop) waitForBatch() {
 	for range 2 {
 		done := make(chan struct{})
 		if !l.Post(func() { close(done) }) {
@@ -123,14 +123,14 @@ func (p *poller) onRead(nb *nbio.Conn) {
 	if l, ok := nb.Session().(*Loop); ok {
 		var b [8]byte
 		_, _ = nb.Read(b[:])
-		l.look()
+		l.readClock()
 		l.turn()
 		l.yield()
 		return
 	}
 	s := socket{nb}
 	l := p.loop(s)
-	l.look()
+	l.readClock()
 	if c := l.conn(s); c != nil {
 		c.readable()
 	}

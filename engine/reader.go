@@ -22,7 +22,7 @@ type reader struct {
 type partial struct {
 	// The message. op is OpContinuation until its first header is complete.
 	payload []byte
-	text    utf8Check
+	text    utf8Validator
 	op      Opcode
 
 	// The frame: its header as far as it has come, then the part of the payload that is missing.

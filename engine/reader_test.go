@@ -73,15 +73,15 @@ func TestFramesAreReadAsTheRFCSays(t *testing.T) {
 	for _, c := range frameCases() {
 		t.Run(c.name, func(t *testing.T) {
 			want := outcome{c.want, c.err}
-			check := func(how string, next func() int) {
+			assertRead := func(how string, next func() int) {
 				if got := read(t, c.in, tableLimit, next); !sameOutcome(got, want) {
 					t.Errorf("%s: got %s, want %s", how, show(got), show(want))
 				}
 			}
-			check("whole", whole)
-			check("byte by byte", bytewise)
+			assertRead("whole", whole)
+			assertRead("byte by byte", bytewise)
 			for seed := range uint64(8) {
-				check("in pieces", randomly(seed))
+				assertRead("in pieces", randomly(seed))
 			}
 		})
 	}

@@ -95,7 +95,7 @@ func TestTLSClientsFindOutThatThereIsNone(t *testing.T) {
 	}
 }
 
-// Bytes that were looked at are made such that a second look would find the end there.
+// Scanned bytes are overwritten so that a second scan would find the end there.
 func TestBytesOfAHeadAreLookedAtOnce(t *testing.T) {
 	arrived := make(chan *Handshake, 1)
 	s := running(t, Config{}, &echoing{decide: func(h *Handshake, p Peer) { arrived <- h }})
@@ -121,7 +121,7 @@ func TestBytesOfAHeadAreLookedAtOnce(t *testing.T) {
 		until(t, "the piece is read", func() bool { return s.Stats().BytesIn == sent })
 		on(func(c *Conn) {
 			if c.state != arriving {
-				t.Error("it was looked at again")
+				t.Error("it was scanned again")
 				return
 			}
 			for i := range len(c.transit.buf) - 3 {

@@ -101,18 +101,18 @@ func FuzzSkimmer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16, n uint8) {
 		want, good := closeAt(b)
-		check := func(how string, end int, err *protocolError) {
+		assertEnd := func(how string, end int, err *protocolError) {
 			t.Helper()
 			if end >= 0 != (want >= 0) || good && err != nil {
 				t.Fatalf("%q %s: ends at %d, %v; want %d", b, how, end, err, want)
 			}
 		}
 		end, err := skimmed(skimmer{}, b, 1)
-		if check("byte by byte", end, err); end != want && good {
+		if assertEnd("byte by byte", end, err); end != want && good {
 			t.Fatalf("%q ends at %d, want %d", b, end, want)
 		}
 		end, err = skimmed(skimmer{}, b, int(n)+1)
-		check("in pieces", end, err)
+		assertEnd("in pieces", end, err)
 
 		var r reader // it reads the first part
 		read := min(int(cut), len(b))
@@ -124,6 +124,6 @@ func FuzzSkimmer(f *testing.F) {
 			}
 		}
 		end, err = skimmed(r.skimmer(), b[read:], int(n)+1)
-		check("behind a reader", end, err)
+		assertEnd("behind a reader", end, err)
 	})
 }

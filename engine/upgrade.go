@@ -52,7 +52,7 @@ func (h *Handshake) Refuse(r *Refusal) {
 	}
 }
 
-// receiveHead collects the head. Most come in one piece; of others each byte is looked at once.
+// receiveHead collects the head. Most come in one piece; of others each byte is scanned once.
 func (c *Conn) receiveHead(data []byte) {
 	t, limit := c.transit, c.loop.srv.cfg.MaxHead
 	had := len(t.buf)

@@ -2,15 +2,15 @@ package engine
 
 import "unicode/utf8"
 
-// utf8Check validates UTF-8 that arrives in pieces. Its zero value stands at a character's beginning.
-type utf8Check struct {
+// utf8Validator validates UTF-8 that arrives in pieces. Its zero value stands at a character's beginning.
+type utf8Validator struct {
 	need   uint8 // bytes that the begun character still wants
 	lo, hi uint8 // the range of the next one
 }
 
 // feed takes the next piece and reports whether all so far can still become valid. Once false, the
-// check is of no further use.
-func (u *utf8Check) feed(b []byte) bool {
+// validator is of no further use.
+func (u *utf8Validator) feed(b []byte) bool {
 	for ; u.need > 0; b = b[1:] {
 		if len(b) == 0 {
 			return true
@@ -43,7 +43,7 @@ func (u *utf8Check) feed(b []byte) bool {
 }
 
 // begin takes the first byte of a character of two to four bytes (RFC 3629, 4).
-func (u *utf8Check) begin(c byte) {
+func (u *utf8Validator) begin(c byte) {
 	u.lo, u.hi = 0x80, 0xBF
 	switch {
 	case c < 0xE0:
@@ -66,4 +66,4 @@ func (u *utf8Check) begin(c byte) {
 }
 
 // done reports whether no character is left unfinished.
-func (u *utf8Check) done() bool { return u.need == 0 }
+func (u *utf8Validator) done() bool { return u.need == 0 }

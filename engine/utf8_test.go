@@ -19,9 +19,9 @@ func utf8Possible(b []byte, all bool) bool {
 	return true
 }
 
-func checkUTF8(t *testing.T, b []byte, next func() int) {
+func assertUTF8(t *testing.T, b []byte, next func() int) {
 	t.Helper()
-	var u utf8Check
+	var u utf8Validator
 	for at := 0; at < len(b); {
 		end := min(at+min(next(), len(b)), len(b))
 		ok := u.feed(b[at:end])
@@ -45,8 +45,8 @@ func TestEveryShortSequenceIsJudgedAtItsFirstBadByte(t *testing.T) {
 			for _, c := range edges {
 				for _, d := range edges {
 					seq := []byte{byte(a), b, c, d, 'z'}
-					checkUTF8(t, seq, bytewise)
-					checkUTF8(t, seq, func() int { return 3 })
+					assertUTF8(t, seq, bytewise)
+					assertUTF8(t, seq, func() int { return 3 })
 				}
 			}
 		}
@@ -61,10 +61,10 @@ func FuzzUTF8(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, seed uint64) {
 		b = b[:min(len(b), 1000)] // the rule to compare with starts over for each piece
-		checkUTF8(t, b, whole)
-		checkUTF8(t, b, bytewise)
+		assertUTF8(t, b, whole)
+		assertUTF8(t, b, bytewise)
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		checkUTF8(t, b, func() int { return rnd.IntN(8) })
+		assertUTF8(t, b, func() int { return rnd.IntN(8) })
 	})
 }
 
@@ -77,7 +77,7 @@ func BenchmarkUTF8(b *testing.B) {
 			b.SetBytes(int64(len(c.text)))
 			text := []byte(c.text)
 			for b.Loop() {
-				var u utf8Check
+				var u utf8Validator
 				if !u.feed(text) {
 					b.Fatal("not valid")
 				}
