@@ -129,12 +129,12 @@ func (s *faulty) userOf(c *faultyConn, token string) (string, error) {
 	if s.secret == "" {
 		return c.user, nil
 	}
-	checked, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return []byte(s.secret), nil },
+	parsed, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return []byte(s.secret), nil },
 		jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired())
 	if err != nil {
 		return "", err
 	}
-	return checked.Claims.GetSubject()
+	return parsed.Claims.GetSubject()
 }
 
 // follow is called with the lock held: no event may come between the answer and those that follow it.
@@ -164,7 +164,7 @@ var encodings = []string{"centrifugo", "centrifugo-protobuf"}
 
 func TestEveryScenarioSpeaksCentrifugo(t *testing.T) {
 	t.Parallel()
-	for line, check := range map[string]func(*testing.T, *Run){
+	for line, assert := range map[string]func(*testing.T, *Run){
 		"idle --steps=10,20 --rest=0s --watch=100ms":               func(t *testing.T, r *Run) { wantEqual(t, r.Counts.Ready, 20) },
 		"idle --users --private --steps=10 --rest=0s --watch=0s":   func(t *testing.T, r *Run) { wantEqual(t, r.Counts.Ready, 10) },
 		"connect --clients=50 --shards=2":                          func(t *testing.T, r *Run) { wantEqual(t, r.Connect.Ready, 50) },
@@ -200,7 +200,7 @@ func TestEveryScenarioSpeaksCentrifugo(t *testing.T) {
 				if o.status != exitOK {
 					t.Errorf("status %d", o.status)
 				}
-				check(t, o.run(t))
+				assert(t, o.run(t))
 			})
 		}
 	}
@@ -325,7 +325,7 @@ func TestTheURLHasThePathOfItsProtocol(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := parsed.Target().(scenario).common()
-		if err := c.check(); err != nil || c.URL != "ws://127.0.0.1:3000"+want {
+		if err := c.validate(); err != nil || c.URL != "ws://127.0.0.1:3000"+want {
 			t.Errorf("%s: %s, %v", name, c.URL, err)
 		}
 	}

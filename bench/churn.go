@@ -18,14 +18,14 @@ type churnScenario struct {
 
 func (s *churnScenario) common() *Common { return &s.Common }
 
-func (s *churnScenario) check() error {
+func (s *churnScenario) validate() error {
 	if s.Clients < 2 || s.Churn <= 0 {
 		return usagef("--clients and --churn: want at least 2, and more than 0")
 	}
 	if s.Publish == "ws" {
 		return usagef("--publish=ws: the client that publishes would be one of those that leave; use redis or http")
 	}
-	return s.Load.check(&s.Common, false)
+	return s.Load.validate(&s.Common, false)
 }
 
 func (s *churnScenario) measure(ctx context.Context, run *Run, p progress) (err error) {

@@ -12,7 +12,7 @@ type connectScenario struct {
 }
 
 func (s *connectScenario) common() *Common { return &s.Common }
-func (s *connectScenario) check() error    { return checkClients(s.Clients) }
+func (s *connectScenario) validate() error { return validateClients(s.Clients) }
 
 func (s *connectScenario) measure(ctx context.Context, run *Run, p progress) (err error) {
 	t, err := openTrial(ctx, &s.Common, s.broadcastTopology(), s.Clients, 0, run, p)

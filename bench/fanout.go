@@ -18,11 +18,11 @@ type fanoutScenario struct {
 
 func (s *fanoutScenario) common() *Common { return &s.Common }
 
-func (s *fanoutScenario) check() error {
+func (s *fanoutScenario) validate() error {
 	if s.Topic != "" && !topicName.MatchString(s.Topic) {
 		return usagef("--topic=%q: want letters, digits and :._-", s.Topic)
 	}
-	return errors.Join(checkClients(s.Clients), s.Load.check(&s.Common, false))
+	return errors.Join(validateClients(s.Clients), s.Load.validate(&s.Common, false))
 }
 
 func (s *fanoutScenario) topology() fleet.Topology {
@@ -46,11 +46,11 @@ type roomsScenario struct {
 
 func (s *roomsScenario) common() *Common { return &s.Common }
 
-func (s *roomsScenario) check() error {
+func (s *roomsScenario) validate() error {
 	if s.Topics < 1 || s.Followers < 1 {
 		return usagef("--topics and --followers: want at least 1")
 	}
-	return s.Load.check(&s.Common, false)
+	return s.Load.validate(&s.Common, false)
 }
 
 func (s *roomsScenario) measure(ctx context.Context, run *Run, p progress) error {
@@ -67,8 +67,8 @@ type unicastScenario struct {
 
 func (s *unicastScenario) common() *Common { return &s.Common }
 
-func (s *unicastScenario) check() error {
-	return errors.Join(checkClients(s.Clients), s.Load.check(&s.Common, true))
+func (s *unicastScenario) validate() error {
+	return errors.Join(validateClients(s.Clients), s.Load.validate(&s.Common, true))
 }
 
 func (s *unicastScenario) measure(ctx context.Context, run *Run, p progress) error {
@@ -94,8 +94,8 @@ func (s *inboundScenario) load() *Load {
 	}
 }
 
-func (s *inboundScenario) check() error {
-	return errors.Join(checkClients(s.Clients), s.load().check(&s.Common, false))
+func (s *inboundScenario) validate() error {
+	return errors.Join(validateClients(s.Clients), s.load().validate(&s.Common, false))
 }
 
 func (s *inboundScenario) measure(ctx context.Context, run *Run, p progress) error {

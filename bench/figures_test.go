@@ -26,7 +26,7 @@ func TestTheSearchFindsTheLimit(t *testing.T) {
 			best, tries := 0.0, 0
 			for rate, ok := s.next(); ok; rate, ok = s.next() {
 				kept := rate <= c.limit
-				if s.tell(kept); kept {
+				if s.record(kept); kept {
 					best = max(best, rate)
 				}
 				if tries++; tries > 50 {

@@ -21,7 +21,7 @@ type idleScenario struct {
 
 func (s *idleScenario) common() *Common { return &s.Common }
 
-func (s *idleScenario) check() error {
+func (s *idleScenario) validate() error {
 	last := 0
 	for _, n := range s.Steps {
 		if n <= last {

@@ -154,7 +154,7 @@ func (t *trial) drain(ctx context.Context, sent []uint64) error {
 	defer t.progress.end()
 	end, delivered, idleSince := time.Now().Add(drainMax), uint64(0), time.Now()
 	for {
-		r, err := t.look(ctx, fleet.Order{Op: fleet.Behind, Sent: sent})
+		r, err := t.carryOut(ctx, fleet.Order{Op: fleet.Behind, Sent: sent})
 		if err != nil {
 			return err
 		}
@@ -171,7 +171,7 @@ func (t *trial) drain(ctx context.Context, sent []uint64) error {
 			return err
 		}
 	}
-	if _, err := t.look(ctx, fleet.Order{Op: fleet.Settle, Sent: sent}); err != nil {
+	if _, err := t.carryOut(ctx, fleet.Order{Op: fleet.WriteOff, Sent: sent}); err != nil {
 		return err
 	}
 	return t.sample(ctx)

@@ -32,7 +32,7 @@ type maxScenario struct {
 
 func (s *maxScenario) common() *Common { return &s.Common }
 
-func (s *maxScenario) check() error {
+func (s *maxScenario) validate() error {
 	switch {
 	case s.Tries < 1:
 		return usagef("--tries=%d: want at least 1", s.Tries)
@@ -43,7 +43,7 @@ func (s *maxScenario) check() error {
 	case s.Precision < 0.005 || s.Precision > 0.5:
 		return usagef("--precision=%g: want 0.005 to 0.5", s.Precision)
 	}
-	return errors.Join(checkClients(s.Clients), s.Publishing.check(&s.Common, s.Shape == "unicast"))
+	return errors.Join(validateClients(s.Clients), s.Publishing.validate(&s.Common, s.Shape == "unicast"))
 }
 
 func (s *maxScenario) topology() fleet.Topology {
@@ -80,7 +80,7 @@ func (s *maxScenario) measure(ctx context.Context, run *Run, p progress) error {
 			continue
 		}
 		failed = 0
-		if search.tell(trial.Kept); trial.Kept && (run.Max.Best == nil || rate > run.Max.Best.Rate) {
+		if search.record(trial.Kept); trial.Kept && (run.Max.Best == nil || rate > run.Max.Best.Rate) {
 			run.Max.Best = &trial
 			run.Load = &trial.Load
 		}
@@ -192,8 +192,8 @@ func (s *search) next() (float64, bool) {
 	return s.rate, s.rate > floorRate
 }
 
-// tell says whether the rate that next returned was kept up with.
-func (s *search) tell(kept bool) {
+// record notes whether the rate that next returned was kept up with.
+func (s *search) record(kept bool) {
 	if kept {
 		s.good = s.rate
 	} else {

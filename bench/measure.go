@@ -19,7 +19,7 @@ import (
 // measure runs scenarios as often as each asks, and writes what came of it.
 func (a *app) measure(ctx context.Context, all []scenario) (int, error) {
 	for _, s := range all {
-		if err := errors.Join(s.common().check(), s.check()); err != nil {
+		if err := errors.Join(s.common().validate(), s.validate()); err != nil {
 			return exitUsage, fmt.Errorf("%s: %w", nameOf(s), err)
 		}
 	}

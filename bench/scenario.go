@@ -9,8 +9,8 @@ import (
 // scenario is one thing to measure. Each has a file of its own.
 type scenario interface {
 	common() *Common
-	// check returns a usageError for settings that do not go together.
-	check() error
+	// validate returns a usageError for settings that do not go together.
+	validate() error
 	// measure carries out one run and fills run as it goes: after an error, what it holds still counts.
 	measure(ctx context.Context, run *Run, p progress) error
 }

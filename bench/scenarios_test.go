@@ -9,7 +9,7 @@ import (
 
 func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 	t.Parallel()
-	for line, check := range map[string]func(*testing.T, *Run){
+	for line, assert := range map[string]func(*testing.T, *Run){
 		"idle --steps=10,20,40 --rest=100ms --watch=300ms": func(t *testing.T, r *Run) {
 			if len(r.Idle.Steps) != 3 || r.Idle.Steps[2].Connections != 40 || r.Idle.Steps[2].RSS == 0 || r.Idle.Watched == 0 {
 				t.Errorf("%+v", r.Idle)
@@ -95,7 +95,7 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 			if o.status != exitOK {
 				t.Errorf("status %d", o.status)
 			}
-			check(t, o.run(t))
+			assert(t, o.run(t))
 		})
 	}
 }

@@ -66,8 +66,8 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 var topicName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,99}$`)
 
-// check refuses settings that make no sense, and fills in the URL.
-func (c *Common) check() error {
+// validate refuses settings that make no sense, and fills in the URL.
+func (c *Common) validate() error {
 	if c.URL == "" {
 		c.URL = "ws://127.0.0.1:3000" + fleet.Protocols[c.Protocol].Path()
 	}
@@ -105,10 +105,10 @@ func (c *Common) check() error {
 			return usagef("--server-pid=%d: not a process of a server", pid)
 		}
 	}
-	return c.checkTarget()
+	return c.validateTarget()
 }
 
-func (c *Common) checkTarget() error {
+func (c *Common) validateTarget() error {
 	cfg, err := c.fleet(fleet.Topology{}, "check", 1)
 	if err != nil {
 		return err
@@ -143,7 +143,7 @@ func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.
 	return cfg, nil
 }
 
-func (p *Publishing) check(c *Common, users bool) error {
+func (p *Publishing) validate(c *Common, users bool) error {
 	if p.Size < 0 || p.Size > c.MaxMessage/2 {
 		return usagef("--size=%d: want 0 to half of --max-message", p.Size)
 	}
@@ -159,7 +159,7 @@ func (p *Publishing) check(c *Common, users bool) error {
 	return nil
 }
 
-func (l *Load) check(c *Common, users bool) error {
+func (l *Load) validate(c *Common, users bool) error {
 	switch {
 	case l.Rate <= 0:
 		return usagef("--rate=%g: want more than 0", l.Rate)
@@ -168,10 +168,10 @@ func (l *Load) check(c *Common, users bool) error {
 	case l.Warmup < 0:
 		return usagef("--warmup=%s: want 0 or more", l.Warmup)
 	}
-	return l.Publishing.check(c, users)
+	return l.Publishing.validate(c, users)
 }
 
-func checkClients(clients int) error {
+func validateClients(clients int) error {
 	if clients < 1 {
 		return usagef("--clients=%d: want at least 1", clients)
 	}

@@ -16,8 +16,8 @@ type soakScenario struct {
 
 func (s *soakScenario) common() *Common { return &s.Common }
 
-func (s *soakScenario) check() error {
-	return errors.Join(checkClients(s.Clients), s.Load.check(&s.Common, false))
+func (s *soakScenario) validate() error {
+	return errors.Join(validateClients(s.Clients), s.Load.validate(&s.Common, false))
 }
 
 func (s *soakScenario) measure(ctx context.Context, run *Run, p progress) error {

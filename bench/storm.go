@@ -22,7 +22,7 @@ type stormScenario struct {
 
 func (s *stormScenario) common() *Common { return &s.Common }
 
-func (s *stormScenario) check() error {
+func (s *stormScenario) validate() error {
 	switch {
 	case s.Window < 0:
 		return usagef("--window=%s: want 0 or more", s.Window)
@@ -35,7 +35,7 @@ func (s *stormScenario) check() error {
 	case s.Publish == "ws":
 		return usagef("--publish=ws: the client that publishes may be one of those cut off; use redis or http")
 	}
-	return errors.Join(checkClients(s.Clients), s.Load.check(&s.Common, false))
+	return errors.Join(validateClients(s.Clients), s.Load.validate(&s.Common, false))
 }
 
 func (s *stormScenario) measure(ctx context.Context, run *Run, p progress) (err error) {
@@ -149,7 +149,7 @@ func (s *stormScenario) strike(ctx context.Context, t *trial) error {
 // catchUp waits until every client has what was sent by now.
 func (t *trial) catchUp(ctx context.Context, sent []uint64, limit time.Duration) error {
 	for end := time.Now().Add(limit); ; {
-		r, err := t.look(ctx, fleet.Order{Op: fleet.Behind, Sent: sent})
+		r, err := t.carryOut(ctx, fleet.Order{Op: fleet.Behind, Sent: sent})
 		if err != nil {
 			return err
 		}

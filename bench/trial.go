@@ -35,7 +35,7 @@ type trial struct {
 	steady    bool          // clients are to stay: when all are gone, the run is over
 }
 
-// reading is what one look at everything saw.
+// reading is one reading of all that is measured.
 type reading struct {
 	at      time.Time
 	report  fleet.Report
@@ -45,7 +45,7 @@ type reading struct {
 	sent    uint64
 }
 
-// pollEvery is how often counts are looked at while something is awaited.
+// pollEvery is how often counts are read while something is awaited.
 const pollEvery = 50 * time.Millisecond
 
 // openTrial starts the clients' loops, and finds the server's processes. long is how long the run will
@@ -85,7 +85,7 @@ func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients 
 	if err := t.findServers(ctx, cfg); err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	t.last, err = t.look(ctx, fleet.Order{Op: fleet.Sample})
+	t.last, err = t.carryOut(ctx, fleet.Order{Op: fleet.Sample})
 	run.Server.RSSBefore = t.last.server.RSS
 	return t, err
 }
@@ -151,8 +151,8 @@ func (t *trial) note(format string, args ...any) {
 	}
 }
 
-// look carries out o and reads everything else.
-func (t *trial) look(ctx context.Context, o fleet.Order) (reading, error) {
+// carryOut has the clients carry out o, and reads everything else.
+func (t *trial) carryOut(ctx context.Context, o fleet.Order) (reading, error) {
 	report, err := t.fleet.Do(ctx, o)
 	if err != nil {
 		return t.last, err
@@ -176,7 +176,7 @@ func (t *trial) look(ctx context.Context, o fleet.Order) (reading, error) {
 
 // sample takes the histograms and adds a point to the series.
 func (t *trial) sample(ctx context.Context) error {
-	r, err := t.look(ctx, fleet.Order{Op: fleet.Sample})
+	r, err := t.carryOut(ctx, fleet.Order{Op: fleet.Sample})
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (t *trial) sample(ctx context.Context) error {
 }
 
 // watch samples until done reports true, or until d has passed (0: no limit) or ctx ends. done may be
-// nil; it is asked after each look at the counts.
+// nil; it is asked after each reading of the counts.
 func (t *trial) watch(ctx context.Context, d time.Duration, done func(fleet.Counts) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -215,7 +215,7 @@ func (t *trial) watch(ctx context.Context, d time.Duration, done func(fleet.Coun
 	until := time.Now().Add(d)
 	for next := t.last.at.Add(t.interval); ; {
 		if done != nil {
-			r, err := t.look(ctx, fleet.Order{Op: fleet.Count})
+			r, err := t.carryOut(ctx, fleet.Order{Op: fleet.Count})
 			if err != nil {
 				return err
 			}
@@ -264,7 +264,7 @@ func (t *trial) finish() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := t.sample(ctx); err != nil {
-		t.note("the last look failed: %v", err)
+		t.note("the last reading failed: %v", err)
 	}
 	s := &t.run.Server
 	s.RSSAfter = t.last.server.RSS

@@ -29,7 +29,7 @@ func (c *tuneCommand) run(ctx context.Context, a *app) (int, error) {
 	if err != nil {
 		return exitUsage, err
 	}
-	if err := errors.Join(c.Common.check(), c.maxScenario.check()); err != nil {
+	if err := errors.Join(c.Common.validate(), c.maxScenario.validate()); err != nil {
 		return exitUsage, fmt.Errorf("tune: %w", err)
 	}
 	makeRoom(c.Loops)

@@ -18,11 +18,11 @@ type dialer struct {
 	paced    bool
 	limit    int // dials and handshakes at a time
 	inflight []int32
-	checked  int64 // when timeouts were last looked for
+	swept    int64 // when timeouts were last swept
 }
 
-// timeoutCheck is how often timeouts are looked for: fine enough for limits of seconds.
-const timeoutCheck = int64(100 * time.Millisecond)
+// timeoutSweep is how often timeouts are swept: fine enough for limits of seconds.
+const timeoutSweep = int64(100 * time.Millisecond)
 
 // enqueue lets c dial when its turn comes.
 func (l *loop) enqueue(c *client) {
@@ -169,14 +169,14 @@ func (l *loop) nextTimeout() int64 {
 	if len(l.inflight) == 0 {
 		return farAway
 	}
-	return l.checked + timeoutCheck
+	return l.swept + timeoutSweep
 }
 
 func (l *loop) timeoutsDue(now int64) {
 	if l.nextTimeout() > now {
 		return
 	}
-	l.checked = now
+	l.swept = now
 	late := now - int64(l.cfg.Timeout)
 	for i := len(l.inflight) - 1; i >= 0; i-- {
 		if i < len(l.inflight) && l.clients[l.inflight[i]].began < late {

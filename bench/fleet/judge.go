@@ -216,8 +216,8 @@ func (j *judge) behind(c *client, sent []uint64) bool {
 	return c.next <= sent[topic]
 }
 
-// settle counts what c, which is connected, did not receive up to sent, and expects what follows.
-func (j *judge) settle(c *client, sent []uint64) {
+// writeOff counts the events up to sent that c, which is connected, did not receive as lost; it then expects the next ones.
+func (j *judge) writeOff(c *client, sent []uint64) {
 	if !j.behind(c, sent) {
 		return
 	}

@@ -55,7 +55,7 @@ func TestSequencesAreJudged(t *testing.T) {
 			for _, seq := range c.seqs {
 				receive(j, &follower, event("news", seq, 1), 1000)
 			}
-			j.settle(&follower, []uint64{c.sent})
+			j.writeOff(&follower, []uint64{c.sent})
 			n := j.counts
 			if got := (counts{n.Delivered, n.Lost, n.Repeated, n.Reordered, n.Missed}); got != c.want {
 				t.Errorf("got %+v, want %+v", got, c.want)

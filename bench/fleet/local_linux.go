@@ -92,7 +92,7 @@ func (l *loop) do(o Order, loops int) Report {
 	case Measure:
 		l.from = o.At
 	case Sample:
-		r.Latency, r.Handshake, r.Ready = taken(&l.latency), taken(&l.handshake), taken(&l.readyTime)
+		r.Latency, r.Handshake, r.Ready = take(&l.latency), take(&l.handshake), take(&l.readyTime)
 	case Count: // every report has counts
 	case Behind:
 		l.each(0, l.cfg.Clients, func(c *client) {
@@ -100,10 +100,10 @@ func (l *loop) do(o Order, loops int) Report {
 				r.Behind++
 			}
 		})
-	case Settle:
+	case WriteOff:
 		l.each(0, l.cfg.Clients, func(c *client) {
 			if c.state == ready {
-				l.settle(c, o.Sent)
+				l.writeOff(c, o.Sent)
 			}
 		})
 	}
@@ -113,8 +113,8 @@ func (l *loop) do(o Order, loops int) Report {
 	return r
 }
 
-// taken returns what h holds and empties it.
-func taken(h **Hist) *Hist {
+// take returns what h holds and empties it.
+func take(h **Hist) *Hist {
 	if (*h).Count() == 0 {
 		return nil
 	}

@@ -40,8 +40,8 @@ const (
 	Count Op = "count"
 	// Behind reports how many connected clients have not received everything up to Sent.
 	Behind Op = "behind"
-	// Settle counts what is missing up to Sent as lost; the next event of each topic follows Sent.
-	Settle Op = "settle"
+	// WriteOff counts the events that are missing up to Sent as lost; the next event of each topic follows Sent.
+	WriteOff Op = "write-off"
 )
 
 // Order is one order to all clients of a fleet.

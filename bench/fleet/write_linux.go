@@ -57,7 +57,7 @@ type sender struct {
 	size    int
 	topics  []int32 // whose first follower lives here
 	turn    int
-	seqs    []uint64 // by topic, of all topics: what Settle left off with
+	seqs    []uint64 // by topic, of all topics: where WriteOff left off
 	payload []byte
 }
 

@@ -81,13 +81,13 @@ func (r Request) Answer(b []byte, key string) (int, error) {
 	if code, _, _ := strings.Cut(status, " "); code != "101" {
 		return 0, Refused{Status: strings.TrimSpace(status)}
 	}
-	if err := r.checkHeader(lines[1:], key); err != nil {
+	if err := r.validateHeader(lines[1:], key); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrHandshake, err)
 	}
 	return end + 4, nil
 }
 
-func (r Request) checkHeader(lines []string, key string) error {
+func (r Request) validateHeader(lines []string, key string) error {
 	seen := map[string]string{}
 	for _, line := range lines {
 		name, value, ok := strings.Cut(line, ":")
