@@ -59,7 +59,7 @@ func trusted(u *url.URL) bool {
 	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func checkRedirect(r *http.Request, via []*http.Request) error {
+func validateRedirect(r *http.Request, via []*http.Request) error {
 	if len(via) > maxRedirects || !trusted(r.URL) {
 		return errors.New("redirected too often, or to where keys are not trusted")
 	}

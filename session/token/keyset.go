@@ -56,7 +56,7 @@ func newKeySet(cfg Config) (*keySet, error) {
 	}
 	s := &keySet{
 		url: cfg.JWKS, refresh: cfg.JWKSRefresh, refetch: cfg.JWKSRefetch, timeout: cfg.JWKSTimeout,
-		client:  &http.Client{Transport: cfg.Transport, CheckRedirect: checkRedirect},
+		client:  &http.Client{Transport: cfg.Transport, CheckRedirect: validateRedirect},
 		onFetch: cfg.OnFetch,
 		wanted:  make(chan struct{}, 1),
 	}

@@ -31,8 +31,8 @@ func run(t *testing.T, v *Verifier) (stop func()) {
 	return stop
 }
 
-// settle is Verify, and VerifyLater where a fetch is needed.
-func settle(t *testing.T, v *Verifier, text string) (Claims, error) {
+// verifyFetching is Verify, and VerifyLater where a fetch is needed.
+func verifyFetching(t *testing.T, v *Verifier, text string) (Claims, error) {
 	t.Helper()
 	c, err := v.Verify(text)
 	if !errors.Is(err, ErrNeedsFetch) {
@@ -121,7 +121,7 @@ func TestAKeySetIsFetchedRefreshedAndKept(t *testing.T) {
 		if _, err := v.Verify(old); err != nil {
 			t.Errorf("while the URL fails: %v", err)
 		}
-		if _, err := settle(t, v, signedBy(t, "ES256", "P-256", "unheard")); !errors.Is(err, ErrUnavailable) {
+		if _, err := verifyFetching(t, v, signedBy(t, "ES256", "P-256", "unheard")); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("unknown kid right after a failure: %v", err)
 		}
 
@@ -163,7 +163,7 @@ func TestAnUnknownKeyIsFetchedOnceForAll(t *testing.T) {
 		var all sync.WaitGroup
 		for range 50 {
 			all.Go(func() {
-				if _, err := settle(t, v, fresh); err != nil {
+				if _, err := verifyFetching(t, v, fresh); err != nil {
 					t.Errorf("later: %v", err)
 				}
 			})
@@ -175,7 +175,7 @@ func TestAnUnknownKeyIsFetchedOnceForAll(t *testing.T) {
 
 		// Made-up kids, for ten minutes: a fetch per 3 s, and everybody is answered.
 		for range 600 {
-			if _, err := settle(t, v, signedBy(t, "ES384", "P-384", "made up")); !errors.Is(err, ErrUnknownKey) {
+			if _, err := verifyFetching(t, v, signedBy(t, "ES384", "P-384", "made up")); !errors.Is(err, ErrUnknownKey) {
 				t.Errorf("a made-up kid: %v", err)
 			}
 		}
@@ -208,7 +208,7 @@ func TestWithoutAnyKeyTheSetIsUnavailable(t *testing.T) {
 		v := verifier(t, Config{JWKS: setURL, Transport: is})
 		stop := run(t, v)
 		for range 3 {
-			if _, err := settle(t, v, good); !errors.Is(err, ErrUnavailable) {
+			if _, err := verifyFetching(t, v, good); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("while it is down: %v", err)
 			}
 		}
@@ -233,7 +233,7 @@ func TestASlowSetKeepsNobodyLongerThanTheTimeout(t *testing.T) {
 		stop := run(t, v)
 		for range 30 { // at any moment of a fetch
 			begun := time.Now()
-			if _, err := settle(t, v, good); !errors.Is(err, ErrUnavailable) || time.Since(begun) > 5*time.Second {
+			if _, err := verifyFetching(t, v, good); !errors.Is(err, ErrUnavailable) || time.Since(begun) > 5*time.Second {
 				t.Errorf("%v after %s", err, time.Since(begun))
 			}
 			time.Sleep(700 * time.Millisecond)
@@ -309,8 +309,8 @@ func TestARealServer(t *testing.T) {
 			case err != nil && strings.Contains(err.Error(), server.URL):
 				t.Errorf("the error has the URL: %v", err)
 			}
-			if _, err := settle(t, v, good); (err == nil) != (want == "") {
-				t.Errorf("settle: %v", err)
+			if _, err := verifyFetching(t, v, good); (err == nil) != (want == "") {
+				t.Errorf("verify: %v", err)
 			}
 			stop()
 		})

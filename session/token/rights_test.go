@@ -114,7 +114,7 @@ func model(pattern, user string) *regexp.Regexp {
 	return regexp.MustCompile(`\A` + expression + `\z`)
 }
 
-func checkAgainstModel(t interface{ Fatalf(string, ...any) }, pattern, user, topic string) {
+func assertMatchesModel(t interface{ Fatalf(string, ...any) }, pattern, user, topic string) {
 	r, err := NewRights(nil, []string{pattern})
 	if err != nil || !validName(user, maxUser) || !validName(topic, maxTopic) {
 		return
@@ -135,7 +135,7 @@ func TestPatternsMeanWhatTheModelSays(t *testing.T) {
 		if rapid.Bool().Draw(t, "close") { // else hardly anything matches
 			topic = strings.ReplaceAll(strings.TrimSuffix(pattern, "*"), placeholder, user) + rapid.SampledFrom([]string{"", "", "a"}).Draw(t, "more")
 		}
-		checkAgainstModel(t, pattern, user, topic)
+		assertMatchesModel(t, pattern, user, topic)
 	})
 }
 
@@ -143,7 +143,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add("room:{sub}:*", "42", "room:42:x")
 	f.Add("{sub}{sub}", "aa", "aaaa")
 	f.Add("*", "*", "*")
-	f.Fuzz(func(t *testing.T, pattern, user, topic string) { checkAgainstModel(t, pattern, user, topic) })
+	f.Fuzz(func(t *testing.T, pattern, user, topic string) { assertMatchesModel(t, pattern, user, topic) })
 }
 
 func TestACheckAllocatesNothing(t *testing.T) {

@@ -24,16 +24,16 @@ type SubscriptionClaims struct {
 // channel is required, and sub must be user; expire_at, info and b64info are optional. Errors are those of Verify. With
 // ErrNeedsFetch: ask VerifySubscriptionLater.
 func (v *Verifier) VerifySubscription(token, user string) (SubscriptionClaims, error) {
-	return twice(v, func() (SubscriptionClaims, error) { return v.checkSubscription(token, user) })
+	return twice(v, func() (SubscriptionClaims, error) { return v.verifySubscription(token, user) })
 }
 
 // VerifySubscriptionLater is for a token on which VerifySubscription said ErrNeedsFetch. It promises what VerifyLater
 // does, and counts into the same bounds.
 func (v *Verifier) VerifySubscriptionLater(token, user string, done func(SubscriptionClaims, error)) (accepted bool) {
-	return later(v, token, func() (SubscriptionClaims, error) { return v.checkSubscription(token, user) }, done)
+	return later(v, token, func() (SubscriptionClaims, error) { return v.verifySubscription(token, user) }, done)
 }
 
-func (v *Verifier) checkSubscription(token, user string) (SubscriptionClaims, error) {
+func (v *Verifier) verifySubscription(token, user string) (SubscriptionClaims, error) {
 	s, err := v.open(token)
 	if err != nil {
 		return SubscriptionClaims{}, err

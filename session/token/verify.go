@@ -162,20 +162,20 @@ func (v *Verifier) Run(ctx context.Context) error {
 // ask VerifyLater. Otherwise one of ErrBadToken, ErrBadSignature, ErrUnknownKey, ErrExpired, ErrNotYet and
 // ErrBadClaims.
 func (v *Verifier) Verify(token string) (Claims, error) {
-	return twice(v, func() (Claims, error) { return v.check(token) })
+	return twice(v, func() (Claims, error) { return v.verify(token) })
 }
 
-// twice checks, and once more if it failed and keys came between the look at them and the verdict.
-func twice[T any](v *Verifier, check func() (T, error)) (T, error) {
+// twice calls verify, and once more if it failed while new keys came in.
+func twice[T any](v *Verifier, verify func() (T, error)) (T, error) {
 	had := v.set.version()
-	c, err := check()
+	c, err := verify()
 	if err != nil && v.set.version() != had {
-		return check()
+		return verify()
 	}
 	return c, err
 }
 
-func (v *Verifier) check(token string) (Claims, error) {
+func (v *Verifier) verify(token string) (Claims, error) {
 	s, err := v.open(token)
 	if err != nil {
 		return Claims{}, err

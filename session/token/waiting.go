@@ -39,18 +39,18 @@ func (w *waiter) cost() int { return len(w.token) + len(w.kid) + waiterCost }
 //
 // False: nothing will be done, because 4,096 tokens or 4 MiB of them wait already, or Run has ended. It needs Run.
 func (v *Verifier) VerifyLater(token string, done func(Claims, error)) (accepted bool) {
-	return later(v, token, func() (Claims, error) { return v.check(token) }, done)
+	return later(v, token, func() (Claims, error) { return v.verify(token) }, done)
 }
 
-// later has done called with what check says when the key set has been fetched.
-func later[T any](v *Verifier, token string, check func() (T, error), done func(T, error)) (accepted bool) {
+// later calls done with the result of verify once the key set has been fetched.
+func later[T any](v *Verifier, token string, verify func() (T, error), done func(T, error)) (accepted bool) {
 	if v.set == nil {
 		return false
 	}
 	w := waiter{token: token, done: func(verdict error) {
 		var c T
 		if verdict == nil {
-			if c, verdict = check(); errors.Is(verdict, ErrNeedsFetch) {
+			if c, verdict = verify(); errors.Is(verdict, ErrNeedsFetch) {
 				verdict = ErrUnavailable // the set has changed again
 			}
 		}
@@ -125,7 +125,7 @@ func (s *keySet) expire(now time.Time) (waits bool, until time.Time) {
 	return true, s.waiting[0].until
 }
 
-// take takes up to n of those who were decided about.
+// take removes and returns up to n waiters with a verdict.
 func (s *keySet) take(n int) (decided []waiter, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
