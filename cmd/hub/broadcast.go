@@ -61,7 +61,7 @@ func (a broadcastAPI) readBroadcast(w http.ResponseWriter, r *http.Request) ([]p
 	batch := make([]pubsub.Publication, len(in.Topics))
 	for i, topic := range in.Topics {
 		ev.Topic = topic
-		if refusal := a.check(ev); refusal != nil {
+		if refusal := a.validate(ev); refusal != nil {
 			refusal.message = fmt.Sprintf("topic %d: %s; nothing was published", i+1, refusal.message)
 			return nil, refusal
 		}

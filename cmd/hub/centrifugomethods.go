@@ -318,8 +318,8 @@ type channelParams struct {
 	Channel string `json:"channel"`
 }
 
-// check refuses what is no channel or keeps no history.
-func (p channelParams) check(a *centrifugoAPI) error {
+// validate refuses a name that is no channel, and a channel without history.
+func (p channelParams) validate(a *centrifugoAPI) error {
 	switch {
 	case !pubsub.ValidTopic(p.Channel):
 		return badChannel()
@@ -334,7 +334,7 @@ func (a *centrifugoAPI) doHistoryRemove(ctx context.Context, params []byte) (any
 	if err := readParams(params, &in); err != nil {
 		return nil, err
 	}
-	if err := in.check(a); err != nil {
+	if err := in.validate(a); err != nil {
 		return nil, err
 	}
 	return none{}, a.hub.RemoveHistory(ctx, in.Channel)
@@ -374,7 +374,7 @@ func (a *centrifugoAPI) doHistory(ctx context.Context, params []byte) (any, erro
 	if err := readParams(params, &in); err != nil {
 		return nil, err
 	}
-	if err := in.check(a); err != nil {
+	if err := in.validate(a); err != nil {
 		return nil, err
 	}
 	switch {

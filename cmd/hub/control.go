@@ -169,10 +169,10 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 }
 
 // probe answers 200 ok or 503 and the reason, as JSON to those who ask for it.
-func probe(check func() error) http.Handler {
+func probe(state func() error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, reason := http.StatusOK, "ok"
-		if err := check(); err != nil {
+		if err := state(); err != nil {
 			status, reason = http.StatusServiceUnavailable, err.Error()
 		}
 		w.Header().Set("Cache-Control", "no-store")

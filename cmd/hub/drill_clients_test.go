@@ -21,7 +21,7 @@ func clientsReadSlowly(d *drill) {
 	d.follow()
 	d.publish()
 	d.pass(2 * time.Second)
-	before := d.settle("before slow clients")
+	before := d.endRound("before slow clients")
 
 	d.publish()
 	var slow sync.WaitGroup
@@ -33,7 +33,7 @@ func clientsReadSlowly(d *drill) {
 	d.flood(8<<10, 1, 100*time.Millisecond, func() bool { return cut() == slowClients })
 	cancel()
 	slow.Wait()
-	c := d.settle("slow clients")
+	c := d.endRound("slow clients")
 	d.costsNothing(c)
 	quick, with := percentile(before.late, 99), percentile(c.late, 99)
 	d.t.Logf("p99 of the others: %s before, %s with %d slow clients", quick, with, slowClients)
@@ -80,7 +80,7 @@ func aCrowdComesBack(d *drill) {
 	d.await("followed", (*follower).follows)
 	d.publish()
 	d.pass(time.Second)
-	d.settle("before the crowd")
+	d.endRound("before the crowd")
 
 	h := d.hub(0)
 	d.gate.shut()
@@ -105,7 +105,7 @@ func aCrowdComesBack(d *drill) {
 			which = append(which, fmt.Sprintf("%s %d", name, n))
 		}
 	}
-	c := d.settle("a crowd comes back")
+	c := d.endRound("a crowd comes back")
 	d.costsNothing(c)
 	d.hearThemselves(c)
 	d.t.Logf("%d clients of %d topics are back and caught up after %s; Redis ran %d commands: %s",

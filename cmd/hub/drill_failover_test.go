@@ -48,7 +48,7 @@ func aReplicaIsPromoted(d *drill) {
 	d.pass(time.Until(lived.Add(clockBehind + 500*time.Millisecond)))
 	d.gate.let()
 	d.await("followed", (*follower).follows)
-	c := d.settle("a replica is promoted")
+	c := d.endRound("a replica is promoted")
 	if c.gaps == 0 || c.unrecovered == 0 || c.failedOver == 0 {
 		d.t.Errorf("%d events were lost, %d gaps, %d recovered:false: nobody had seen what was lost", c.failedOver, c.gaps, c.unrecovered)
 	}
@@ -59,5 +59,5 @@ func aReplicaIsPromoted(d *drill) {
 	h.signal(syscall.SIGKILL)
 	d.leave(h)
 	d.pass(500 * time.Millisecond)
-	d.costsNothing(d.settle("behind the failover"))
+	d.costsNothing(d.endRound("behind the failover"))
 }

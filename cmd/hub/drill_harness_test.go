@@ -244,18 +244,18 @@ func (d *drill) await(what string, fact func(*follower) bool) {
 	})
 }
 
-// settle ends publishing and waits until each client has all that was acknowledged. Then it judges, prints
+// endRound ends publishing and waits until each client has all that was acknowledged. Then it judges, prints
 // what happened under that name, and returns it. The count begins anew.
-func (d *drill) settle(name string) drillCount {
+func (d *drill) endRound(name string) drillCount {
 	d.t.Helper()
 	d.quiet()
 	late, nudge := time.After(drillPatience), time.NewTicker(500*time.Millisecond)
-	look := time.NewTicker(20 * time.Millisecond)
+	poll := time.NewTicker(20 * time.Millisecond)
 	defer nudge.Stop()
-	defer look.Stop()
+	defer poll.Stop()
 	for behind(d.clients)+len(d.unanswered()) > 0 {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-nudge.C:
 			for _, i := range d.doubtful() {
 				d.publishNext(i) // a client was told of a loss, and only the next event shows how much it was

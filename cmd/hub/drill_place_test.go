@@ -164,8 +164,8 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 	p.position, p.told, p.heard = position, false, now
 }
 
-// told notes a loss that is admitted; p goes on behind position.
-func (f *follower) told(p *place, position string) {
+// noteLoss notes a loss that the hub reports; p goes on behind position.
+func (f *follower) noteLoss(p *place, position string) {
 	if position == "" {
 		f.d.oddity("a loss in %s is told without a position", f.d.topics[p.topic].name)
 		return
@@ -184,7 +184,7 @@ func (f *follower) comesTo(p *place, recovered *bool, position string) {
 	case f.denied[topic.name]:
 		f.d.oddity("client %d follows %s, which its token does not allow", f.number, topic.name)
 	case !*recovered:
-		f.told(p, position)
+		f.noteLoss(p, position)
 	case position == "":
 		f.d.oddity("client %d comes back to %s and is told no position", f.number, topic.name)
 	case topic.number(position) > p.last && !p.told:

@@ -33,7 +33,7 @@ func subscribersAreTooSlow(d *drill) {
 	before := d.metric("wshub_broker_reconnects_total")
 	over := time.Now().Add(d.scale.killing)
 	d.flood(8<<10, 100, 300*time.Millisecond, func() bool { return time.Now().After(over) })
-	d.costsNothing(d.settle("redis cuts subscribers in a flood"))
+	d.costsNothing(d.endRound("redis cuts subscribers in a flood"))
 	cuts := d.metric("wshub_broker_reconnects_total") - before
 	d.t.Logf("subscribers were cut %.0f times", cuts)
 	if cuts == 0 {
@@ -99,7 +99,7 @@ func theNetworkFails(d *drill) {
 		d.publish()
 		d.pass(300 * time.Millisecond)
 		fault.run()
-		d.costsNothing(d.settle(fault.name))
+		d.costsNothing(d.endRound(fault.name))
 	}
 }
 
@@ -110,7 +110,7 @@ func redisSaysNo(d *drill) {
 		d.redis.CLI("script", "flush")
 		d.pass(100 * time.Millisecond)
 	}
-	d.costsNothing(d.settle("SCRIPT FLUSH"))
+	d.costsNothing(d.endRound("SCRIPT FLUSH"))
 
 	for _, no := range []struct{ name, begin, end string }{
 		{"OOM", "config set maxmemory 1", "config set maxmemory 0"},
@@ -127,7 +127,7 @@ func redisSaysNo(d *drill) {
 		d.pass(time.Second)
 		d.redis.CLI(strings.Fields(no.end)...)
 		d.pass(300 * time.Millisecond)
-		c := d.settle(no.name)
+		c := d.endRound(no.name)
 		if no.name == "READONLY" { // another server may be the master, or this one again
 			if c.retried["unavailable"] == 0 || len(c.refused) > 0 {
 				d.t.Errorf("%s: publishers retried %v, were refused %v", no.name, c.retried, c.refused)
@@ -152,11 +152,11 @@ func redisSaysNo(d *drill) {
 	d.advance() // a hub that has heard nothing since has missed nothing either
 	d.gate.let()
 	d.await("followed", (*follower).follows)
-	c := d.settle("FLUSHALL")
-	if want := told(away); c.unrecovered != want || c.recovered > 0 {
+	c := d.endRound("FLUSHALL")
+	if want := expectedGaps(away); c.unrecovered != want || c.recovered > 0 {
 		d.t.Errorf("recovered %d, not %d, want 0 and %d", c.recovered, c.unrecovered, want)
 	}
-	if want := told(d.clients) - told(away); c.gaps < want {
+	if want := expectedGaps(d.clients) - expectedGaps(away); c.gaps < want {
 		d.t.Errorf("%d gaps told, want %d", c.gaps, want)
 	}
 }

@@ -109,7 +109,7 @@ func (f *follower) hear(h *heard, text []byte) stage {
 	case "gap":
 		if p := f.place(h.Topic); p != nil {
 			f.d.counted(func(c *drillCount) { c.gaps++ })
-			f.told(p, h.Position)
+			f.noteLoss(p, h.Position)
 		}
 	case "subscribed": // as the URL says, or its user's own
 		if p := f.place(h.Topic); p != nil {

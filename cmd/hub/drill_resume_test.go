@@ -48,7 +48,7 @@ func resumesAreBroken(d *drill) {
 
 	d.miss(back, 1)
 	d.gate.let()
-	d.costsNothing(d.settle("a large event of each topic"))
+	d.costsNothing(d.endRound("a large event of each topic"))
 	if cut := d.metric(`wshub_connections_closed_total{cause="slow_consumer"}`); cut > 0 {
 		d.t.Errorf("%.0f clients were cut as slow", cut)
 	}
@@ -70,7 +70,7 @@ func resumesAreBroken(d *drill) {
 			t.let()
 			fault.mend()
 			d.pass(200 * time.Millisecond)
-			d.costsNothing(d.settle(fault.name + " " + s.String()))
+			d.costsNothing(d.endRound(fault.name + " " + s.String()))
 		}
 	}
 }

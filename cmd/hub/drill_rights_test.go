@@ -87,7 +87,7 @@ func rightsChange(d *drill) {
 		d.redis.Thaw()
 		d.await("followed again", (*follower).follows)
 	}
-	d.costsNothing(d.settle("rights change"))
+	d.costsNothing(d.endRound("rights change"))
 }
 
 // allAnswered returns when no request waits, and all clients have connections.

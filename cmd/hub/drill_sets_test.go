@@ -101,7 +101,7 @@ func (d *setDrill) during(name string, may fate, strike func()) {
 	d.pass(500 * time.Millisecond)
 	strike()
 	d.advance()
-	c := d.settle(name)
+	c := d.endRound(name)
 	median, longest := d.pauses()
 	d.table = append(d.table, fmt.Sprintf("| %-50s | %12d | %16d | %7d | %4d | %13d | %24s | %7s | in %s",
 		name, c.acked, c.failedOver, c.resumes, c.gaps, c.unrecovered, median, longest, time.Since(began).Round(time.Second)))

@@ -58,7 +58,7 @@ func aHubIsKilled(d *drill) {
 	h.signal(syscall.SIGKILL)
 	d.leave(h)
 	d.pass(2 * time.Second)
-	c := d.settle("a hub is killed")
+	c := d.endRound("a hub is killed")
 	d.costsNothing(c)
 	d.hearThemselves(c)
 }
@@ -75,7 +75,7 @@ func rollingRestart(d *drill) {
 			d.t.Errorf("a drained hub exits with %d", code)
 		}
 	}
-	c := d.settle("rolling restart")
+	c := d.endRound("rolling restart")
 	d.costsNothing(c)
 	d.hearThemselves(c)
 }
@@ -95,7 +95,7 @@ func redisWithAOFIsKilled(d *drill) {
 		d.until("events are acknowledged again", drillPatience, func() bool { return d.reading().acked > before+d.scale.topics })
 		d.pass(time.Second)
 	}
-	d.costsNothing(d.settle("redis with AOF is killed"))
+	d.costsNothing(d.endRound("redis with AOF is killed"))
 }
 
 // redisForgets: Redis comes back empty. Half of the clients were away meanwhile and each must be told that it
@@ -115,23 +115,24 @@ func redisForgets(d *drill) {
 	d.gate.let()
 	d.await("followed", (*follower).follows)
 	d.pass(time.Second)
-	after := d.settle("redis forgets")
+	after := d.endRound("redis forgets")
 	if len(after.refused) > 0 {
 		d.t.Errorf("publishers were refused: %v", after.refused)
 	}
 	if after.recovered > before.recovered {
 		d.t.Errorf("%d times recovered:true of what nobody has", after.recovered-before.recovered)
 	}
-	if want := told(away); after.unrecovered-before.unrecovered != want {
+	if want := expectedGaps(away); after.unrecovered-before.unrecovered != want {
 		d.t.Errorf("%d times recovered:false, want %d", after.unrecovered-before.unrecovered, want)
 	}
-	if want := told(d.clients) - told(away); after.gaps-before.gaps < want {
+	if want := expectedGaps(d.clients) - expectedGaps(away); after.gaps-before.gaps < want {
 		d.t.Errorf("%d gaps told, want %d", after.gaps-before.gaps, want)
 	}
 }
 
-// told is how often the clients are told of a loss in all topics: those with positions once for each topic.
-func told(clients []*follower) (n int) {
+// expectedGaps is how many losses are reported to clients when all topics have one: clients with positions get one for
+// each topic.
+func expectedGaps(clients []*follower) (n int) {
 	for _, f := range clients {
 		if f.way != verbatim {
 			n += len(f.places)
@@ -147,5 +148,5 @@ func subscribersAreKilled(d *drill) {
 	for end := time.Now().Add(d.scale.killing); time.Now().Before(end); <-kill.C {
 		d.redis.CLI("client", "kill", "type", "pubsub")
 	}
-	d.costsNothing(d.settle("subscribers are killed"))
+	d.costsNothing(d.endRound("subscribers are killed"))
 }

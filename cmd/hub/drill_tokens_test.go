@@ -110,9 +110,9 @@ func tokensAreJudged(d *drill) {
 	})
 	later := d.mint(secret, token.Grant{Subject: "42", Now: time.Now().Add(5 * time.Second)}) // within the skew
 	d.refuses(third, "revoked", later, resume, positions, `"code":"forbidden"`)
-	settled := d.settle("tokens")
-	d.costsNothing(settled)
-	d.hearThemselves(settled)
+	count := d.endRound("tokens")
+	d.costsNothing(count)
+	d.hearThemselves(count)
 }
 
 // resumesAreRefused whose resume token is not good, or not theirs; what the JWT does not allow is not given.

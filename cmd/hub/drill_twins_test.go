@@ -73,7 +73,7 @@ func oneTokenTwice(d *drill) {
 		for _, f := range olds { // with the token of its last answer
 			f.cut()
 		}
-		d.costsNothing(d.settle("one token twice, " + one.name))
+		d.costsNothing(d.endRound("one token twice, " + one.name))
 	}
 }
 
@@ -101,10 +101,10 @@ func (d *drill) meet(olds []*follower, second int, stays, behind bool) (pairs []
 		p.second.hold = func() {
 			all.Done()
 			all.Wait()
-			look := time.NewTicker(time.Millisecond)
-			defer look.Stop()
+			poll := time.NewTicker(time.Millisecond)
+			defer poll.Stop()
 			for behind && !p.first.wasAnswered() {
-				<-look.C
+				<-poll.C
 			}
 		}
 		pairs = append(pairs, p)

@@ -39,7 +39,7 @@ func TestThreeHubsOnOneRedis(t *testing.T) {
 		f.join(h, fmt.Sprint("node", i), node.dial)
 		f.join(h, fmt.Sprint("coder", i), func(name, url, protocol string) *client { return dial(t, name, url, protocol) })
 	}
-	f.settle()
+	f.awaitDelivery()
 
 	f.backendsReachClients()
 	f.clientsReachEachOther()
@@ -67,8 +67,8 @@ func (f *fleet) join(h *process, name string, dial func(name, url, protocol stri
 	f.byHub[h] = append(f.byHub[h], plain, v1)
 }
 
-// settle returns when events of each topic reach all who follow it. Plain clients are not told when.
-func (f *fleet) settle() {
+// awaitDelivery returns when events of each topic reach all who follow it. Plain clients are not told when.
+func (f *fleet) awaitDelivery() {
 	f.t.Helper()
 	for _, try := range []struct {
 		channel string
@@ -244,7 +244,7 @@ func (f *fleet) redisComesBack() {
 	for _, h := range f.hubs {
 		f.awaitReady(h)
 	}
-	f.settle()
+	f.awaitDelivery()
 	f.backendsReachClients()
 	f.clientsReachEachOther()
 	f.theAPIReachesClients()

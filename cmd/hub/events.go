@@ -72,7 +72,7 @@ func (a publishAPI) readEvent(d *json.Decoder, token json.Token, err error, body
 		attributes := ev.Attributes
 		p.Attributes = &attributes
 	}
-	return p, a.check(ev)
+	return p, a.validate(ev)
 }
 
 // readMembers reads an object that begins with token. Names are exact, and none may come twice; null has none.

@@ -12,7 +12,7 @@ const (
 	// gigabyte of idle connections a collection costs half a second of one core, and should not come
 	// more often.
 	minGCPercent = 5
-	// tidyPeriod is how often the heap is looked at, and how long it must be quiet to be tidied.
+	// tidyPeriod is how often the heap is sampled, and how long it must be quiet to be tidied.
 	tidyPeriod = 3 * time.Second
 	// quietBytes allocated in a tidyPeriod still count as quiet; tidyBytes since the last time are
 	// worth the work.
@@ -27,40 +27,41 @@ const (
 type memoryKeeper struct {
 	headroom int64
 	percent  int
-	// Bytes allocated since the process began: at the last look, and when last tidied.
-	looked, tidied uint64
+	// Bytes allocated since the process began: at the last sample, and when last tidied.
+	sampled, tidied uint64
 }
 
 // Run works until ctx ends.
 func (k *memoryKeeper) Run(ctx context.Context) error {
-	look := time.NewTicker(tidyPeriod)
-	defer look.Stop()
+	poll := time.NewTicker(tidyPeriod)
+	defer poll.Stop()
 	for {
-		k.look()
+		k.tidy()
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-func (k *memoryKeeper) look() {
+// tidy samples the heap, gives memory back after a wave, and sets GOGC.
+func (k *memoryKeeper) tidy() {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/heap/allocs:bytes"}}
 	metrics.Read(sample)
 	live, allocated := sample[0].Value.Uint64(), sample[1].Value.Uint64()
-	if worthTidying(allocated-k.looked, allocated-k.tidied) {
+	if worthTidying(allocated-k.sampled, allocated-k.tidied) {
 		k.tidied = allocated
 		debug.FreeOSMemory()
 	}
-	k.looked = allocated
+	k.sampled = allocated
 	if percent := gcPercent(k.headroom, int64(live)); percent != k.percent {
 		k.percent = percent
 		debug.SetGCPercent(percent)
 	}
 }
 
-// worthTidying tells whether a wave of allocations is over, from the bytes allocated since the last look
+// worthTidying tells whether a wave of allocations is over, from the bytes allocated since the last sample
 // and since the last time.
 func worthTidying(lately, sinceTidied uint64) bool {
 	return lately <= quietBytes && sinceTidied >= tidyBytes

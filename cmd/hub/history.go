@@ -17,7 +17,7 @@ const (
 	maxAge = 30 * 24 * time.Hour
 )
 
-func (c *config) checkHistory() error {
+func (c *config) validateHistory() error {
 	_, err := c.history()
 	return err
 }

@@ -77,9 +77,9 @@ func TestAHandshakeLeavesLittleGarbage(t *testing.T) {
 	allocated := func() float64 { return h.metric("go_memstats_alloc_bytes_total") }
 	allocated()
 	before := allocated()
-	looking := allocated() - before // costs something too
+	ownCost := allocated() - before // costs something too
 	idle.connect(t, u, warm+clients, shared)
-	each := (allocated() - before - 2*looking) / clients
+	each := (allocated() - before - 2*ownCost) / clients
 	t.Logf("%.0f B for a handshake", each)
 	if each > limit || each < 200 {
 		t.Errorf("%.0f B for a handshake; want less than %d, and some", each, limit)
@@ -129,15 +129,15 @@ func (c *idlers) connect(t *testing.T, u *url.URL, n int, query func(int) string
 // gives back what a wave of handshakes took.
 func atRest(t *testing.T, pid int) int {
 	t.Helper()
-	const looks = int(2 * (2 * tidyPeriod) / time.Second)
-	look := time.NewTicker(time.Second)
-	defer look.Stop()
+	const polls = int(2 * (2 * tidyPeriod) / time.Second)
+	poll := time.NewTicker(time.Second)
+	defer poll.Stop()
 	last := 0
-	for still, tries := 0, 0; still < looks; tries++ {
+	for still, tries := 0, 0; still < polls; tries++ {
 		if tries > 120 {
 			t.Fatal("the memory does not come to rest")
 		}
-		<-look.C
+		<-poll.C
 		now := rss(t, pid)
 		if d := now - last; -last/100 < d && d < last/100 {
 			still++

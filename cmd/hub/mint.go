@@ -48,7 +48,7 @@ func (c *config) signingKey() (token.SigningKey, error) {
 	if len(c.JWTKey) == 0 {
 		return token.SigningKey{}, errors.New("want a --jwt-secret, or a --jwt-key with the file of a private key")
 	}
-	if err := checkKeyFile(0, c.JWTKey[0]); err != nil {
+	if err := validateKeyFile(0, c.JWTKey[0]); err != nil {
 		return token.SigningKey{}, err
 	}
 	text, err := os.ReadFile(c.JWTKey[0])

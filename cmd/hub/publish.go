@@ -162,7 +162,7 @@ func enter(ctx context.Context, room *semaphore.Weighted, size int64) bool {
 // maxBody bounds the body of a request in bytes.
 func (a publishAPI) maxBody() int { return a.maxMessage + publishHead + batchBytes }
 
-func (a publishAPI) check(ev published) *apiError {
+func (a publishAPI) validate(ev published) *apiError {
 	switch {
 	case !pubsub.ValidTopic(ev.Topic):
 		return badTopic()

@@ -11,8 +11,8 @@ import (
 	"wshub/pubsub"
 )
 
-// checkRedis never repeats a part of the URL but an option's name.
-func (c *config) checkRedis() error {
+// validateRedis never repeats a part of the URL but an option's name.
+func (c *config) validateRedis() error {
 	if !pubsub.ValidPrefix(c.RedisPrefix) {
 		return errors.New("--redis-prefix: want 1 to 64 letters, digits, \"-\", \"_\", \".\" and, within, \":\", as in shop or shop:eu")
 	}
@@ -60,8 +60,8 @@ func redisSecrets(raw string) []string {
 	return []string{a.Password, a.SentinelPassword}
 }
 
-// checkRedisFiles also reads them.
-func (c *config) checkRedisFiles() error {
+// validateRedisFiles also reads them.
+func (c *config) validateRedisFiles() error {
 	_, err := c.redisTLS()
 	return err
 }

@@ -9,8 +9,8 @@ import (
 	"wshub/session/token"
 )
 
-// checkTokens also reads the key files.
-func (c *config) checkTokens() error {
+// validateTokens also reads the key files.
+func (c *config) validateTokens() error {
 	for _, one := range []struct {
 		flag  string
 		given int

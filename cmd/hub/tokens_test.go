@@ -59,7 +59,7 @@ func (h *closedHub) mint(args ...string) string {
 	if code != 0 {
 		h.t.Fatalf("hub token ends with %d: %s", code, stderr)
 	}
-	return h.seen(strings.TrimSpace(stdout))
+	return h.remember(strings.TrimSpace(stdout))
 }
 
 // issued is a token of user 42 that an issuer with the secret made at that time.
@@ -73,10 +73,10 @@ func (h *closedHub) issued(at time.Time) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return h.seen(text)
+	return h.remember(text)
 }
 
-func (h *closedHub) seen(token string) string {
+func (h *closedHub) remember(token string) string {
 	h.secrets = append(h.secrets, token)
 	return token
 }
@@ -181,12 +181,12 @@ func TestWhoHasNoValidTokenIsTold(t *testing.T) {
 		"none":             "",
 		"no token":         "x",
 		"tampered":         good[:len(good)-4] + "AAAA",
-		"another key's":    h.seen(strings.TrimSpace(other)),
+		"another key's":    h.remember(strings.TrimSpace(other)),
 		"another hub's":    h.mint("--sub=42", "--jwt-aud=other", "--jwt-iss=login"),
 		"for nobody":       h.mint("--sub=42", "--jwt-iss=login"),
 		"another issuer's": h.mint("--sub=42", "--jwt-aud=hub", "--jwt-iss=other"),
 		"not yet valid":    h.issued(time.Now().Add(time.Minute)),
-		"a resume token":   h.seen(resume[:strings.IndexByte(resume, '"')]),
+		"a resume token":   h.remember(resume[:strings.IndexByte(resume, '"')]),
 		"the secret":       secret,
 		"unsigned":         "eyJhbGciOiJub25lIn0.eyJzdWIiOiI0MiJ9.",
 		"very long":        strings.Repeat("x", 7000),
@@ -249,7 +249,7 @@ func TestWhoIsRevokedNeitherStaysNorComesBack(t *testing.T) {
 	if err := json.Unmarshal([]byte(c.want(`{"type":"welcome"`)), &welcome); err != nil {
 		t.Fatal(err)
 	}
-	h.seen(welcome.Token)
+	h.remember(welcome.Token)
 	if status, answer, _ := ask(t, "POST", h.control+"/api/revoke", `{"user":"42"}`, withKey...); status != 200 {
 		t.Fatalf("answered %d %s", status, answer)
 	}

@@ -30,11 +30,11 @@ const maxTraced = 16
 func (s *settings) validate() error {
 	var errs []error
 	for _, f := range s.flags {
-		errs = append(errs, checkRange(f))
+		errs = append(errs, validateRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.checkAddr(), c.checkControl(), c.checkConnections(), c.checkRedis(), c.checkRedisFiles(), c.checkKeys(), c.checkNames(), c.checkHistory(),
-		cmp.Or(c.checkSecrets(), c.checkKeySet(), c.checkKeyFiles(), c.checkTokens()))
+	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateNames(), c.validateHistory(),
+		cmp.Or(c.validateSecrets(), c.validateKeySet(), c.validateKeyFiles(), c.validateTokens()))
 	return s.name(errs)
 }
 
@@ -60,9 +60,9 @@ func (s *settings) doubts() error {
 	return errors.Join(errs...)
 }
 
-// checkSecrets refuses secrets that could not be found again in a log: bytes that are no UTF-8 melt into the text
+// validateSecrets refuses secrets that could not be found again in a log: bytes that are no UTF-8 melt into the text
 // beside them. It also refuses key text where it would be printed, or split into lines.
-func (c *config) checkSecrets() error {
+func (c *config) validateSecrets() error {
 	for _, of := range []struct {
 		flag    string
 		secrets []string
@@ -81,17 +81,17 @@ func (c *config) checkSecrets() error {
 
 func isPEM(s string) bool { return strings.Contains(s, "-----BEGIN") }
 
-// checkKeyFiles never repeats a name that is no file's: it may be a key.
-func (c *config) checkKeyFiles() error {
+// validateKeyFiles never repeats a name that is no file's: it may be a key.
+func (c *config) validateKeyFiles() error {
 	for i, name := range c.JWTKey {
-		if err := checkKeyFile(i, name); err != nil {
+		if err := validateKeyFile(i, name); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func checkKeyFile(i int, name string) error {
+func validateKeyFile(i int, name string) error {
 	if isPEM(name) {
 		return errors.New("--jwt-key: want the name of a PEM file, not its text")
 	}
@@ -109,8 +109,8 @@ func reason(err error) error {
 	return err
 }
 
-// checkRange holds a flag to its range and zero tags.
-func checkRange(f *kong.Flag) error {
+// validateRange compares a flag with its range and zero tags.
+func validateRange(f *kong.Flag) error {
 	low, high, ok := strings.Cut(f.Tag.Get("range"), "..")
 	if !ok {
 		return nil
@@ -144,9 +144,9 @@ func parseLike(v reflect.Value, text string) (int64, error) {
 	return strconv.ParseInt(text, 10, 64)
 }
 
-// checkAddr also refuses to let the whole world into a hub without keys unless that is said to be meant.
-func (c *config) checkAddr() error {
-	if err := checkHostPort("addr", c.Addr); err != nil {
+// validateAddr also refuses to let the whole world into a hub without keys unless that is said to be meant.
+func (c *config) validateAddr() error {
+	if err := validateHostPort("addr", c.Addr); err != nil {
 		return err
 	}
 	if !isLoopback(c.Addr) && !c.Open && c.isOpen() {
@@ -155,11 +155,11 @@ func (c *config) checkAddr() error {
 	return nil
 }
 
-func (c *config) checkControl() error {
+func (c *config) validateControl() error {
 	if c.controlOff() {
 		return nil
 	}
-	if err := checkHostPort("control", c.Control); err != nil {
+	if err := validateHostPort("control", c.Control); err != nil {
 		return fmt.Errorf("%w, or off", err)
 	}
 	if _, port, _ := net.SplitHostPort(c.Control); c.Control == c.Addr && port != "0" {
@@ -168,7 +168,7 @@ func (c *config) checkControl() error {
 	return nil
 }
 
-func checkHostPort(flag, addr string) error {
+func validateHostPort(flag, addr string) error {
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil {
 		_, err = strconv.ParseUint(port, 10, 16)
@@ -179,21 +179,21 @@ func checkHostPort(flag, addr string) error {
 	return nil
 }
 
-func (c *config) checkConnections() error {
+func (c *config) validateConnections() error {
 	if limit := engine.ConnectionLimit(); c.MaxConnections > limit {
 		return fmt.Errorf("--max-connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", c.MaxConnections, limit)
 	}
 	return nil
 }
 
-func (c *config) checkKeySet() error {
+func (c *config) validateKeySet() error {
 	if isTorn(c.JWKSURL) {
 		return fmt.Errorf("--jwks-url: %w", errTorn)
 	}
 	return nil
 }
 
-func (c *config) checkKeys() error {
+func (c *config) validateKeys() error {
 	for i, key := range c.APIKey {
 		if len(key) < leastKey {
 			return fmt.Errorf("--api-key: key %d has %d characters: must be at least %d", i+1, len(key), leastKey)
@@ -202,7 +202,7 @@ func (c *config) checkKeys() error {
 	return nil
 }
 
-func (c *config) checkNames() error {
+func (c *config) validateNames() error {
 	var errs []error
 	for _, path := range []struct{ flag, value string }{{"path", c.Path}, {"centrifugo-path", c.CentrifugoPath}} {
 		off := path.flag == "centrifugo-path" && path.value == pathOff

@@ -48,7 +48,7 @@ func (h *closedHub) claimed(m map[string]any) string {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return h.seen(text)
+	return h.remember(text)
 }
 
 func TestTheLogSaysWhichRuleRefusedAClient(t *testing.T) {

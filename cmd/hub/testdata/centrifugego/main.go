@@ -52,7 +52,7 @@ type client struct {
 	*centrifuge.Client
 }
 
-func (c *client) tell(kind string, e event) {
+func (c *client) report(kind string, e event) {
 	if e == nil {
 		e = event{}
 	}
@@ -98,7 +98,7 @@ func (c *client) supplier(tokens []string, channel string) func() (string, error
 	var next atomic.Int64
 	return func() (string, error) {
 		token := tokens[min(int(next.Add(1)), len(tokens)-1)]
-		c.tell("token", event{"channel": channel})
+		c.report("token", event{"channel": channel})
 		return token, nil
 	}
 }
@@ -118,27 +118,27 @@ func open(o *order) *client {
 	} else {
 		c.Client = centrifuge.NewJsonClient(o.URL, cfg)
 	}
-	c.OnConnecting(func(e centrifuge.ConnectingEvent) { c.tell("connecting", event{"code": e.Code, "reason": e.Reason}) })
-	c.OnConnected(func(centrifuge.ConnectedEvent) { c.tell("connected", event{"transport": "websocket"}) })
+	c.OnConnecting(func(e centrifuge.ConnectingEvent) { c.report("connecting", event{"code": e.Code, "reason": e.Reason}) })
+	c.OnConnected(func(centrifuge.ConnectedEvent) { c.report("connected", event{"transport": "websocket"}) })
 	c.OnDisconnected(func(e centrifuge.DisconnectedEvent) {
-		c.tell("disconnected", event{"code": e.Code, "reason": e.Reason})
+		c.report("disconnected", event{"code": e.Code, "reason": e.Reason})
 	})
-	c.OnError(func(e centrifuge.ErrorEvent) { c.tell("error", failure(e.Error)) })
+	c.OnError(func(e centrifuge.ErrorEvent) { c.report("error", failure(e.Error)) })
 	c.OnSubscribing(func(e centrifuge.ServerSubscribingEvent) {
-		c.tell("subscribing", event{"channel": e.Channel, "server": true})
+		c.report("subscribing", event{"channel": e.Channel, "server": true})
 	})
 	c.OnUnsubscribed(func(e centrifuge.ServerUnsubscribedEvent) {
-		c.tell("unsubscribed", event{"channel": e.Channel, "server": true})
+		c.report("unsubscribed", event{"channel": e.Channel, "server": true})
 	})
 	c.OnSubscribed(func(e centrifuge.ServerSubscribedEvent) {
 		s := subscribed(e.Channel, e.StreamPosition, e.WasRecovering, e.Recovered, e.Recoverable)
 		s["server"] = true
-		c.tell("subscribed", s)
+		c.report("subscribed", s)
 	})
 	c.OnPublication(func(e centrifuge.ServerPublicationEvent) {
 		p := publication(e.Channel, &e.Publication)
 		p["server"] = true
-		c.tell("publication", p)
+		c.report("publication", p)
 	})
 	return c
 }
@@ -160,20 +160,20 @@ func (c *client) subscribe(o *order) {
 	}
 	sub, _ = c.NewSubscription(channel, cfg) // the channel is new
 	sub.OnSubscribing(func(e centrifuge.SubscribingEvent) {
-		c.tell("subscribing", event{"channel": channel, "code": e.Code, "reason": e.Reason})
+		c.report("subscribing", event{"channel": channel, "code": e.Code, "reason": e.Reason})
 	})
 	sub.OnSubscribed(func(e centrifuge.SubscribedEvent) {
-		c.tell("subscribed", subscribed(channel, e.StreamPosition, e.WasRecovering, e.Recovered, e.Recoverable))
+		c.report("subscribed", subscribed(channel, e.StreamPosition, e.WasRecovering, e.Recovered, e.Recoverable))
 	})
 	sub.OnUnsubscribed(func(e centrifuge.UnsubscribedEvent) {
-		c.tell("unsubscribed", event{"channel": channel, "code": e.Code, "reason": e.Reason})
+		c.report("unsubscribed", event{"channel": channel, "code": e.Code, "reason": e.Reason})
 	})
 	sub.OnError(func(e centrifuge.SubscriptionErrorEvent) {
 		f := failure(e.Error)
 		f["channel"] = channel
-		c.tell("error", f)
+		c.report("error", f)
 	})
-	sub.OnPublication(func(e centrifuge.PublicationEvent) { c.tell("publication", publication(channel, &e.Publication)) })
+	sub.OnPublication(func(e centrifuge.PublicationEvent) { c.report("publication", publication(channel, &e.Publication)) })
 	_ = sub.Subscribe() // an error comes as an event, too
 }
 
@@ -203,7 +203,7 @@ func (c *client) ask(o *order) {
 		answer = failure(err)
 	}
 	answer["ask"] = o.Ask
-	c.tell("answer", answer)
+	c.report("answer", answer)
 }
 
 // failure is what is told of an error.
