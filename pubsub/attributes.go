@@ -36,8 +36,8 @@ func (a *Attributes) empty() bool {
 	return a == nil || a.Name == "" && len(a.Info) == 0 && a.Except == "" && len(a.Tags) == 0
 }
 
-// Check is nil if a, which may be nil, keeps the bounds, else an ErrBadEvent that says why not.
-func (a *Attributes) Check() error {
+// Validate returns nil if a, which may be nil, keeps the bounds, else an ErrBadEvent that names the bound.
+func (a *Attributes) Validate() error {
 	if a == nil {
 		return nil
 	}
@@ -153,7 +153,7 @@ func parseBody(body []byte) (a *Attributes, data []byte, ok bool) {
 		}
 		a.Tags[key], last = value, key
 	}
-	if r.short || a.empty() || a.Check() != nil {
+	if r.short || a.empty() || a.Validate() != nil {
 		return nil, nil, false
 	}
 	return a, r.rest, true

@@ -293,8 +293,8 @@ func FuzzBody(f *testing.F) {
 			}
 			return
 		}
-		if a != nil && (a.empty() || a.Check() != nil || json.Valid(body)) {
-			t.Errorf("%+v: %v", a, a.Check())
+		if a != nil && (a.empty() || a.Validate() != nil || json.Valid(body)) {
+			t.Errorf("%+v: %v", a, a.Validate())
 		}
 		if !bytes.HasSuffix(body, data) || len(body)-len(data) > maxAttributes {
 			t.Errorf("data %q of %q", data, body)

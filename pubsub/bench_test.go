@@ -88,6 +88,6 @@ func BenchmarkArrive(b *testing.B) {
 	payload := bytes.Repeat([]byte{'1'}, 128)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.take("hub:t:news", payload)
+		s.dispatch("hub:t:news", payload)
 	}
 }

@@ -17,7 +17,7 @@ const (
 // logPage is what is read of each log.
 var logPage = Limit{Events: 64, Bytes: 256 << 10}
 
-// doubts are the topics whose log must be looked at, each once.
+// doubts are the topics whose log must be read, each once.
 type doubts struct {
 	work chan struct{} // wakes catchUp
 
@@ -32,7 +32,7 @@ func (d *doubts) put(channels ...string) {
 	wake(d.work)
 }
 
-// take removes the first n at most.
+// take removes and returns the first n at most.
 func (d *doubts) take(n int) []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -44,8 +44,8 @@ func (d *doubts) take(n int) []string {
 	return first
 }
 
-// check puts a topic in doubt that was subscribed just now: nobody knows what was published before.
-func (s *subscriber) check(channel string) {
+// putInDoubt doubts a topic that was subscribed just now: events may have been published before.
+func (s *subscriber) putInDoubt(channel string) {
 	s.delivery.mu.Lock()
 	defer s.delivery.mu.Unlock()
 	if _, c, _ := s.follows.followers(channel); c != nil {
@@ -54,14 +54,14 @@ func (s *subscriber) check(channel string) {
 	}
 }
 
-// unread is a topic whose log could not be looked at, and why.
+// unread is a topic whose log could not be read, and why.
 type unread struct {
 	channel string
 	err     error
 }
 
-// catchUp looks at the logs of topics in doubt, until ctx ends. A log that can't be read now is read later:
-// until then what arrives stays held. Where the server refuses, Follows that wait are told so.
+// catchUp reads the logs of topics in doubt until ctx ends. A log that can't be read now is read later:
+// until then events that arrive stay held. Where the server refuses, waiting Follows fail with ErrRefused.
 func (s *subscriber) catchUp(ctx context.Context) error {
 	var later []string
 	retry := time.NewTimer(0)
@@ -106,16 +106,16 @@ type doubtful struct {
 	reading uint64   // see held.reading
 }
 
-// compare looks where the logs of channels' topics end, and reads those that went on. Topics that settled are
-// in doubt no more: to compare them again does no harm.
+// compare asks where the logs of channels' topics end, and reads the logs that went on. A topic whose doubt has
+// ended may be compared again without harm.
 func (s *subscriber) compare(ctx context.Context, channels []string) (failed []unread) {
-	list := s.look(channels)
+	list := s.beginReading(channels)
 	heads := s.heads(ctx, s.topicsOf(list))
 	var changed []string
 	for i, d := range list {
 		if heads[i].err != nil {
 			failed = append(failed, unread{d.channel, heads[i].err})
-		} else if !s.settle(d, &heads[i]) {
+		} else if !s.endDoubt(d, &heads[i]) {
 			changed = append(changed, d.channel)
 		}
 	}
@@ -136,22 +136,22 @@ func (s *subscriber) topicsOf(list []doubtful) []string {
 	return topics
 }
 
-// look returns those of channels whose topics are in doubt, and marks that their logs are about to be read.
-func (s *subscriber) look(channels []string) (list []doubtful) {
+// beginReading returns the topics of channels that are in doubt, and numbers the reading of their logs that follows.
+func (s *subscriber) beginReading(channels []string) (list []doubtful) {
 	s.delivery.mu.Lock()
 	defer s.delivery.mu.Unlock()
 	for _, channel := range channels {
 		if _, c, _ := s.follows.followers(channel); c != nil && c.held != nil && s.follows.hears(channel, s.line) {
 			s.delivery.reading++
-			c.look(s.delivery.reading)
+			c.beginReading(s.delivery.reading)
 			list = append(list, doubtful{channel, c.last, s.delivery.reading})
 		}
 	}
 	return list
 }
 
-// looked is d's chain if nobody has looked at its log since, else nil. The caller holds delivery.mu.
-func (s *subscriber) looked(d doubtful) (Loops, *chain) {
+// chainOf is d's chain while d's reading is the newest of it, else nil. The caller holds delivery.mu.
+func (s *subscriber) chainOf(d doubtful) (Loops, *chain) {
 	loops, c, _ := s.follows.followers(d.channel)
 	if c == nil || c.held == nil || c.held.reading != d.reading {
 		return 0, nil
@@ -159,15 +159,15 @@ func (s *subscriber) looked(d doubtful) (Loops, *chain) {
 	return loops, c
 }
 
-// settle ends the doubt about d's topic if its followers miss nothing, or if there is none.
-func (s *subscriber) settle(d doubtful, head *excerpt) bool {
+// endDoubt ends the doubt about d's topic if its followers miss nothing, or if there is none. It reports whether it did.
+func (s *subscriber) endDoubt(d doubtful, head *excerpt) bool {
 	s.delivery.mu.Lock()
-	loops, c := s.looked(d)
+	loops, c := s.chainOf(d)
 	if c == nil {
 		s.delivery.mu.Unlock()
 		return true
 	}
-	if !c.settled(head) {
+	if !c.adoptHead(head) {
 		s.delivery.mu.Unlock()
 		return false
 	}
@@ -183,7 +183,7 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 	steps, strange, again := c.release(s.master.clock.believed())
 	s.stats.drops[NotInLog].Add(strange)
 	for _, step := range steps {
-		s.tell(s.names.topicOf(channel), loops, c, step)
+		s.deliverStep(s.names.topicOf(channel), loops, c, step)
 	}
 	if again {
 		s.doubts.put(channel)
@@ -198,7 +198,7 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 
 // readOn reads one batch of logs behind what the followers have. more are those that go on.
 func (s *subscriber) readOn(ctx context.Context, channels []string) (more []string, failed []unread) {
-	list := s.look(channels)
+	list := s.beginReading(channels)
 	since := make([]Position, len(list))
 	for i, d := range list {
 		since[i] = d.since
@@ -216,14 +216,14 @@ func (s *subscriber) readOn(ctx context.Context, channels []string) (more []stri
 // goOn takes the followers over what was read of their log. more is true if it goes on behind that.
 func (s *subscriber) goOn(d doubtful, x *excerpt) (more bool) {
 	s.delivery.mu.Lock()
-	loops, c := s.looked(d)
+	loops, c := s.chainOf(d)
 	if c == nil {
 		s.delivery.mu.Unlock()
 		return false
 	}
 	steps, more := c.catchUp(x)
 	for _, step := range steps {
-		s.tell(s.names.topicOf(d.channel), loops, c, step)
+		s.deliverStep(s.names.topicOf(d.channel), loops, c, step)
 	}
 	s.stats.caughtUp.Add(uint64(len(x.events)))
 	if more {

@@ -3,7 +3,7 @@ package pubsub
 // chain is a followed topic's place in its log, on this node. It is pure state: whoever holds
 // delivery.mu owns it. While it is in doubt, what arrives is held until the log was read.
 type chain struct {
-	// last is the position that the followers are up to; zero until the log was first looked at.
+	// last is the position that the followers are up to; zero until the log was first read.
 	last Position
 	// number is the last event's, zero where last is no event.
 	number uint64
@@ -49,7 +49,7 @@ const (
 
 // judge tells what ev is to followers who have everything up to last. Where last is a place and no
 // event, one before it was not read from the log: the server's clock has stepped back. latest is the largest Ms
-// that is believed without a look at the log, unless that is as far ahead itself.
+// that is believed without reading the log, unless that is as far ahead itself.
 func (c *chain) judge(ev *Event, latest uint64) verdict {
 	switch {
 	case ev.Position.IsZero():
@@ -76,8 +76,8 @@ func (c *chain) doubt() {
 	}
 }
 
-// look says that the log is about to be read by a reading of that number, the only one that counts from now on.
-func (c *chain) look(reading uint64) {
+// beginReading notes that the log is about to be read: only the reading of this number counts from now on.
+func (c *chain) beginReading(reading uint64) {
 	c.held.reading, c.held.seen, c.held.spilled = reading, len(c.held.events), false
 }
 
@@ -105,8 +105,8 @@ type step struct {
 	at Position
 }
 
-// settled takes the log's head. It is true if the followers miss nothing, or if they had nothing yet.
-func (c *chain) settled(head *excerpt) bool {
+// adoptHead moves the chain to the log's head, and returns true, if the followers miss nothing or had nothing yet.
+func (c *chain) adoptHead(head *excerpt) bool {
 	at := head.head()
 	switch {
 	case c.last.IsZero(), at == c.last:

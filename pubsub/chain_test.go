@@ -26,8 +26,8 @@ type world struct {
 	hidden bool
 	// The node.
 	chain   chain
-	looking bool
-	head    excerpt // read by look
+	reading bool
+	head    excerpt // read by readLog
 	rest    excerpt
 	told    []step
 }
@@ -78,7 +78,7 @@ func (w *world) lose(t *rapid.T) {
 }
 
 func (w *world) reconnect(*rapid.T) {
-	w.wire, w.looking, w.hidden = nil, false, false
+	w.wire, w.reading, w.hidden = nil, false, false
 	w.chain.doubt()
 }
 
@@ -124,13 +124,13 @@ func (w *world) arrive(t *rapid.T) {
 	w.chain.held.add(ev)
 }
 
-// look reads the log, as compare and readOn do; what was read takes effect in settle.
-func (w *world) look(t *rapid.T) {
-	if w.chain.held == nil || w.looking {
+// readLog reads the log, as compare and readOn do; applyRead lets the result take effect.
+func (w *world) readLog(t *rapid.T) {
+	if w.chain.held == nil || w.reading {
 		return
 	}
-	w.chain.look(1)
-	w.looking = true
+	w.chain.beginReading(1)
+	w.reading = true
 	w.clock++
 	w.head = excerpt{epoch: w.epoch, last: w.last, number: w.number, now: w.clock, life: time.Hour}
 	w.rest = w.head
@@ -141,12 +141,12 @@ func (w *world) look(t *rapid.T) {
 	}
 }
 
-func (w *world) settle(t *rapid.T) {
-	if !w.looking {
+func (w *world) applyRead(t *rapid.T) {
+	if !w.reading {
 		return
 	}
-	w.looking = false
-	if !w.chain.settled(&w.head) {
+	w.reading = false
+	if !w.chain.adoptHead(&w.head) {
 		steps, more := w.chain.catchUp(&w.rest)
 		if w.told = append(w.told, steps...); more {
 			return
@@ -162,10 +162,10 @@ func (w *world) quiet(t *rapid.T) {
 		switch {
 		case len(w.wire) > 0:
 			w.arrive(t)
-		case w.looking:
-			w.settle(t)
+		case w.reading:
+			w.applyRead(t)
 		default:
-			w.look(t)
+			w.readLog(t)
 		}
 	}
 }
@@ -176,9 +176,8 @@ func (w *world) upToDate() bool {
 	return w.chain.last == head.head()
 }
 
-// check looks at what followers were told: each event follows the one before, or a gap to just
-// before it.
-func (w *world) check(t *rapid.T, from Position) {
+// assertLinked fails unless each event that followers got follows the one before, or a gap to just before it.
+func (w *world) assertLinked(t *rapid.T, from Position) {
 	at, raw := from, ""
 	for i, step := range w.told {
 		switch {
@@ -215,12 +214,12 @@ func FuzzFollowersMissNothingUntold(f *testing.F) {
 
 func missNothingUntold(t *rapid.T) {
 	w := newWorld(t)
-	w.look(t)
-	w.settle(t)
+	w.readLog(t)
+	w.applyRead(t)
 	from := w.chain.last
 	t.Repeat(map[string]func(*rapid.T){
 		"publish": w.publish, "publish more": w.publish, "raw": w.raw,
-		"arrive": w.arrive, "arrive more": w.arrive, "look": w.look, "settle": w.settle,
+		"arrive": w.arrive, "arrive more": w.arrive, "look": w.readLog, "settle": w.applyRead,
 		"lose": w.lose, "reconnect": w.reconnect, "flush": w.flush, "rewind": w.rewind, "trim": w.trim, "forge": w.forge,
 	})
 	if w.quiet(t); !w.hidden && !w.upToDate() {
@@ -230,7 +229,7 @@ func missNothingUntold(t *rapid.T) {
 	if w.quiet(t); !w.upToDate() {
 		t.Errorf("after another event the followers are at %s, the log at %d:%s", w.chain.last, w.epoch, w.last)
 	}
-	w.check(t, from)
+	w.assertLinked(t, from)
 }
 
 // TestFollowersGetEverythingOnceIfTheLogKeepsIt is the same without what loses stored events: then
@@ -238,11 +237,11 @@ func missNothingUntold(t *rapid.T) {
 func TestFollowersGetEverythingOnceIfTheLogKeepsIt(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
-		w.look(t)
-		w.settle(t)
+		w.readLog(t)
+		w.applyRead(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"publish": w.publish, "publish more": w.publish, "raw": w.raw,
-			"arrive": w.arrive, "look": w.look, "settle": w.settle, "lose": w.lose, "reconnect": w.reconnect,
+			"arrive": w.arrive, "look": w.readLog, "settle": w.applyRead, "lose": w.lose, "reconnect": w.reconnect,
 		})
 		w.reconnect(t)
 		w.quiet(t)
@@ -269,9 +268,9 @@ func TestAClockThatStepsBackIsNotSilence(t *testing.T) {
 	}
 	c.doubt()
 	c.held.add(ev)
-	c.look(1)
+	c.beginReading(1)
 	x := excerpt{epoch: 1, last: ID{90, 1}, now: 91, life: time.Hour}
-	if c.settled(&x) {
+	if c.adoptHead(&x) {
 		t.Fatal("nothing is missed")
 	}
 	steps, _ := c.catchUp(&x)
@@ -283,12 +282,12 @@ func TestAClockThatStepsBackIsNotSilence(t *testing.T) {
 func TestAWeekOfSilenceIsNoLoss(t *testing.T) {
 	c := chain{last: Position{1, ID{100, 1}}}
 	gone := excerpt{epoch: 1, now: 100 + uint64(time.Hour.Milliseconds()), life: time.Hour}
-	if !c.settled(&gone) || c.last != (Position{1, ID{Ms: gone.now}}) {
+	if !c.adoptHead(&gone) || c.last != (Position{1, ID{Ms: gone.now}}) {
 		t.Errorf("the record's life was over, but now at %s", c.last)
 	}
 	c = chain{last: Position{1, ID{100, 1}}}
 	gone.now--
-	if c.settled(&gone) {
+	if c.adoptHead(&gone) {
 		t.Error("a record that vanished early is no loss")
 	}
 }
@@ -296,7 +295,7 @@ func TestAWeekOfSilenceIsNoLoss(t *testing.T) {
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	c := chain{}
 	c.doubt()
-	c.look(1)
+	c.beginReading(1)
 	var dropped uint64
 	for range maxHeldEvents + 1 {
 		dropped += c.held.add(&Event{})
@@ -310,7 +309,7 @@ func TestWhatIsHeldIsBounded(t *testing.T) {
 	if _, _, again := c.release(believeAll); !again {
 		t.Error("what was dropped is not read again")
 	}
-	if c.look(1); c.held.spilled {
+	if c.beginReading(1); c.held.spilled {
 		t.Error("a new reading does not cover what was dropped before it")
 	}
 }

@@ -327,7 +327,7 @@ func (t *trial) shared(ctx context.Context) error {
 	if t.routes[common].Load() != t.m {
 		return nil
 	}
-	// A token as those who look through the list leave there. It would go with old revocations.
+	// A token like that of a node that goes through the list. It would go with old revocations.
 	token, revoked := wholeMark+" "+t.name, t.names.revoked()
 	if err := t.command(ctx, common, "zadd", revoked, time.Now().Add(trialTime).Unix(), token).Err(); err != nil {
 		return fmt.Errorf("write revocations: %w", err)
@@ -358,7 +358,7 @@ func (t *trial) shared(ctx context.Context) error {
 	return nil
 }
 
-// format looks at the format of what is there, at the server that says it.
+// format compares the format of the data with ours, at the server that has it.
 func (t *trial) format(ctx context.Context) error {
 	if t.layout.Load().format != t.m.addr {
 		return nil
@@ -393,7 +393,7 @@ func (s *sentinels) inspect(ctx context.Context) (l layout, report Report) {
 }
 
 func (s *sentinels) inspectOne(ctx context.Context, sentinel *redis.SentinelClient, f *Finding) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var t trials
 	addr, err := sentinel.GetMasterAddrByName(ctx, s.name).Result()
@@ -422,7 +422,7 @@ func (s *sentinels) inspectOne(ctx context.Context, sentinel *redis.SentinelClie
 // inspect implements topology. A node of the URL that is of no use is no fault while another one is.
 func (c *cluster) inspect(ctx context.Context) (l layout, report Report) {
 	defer c.close()
-	best := c.look(ctx)
+	best := c.discover(ctx)
 	for _, addr := range c.r.address.Hosts {
 		if f := c.inspectOne(ctx, addr); len(f.Doubts) > 0 {
 			report = append(report, f)
@@ -438,7 +438,7 @@ func (c *cluster) inspect(ctx context.Context) (l layout, report Report) {
 }
 
 func (c *cluster) inspectOne(ctx context.Context, addr string) Finding {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	client := c.newClient(addr)
 	defer client.Close()

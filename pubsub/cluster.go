@@ -15,9 +15,9 @@ import (
 // askedNodes is how many nodes of a cluster are asked at a time: one that was cut off knows old things only.
 const askedNodes = 5
 
-// lookGrace is how long others may take to answer once a node has for which the cluster works: one that is frozen must
-// not delay what is known of its successor.
-const lookGrace = 100 * time.Millisecond
+// discoverGrace is how long other nodes may still answer once one node has reported a working cluster: a frozen node
+// must not delay the news of its successor.
+const discoverGrace = 100 * time.Millisecond
 
 // cluster is the topology of a Redis Cluster: who serves which slots, its nodes say.
 type cluster struct {
@@ -36,8 +36,8 @@ func (r *Redis) newCluster() topology {
 // watch implements topology.
 func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
 	defer c.close()
-	return keepLooking(ctx, t, func(why trigger) {
-		if view := c.look(ctx); view != nil {
+	return keepDiscovering(ctx, t, func(why trigger) {
+		if view := c.discover(ctx); view != nil {
 			report(c.layout(view), why)
 		} else if ctx.Err() == nil {
 			c.r.trouble.Warn().Int("nodes", len(c.known)).Msg("no node of the cluster says who serves which slots")
@@ -66,9 +66,9 @@ type slotRange struct {
 	nodes       []string // addresses
 }
 
-// look asks some nodes, and those of the URL if none of them answers. The answer of the node that knows the newest
-// epoch counts.
-func (c *cluster) look(ctx context.Context) *view {
+// discover asks some known nodes, and the nodes of the URL if none of them answers. The answer with the newest epoch
+// counts.
+func (c *cluster) discover(ctx context.Context) *view {
 	asked := slices.Clone(c.known)
 	rand.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
 	best := c.askAll(ctx, asked[:min(askedNodes, len(asked))])
@@ -82,7 +82,7 @@ func (c *cluster) look(ctx context.Context) *view {
 }
 
 func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	views := make(chan *view, len(addrs))
 	for _, addr := range addrs {
@@ -104,7 +104,7 @@ func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
 			return best
 		}
 		if late == nil && best != nil && best.ok {
-			late = time.After(lookGrace)
+			late = time.After(discoverGrace)
 		}
 	}
 	return best
@@ -113,7 +113,7 @@ func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
 func (c *cluster) newClient(addr string) *redis.Client {
 	opt := *c.r.opt
 	opt.Addr, opt.PoolSize, opt.MaxActiveConns = addr, 1, 1
-	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = lookTime, lookTime, lookTime
+	opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = askTimeout, askTimeout, askTimeout
 	opt.Dialer = dialWith(opt.TLSConfig)
 	return redis.NewClient(&opt)
 }

@@ -159,7 +159,7 @@ func TestAllNodesOfAClusterAreTold(t *testing.T) {
 		list, err := hubs[0].livingNodes(t.Context(), 0)
 		return err == nil && len(list) == nodes
 	})
-	if err := hubs[0].Tell(t.Context(), "", []byte("x")); err != nil {
+	if err := hubs[0].Notify(t.Context(), "", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
 	want("x")

@@ -9,29 +9,29 @@ import (
 // What nodes tell each other begins with a byte that says what it is.
 const (
 	probeMark   = 'p' // + number: a probe of the node's own
-	controlMark = 'c' // + what Tell was given
+	controlMark = 'c' // + the message given to Notify
 	revokedMark = 'r' // + a Revocation as JSON
 	askMark     = 'q' // + a node's name: it misses revocations
 )
 
-// maxControl bounds what nodes tell each other, in bytes. Longer messages are dropped.
+// maxControl bounds a message between nodes, in bytes. Longer messages are dropped.
 const maxControl = 1 << 20
 
-// Tell sends message to OnControl of the instance named node, or of every instance, this one too, if
+// Notify sends message to OnControl of the instance named node, or of every instance, this one too, if
 // node is "". At most once: an instance that is away, or of a name that nobody has, hears nothing, and
 // that is no error. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish.
-func (r *Redis) Tell(ctx context.Context, node string, message []byte) error {
+func (r *Redis) Notify(ctx context.Context, node string, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
 	message = append([]byte{controlMark}, message...)
 	var err error
 	if node == "" {
-		_, err = r.tellAll(ctx, message, false)
+		_, err = r.notifyAll(ctx, message, false)
 	} else {
-		_, err = r.tellOne(ctx, node, message)
+		_, err = r.notifyOne(ctx, node, message)
 	}
 	if err != nil {
-		return fmt.Errorf("tell %q: %w: %s", node, classify(err), err)
+		return fmt.Errorf("notify %q: %w: %s", node, classify(err), err)
 	}
 	return nil
 }
@@ -61,8 +61,8 @@ func (s *subscriber) hear(channel, message string) {
 	}
 }
 
-// Tell gives message to OnControl, if it is for this instance. See Redis.Tell.
-func (m *Memory) Tell(_ context.Context, node string, message []byte) error {
+// Notify gives message to OnControl if it is for this instance. See Redis.Notify.
+func (m *Memory) Notify(_ context.Context, node string, message []byte) error {
 	if m.cfg.OnControl != nil && (node == "" || node == m.cfg.Node) {
 		m.cfg.OnControl(message)
 	}

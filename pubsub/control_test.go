@@ -19,16 +19,16 @@ func TestNodesTellEachOther(t *testing.T) {
 	}
 	a := node("a")
 	node("b")
-	if err := a.Tell(t.Context(), "b", []byte("hello")); err != nil {
+	if err := a.Notify(t.Context(), "b", []byte("hello")); err != nil {
 		t.Fatal(err)
 	}
 	if got := <-heard; got != "b:hello" {
 		t.Errorf("heard %s", got)
 	}
-	if err := a.Tell(t.Context(), "nobody", []byte("hello")); err != nil {
+	if err := a.Notify(t.Context(), "nobody", []byte("hello")); err != nil {
 		t.Errorf("told nobody: %v", err)
 	}
-	if err := a.Tell(t.Context(), "", nil); err != nil {
+	if err := a.Notify(t.Context(), "", nil); err != nil {
 		t.Fatal(err)
 	}
 	if one, two := <-heard, <-heard; one+two != "a:b:" && one+two != "b:a:" {
@@ -108,7 +108,7 @@ func TestAHubAloneTellsItself(t *testing.T) {
 		OnRevoked: func(list []Revocation) { revoked = append(revoked, list...) },
 	})
 	for _, node := range []string{"a", "b", ""} {
-		if err := m.Tell(t.Context(), node, []byte(node)); err != nil {
+		if err := m.Notify(t.Context(), node, []byte(node)); err != nil {
 			t.Error(err)
 		}
 	}

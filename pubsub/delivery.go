@@ -39,7 +39,7 @@ func (s *subscriber) arrive(channel string, ev Event) bool {
 	}
 	ev.Topic = s.names.topicOf(channel)
 	if c == nil {
-		s.tell(ev.Topic, loops, nil, step{&ev, ev.Position})
+		s.deliverStep(ev.Topic, loops, nil, step{&ev, ev.Position})
 		return true
 	}
 	c.raw = c.raw || ev.Position.IsZero()
@@ -52,7 +52,7 @@ func (s *subscriber) arrive(channel string, ev Event) bool {
 			return true
 		case fresh:
 			c.advance(&ev)
-			s.tell(ev.Topic, loops, c, step{&ev, ev.Position})
+			s.deliverStep(ev.Topic, loops, c, step{&ev, ev.Position})
 			return true
 		case broken:
 			s.stats.torn.Add(1)
@@ -64,8 +64,8 @@ func (s *subscriber) arrive(channel string, ev Event) bool {
 	return true
 }
 
-// tell takes one step of a topic's chain, nil if it has none, to loops. The caller holds delivery.mu.
-func (r *Redis) tell(topic string, loops Loops, c *chain, step step) {
+// deliverStep hands one step of a topic's chain, nil if it has none, to loops. The caller holds delivery.mu.
+func (r *Redis) deliverStep(topic string, loops Loops, c *chain, step step) {
 	gap := step.ev == nil
 	switch {
 	case c == nil:
@@ -98,7 +98,7 @@ func (r *Redis) confirm(channel string, c *chain) (done []waiter) {
 	default:
 		return done
 	}
-	r.tell(r.names.topicOf(channel), loops, nil, step{at: at})
+	r.deliverStep(r.names.topicOf(channel), loops, nil, step{at: at})
 	return done
 }
 

@@ -17,7 +17,7 @@
 //	                        │               └─▶ link   one subscriber connection after the other, with its probes
 //	                        └─▶ places[256] ──▶ line   what that connection is to subscribe (lines.go)
 //
-// A topology looks every 2 s, and at once when something says that the layout is old: a dial that fails, MOVED,
+// A topology discovers the layout every 2 s, and at once when something says that it is old: a dial that fails, MOVED,
 // subscriptions that a server ends, a replica where a master should be, a Sentinel's +switch-master. Publications,
 // readings and probes go to the master of their partition; a batch is one pipeline for each. A call that a cluster's
 // server surely did not execute (MOVED, ASK, TRYAGAIN) is sent again, but never behind a later one of its topic.
@@ -34,8 +34,8 @@
 //	hub:t:<topic>      raw JSON, an event of that topic; or from a hub an envelope, which begins with 0x01, or
 //	                   attributes and JSON, which begin with 0x02, or the news that the history was removed, 0x03
 //	hub:to             raw {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}
-//	hub:n:<node>       that node's own probes, and what others Tell it
-//	hub:n              what nodes tell all of them
+//	hub:n:<node>       that node's own probes, and messages of other nodes to it (Notify)
+//	hub:n              messages to all nodes
 //
 // In a cluster topics and nodes have sharded channels, hub:{<tag>}:t:<topic> and hub:{<tag>}:n:<node>, with the hash tag
 // of their partition: see tags.go. There is no hub:n: nodes keep a list of who lives and tell each (nodes.go). channel,
@@ -47,7 +47,7 @@
 // attributes, or is stored, is not on channel.
 //
 // Behind each batch of subscriptions goes a PING. When it is answered, so is every command before it: a topic that is not
-// subscribed by then was refused, and only that one is told so, or looked for elsewhere.
+// subscribed by then was refused, and only its Follows are answered with that, or it is sought on another server.
 //
 // # The Redis keys
 //
@@ -70,7 +70,7 @@
 //
 // Each followed topic with history has a [chain]: the position that its followers are up to. An event
 // that arrives and names that position as the one before it is next. Anything else, and every new
-// connection, puts the chain in doubt: what arrives is held while its log is looked at (catchup.go).
+// connection, puts the chain in doubt: events that arrive are held while its log is read (catchup.go).
 // Of hundreds of topics at a time the last IDs are compared, and only those that differ are read. What
 // was missed goes out first, then what was held, each event once; what the log has lost too is told as
 // a Gap. Topics without history get a Gap after every reconnect.
@@ -98,7 +98,7 @@
 //	receive  reads it, hands events to the Sink, and reports answers to the table of follows
 //	write    sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table wants them
 //	ask      sends probes, which receive hears come back, and tries whether the server takes writes
-//	catchUp  looks at the logs of topics in doubt, and hands what was missed to the Sink
+//	catchUp  reads the logs of topics in doubt, and hands missed events to the Sink
 //
 // The table of follows (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
 // most one command under way, and a batch is sent when the last one is answered. The chains and the

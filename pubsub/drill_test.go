@@ -20,7 +20,7 @@ type register struct {
 	given map[string]string
 }
 
-func (r *register) saw(by, topic string, at Position, data []byte) {
+func (r *register) record(by, topic string, at Position, data []byte) {
 	if at.IsZero() {
 		return
 	}
@@ -41,7 +41,7 @@ type witness struct {
 }
 
 func (w *witness) Deliver(ev *Event, _ Loops) {
-	w.register.saw("delivered", ev.Topic, ev.Position, ev.Data)
+	w.register.record("delivered", ev.Topic, ev.Position, ev.Data)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if at, known := w.at[ev.Topic]; known && !links(at, ev) {
@@ -208,7 +208,7 @@ func drillPublish(t *testing.T, hub *Redis, seen *register, name string) {
 	}
 	for k, res := range hub.Publish(t.Context(), batch) {
 		if res.Err == nil {
-			seen.saw("published", drillTopic(k), res.Position, batch[k].Data)
+			seen.record("published", drillTopic(k), res.Position, batch[k].Data)
 		} else if errors.Is(res.Err, ErrBadEvent) {
 			t.Error(res.Err)
 		}
@@ -229,7 +229,7 @@ func drillReplay(t *testing.T, hub *Redis, seen *register, topic string) {
 			t.Errorf("%s: %d events of %d", topic, len(page.Events), page.Missed)
 		}
 		for _, ev := range page.Events {
-			seen.saw("replayed", topic, ev.Position, ev.Data)
+			seen.record("replayed", topic, ev.Position, ev.Data)
 			if page.Recovered && !links(at, ev) {
 				t.Errorf("%s: %s, which follows %s, was replayed after %s", topic, ev.Position, ev.Before, at)
 			}

@@ -21,7 +21,7 @@ type excerpt struct {
 	events []*Event
 	// newest is the last event that the log holds; zero if it holds none behind the position.
 	newest ID
-	// read is the last entry that was looked at for events, one that was dropped included.
+	// read is the last entry that was read for events, dropped ones included.
 	read ID
 	// err is why nothing was read; the rest is zero then.
 	err error

@@ -147,7 +147,7 @@ func TestEpochsAreNotMixed(t *testing.T) {
 		t.Error("an event of another epoch is linked")
 	}
 	c := chain{last: Position{8, id}}
-	if c.settled(&excerpt{epoch: 7, last: id, now: 200, life: time.Hour}) {
+	if c.adoptHead(&excerpt{epoch: 7, last: id, now: 200, life: time.Hour}) {
 		t.Error("the same ID in another epoch is no news")
 	}
 	if c.judge(&Event{Position: Position{7, id}}, believeAll) != broken {

@@ -14,11 +14,11 @@ const followBatch = 512
 type phase uint8
 
 const (
-	off      phase = iota
-	asking         // SUBSCRIBE sent, not acknowledged
-	checking       // acknowledged; the topic's log is being compared with what the followers have
-	on             // all that is published arrives
-	leaving        // UNSUBSCRIBE sent, not acknowledged
+	off       phase = iota
+	asking          // SUBSCRIBE sent, not acknowledged
+	comparing       // acknowledged; the topic's log is being compared with what the followers have
+	on              // all that is published arrives
+	leaving         // UNSUBSCRIBE sent, not acknowledged
 )
 
 // follow is one topic's line in the table. A node may follow a million user topics: keep it small.
@@ -166,7 +166,7 @@ func (t *follows) remove(topic string, loop int) {
 	t.topics.set(channel, f)
 }
 
-// enqueue has the writer of p's line look at the topic. The caller stores f.
+// enqueue wakes the writer of p's line for the topic. The caller stores f.
 func enqueue(channel string, f *follow, p *place) {
 	if p.live() && !f.queued {
 		f.queued = true
@@ -190,7 +190,7 @@ func (t *follows) hears(channel string, l *line) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, p, ok := t.get(channel)
-	return ok && p.line == l && f.phase >= checking
+	return ok && p.line == l && f.phase >= comparing
 }
 
 // len is the number of topics in the table.
@@ -341,16 +341,16 @@ func (t *follows) stray(l *line, channel string) {
 	}
 }
 
-// subscribed takes Redis's answer to SUBSCRIBE. check is true if the topic's log must be compared
+// subscribed takes Redis's answer to SUBSCRIBE. compare is true if the topic's log must be compared
 // before confirm.
-func (t *follows) subscribed(l *line, channel string) (check bool) {
+func (t *follows) subscribed(l *line, channel string) (compare bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, p, ok := t.get(channel)
 	if !ok || p.line != l || f.phase != asking {
 		return false
 	}
-	f.phase = checking
+	f.phase = comparing
 	t.topics.set(channel, f)
 	return f.chain != nil
 }
@@ -361,7 +361,7 @@ func (t *follows) confirm(channel string) (loops Loops, torn, again bool, done [
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	f, _, ok := t.get(channel)
-	if !ok || f.phase != checking {
+	if !ok || f.phase != comparing {
 		return 0, false, false, nil
 	}
 	loops, torn, again = f.loops, f.torn, f.known

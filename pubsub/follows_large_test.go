@@ -38,7 +38,7 @@ func TestAReconnectLetsLoopsInBetween(t *testing.T) {
 		t.Error("nobody was let in before the whole table had been looked through")
 	}
 
-	for redis.take(table); len(redis.sent) > 0; redis.take(table) {
+	for redis.send(table); len(redis.sent) > 0; redis.send(table) {
 		for len(redis.sent) > 0 {
 			redis.answer(table)
 		}
@@ -80,7 +80,7 @@ func TestTopicsThatWereLeftGiveTheirMemoryBack(t *testing.T) {
 	table, redis := newOneLine(5*time.Second, 10*time.Second, History{{Count: 1}}), &server{subscribed: map[string]bool{}}
 	table.begin()
 	quiet := func() {
-		for redis.take(table); len(redis.sent) > 0; redis.take(table) {
+		for redis.send(table); len(redis.sent) > 0; redis.send(table) {
 			for len(redis.sent) > 0 {
 				redis.answer(table)
 			}

@@ -141,7 +141,7 @@ func (m *lineModel) catchUp(c *subscription) bool {
 	if one.whole {
 		again = c.goOn(one.doubtful, &one.found)
 	} else {
-		again = !c.settle(one.doubtful, &one.found)
+		again = !c.endDoubt(one.doubtful, &one.found)
 	}
 	if again {
 		c.startReading(m, []string{one.channel}, true)
@@ -150,7 +150,7 @@ func (m *lineModel) catchUp(c *subscription) bool {
 }
 
 func (c *subscription) startReading(m *lineModel, channels []string, whole bool) {
-	for _, d := range c.look(channels) {
+	for _, d := range c.beginReading(channels) {
 		c.readings = append(c.readings, modelReading{d, m.log(c.names.topicOf(d.channel), d.since), whole})
 	}
 }
@@ -227,8 +227,8 @@ func (m *lineModel) failOver(from, to *node) {
 	}
 }
 
-// look has the broker take a map over.
-func (m *lineModel) look(owners *[partitions]*node) {
+// arrange has the broker take over a map.
+func (m *lineModel) arrange(owners *[partitions]*node) {
 	var l layout
 	for p, n := range owners {
 		if n != nil {
@@ -371,8 +371,8 @@ func (m *lineModel) expire(after time.Duration) {
 	}
 }
 
-// settle lets everything happen that is to happen, with all servers well.
-func (m *lineModel) settle() {
+// quiesce heals all servers, and goes on until nothing is under way.
+func (m *lineModel) quiesce() {
 	clear(m.denied)
 	for _, n := range m.nodes {
 		if n.down = false; n.of != nil { // it comes back, and has nothing
@@ -386,7 +386,7 @@ func (m *lineModel) settle() {
 		if round == 1000 {
 			m.rt.Fatalf("it does not come to rest")
 		}
-		m.look(&m.owners)
+		m.arrange(&m.owners)
 		busy := false
 		for _, n := range m.nodes {
 			m.stop(n)
@@ -419,8 +419,8 @@ func (m *lineModel) settle() {
 	}
 }
 
-// check holds the model, which is at rest, to what was promised.
-func (m *lineModel) check() {
+// assertPromises compares the broker, at rest, with the promises.
+func (m *lineModel) assertPromises() {
 	if m.asked != m.answered {
 		m.rt.Errorf("%d answers to %d follows", m.answered, m.asked)
 	}
@@ -495,7 +495,7 @@ func TestFollowersHearOfEveryEventOnLinesThatChange(t *testing.T) {
 			}
 			return n.conn
 		}
-		m.look(&m.owners)
+		m.arrange(&m.owners)
 		rt.Repeat(map[string]func(*rapid.T){
 			"follow":   func(rt *rapid.T) { m.follow(topic.Draw(rt, "topic"), loop.Draw(rt, "loop")) },
 			"unfollow": func(rt *rapid.T) { m.unfollow(topic.Draw(rt, "topic"), loop.Draw(rt, "loop")) },
@@ -512,13 +512,13 @@ func TestFollowersHearOfEveryEventOnLinesThatChange(t *testing.T) {
 				}
 			},
 			"catch up": func(rt *rapid.T) { m.catchUp(connected(rt)) },
-			"look":     func(*rapid.T) { m.look(&m.owners) },
+			"look":     func(*rapid.T) { m.arrange(&m.owners) },
 			"stale": func(rt *rapid.T) {
 				stale := m.owners
 				for _, p := range parts {
 					stale[p] = somebody.Draw(rt, "believed")
 				}
-				m.look(&stale)
+				m.arrange(&stale)
 			},
 			"stop":       func(rt *rapid.T) { m.stop(anyNode.Draw(rt, "node")) },
 			"connect":    func(rt *rapid.T) { m.connect(anyNode.Draw(rt, "node")) },
@@ -540,7 +540,7 @@ func TestFollowersHearOfEveryEventOnLinesThatChange(t *testing.T) {
 				}
 			},
 		})
-		m.settle()
-		m.check()
+		m.quiesce()
+		m.assertPromises()
 	})
 }

@@ -50,8 +50,8 @@ func (t *oneLine) subscribed(channel string) bool { return t.follows.subscribed(
 
 func (t *oneLine) unsubscribed(channel string) { t.follows.unsubscribed(t.line, channel) }
 
-// take is the connection's writer: it sends what the table wants.
-func (s *server) take(table *oneLine) {
+// send is the connection's writer: it sends the commands that the table wants.
+func (s *server) send(table *oneLine) {
 	b := table.next()
 	for _, channel := range b.subscribe {
 		s.sent = append(s.sent, sentCommand{true, channel})
@@ -110,7 +110,7 @@ func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
 				wanted[topic] = wanted[topic].Without(loop)
 				table.remove(topic, loop)
 			},
-			"send": func(*rapid.T) { redis.take(table) },
+			"send": func(*rapid.T) { redis.send(table) },
 			"answer": func(rt *rapid.T) {
 				if len(redis.sent) == 0 {
 					rt.Skip()
@@ -132,7 +132,7 @@ func TestTheServerEndsUpWithWhatIsFollowed(t *testing.T) {
 		})
 
 		table.expire(table.clock() + int64(time.Hour))
-		for redis.take(table); len(redis.sent) > 0; redis.take(table) {
+		for redis.send(table); len(redis.sent) > 0; redis.send(table) {
 			for len(redis.sent) > 0 {
 				redis.answer(table)
 			}
@@ -158,25 +158,25 @@ func TestTheLastUnfollowLingers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table, redis := timed(t, 5*time.Second, 10*time.Second)
 		table.add("news", 0, func(error) {})
-		redis.take(table)
+		redis.send(table)
 		redis.answer(table)
 
 		table.remove("news", 0)
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		if redis.take(table); len(redis.sent) > 0 {
+		if redis.send(table); len(redis.sent) > 0 {
 			t.Error("unsubscribed after 9 s")
 		}
 		table.add("news", 1, func(error) {})
 		table.remove("news", 1)
 		time.Sleep(9 * time.Second)
 		synctest.Wait()
-		if redis.take(table); len(redis.sent) > 0 {
+		if redis.send(table); len(redis.sent) > 0 {
 			t.Error("the first lingering was not ended by a new follower")
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if redis.take(table); len(redis.sent) != 1 || redis.sent[0].subscribe {
+		if redis.send(table); len(redis.sent) != 1 || redis.sent[0].subscribe {
 			t.Errorf("sent %v after 10 s", redis.sent)
 		}
 	})
@@ -194,7 +194,7 @@ func TestAFollowThatRedisDoesNotConfirmIsAnsweredInTime(t *testing.T) {
 		if !errors.Is(got, ErrUnavailable) || after != 5*time.Second {
 			t.Errorf("got %v after %s", got, after)
 		}
-		redis.take(table)
+		redis.send(table)
 		table.subscribed("hub:t:news")
 		if loops, torn, _, _ := table.confirm("hub:t:news"); loops != 1 || !torn {
 			t.Errorf("confirmed late: loops %b, torn %t", loops, torn)
@@ -209,7 +209,7 @@ func TestTheTableGoesByItsOwnClock(t *testing.T) {
 	table.clock = func() int64 { return now }
 	table.begin()
 	table.add("left", 0, func(error) {})
-	redis.take(table)
+	redis.send(table)
 	redis.answer(table)
 	table.remove("left", 0)
 	table.add("asked", 0, func(error) {})
@@ -220,7 +220,7 @@ func TestTheTableGoesByItsOwnClock(t *testing.T) {
 		now = 1 + int64(c.at)
 		late, _ := table.expire(now)
 		if c.late == 0 && c.at > 5*time.Second { // the server answers now
-			redis.take(table)
+			redis.send(table)
 		}
 		for len(redis.sent) > 0 {
 			redis.answer(table)
@@ -248,17 +248,17 @@ func TestTheNextBatchWaitsForTheAnswers(t *testing.T) {
 		table.add(strconv.Itoa(i), 0, func(error) {})
 	}
 	table.begin()
-	if redis.take(table); len(redis.sent) != followBatch {
+	if redis.send(table); len(redis.sent) != followBatch {
 		t.Fatalf("a batch of %d", len(redis.sent))
 	}
 	for len(redis.sent) > 1 {
 		redis.answer(table)
 	}
-	if redis.take(table); len(redis.sent) != 1 {
+	if redis.send(table); len(redis.sent) != 1 {
 		t.Fatal("the next batch was sent before the last answer")
 	}
 	redis.answer(table)
-	if redis.take(table); len(redis.sent) != 1 {
+	if redis.send(table); len(redis.sent) != 1 {
 		t.Fatalf("a last batch of %d", len(redis.sent))
 	}
 }
@@ -267,10 +267,10 @@ func TestOnlyWhatWasConfirmedIsTornByAReconnect(t *testing.T) {
 	table, redis := newOneLine(time.Minute, time.Minute, nil), &server{subscribed: map[string]bool{}}
 	table.begin()
 	table.add("confirmed", 0, func(error) {})
-	redis.take(table)
+	redis.send(table)
 	redis.answer(table)
 	table.add("asked", 0, func(error) {})
-	redis.take(table)
+	redis.send(table)
 	table.end()
 	table.add("new", 0, func(error) {})
 	table.begin()
@@ -290,7 +290,7 @@ func TestOnlyAFirstFollowThatWaitedInVainIsTorn(t *testing.T) {
 		table, redis := timed(t, 5*time.Second, time.Minute)
 		table.history = keepAll
 		table.add("h:known", 0, func(error) {})
-		redis.take(table)
+		redis.send(table)
 		redis.answer(table)
 		table.end()
 		for _, topic := range []string{"h:known", "h:new"} {

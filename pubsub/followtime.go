@@ -7,7 +7,7 @@ import (
 
 // This file is what time does to the table of follows.
 
-// deadline says when to look at channel again, by the table's clock.
+// deadline is when channel is due again, by the table's clock.
 type deadline struct {
 	at      int64
 	channel string

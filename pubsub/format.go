@@ -15,7 +15,7 @@ const formatNumber = "1"
 // ErrFormat: Redis holds keys of another format under the same prefix. Neither hub would understand the other.
 var ErrFormat = errors.New("redis holds keys of another format")
 
-// formatEvery is the time between two looks at the format: it is lost with all else by FLUSHALL.
+// formatEvery is the time between two readings of the format: FLUSHALL removes it with all else.
 const formatEvery = 10 * time.Second
 
 // keepFormat says in Redis which format its keys have, and is an ErrFormat if they have another one at the start. A

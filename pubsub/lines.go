@@ -106,7 +106,7 @@ func (t *follows) place(lines *[partitions]*line) {
 	}
 }
 
-// restart begins the subscriptions of those partitions anew that choose says. The table is looked through in parts,
+// restart begins the subscriptions of those partitions anew that choose says. The table is walked in parts,
 // because loops wait for it. The caller holds t.mu.
 func (t *follows) restart(choose func(byte, *place) bool) {
 	var chosen [partitions]bool

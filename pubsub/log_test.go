@@ -8,7 +8,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// lines is a log to look at.
+// lines is a log that tests read.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer

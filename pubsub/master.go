@@ -24,8 +24,8 @@ type master struct {
 	scripts atomic.Pointer[scripts] // nil until the server said who it is
 	clock   serverClock
 	refusal refusal
-	// checked is set once the server's version and settings were looked at.
-	checked atomic.Bool
+	// inspected is set once the server's version and settings were read.
+	inspected atomic.Bool
 	// replica is true while the server says that it is one.
 	replica atomic.Bool
 	// misaddressed is true if the server is a cluster's, and the URL says otherwise.
@@ -52,7 +52,7 @@ func (m *master) newClient(connections int, dial dialer) *redis.Client {
 	return redis.NewClient(&opt)
 }
 
-// watched is dial, and has the topology looked at when it fails.
+// watched is dial, and pulls a trigger of the topology when it fails.
 func (r *Redis) watched(dial dialer) dialer {
 	return func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
 		if conn, err = dial(ctx, network, addr); err != nil {

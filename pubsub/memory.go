@@ -11,7 +11,7 @@ import (
 
 // MemoryConfig is how a Memory broker is set up. Zero fields get the default.
 type MemoryConfig struct {
-	// Node names this instance, for Tell.
+	// Node names this instance, for Notify.
 	Node string
 	// MaxMessage bounds an event's data, in bytes. Default DefaultMaxMessage.
 	MaxMessage int
@@ -23,7 +23,7 @@ type MemoryConfig struct {
 	// RecordLife is how long a topic's last position is remembered after its events are gone.
 	// Default DefaultRecordLife.
 	RecordLife time.Duration
-	// OnControl gets what Tell sends here. It must not block. Default: it is dropped.
+	// OnControl gets the messages that Notify sends here. It must not block. Default: it is dropped.
 	OnControl func(message []byte)
 	// OnRevoked gets what Revoke is told. It must not block. Default: it is dropped.
 	OnRevoked func([]Revocation)
@@ -71,7 +71,7 @@ func NewMemory(cfg MemoryConfig) *Memory {
 	}
 }
 
-// sweepEvery is how often Run looks for what is too old. It goes through all logs.
+// sweepEvery is how often Run drops events that are too old. It goes through all logs.
 const sweepEvery = time.Minute
 
 // Run implements Broker.
@@ -142,7 +142,7 @@ func (m *Memory) Publish(_ context.Context, batch []Publication) []Result {
 }
 
 func (m *Memory) publish(p *Publication) Result {
-	if err := checkPublication(p, m.cfg.MaxMessage); err != nil {
+	if err := validatePublication(p, m.cfg.MaxMessage); err != nil {
 		return Result{Err: err}
 	}
 	if m.sink == nil {

@@ -78,7 +78,7 @@ func older(now uint64, id ID, age time.Duration) bool {
 	return now >= id.Ms+uint64(age.Milliseconds())
 }
 
-// sweepBatch is how many logs are looked at while publishers wait: about 0.1 ms.
+// sweepBatch is how many logs are swept while publishers wait: about 0.1 ms.
 const sweepBatch = 512
 
 // sweep forgets what is too old in every log, and logs whose record's life is over.

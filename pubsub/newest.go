@@ -8,7 +8,7 @@ import (
 
 // This file reads logs from their end: see Limit.Backwards.
 
-// newest is Replay of the last events before a position. Each look at the log is sized by what the last one brought: the
+// newest is Replay of the last events before a position. Each page of the log is sized by what the last one brought: the
 // first is of few events, which may be large.
 func (r *Redis) newest(ctx context.Context, topic string, before Position, limit Limit) (Replay, error) {
 	fail := func(err error) (Replay, error) {
@@ -23,12 +23,12 @@ func (r *Redis) newest(ctx context.Context, topic string, before Position, limit
 	if !answer.Recovered {
 		return answer, nil
 	}
-	end, total, look := "+", 0, 4
+	end, total, page := "+", 0, 4
 	if !before.IsZero() {
 		end = "(" + before.ID.String()
 	}
 	for len(answer.Events) < limit.Events {
-		count := min(look, limit.Events-len(answer.Events))
+		count := min(page, limit.Events-len(answer.Events))
 		reply := r.run(ctx, []call{{partition: partition(topic), reads: true, args: []any{
 			"xrevrange", r.names.log(topic)[1], end, "-", "count", count,
 		}}})[0]
@@ -50,9 +50,9 @@ func (r *Redis) newest(ctx context.Context, topic string, before Position, limit
 		if len(entries) < count {
 			break
 		}
-		look = 256
+		page = 256
 		if limit.Bytes > 0 && len(answer.Events) > 0 {
-			look = min(look, max((limit.Bytes-total)*len(answer.Events)/max(total, 1), 1))
+			page = min(page, max((limit.Bytes-total)*len(answer.Events)/max(total, 1), 1))
 		}
 	}
 	return answer, nil

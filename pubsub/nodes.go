@@ -67,8 +67,8 @@ func (r *Redis) command(ctx context.Context, p byte, args ...any) *redis.Cmd {
 	return r.run(ctx, []call{{partition: p, args: args}})[0]
 }
 
-// tellOne sends message to node. heard is how many connections got it.
-func (r *Redis) tellOne(ctx context.Context, node string, message []byte) (heard int, err error) {
+// notifyOne sends message to node. heard is how many connections got it.
+func (r *Redis) notifyOne(ctx context.Context, node string, message []byte) (heard int, err error) {
 	reply := r.run(ctx, []call{r.letter(node, message)})[0]
 	return countOf(reply), reply.Err()
 }
@@ -78,9 +78,9 @@ func (r *Redis) letter(node string, message []byte) call {
 	return call{partition: partition(node), args: []any{r.names.publishCommand(), r.names.mailbox(node), message}}
 }
 
-// tellAll sends message to all nodes. fresh says that a node that has come a moment ago must not miss it. heard is
+// notifyAll sends message to all nodes. fresh says that a node that has come a moment ago must not miss it. heard is
 // how many connections got it.
-func (r *Redis) tellAll(ctx context.Context, message []byte, fresh bool) (heard int, err error) {
+func (r *Redis) notifyAll(ctx context.Context, message []byte, fresh bool) (heard int, err error) {
 	if !r.names.sharded {
 		reply := r.command(ctx, common, "publish", r.names.everyNode, message)
 		return countOf(reply), reply.Err()

@@ -29,15 +29,15 @@ func fault(data []byte, limit int) (why Drop, ok bool) {
 	return 0, true
 }
 
-// checkPublication is nil or an ErrBadEvent.
-func checkPublication(p *Publication, limit int) error {
+// validatePublication returns nil or an ErrBadEvent.
+func validatePublication(p *Publication, limit int) error {
 	if !ValidTopic(p.Topic) {
 		return fmt.Errorf("%w: topic %q", ErrBadEvent, clip(p.Topic))
 	}
 	if why, ok := fault(p.Data, limit); !ok {
 		return fmt.Errorf("%w: %s", ErrBadEvent, why)
 	}
-	return p.Attributes.Check()
+	return p.Attributes.Validate()
 }
 
 // addressHead is what an addressed message may be longer than its data: the longest name, each byte

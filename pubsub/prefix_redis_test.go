@@ -50,7 +50,7 @@ func TestDeploymentsWithDifferentPrefixesDoNotMeet(t *testing.T) {
 	}
 	for i, name := range []string{"hub", "shop"} {
 		for _, node := range []string{"", "n"} {
-			if err := hubs[i].Tell(t.Context(), node, []byte(name)); err != nil {
+			if err := hubs[i].Notify(t.Context(), node, []byte(name)); err != nil {
 				t.Fatal(err)
 			}
 		}

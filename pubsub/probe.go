@@ -33,7 +33,7 @@ func (s *subscriber) ask(ctx context.Context) error {
 		}
 		if s.hearsTopics() {
 			s.publishProbe(ctx, round)
-			s.checkServer(ctx, s.master)
+			s.warnOfServer(ctx, s.master)
 		} else {
 			s.publishClassicProbe(ctx, round)
 		}
@@ -105,7 +105,7 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 	if seconds, err := strconv.ParseInt(str(at(reply, 0), 0), 10, 64); err == nil {
 		micros, _ := strconv.ParseInt(str(at(reply, 0), 1), 10, 64)
 		m.clock.set(time.Unix(seconds, micros*1000))
-		s.checkClocks(m)
+		s.warnOfClocks(m)
 	}
 	if s.routes[common].Load() == m {
 		s.probeCommon(ctx, m)
@@ -153,8 +153,8 @@ func (s *subscriber) publishClassicProbe(ctx context.Context, round string) {
 	}
 }
 
-// checkClocks complains of clocks that are apart further than leaps allow for.
-func (r *Redis) checkClocks(m *master) {
+// warnOfClocks logs an error if the clocks are further apart than leaps allow for.
+func (r *Redis) warnOfClocks(m *master) {
 	if d := m.clock.difference(); d.Abs() > maxClockDifference {
 		r.clocks.Error().Int64("redis_is_ahead_ms", d.Milliseconds()).Str("redis", m.addr).Msg("the clocks of redis and of this machine differ: a failover may give positions twice, or lead to gaps")
 	}

@@ -18,7 +18,7 @@ func (r *Redis) Publish(ctx context.Context, batch []Publication) []Result {
 	calls := make([]call, 0, len(batch))
 	places := make([]int, 0, len(batch)) // in batch, of calls
 	for i := range batch {
-		if results[i].Err = checkPublication(&batch[i], r.cfg.MaxMessage); results[i].Err == nil {
+		if results[i].Err = validatePublication(&batch[i], r.cfg.MaxMessage); results[i].Err == nil {
 			calls = append(calls, r.publication(&batch[i]))
 			places = append(places, i)
 		}

@@ -64,7 +64,7 @@ type RedisConfig struct {
 	Backoff time.Duration
 	// PoolSize bounds the connections that publish and read. Default 10.
 	PoolSize int
-	// OnControl gets what Tell sends here. It is called by the goroutine that calls the Sink, and
+	// OnControl gets the messages that Notify sends here. It is called by the goroutine that calls the Sink, and
 	// must not block. Default: it is dropped.
 	OnControl func(message []byte)
 	// OnRevoked gets the revocations that hold: all of them at every connection, before Ready, and

@@ -89,7 +89,7 @@ func (s *subscriber) subscribe(channel string) {
 	s.follows.next(s.line)
 	s.follows.subscribed(s.line, channel)
 	s.follows.answered(s.line)
-	s.check(channel)
+	s.putInDoubt(channel)
 }
 
 func (s *subscriber) compareAll(t *testing.T) {
@@ -113,7 +113,7 @@ func TestALossDuringAReadingIsReadToo(t *testing.T) {
 	s.compareAll(t)
 	one := mustPublish(t, s, "h:a", "1")
 	arrive(2, one)
-	list := s.look(s.doubts.take(1))
+	list := s.beginReading(s.doubts.take(1))
 	x := s.excerpts(t.Context(), s.topicsOf(list), []Position{list[0].since}, logPage, false)
 	three := mustPublish(t, s, "h:a", "3")
 	arrive(4, three)
@@ -138,7 +138,7 @@ func TestARawEventWaitsUntilItsTopicIsSubscribed(t *testing.T) {
 	s.follows.end(s.line)
 	s.follows.begin(s.line)
 	mustPublish(t, s, "h:a", "1")
-	s.take("hub:to", []byte(`{"to":{"topic":"h:a"},"data":2}`))
+	s.dispatch("hub:to", []byte(`{"to":{"topic":"h:a"},"data":2}`))
 	s.subscribe(channel)
 	s.compareAll(t)
 	wantEvents(t, sink, "h:a", 1, 2)
@@ -150,7 +150,7 @@ func TestAReadingBeforeASubscriptionProvesNothing(t *testing.T) {
 	const channel = "hub:t:h:a"
 	s, sink := byHand(t)
 	s.subscribe(channel)
-	list := s.look(s.doubts.take(1))
+	list := s.beginReading(s.doubts.take(1))
 	heads := s.heads(t.Context(), s.topicsOf(list))
 	if heads[0].err != nil {
 		t.Fatal(heads[0].err)
@@ -162,7 +162,7 @@ func TestAReadingBeforeASubscriptionProvesNothing(t *testing.T) {
 	s.follows.answered(s.line)
 	at := mustPublish(t, s, "h:a", "1")
 	s.subscribe(channel)
-	s.settle(list[0], &heads[0])
+	s.endDoubt(list[0], &heads[0])
 	s.compareAll(t)
 	if r := replay(t, s, "h:a", Start, 0); r.Head != at || len(sink) > 0 {
 		t.Errorf("at %s, want %s", r.Head, at)

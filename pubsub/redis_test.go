@@ -144,7 +144,7 @@ func TestTakingAnEventAllocatesItAndItsDataOnly(t *testing.T) {
 		delivered := r.Stats().Delivered
 		n := testing.AllocsPerRun(100, func() {
 			c.last, c.number = Position{1, ev.Before}, 1
-			s.take(channel, []byte(payload))
+			s.dispatch(channel, []byte(payload))
 		})
 		if n > 2 || r.Stats().Delivered != delivered+101 {
 			t.Errorf("%s: %v allocations, %d delivered", channel, n, r.Stats().Delivered-delivered)

@@ -9,7 +9,7 @@ import (
 )
 
 // Revocation says which tokens of Subject are refused. It can be forgotten after Until, when none of them would be
-// valid any more. The broker carries it and does not look into it, but for Until.
+// valid any more. The broker carries it and reads nothing of it but Until.
 type Revocation struct {
 	// Subject names a user or a session, in a form that those who ask agree on.
 	Subject string `json:"subject"`
@@ -26,7 +26,7 @@ type Revocation struct {
 	Tokens []string `json:"tokens,omitempty"`
 }
 
-// wholeMark is in the list since a node that knew of none that is missing looked through it. Where it is not, the
+// wholeMark is in the list since a node went through it and found none missing. Where it is not, the
 // list is new, or was lost. Its score is random, leastMark or more: a list that was lost and made anew has another.
 const (
 	wholeMark = "whole"
@@ -56,7 +56,7 @@ func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
 			return fail(err)
 		}
 	}
-	if _, err := r.tellAll(ctx, append([]byte{revokedMark}, text...), true); err != nil {
+	if _, err := r.notifyAll(ctx, append([]byte{revokedMark}, text...), true); err != nil {
 		return fail(err)
 	}
 	if held != nil {

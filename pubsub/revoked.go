@@ -47,7 +47,7 @@ type revokedList struct {
 	asked atomic.Bool
 	// unread is why the list was not read yet since others reach this node; nil once it was.
 	unread atomic.Pointer[string]
-	// server and mark are those of the list that was last looked through for revocations that are missing:
+	// server and mark are those of the list that was last searched for missing revocations:
 	// the server's name and the score of wholeMark. Only keepRevoked sets them.
 	server string
 	mark   atomic.Uint64
@@ -175,7 +175,7 @@ func (r *Redis) readRevoked(ctx context.Context, listed map[uint64]struct{}) err
 		var list []Revocation
 		for i := 0; i+1 < len(page); i += 2 { // member, score
 			if !strings.HasPrefix(page[i], "{") {
-				continue // the mark, or what a node left there that looks through the list
+				continue // the mark, or the token of a node that goes through the list
 			}
 			if listed != nil {
 				listed[textHash(page[i])] = struct{}{}
@@ -228,15 +228,15 @@ func (r *Redis) mark(ctx context.Context) (uint64, error) {
 func (r *Redis) askOthers(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, r.cfg.ProbeEvery)
 	defer cancel()
-	heard, err := r.tellAll(asking, []byte(string(askMark)+r.cfg.Node), true)
+	heard, err := r.notifyAll(asking, []byte(string(askMark)+r.cfg.Node), true)
 	if err != nil {
 		return fmt.Errorf("ask for revocations: %w", err)
 	}
 	if heard < 2 {
 		return nil // nobody else is here
 	}
-	look := time.NewTicker(max(time.Millisecond, r.cfg.ProbeEvery/100))
-	defer look.Stop()
+	poll := time.NewTicker(max(time.Millisecond, r.cfg.ProbeEvery/100))
+	defer poll.Stop()
 	for {
 		if mark, err := r.mark(ctx); err != nil || mark != 0 {
 			return err
@@ -244,12 +244,12 @@ func (r *Redis) askOthers(ctx context.Context) error {
 		select {
 		case <-asking.Done():
 			return ctx.Err()
-		case <-look.C:
+		case <-poll.C:
 		}
 	}
 }
 
-// errListLost: the list was lost while a node looked through it.
+// errListLost: the list was lost while a node went through it.
 var errListLost = errors.New("the list of revocations was lost meanwhile")
 
 // restoreRevoked writes those back that this node holds and that the list lacks, and marks the list as whole.
@@ -335,7 +335,7 @@ func (r *Redis) writeBack(ctx context.Context, page []any) error {
 	missing, err := r.script(ctx, restoreScript, page...).StringSlice()
 	for _, text := range missing {
 		if err == nil {
-			_, err = r.tellAll(ctx, []byte(string(revokedMark)+text), false)
+			_, err = r.notifyAll(ctx, []byte(string(revokedMark)+text), false)
 		}
 	}
 	if err != nil {

@@ -16,7 +16,7 @@ type holder struct {
 	held map[string]Revocation
 }
 
-func (h *holder) take(list []Revocation) {
+func (h *holder) add(list []Revocation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.held == nil {
@@ -44,7 +44,7 @@ func (h *holder) len() int {
 }
 
 func (h *holder) config(url string) RedisConfig {
-	return RedisConfig{URL: url, OnRevoked: h.take, HeldRevocations: h.all}
+	return RedisConfig{URL: url, OnRevoked: h.add, HeldRevocations: h.all}
 }
 
 // revokeMany revokes n users, some of them more often.
@@ -79,7 +79,7 @@ func TestProbesGoOnWhileTheListIsRead(t *testing.T) {
 			t.Errorf("%d at once", len(list))
 		}
 		<-gate
-		h.take(list)
+		h.add(list)
 	}
 	r := newRedis(t, cfg)
 	start(t, r)

@@ -121,7 +121,7 @@ func besides(t *testing.T, cfg RedisConfig) {
 	second, _ := running(t, cfg)
 	eventually(t, "all are told", func() bool { // a node that has come a moment ago may not be
 		before := told.Load()
-		if err := first.Tell(t.Context(), "", []byte("news")); err != nil {
+		if err := first.Notify(t.Context(), "", []byte("news")); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "one is told", func() bool { return told.Load() > before })
@@ -129,7 +129,7 @@ func besides(t *testing.T, cfg RedisConfig) {
 	})
 	for _, r := range []*Redis{first, second} {
 		before := told.Load()
-		if err := second.Tell(t.Context(), r.cfg.Node, []byte("news")); err != nil {
+		if err := second.Notify(t.Context(), r.cfg.Node, []byte("news")); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, "it is told", func() bool { return told.Load() > before })

@@ -11,24 +11,24 @@ import (
 )
 
 const (
-	// lookEvery is the time between two looks who serves what, if nothing calls for one before; lookPause the
-	// least time between two.
-	lookEvery = 2 * time.Second
-	lookPause = 50 * time.Millisecond
-	// lookTime is how long one who is asked has to answer.
-	lookTime = time.Second
+	// discoverEvery is the time between two discoveries of the masters, if no trigger calls for one before;
+	// discoverPause is the least time between two.
+	discoverEvery = 2 * time.Second
+	discoverPause = 50 * time.Millisecond
+	// askTimeout is how long a sentinel or node has to answer.
+	askTimeout = time.Second
 )
 
-// keepLooking calls look at once, then every lookEvery and when something calls for it, until ctx ends.
-func keepLooking(ctx context.Context, t *triggers, look func(why trigger)) error {
-	tick := time.NewTicker(lookEvery)
+// keepDiscovering calls discover at once, then every discoverEvery and at each trigger, until ctx ends.
+func keepDiscovering(ctx context.Context, t *triggers, discover func(why trigger)) error {
+	tick := time.NewTicker(discoverEvery)
 	defer tick.Stop()
 	for why := atStart; ; {
-		look(why)
+		discover(why)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(lookPause):
+		case <-time.After(discoverPause):
 		}
 		select {
 		case <-ctx.Done():
@@ -57,7 +57,7 @@ func (r *Redis) newSentinels() topology {
 		opt := *r.opt
 		opt.Addr, opt.DB = addr, 0
 		opt.Username, opt.Password = r.address.SentinelUser, r.address.SentinelPassword
-		opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = lookTime, lookTime, lookTime
+		opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = askTimeout, askTimeout, askTimeout
 		opt.Dialer = dialWith(opt.TLSConfig)
 		s.list = append(s.list, redis.NewSentinelClient(&opt))
 	}
@@ -74,7 +74,7 @@ func (s *sentinels) watch(ctx context.Context, t *triggers, report func(layout, 
 		running.Wait()
 		s.close()
 	}()
-	return keepLooking(ctx, t, func(why trigger) {
+	return keepDiscovering(ctx, t, func(why trigger) {
 		if addr := s.master(ctx); addr != "" {
 			report(single{addr}.layout(), why)
 		} else if ctx.Err() == nil {
@@ -115,7 +115,7 @@ func (s *sentinels) listen(ctx context.Context, sentinel *redis.SentinelClient, 
 // master is whom more than half of the sentinels name, "" if there is none such. A few that were cut off with the
 // old one are believed nothing.
 func (s *sentinels) master(ctx context.Context) string {
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	named := make(chan string, len(s.list))
 	for _, sentinel := range s.list {

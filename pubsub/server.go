@@ -51,10 +51,10 @@ func serverName(info string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// checkServer warns, once, of a server that can't keep what this package promises. INFO tells all of
-// it; a server that forbids INFO is left unchecked.
-func (r *Redis) checkServer(ctx context.Context, m *master) {
-	if m.checked.Load() {
+// warnOfServer warns, once, of a server that can't keep this package's promises. INFO shows all of it; of a server
+// that forbids INFO nothing is said.
+func (r *Redis) warnOfServer(ctx context.Context, m *master) {
+	if m.inspected.Load() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ProbeEvery)
@@ -62,11 +62,11 @@ func (r *Redis) checkServer(ctx context.Context, m *master) {
 	info, err := m.prober.Info(ctx).Result()
 	if err != nil {
 		if redis.IsPermissionError(err) {
-			m.checked.Store(true)
+			m.inspected.Store(true)
 		}
 		return
 	}
-	m.checked.Store(true)
+	m.inspected.Store(true)
 	if isCluster(info) && !r.names.sharded {
 		m.misaddressed.Store(true)
 		r.cfg.Log.Error().Str("redis", m.addr).Msg(errIsCluster.Error())

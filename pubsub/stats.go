@@ -68,7 +68,7 @@ type Snapshot struct {
 	// Masters is the number of servers that serve partitions, Unowned that of partitions that nobody serves. Always 0
 	// in Memory.
 	Masters, Unowned int
-	// Topologies counts changes of who serves what, by what made the broker look.
+	// Topologies counts changes of the layout, by the trigger of the discovery that found them.
 	Topologies map[string]uint64
 	// Silences is how long it took, each time that a connection to a master ended or partitions moved, until all that
 	// is published to their topics was sure to arrive again.

@@ -77,7 +77,7 @@ type subscriber struct {
 	answered atomic.Int64
 	// doomed ends the connection unless a round comes back in time.
 	doomed *time.Timer
-	// doubts are the topics whose log must be looked at.
+	// doubts are the topics whose log must be read.
 	doubts doubts
 }
 
@@ -212,7 +212,7 @@ func (s *subscriber) handle(h heard) error {
 	}
 	switch h.signal {
 	case message:
-		s.take(h.channel, h.payload)
+		s.dispatch(h.channel, h.payload)
 	case oversize:
 		s.stats.received.Add(1)
 		s.drop(TooBig, h.channel)
@@ -263,7 +263,7 @@ func (s *subscriber) acknowledge(channel string) {
 		}
 	case s.isNode(channel):
 	case s.follows.subscribed(s.line, channel):
-		s.check(channel)
+		s.putInDoubt(channel)
 	default:
 		s.delivery.mu.Lock()
 		done := s.confirm(channel, nil)
@@ -286,9 +286,9 @@ func (s *subscriber) begin() {
 		s.delivery.mu.Lock()
 		defer s.delivery.mu.Unlock()
 		if loops, c, _ := s.follows.followers(channel); c == nil {
-			s.tell(s.names.topicOf(channel), loops, nil, step{})
+			s.deliverStep(s.names.topicOf(channel), loops, nil, step{})
 		} else if c.raw {
-			s.tell(s.names.topicOf(channel), loops, nil, step{at: c.last})
+			s.deliverStep(s.names.topicOf(channel), loops, nil, step{at: c.last})
 		}
 	})
 }
@@ -313,7 +313,7 @@ func (s *subscriber) unsubscribed(channel string) {
 	}
 }
 
-// lost says that the server does not serve a slot any more: the partition of it has to be looked for.
+// lost says that the server does not serve a slot any more: its partition must be found again.
 func (s *subscriber) lost(slot uint16) {
 	p := partitionOf(slot)
 	if slotOf("{"+tags[p]+"}") == slot && s.follows.lose(s.line, p) {
@@ -348,14 +348,14 @@ func (s *subscriber) ponged(text string) {
 	}
 	s.refusal = nil
 	if refused := s.follows.answered(s.line); len(refused) > 0 {
-		s.tellRefused(refused)
+		s.refuseChannels(refused)
 	}
 	clear(s.reasons)
 }
 
-// tellRefused tells those who wait for channels that the server does not let us subscribe them. Where it only can't
-// for now, they wait on.
-func (s *subscriber) tellRefused(channels []string) {
+// refuseChannels answers the Follows of channels that the server's ACL forbids with ErrRefused. Where the server only
+// can't serve a channel for now, its Follows wait on.
+func (s *subscriber) refuseChannels(channels []string) {
 	var why error
 	for _, channel := range channels {
 		if why = s.reasons[channel]; why != nil && isPermission(why) {
@@ -462,8 +462,8 @@ func (s *subscriber) groups(channels []string) (groups [][]string) {
 	return groups
 }
 
-// take hands one message to whom it concerns, or drops it.
-func (s *subscriber) take(channel string, data []byte) {
+// dispatch hands one message to its receiver, or drops it.
+func (s *subscriber) dispatch(channel string, data []byte) {
 	s.stats.received.Add(1)
 	switch {
 	case s.bus && channel == s.names.broadcast:

@@ -21,15 +21,15 @@ func (l *layout) masters() []string {
 
 // topology finds who serves what: a single server, the master that sentinels name, or the masters of a cluster.
 type topology interface {
-	// watch looks when it begins, from time to time, and when triggers says why, and reports each layout that it
-	// finds, also one that has not changed. It returns when ctx has ended.
+	// watch discovers the layout when it begins, from time to time, and at each trigger, and reports it, changed
+	// or not. It returns when ctx has ended.
 	watch(ctx context.Context, triggers *triggers, report func(layout, trigger)) error
-	// inspect looks once, for Check, and says what may keep others from finding the masters. It gives its
-	// connections back.
+	// inspect discovers the layout once, for Check, and reports faults that may keep others from finding the masters.
+	// It gives its connections back.
 	inspect(ctx context.Context) (layout, Report)
 }
 
-// trigger is why somebody looks who serves what.
+// trigger is the reason for a discovery of the layout.
 type trigger uint8
 
 // The triggers.
@@ -46,7 +46,7 @@ const (
 
 var triggerNames = [numTriggers]string{"start", "periodic", "dial_error", "moved", "sunsubscribe", "replica", "switch_master"}
 
-// triggers has a topology look. Any goroutine may pull.
+// triggers makes a topology discover the layout. Any goroutine may pull.
 type triggers struct {
 	work chan struct{}
 	last atomic.Uint32

@@ -48,11 +48,11 @@ func TestAReplayThatNobodyReadsIsCut(t *testing.T) {
 	for range 3 {
 		n.listener("?topic=log&since=0", nil)
 	}
-	deadline, look := time.After(40*time.Second), time.NewTicker(50*time.Millisecond)
-	defer look.Stop()
+	deadline, poll := time.After(40*time.Second), time.NewTicker(50*time.Millisecond)
+	defer poll.Stop()
 	for n.server.Stats().Closed["slow_consumer"] < 3 {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-deadline:
 			t.Fatalf("closed: %v", n.server.Stats().Closed)
 		}

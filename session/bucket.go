@@ -15,8 +15,8 @@ const (
 	abused          // so far over the rate, for so long, that a whole burst of denials is not forgiven
 )
 
-// takeAbove takes one token at the time now, in milliseconds, if more than reserve are there.
-func (b *bucket) takeAbove(now uint32, rate, burst, reserve int) bool {
+// spendAbove spends one token at the time now, in milliseconds, if more than reserve are there.
+func (b *bucket) spendAbove(now uint32, rate, burst, reserve int) bool {
 	b.refill(now, rate)
 	if b.used+1 > float32(burst-reserve) {
 		return false
@@ -32,9 +32,9 @@ func (b *bucket) refill(now uint32, rate int) {
 	b.at = now
 }
 
-// take asks for n tokens at the time now, in milliseconds; for more than a burst at most a burst is taken. Whoever
-// keeps asking for twice the rate or more is abusing it, however the asking is spread over time.
-func (b *bucket) take(now uint32, rate, burst, n int) verdict {
+// spend asks for n tokens at the time now, in milliseconds, a burst at most. A caller that keeps asking for twice the
+// rate or more is abusing it, however the requests are spread over time.
+func (b *bucket) spend(now uint32, rate, burst, n int) verdict {
 	b.refill(now, rate)
 	want := float32(min(n, burst))
 	if b.used+want <= float32(burst) {

@@ -12,7 +12,7 @@ func ask(b *bucket, rate, burst int, times float64, each uint32, seconds int) (g
 	owed, n := 0.0, 0
 	for now := uint32(0); now < uint32(seconds)*1000; now += each {
 		for owed += float64(rate) * times * float64(each) / 1000; owed >= 1; owed-- {
-			switch b.take(now, rate, burst, 1) {
+			switch b.spend(now, rate, burst, 1) {
 			case abused:
 				return 0, int(now)
 			case denied:
@@ -51,12 +51,12 @@ func TestABurstIsForgiven(t *testing.T) {
 			if i >= 200 {
 				want = denied
 			}
-			if got := b.take(now, 100, 200, 1); got != want {
+			if got := b.spend(now, 100, 200, 1); got != want {
 				t.Fatalf("round %d, %d: %v", round, i, got)
 			}
 		}
 	}
-	if got := b.take(40_000, 100, 200, 1); got != abused {
+	if got := b.spend(40_000, 100, 200, 1); got != abused {
 		t.Errorf("one more: %v", got)
 	}
 }
@@ -70,7 +70,7 @@ func TestABucketGrantsAtMostABurstAndTheRate(t *testing.T) {
 		for range rapid.IntRange(1, 100).Draw(t, "steps") {
 			now += rapid.Uint32Range(0, 2000).Draw(t, "wait")
 			n := rapid.IntRange(1, 20_000).Draw(t, "n")
-			if b.take(now, rate, burst, n) == granted {
+			if b.spend(now, rate, burst, n) == granted {
 				sum += float64(min(n, burst))
 			}
 			if most := float64(burst) + float64(rate)*float64(now-begin)/1000; sum > most*1.001+1 {

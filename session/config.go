@@ -101,7 +101,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.Rights = token.DefaultRights(cfg.Broadcast)
 	}
 	return cfg, errors.Join(
-		checkTopic(cfg.Broadcast),
+		validateTopic(cfg.Broadcast),
 		within("workers", cfg.Workers, 1, 1024),
 		within("worker queue", cfg.WorkerQueue, 1, 1<<20),
 		within("max publishing", cfg.MaxPublishing, 64<<10, 1<<34),

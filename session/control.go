@@ -35,15 +35,15 @@ type Target struct {
 
 const maxKeep = 1000
 
-// check is nil if the target names exactly one thing.
-func (t Target) check() error {
+// validate returns nil if the target names exactly one thing.
+func (t Target) validate() error {
 	switch {
 	case len(t.Keep) > maxKeep:
 		return fmt.Errorf("%w: more than %d sessions are to be left alone", ErrBadTarget, maxKeep)
 	case (t.User == "") == (t.Session == ""):
 		return fmt.Errorf("%w: want either user or session", ErrBadTarget)
 	case t.User != "":
-		if err := checkUser(t.User); err != nil {
+		if err := validateUser(t.User); err != nil {
 			return fmt.Errorf("%w: %w", ErrBadTarget, err)
 		}
 	default:
@@ -54,13 +54,13 @@ func (t Target) check() error {
 	return nil
 }
 
-// tell brings order to one node, or with node "" to all, this one too.
-func (h *Hub) tell(ctx context.Context, node string, order control) error {
+// sendOrder sends order to one node, or with node "" to all, this one too.
+func (h *Hub) sendOrder(ctx context.Context, node string, order control) error {
 	message, err := json.Marshal(order)
 	if err != nil {
 		return err
 	}
-	return h.broker.Tell(ctx, node, message)
+	return h.broker.Notify(ctx, node, message)
 }
 
 // Control takes what another node has told this one: it is the broker's OnControl. It does not block.
@@ -99,10 +99,10 @@ func (sh *shard) obey(order control) {
 
 // Disconnect closes the connections that target names, on every node. The clients may come back.
 func (h *Hub) Disconnect(ctx context.Context, target Target) error {
-	if err := target.check(); err != nil {
+	if err := target.validate(); err != nil {
 		return err
 	}
-	return h.tell(ctx, "", control{Disconnect: &target})
+	return h.sendOrder(ctx, "", control{Disconnect: &target})
 }
 
 // close ends the sessions that target names, on this loop.

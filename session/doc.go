@@ -3,7 +3,7 @@
 //
 // It speaks no protocol itself. Protocols are packages below it (hubv1, plain, centrifugo): they read what clients send, call the
 // methods of [Session], and have the words for what the hub tells. The hub knows them by the interface [Protocol], the
-// looks of events by [Format], and asks which protocol is spoken at a path of [Hub.Serve] alone.
+// form of events by [Format], and asks which protocol is spoken at a path of [Hub.Serve] alone.
 //
 // # Who owns what
 //
@@ -50,8 +50,8 @@
 //  3. Each position begins a subscription that a group owns. It stands in its topic's waiting list from here on,
 //     and holds what arrives live.
 //  4. The broker is asked to follow the topic, if no one on the loop does: shard.followed goes on with all who wait.
-//  5. subscribing.look has the log read, in the session's turn: is everything after the position there, and how much?
-//  6. looked settles the subscription; the group gathers all, looks again at the rights, and answers once.
+//  5. readLog has the log read, in the session's turn: is everything after the position there, and how much?
+//  6. onLogRead reports the outcome; the group gathers all, asks again for the rights, and answers once.
 //  7. start hands each to the session's pump. It has one page read at a time, and writes the next when the last has left.
 //  8. When the log has nothing more, what was held follows, less what the pages had (splice).
 //  9. Where the log was ahead of the loop the subscription trails: of each batch goes out what is newer.

@@ -188,7 +188,7 @@ func TestALoopKeepsFewSpareBuffers(t *testing.T) {
 	}
 	for _, topic := range topics {
 		sh.finish(topic)
-		sh.settle(topic)
+		sh.dropIdleState(topic)
 	}
 	if len(sh.buffers) != spareBuffers || len(sh.exts) != spareExts {
 		t.Errorf("keeps %d buffers and %d lists, want %d and %d", len(sh.buffers), len(sh.exts), spareBuffers, spareExts)

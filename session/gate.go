@@ -57,7 +57,7 @@ func (s *Session) mayPublishTo(name string) Refusal { return s.permit(name, s.ma
 // permit says why the session's rights do not cover name. Behind its end a token gives nothing new: the grace that
 // follows is for sending another one.
 func (s *Session) permit(name string, allows func(string) bool) Refusal {
-	if err := checkTopic(name); err != nil {
+	if err := validateTopic(name); err != nil {
 		return Refusal{BadTopic, err.Error()}
 	}
 	switch g := s.granted(); {

@@ -69,9 +69,9 @@ func (s *Session) rights() *token.Rights {
 	return s.shard.hub.cfg.Rights
 }
 
-// lookAgain is the longest time between two looks at whether a token has expired: tokens go by the wall clock, which
-// may be set meanwhile, and timers do not.
-const lookAgain = time.Hour
+// expiryPoll is the longest time until a session compares its token's expiry with the clock again: tokens go by the
+// wall clock, which may be set meanwhile, and timers do not.
+const expiryPoll = time.Hour
 
 // watchGrant waits for the session's token to expire.
 func (s *Session) watchGrant() {
@@ -84,7 +84,7 @@ func (s *Session) watchGrant() {
 		s.expired()
 		return
 	}
-	g.timer = s.shard.loop.After(min(left, lookAgain), s.watchGrant)
+	g.timer = s.shard.loop.After(min(left, expiryPoll), s.watchGrant)
 }
 
 // expired gives the client a grace to send another token, if it can.

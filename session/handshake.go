@@ -150,7 +150,7 @@ func (sh *shard) pace(returning bool) (refusal *engine.Refusal, rule string) {
 	if returning {
 		reserve = 0
 	}
-	if !sh.arrivals.takeAbove(sh.hub.clock(), rate, rate, reserve) {
+	if !sh.arrivals.spendAbove(sh.hub.clock(), rate, rate, reserve) {
 		sh.count.drops.Add("handshake_rate")
 		return later("too many connect at once, try again"), "handshake_rate"
 	}
@@ -191,7 +191,7 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 			return nil, Forbid("?user= is not trusted here")
 		}
 		a.User = query.Get("user")
-		if err := checkUser(a.User); err != nil {
+		if err := validateUser(a.User); err != nil {
 			return nil, Refuse("%v", err)
 		}
 	}
@@ -208,7 +208,7 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 		return nil, Refuse("at most %d topics", h.cfg.MaxTopics-1) // and the own one
 	}
 	for i, name := range a.Topics {
-		if err := checkTopic(name); err != nil {
+		if err := validateTopic(name); err != nil {
 			return nil, Refuse("%v", err)
 		}
 		if slices.Contains(a.Topics[:i], name) {

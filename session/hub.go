@@ -25,21 +25,21 @@ const traceBurst = 1000
 // Hub joins connections and topics. It is the engine.Handler of a server and the pubsub.Sink of a broker.
 type Hub struct {
 	// Fixed at birth, or by Attach.
-	cfg       Config
-	broker    Broker
-	workers   *workers
-	readers   *readers
-	protocols []Protocol         // by Session.speaks
-	paths     map[string][]uint8 // which of them are spoken at a path of the public port
-	shards    []*shard
-	heartbeat time.Duration
-	maxBytes  int           // of one message, from the server's configuration
-	maxChunk  int           // that is handed at a time to a connection that has something queued
-	tellAgain time.Duration // see tellNodes
-	log       zerolog.Logger
-	traceLog  zerolog.Logger // of all levels
-	reasons   *reasons.Log
-	born      time.Time
+	cfg           Config
+	broker        Broker
+	workers       *workers
+	readers       *readers
+	protocols     []Protocol         // by Session.speaks
+	paths         map[string][]uint8 // which of them are spoken at a path of the public port
+	shards        []*shard
+	heartbeat     time.Duration
+	maxBytes      int           // of one message, from the server's configuration
+	maxChunk      int           // that is handed at a time to a connection that has something queued
+	announceAgain time.Duration // see announce
+	log           zerolog.Logger
+	traceLog      zerolog.Logger // of all levels
+	reasons       *reasons.Log
+	born          time.Time
 
 	// Shared.
 	users       users
@@ -53,8 +53,8 @@ type Hub struct {
 // Broker is what a Hub needs of pubsub.Memory or pubsub.Redis.
 type Broker interface {
 	pubsub.Broker
-	// Tell brings message to Hub.Control of one node, or with node "" of all.
-	Tell(ctx context.Context, node string, message []byte) error
+	// Notify brings message to Hub.Control of one node, or with node "" of all.
+	Notify(ctx context.Context, node string, message []byte) error
 	// Revoke brings v to Hub.Revoked of all nodes, also of those that are away now.
 	Revoke(ctx context.Context, v pubsub.Revocation) error
 }
@@ -77,8 +77,8 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		born:    time.Now(),
 		paths:   make(map[string][]uint8),
 
-		tellAgain: replaceAgain,
-		traceLog:  log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
+		announceAgain: replaceAgain,
+		traceLog:      log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
 	}
 	h.workers = newWorkers(cfg, h.publish)
 	return h, nil
@@ -140,7 +140,7 @@ var ErrBadPublication = errors.New("bad publication")
 // of them, none was published.
 func (h *Hub) Publish(ctx context.Context, batch []pubsub.Publication) ([]pubsub.Result, error) {
 	for i, p := range batch {
-		switch err := h.check(p); {
+		switch err := h.validate(p); {
 		case err != nil && len(batch) == 1:
 			return nil, fmt.Errorf("%w: %w", ErrBadPublication, err)
 		case err != nil:
@@ -161,8 +161,8 @@ func (h *Hub) publish(ctx context.Context, batch []pubsub.Publication) []pubsub.
 	return results
 }
 
-func (h *Hub) check(p pubsub.Publication) error {
-	switch err := checkTopic(p.Topic); {
+func (h *Hub) validate(p pubsub.Publication) error {
+	switch err := validateTopic(p.Topic); {
 	case err != nil:
 		return err
 	case len(p.Data) > h.maxBytes:
@@ -177,7 +177,7 @@ func (h *Hub) check(p pubsub.Publication) error {
 			return errors.New("except: want a session's name as welcome tells it")
 		}
 	}
-	return p.Attributes.Check()
+	return p.Attributes.Validate()
 }
 
 // Config is the hub's configuration, defaults filled in.

@@ -105,11 +105,11 @@ func memory(t testing.TB, cfg Config) *node {
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
 	deadline := time.After(patience)
-	look := time.NewTicker(2 * time.Millisecond)
-	defer look.Stop()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
 	for !ok() {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-deadline:
 			n.t.Fatal("never: " + what)
 		}

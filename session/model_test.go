@@ -82,10 +82,10 @@ func TestEverySubscriptionEndsAsItIsTold(t *testing.T) {
 					w.broker.publish("b", []byte(strings.Repeat("x", 3000)))
 				}
 				w.ask(`"type":"subscribe","topic":"b","since":%q`, kept)
-				w.settle()
+				w.quiesce()
 				for range 2 { // the follow, and the first page
 					w.broker.answerOne(nil)
-					w.settle()
+					w.quiesce()
 				}
 			},
 			"trim": func(t *rapid.T) {
@@ -115,10 +115,10 @@ func TestEverySubscriptionEndsAsItIsTold(t *testing.T) {
 			"all is answered": func(t *rapid.T) {
 				w.answerAll()
 				if !w.deaf {
-					w.check()
+					w.assertAtRest()
 				}
 			},
-			"hear":    func(t *rapid.T) { w.settle() },
+			"hear":    func(t *rapid.T) { w.quiesce() },
 			"go deaf": func(t *rapid.T) { w.deaf = true }, // and so break before what is under way has come
 			"come back": func(t *rapid.T) {
 				_ = w.conn.CloseNow()
@@ -141,7 +141,7 @@ func TestEverySubscriptionEndsAsItIsTold(t *testing.T) {
 			w.resume()
 		}
 		w.answerAll()
-		w.check()
+		w.assertAtRest()
 		_ = w.conn.CloseNow()
 	})
 }

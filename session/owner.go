@@ -9,9 +9,9 @@ import (
 
 // owner is who a subscription is for: a request, a group of them, or nobody.
 type owner interface {
-	// settle is called exactly once for each subscription, with how it comes out. True starts the subscription, if
-	// there is one; the owner may start it later instead.
-	settle(sub *subscribing, o Outcome) (start bool)
+	// onOutcome is called exactly once for each subscription. True starts the subscription, if there is one; the owner
+	// may start it later instead.
+	onOutcome(sub *subscribing, o Outcome) (start bool)
 	// patient tells whether what can't be had now is tried for again rather than refused.
 	patient() bool
 	// gathers tells whether the owner starts subscriptions later than it is told of them.
@@ -40,15 +40,15 @@ type asker func(Outcome)
 func (a asker) patient() bool { return false }
 func (a asker) gathers() bool { return false }
 
-func (a asker) settle(_ *subscribing, o Outcome) bool {
+func (a asker) onOutcome(_ *subscribing, o Outcome) bool {
 	a(o)
 	return o.None()
 }
 
-// Subscribe begins to follow a topic, if the session may, behind position since, or with nil from now on. settled is
-// called exactly once, now or later, with how it comes out; what was missed leaves behind what it writes.
-func (s *Session) Subscribe(topic string, since *pubsub.Position, settled func(Outcome)) {
-	s.subscribe(topic, since, asker(settled))
+// Subscribe begins to follow a topic, if the session may, behind position since, or with nil from now on. report is
+// called exactly once, now or later, with the outcome; missed events leave behind what report writes.
+func (s *Session) Subscribe(topic string, since *pubsub.Position, report func(Outcome)) {
+	s.subscribe(topic, since, asker(report))
 }
 
 // unasked is the owner of subscriptions that nobody waits for: to a user's own topic, and to those of a plain client's
@@ -58,7 +58,7 @@ type unasked struct{ s *Session }
 func (u unasked) patient() bool { return true }
 func (u unasked) gathers() bool { return false }
 
-func (u unasked) settle(_ *subscribing, o Outcome) bool {
+func (u unasked) onOutcome(_ *subscribing, o Outcome) bool {
 	if !o.None() {
 		u.s.missOwn(o.Topic) // the node may have room for it later
 	}
@@ -72,12 +72,12 @@ func (s *Session) SubscribeUnasked(topic string, since *pubsub.Position) {
 	s.subscribe(topic, since, unasked{s})
 }
 
-// Settling tells whether the session is about to follow topics that nobody asked for, and nothing has kept it yet.
-func (s *Session) Settling() bool {
+// PendingUnasked reports whether the session is about to follow topics that no request named, and no try has failed yet.
+func (s *Session) PendingUnasked() bool {
 	w := s.busy()
 	return w != nil && slices.ContainsFunc(w.pending, func(sub *subscribing) bool {
 		_, ok := sub.owner.(unasked)
-		return ok && !sub.settled && sub.tries == 0
+		return ok && !sub.reported && sub.tries == 0
 	})
 }
 
@@ -92,9 +92,9 @@ type Wanted struct {
 // group owns subscriptions that are followed as one: the client is told of all of them before the first missed event.
 type group struct {
 	s       *Session
-	waiting int // topics that are not settled yet
+	waiting int // topics without an outcome yet
 	members []joined
-	settled func([]Outcome)
+	report  func([]Outcome)
 	orders  []*following // of a backend, that wait until the client is told
 }
 
@@ -104,15 +104,15 @@ type joined struct {
 	sub *subscribing // to be started
 }
 
-// SubscribeAll begins to follow topics together. settled is called once, now or later, with how each comes out, by name;
-// never if the session has ended by then. What was missed leaves behind what it writes.
-func (s *Session) SubscribeAll(wanted []Wanted, settled func([]Outcome)) {
-	g := &group{s: s, waiting: 1, settled: settled}
+// SubscribeAll begins to follow topics together. report is called once, now or later, with all outcomes, by name;
+// never if the session has ended by then. Missed events leave behind what report writes.
+func (s *Session) SubscribeAll(wanted []Wanted, report func([]Outcome)) {
+	g := &group{s: s, waiting: 1, report: report}
 	s.working().group = g
 	for _, w := range wanted {
 		g.waiting++
 		if !w.Refusal.None() {
-			g.settle(nil, Outcome{Topic: w.Topic, Refusal: w.Refusal})
+			g.onOutcome(nil, Outcome{Topic: w.Topic, Refusal: w.Refusal})
 		} else {
 			s.subscribe(w.Topic, w.Since, g)
 		}
@@ -123,7 +123,7 @@ func (s *Session) SubscribeAll(wanted []Wanted, settled func([]Outcome)) {
 func (g *group) patient() bool { return false }
 func (g *group) gathers() bool { return true }
 
-func (g *group) settle(sub *subscribing, o Outcome) (start bool) {
+func (g *group) onOutcome(sub *subscribing, o Outcome) (start bool) {
 	if !o.None() {
 		sub = nil
 	}
@@ -132,7 +132,7 @@ func (g *group) settle(sub *subscribing, o Outcome) (start bool) {
 	return false
 }
 
-// done tells once every topic is settled, and lets the missed events follow.
+// done reports once every topic has an outcome, and lets the missed events follow.
 func (g *group) done() {
 	if g.waiting--; g.waiting > 0 || g.s.conn.Peer() == nil {
 		return
@@ -140,10 +140,10 @@ func (g *group) done() {
 	outcomes := make([]Outcome, len(g.members))
 	slices.SortFunc(g.members, func(a, b joined) int { return strings.Compare(a.Topic, b.Topic) })
 	for i := range g.members {
-		g.members[i].look(g.s)
+		g.members[i].reauthorize(g.s)
 		outcomes[i] = g.members[i].Outcome
 	}
-	g.settled(outcomes)
+	g.report(outcomes)
 	for _, m := range g.members {
 		if m.sub != nil {
 			m.sub.start()
@@ -175,8 +175,8 @@ func (s *Session) gathering() *group {
 	return nil
 }
 
-// look looks once more whether the topic may be followed: others may have taken long, and another token have come.
-func (m *joined) look(s *Session) {
+// reauthorize asks again whether the topic may be followed: other topics may have been slow, and another token have come.
+func (m *joined) reauthorize(s *Session) {
 	switch sub := m.sub; {
 	case sub == nil:
 	case sub.stage == over: // left meanwhile

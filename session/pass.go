@@ -24,7 +24,7 @@ func (p *pass) over(now time.Time) bool { return p.until != 0 && now.UnixMilli()
 // rarities are what few sessions have.
 type rarities struct {
 	passes []pass
-	timer  *engine.Timer // runs until the first pass ends, or is to be looked at again
+	timer  *engine.Timer // runs until the first pass ends, or its expiry is compared again
 }
 
 // Allow gives the session a right of its own to follow topic, whatever its token says, for as long as it follows, is about
@@ -34,7 +34,7 @@ type rarities struct {
 func (s *Session) Allow(topic string, until time.Time) Refusal {
 	hub := s.shard.hub
 	p := pass{topic: topic, until: unixMilli(until)}
-	if err := checkTopic(topic); err != nil {
+	if err := validateTopic(topic); err != nil {
 		return Refusal{BadTopic, err.Error()}
 	}
 	switch {
@@ -192,7 +192,7 @@ func (s *Session) watchPasses() {
 	}
 	if first != 0 {
 		left := time.UnixMilli(first).Sub(s.shard.hub.now())
-		r.timer = s.shard.loop.After(min(left, lookAgain), s.endPasses)
+		r.timer = s.shard.loop.After(min(left, expiryPoll), s.endPasses)
 	}
 }
 

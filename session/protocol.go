@@ -27,7 +27,7 @@ type Protocol interface {
 	Opened(s *Session, a *Admission)
 	// Message takes what the client sent. payload is valid only until it returns.
 	Message(s *Session, op engine.Opcode, payload []byte)
-	// Denied answers a message over the rate. It is not looked at any further.
+	// Denied answers a message over the rate. It is not read any further.
 	Denied(s *Session, op engine.Opcode, payload []byte)
 	// Unasked tells how a subscription comes out that nobody asked for.
 	Unasked(s *Session, o Outcome)

@@ -29,7 +29,7 @@ func (s *Session) Publish(p pubsub.Publication, quiet bool, reply func(pubsub.Po
 		reply(pubsub.Position{}, Refusal{BadRequest, fmt.Sprintf("key: at most %d bytes", MaxKey)})
 		return
 	}
-	if err := p.Attributes.Check(); err != nil {
+	if err := p.Attributes.Validate(); err != nil {
 		reply(pubsub.Position{}, Refusal{BadRequest, err.Error()})
 		return
 	}

@@ -55,7 +55,7 @@ func (p *puppet) Run(ctx context.Context, sink pubsub.Sink) error {
 }
 
 func (p *puppet) Ready() error                                    { return nil }
-func (p *puppet) Tell(context.Context, string, []byte) error      { return nil }
+func (p *puppet) Notify(context.Context, string, []byte) error    { return nil }
 func (p *puppet) RemoveHistory(context.Context, string) error     { return nil }
 func (p *puppet) Revoke(context.Context, pubsub.Revocation) error { return nil }
 

@@ -12,7 +12,7 @@ import (
 	"wshub/pubsub"
 )
 
-// read is one look at a topic's log on behalf of a session, or of a loop.
+// read is one read of a topic's log for a session, or for a loop.
 type read struct {
 	topic string
 	since pubsub.Position
@@ -146,7 +146,7 @@ func (r *readers) put(j job) {
 	}
 }
 
-// take waits for the next job. ok is false at the end.
+// take waits for the next job and removes it. ok is false at the end.
 func (r *readers) take() (j queuedJob, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -56,10 +56,10 @@ const (
 	// replaceDelay is how long orders are gathered: a crowd that comes back after a crash must not cost the broker a
 	// command per client.
 	replaceDelay = 100 * time.Millisecond
-	// replaceRetry is the wait before orders are told again that could not be told.
+	// replaceRetry is the wait before failed orders are sent again.
 	replaceRetry = time.Second
-	// replaceAgain is the wait before orders are told once more: a node that was told nothing for having no connection to
-	// the broker just then has one again.
+	// replaceAgain is the wait before orders are sent a second time: a node whose connection to the broker was down the
+	// first time has one again.
 	replaceAgain = 10 * time.Second
 	// replaceBatch bounds the orders in one message, about 32 KiB.
 	replaceBatch = 512
@@ -83,7 +83,7 @@ func (s *Session) takeOver(ticket token.Resume) {
 			other.loop.Post(func() { other.replace(order, false) })
 		}
 	}
-	sh.tell(order)
+	sh.queueReplacement(order)
 }
 
 // replace closes the session's connection on this loop if it is older than one that was resumed elsewhere. later tells
@@ -104,44 +104,44 @@ func (sh *shard) replaceAll(orders []replacement, from string) {
 	}
 }
 
-// tell has all nodes told of order, soon and together with others.
-func (sh *shard) tell(order replacement) {
+// queueReplacement queues order for all nodes: it is sent soon, together with others.
+func (sh *shard) queueReplacement(order replacement) {
 	if len(sh.replacing) == 0 {
-		sh.loop.After(replaceDelay, sh.tellReplacements)
+		sh.loop.After(replaceDelay, sh.announceReplacements)
 	}
 	sh.replacing = append(sh.replacing, order)
 }
 
-func (sh *shard) tellReplacements() {
+func (sh *shard) announceReplacements() {
 	for batch := range slices.Chunk(sh.replacing, replaceBatch) {
-		sh.tellNodes(batch, 2)
+		sh.announce(batch, 2)
 	}
 	sh.replacing = nil
 }
 
-// tellNodes tells orders so many times, as far as they still hold: a connection that broke off meanwhile replaces nobody,
-// least of all the one with which its client has come back.
-func (sh *shard) tellNodes(orders []replacement, times int) {
+// announce sends the orders that still hold to all nodes, so many times. A connection that broke off meanwhile replaces
+// nobody, least of all the one with which its client has come back.
+func (sh *shard) announce(orders []replacement, times int) {
 	if orders = sh.standing(orders); len(orders) == 0 || times == 0 {
 		return
 	}
 	hub := sh.hub
-	told := func(err error) {
-		wait := hub.tellAgain
+	sent := func(err error) {
+		wait := hub.announceAgain
 		if err != nil {
 			wait, times = replaceRetry, times+1
 		}
-		sh.loop.After(wait, func() { sh.tellNodes(orders, times-1) })
+		sh.loop.After(wait, func() { sh.announce(orders, times-1) })
 	}
 	queued := hub.workers.do(orders[0].Session, func(ctx context.Context) {
-		err := hub.tell(ctx, "", control{Replace: orders, From: hub.cfg.Node})
+		err := hub.sendOrder(ctx, "", control{Replace: orders, From: hub.cfg.Node})
 		if err != nil {
 			hub.log.Debug().Err(err).Msg("other nodes could not be told of resumed sessions")
 		}
-		sh.loop.Post(func() { told(err) })
+		sh.loop.Post(func() { sent(err) })
 	})
 	if !queued {
-		told(pubsub.ErrUnavailable)
+		sent(pubsub.ErrUnavailable)
 	}
 }
 

@@ -18,16 +18,16 @@ import (
 	"wshub/pubsub"
 )
 
-// tellCounter is the broker of a node that tells one other node things, and counts them. The first ones may fail.
-type tellCounter struct {
+// notifyCounter is the broker of a node that notifies one other node, and counts the messages. The first ones may fail.
+type notifyCounter struct {
 	*pubsub.Memory
-	other *Hub
-	tells atomic.Int64
-	fail  int64
+	other   *Hub
+	notices atomic.Int64
+	fail    int64
 }
 
-func (b *tellCounter) Tell(_ context.Context, _ string, message []byte) error {
-	if b.tells.Add(1) <= b.fail {
+func (b *notifyCounter) Notify(_ context.Context, _ string, message []byte) error {
+	if b.notices.Add(1) <= b.fail {
 		return pubsub.ErrUnavailable
 	}
 	b.other.Control(message)
@@ -47,7 +47,7 @@ func TestACrowdReplacesItsOlderConnectionsInFewMessages(t *testing.T) {
 		return hub, run(t, hub, engine.Config{Pollers: spread})
 	}
 	first, n1 := start("n1", pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))
-	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first}
+	broker := &notifyCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first}
 	_, n2 := start("n2", broker)
 
 	var older, newer []*client
@@ -69,10 +69,10 @@ func TestACrowdReplacesItsOlderConnectionsInFewMessages(t *testing.T) {
 		}
 		older[i].wantClose(4009)
 	}
-	tells := broker.tells.Load()
-	t.Logf("%d clients were replaced with %d messages", crowd, tells)
-	if tells == 0 || tells > crowd/5 {
-		t.Errorf("%d messages for %d clients", tells, crowd)
+	notices := broker.notices.Load()
+	t.Logf("%d clients were replaced with %d messages", crowd, notices)
+	if notices == 0 || notices > crowd/5 {
+		t.Errorf("%d messages for %d clients", notices, crowd)
 	}
 }
 
@@ -138,7 +138,7 @@ func (n *node) replaced(from string, id uint64, g generation) {
 
 func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
 	t.Parallel()
-	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"})}
+	broker := &notifyCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"})}
 	hub, err := newHub(Config{Node: "n2"}, broker)
 	if err != nil {
 		t.Fatal(err)
@@ -165,8 +165,8 @@ func TestEachNodeJudgesTwoConnectionsAlike(t *testing.T) {
 			t.Fatalf("%+v", r)
 		}
 		id, _ := parseName(welcome.Session)
-		told := broker.tells.Load()
-		n.eventually("the others are told", func() bool { return broker.tells.Load() > told })
+		told := broker.notices.Load()
+		n.eventually("the others are told", func() bool { return broker.notices.Load() > told })
 		var g generation
 		n.onLoop(func() { g = hub.shards[0].named[id].generation })
 		n.replaced(c.from, id, g+generation(c.ahead))
@@ -188,7 +188,7 @@ func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
 	}
 	first.UseSealer(sealer(t, make([]byte, 32)))
 	n1 := run(t, first, engine.Config{Pollers: spread})
-	broker := &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first, fail: 1}
+	broker := &notifyCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first, fail: 1}
 	second, err := newHub(Config{Node: "n2"}, broker)
 	if err != nil {
 		t.Fatal(err)
@@ -201,8 +201,8 @@ func TestOtherNodesAreToldOfAResumeUntilTheyKnow(t *testing.T) {
 		t.Fatalf("%+v", r)
 	}
 	older.wantClose(4009)
-	if tells := broker.tells.Load(); tells != 2 {
-		t.Errorf("told %d times", tells)
+	if notices := broker.notices.Load(); notices != 2 {
+		t.Errorf("told %d times", notices)
 	}
 }
 
@@ -215,7 +215,7 @@ func TestAConnectionThatBrokeOffReplacesNobody(t *testing.T) {
 	}
 	first.UseSealer(sealer(t, make([]byte, 32)))
 	n1 := run(t, first, engine.Config{Pollers: 1})
-	second, err := newHub(Config{Node: "n2"}, &tellCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first})
+	second, err := newHub(Config{Node: "n2"}, &notifyCounter{Memory: pubsub.NewMemory(pubsub.MemoryConfig{Node: "n2"}), other: first})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func (sub *subscribing) next(budget int) []*message {
 			sub.rereadSpilled()
 		case sub.torn:
 			sub.torn = false
-			sub.tellSpilled()
+			sub.loseSpilled()
 		case len(sub.held) > 0:
 			sub.out = splice(sub.held, sub.cursor)
 			sub.dropHeld()
@@ -72,7 +72,7 @@ func (sub *subscribing) next(budget int) []*message {
 	return nil
 }
 
-// take takes the first messages of out, up to budget bytes and at least one.
+// take removes and returns the first messages of out, up to budget bytes and at least one.
 func (sub *subscribing) take(budget int) []*message {
 	n, size := 0, 0
 	for n < len(sub.out) && (n == 0 || size+sub.out[n].size() <= budget) {
@@ -130,11 +130,11 @@ func (sub *subscribing) rereadSpilled() {
 		sub.missed = true
 		return
 	}
-	sub.tellSpilled()
+	sub.loseSpilled()
 }
 
-// tellSpilled tells that what was held is lost.
-func (sub *subscribing) tellSpilled() {
+// loseSpilled drops the held events and announces a gap.
+func (sub *subscribing) loseSpilled() {
 	sub.s.drop("hold_full", sub.t.name, "too many events came while the topic was not followed yet")
 	sub.lose(sub.cursor)
 }

@@ -11,9 +11,9 @@ import (
 )
 
 // Resume makes the session the one that an earlier connection, here or at another node, was, by its resume token, and
-// follows the topics of that. Either refused is called at once, or settled as by SubscribeAll; neither, if the client has
+// follows the topics of that. Either refused is called at once, or report as by SubscribeAll; neither if the client has
 // hung up: it may be back already.
-func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), settled func([]Outcome)) {
+func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), report func([]Outcome)) {
 	hub := s.shard.hub
 	if s.generation != 0 || s.followsMoreThanOwn() {
 		refused(Refusal{BadRequest, "resume comes before everything else, and once"})
@@ -38,7 +38,7 @@ func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), 
 		}
 	}
 	s.takeOver(opened)
-	s.SubscribeAll(wanted, settled)
+	s.SubscribeAll(wanted, report)
 }
 
 // followsMoreThanOwn tells whether the session follows, or is about to follow, any topic but its user's own.

@@ -23,7 +23,7 @@ type revocations struct {
 
 	mu      sync.RWMutex
 	held    map[string]refused
-	sweepAt int // the length at which those that are over are looked for
+	sweepAt int // the length at which expired ones are swept
 }
 
 // refused is what revocations of one subject refuse together.
@@ -163,7 +163,7 @@ func (r *refused) revocation(subject string) pubsub.Revocation {
 	return v
 }
 
-// heldBatch is how many revocations are looked at while those wait who add some.
+// heldBatch is how many revocations are read while writers wait.
 const heldBatch = 256
 
 // all calls yield for those that hold. Others may add some meanwhile.

@@ -19,7 +19,7 @@ const (
 	// maxAhead is how far in the future Revoke's before may be: an issuer's clock may be ahead, and may not lock a
 	// user out for days.
 	maxAhead = time.Hour
-	// revokedPart is how many revocations a loop looks at in one job, some 50 µs where nobody is closed. At a node's
+	// revokedPart is how many revocations a loop applies in one job, some 50 µs where nobody is closed. At a node's
 	// start a million may come at once.
 	revokedPart = 256
 	// maxFound bounds the tokens that one loop finds in use, of one revocation. Over it all are refused that
@@ -35,7 +35,7 @@ const (
 // in use on any node when the revocation arrives there, whenever they were issued. So a token of that very second is
 // good if it was not seen yet. An issuer's clock that is behind makes new tokens refused for as long.
 func (h *Hub) Revoke(ctx context.Context, target Target, before time.Time) error {
-	if err := target.check(); err != nil {
+	if err := target.validate(); err != nil {
 		return err
 	}
 	if target.Of != "" || len(target.Keep) > 0 {

@@ -39,26 +39,26 @@ type renewal struct {
 // word is one. Who follows the topic already goes on. The limits hold; who has reached one does not follow, which is
 // counted as subscribe_refused. ErrBadTarget for a bad target or topic; else the broker's errors.
 func (h *Hub) Subscribe(ctx context.Context, target Target, f Following) error {
-	if err := checkFollowing(target, f.Topic); err != nil {
+	if err := validateFollowing(target, f.Topic); err != nil {
 		return err
 	}
-	return h.tell(ctx, "", control{Subscribe: &following{target, f.Topic, f.Since, f.Until}})
+	return h.sendOrder(ctx, "", control{Subscribe: &following{target, f.Topic, f.Since, f.Until}})
 }
 
 // Unsubscribe has the sessions that target names leave a topic, on every node, but for their user's own, which is not
 // left. Errors as with Subscribe.
 func (h *Hub) Unsubscribe(ctx context.Context, target Target, topic string) error {
-	if err := checkFollowing(target, topic); err != nil {
+	if err := validateFollowing(target, topic); err != nil {
 		return err
 	}
-	return h.tell(ctx, "", control{Unsubscribe: &following{Target: target, Topic: topic}})
+	return h.sendOrder(ctx, "", control{Unsubscribe: &following{Target: target, Topic: topic}})
 }
 
-func checkFollowing(target Target, topic string) error {
-	if err := target.check(); err != nil {
+func validateFollowing(target Target, topic string) error {
+	if err := target.validate(); err != nil {
 		return err
 	}
-	if err := checkTopic(topic); err != nil {
+	if err := validateTopic(topic); err != nil {
 		return fmt.Errorf("%w: %w", ErrBadTarget, err)
 	}
 	return nil
@@ -68,10 +68,10 @@ func checkFollowing(target Target, topic string) error {
 // passed they end now, as if by themselves. A session without a token has nothing that could be prolonged; if it is to end
 // now, it is closed. Errors as with Subscribe.
 func (h *Hub) Refresh(ctx context.Context, target Target, expires time.Time) error {
-	if err := target.check(); err != nil {
+	if err := target.validate(); err != nil {
 		return err
 	}
-	return h.tell(ctx, "", control{Refresh: &renewal{target, unixMilli(expires)}})
+	return h.sendOrder(ctx, "", control{Refresh: &renewal{target, unixMilli(expires)}})
 }
 
 // Replay reads a topic's log on behalf of a backend, which may read every one: see pubsub.Broker.
@@ -103,11 +103,11 @@ func (s *Session) followForBackend(f *following) {
 // ordered is the owner of subscriptions that a backend ordered. They are tried for until they are there.
 type ordered struct{ unasked }
 
-func (o ordered) settle(sub *subscribing, out Outcome) bool {
+func (o ordered) onOutcome(sub *subscribing, out Outcome) bool {
 	if !out.None() {
 		o.s.disobey(out.Topic, out.Refusal)
 	}
-	return o.unasked.settle(sub, out)
+	return o.unasked.onOutcome(sub, out)
 }
 
 // disobey notes why a topic is not followed though a backend wants it.
@@ -137,7 +137,7 @@ func (s *Session) leaveForBackend(topic string) {
 	}
 	told := s.following(topic) >= 0
 	if sub := s.waitingFor(topic); sub != nil {
-		told = sub.settled && !(sub.stage == gathered && sub.owner.gathers())
+		told = sub.reported && !(sub.stage == gathered && sub.owner.gathers())
 	}
 	if s.Unsubscribe(topic).None() && told && s.Open() {
 		s.protocol().Left(s, topic, Refusal{Unsubscribed, "the backend ended it"})

@@ -99,7 +99,7 @@ func (s *Session) Message(op engine.Opcode, payload []byte) {
 		s.trace("message", "", func(e *zerolog.Event) { e.Int("bytes", len(payload)) })
 	}
 	s.shard.count.messages.Add(1)
-	switch s.take(1 + len(payload)/chargeBytes) {
+	switch s.spend(1 + len(payload)/chargeBytes) {
 	case granted:
 		s.protocol().Message(s, op, payload)
 	case denied:
@@ -119,24 +119,24 @@ const (
 
 // Overhead implements engine.Peer: it charges the frames that carried no message.
 func (s *Session) Overhead(frames int) {
-	if s.take((frames+chargeFrames-1)/chargeFrames) == abused {
+	if s.spend((frames+chargeFrames-1)/chargeFrames) == abused {
 		s.conn.Close(RateExceeded)
 	}
 }
 
-// take asks for n messages' worth of the session's rate.
-func (s *Session) take(n int) verdict {
+// spend asks for n messages' worth of the session's rate.
+func (s *Session) spend(n int) verdict {
 	cfg := &s.shard.hub.cfg
 	if cfg.MessageRate < 0 {
 		return granted
 	}
-	return s.extra().allowed.take(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst, n)
+	return s.extra().allowed.spend(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst, n)
 }
 
 // Charge takes n messages more from the session's rate: for a frame that asks for several things. It is false if the
 // rate is used up: what comes now is to be denied. Who keeps on sending is cut. A negative n gives back what was taken.
 func (s *Session) Charge(n int) bool {
-	switch s.take(n) {
+	switch s.spend(n) {
 	case denied:
 		s.drop("rate_limit", "", "a command over --message-rate")
 		return false

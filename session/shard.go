@@ -128,7 +128,7 @@ func (sh *shard) flush() {
 		writes -= sh.advance(t, writes)
 		if t.ext == nil || !t.ext.pending() {
 			t.listed = false
-			sh.settle(t)
+			sh.dropIdleState(t)
 		} else {
 			sh.active = append(sh.active, t)
 		}
@@ -323,8 +323,8 @@ func (h *Hub) timeFanout(batch []*message) {
 	}
 }
 
-// settle lets go of what a topic needs only while something is on its way.
-func (sh *shard) settle(t *topic) {
+// dropIdleState drops the state that a topic needs only while something is on its way.
+func (sh *shard) dropIdleState(t *topic) {
 	ext := t.ext
 	if ext == nil || t.listed || ext.rereading || len(ext.waiting) > 0 {
 		return

@@ -29,13 +29,13 @@ type subscribing struct {
 	owner owner
 	since *pubsub.Position // where the client left off; nil: it asks for nothing missed
 
-	stage   stage
-	settled bool // the owner was told
-	at      int  // its place in the topic's waiting list
-	tries   int  // failures in a row
-	timer   *engine.Timer
-	retry   func() // is called when timer has run
-	read    *read  // under way or waiting for its turn
+	stage    stage
+	reported bool // the owner was told
+	at       int  // its place in the topic's waiting list
+	tries    int  // failures in a row
+	timer    *engine.Timer
+	retry    func() // is called when timer has run
+	read     *read  // under way or waiting for its turn
 
 	// cursor is up to where the client has everything once out has left; zero for a topic without history.
 	cursor pubsub.Position
@@ -74,13 +74,13 @@ func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 		if r.Code != AlreadyFollows {
 			s.dropPass(name)
 		}
-		o.settle(nil, Outcome{Topic: name, Refusal: r, Asked: since != nil})
+		o.onOutcome(nil, Outcome{Topic: name, Refusal: r, Asked: since != nil})
 		return
 	}
 	t := s.shard.topic(name)
 	if t.confirmed && since == nil && !o.gathers() && !s.shard.hub.keeps(name) {
 		s.follow(t)
-		o.settle(nil, Outcome{Topic: name})
+		o.onOutcome(nil, Outcome{Topic: name})
 		return
 	}
 	(&subscribing{s: s, t: t, owner: o, since: since}).begin()
@@ -105,7 +105,7 @@ func (sub *subscribing) ask() {
 	sub.stage = asking
 	switch {
 	case t.confirmed:
-		sub.look()
+		sub.readLog()
 	case !t.asked:
 		t.asked = true
 		sh.hub.broker.Follow(t.name, sh.loop.Index, func(err error) {
@@ -131,10 +131,10 @@ func (sh *shard) answer(waiting []*subscribing, err error) {
 		switch {
 		case sub.stage != asking: // past this
 		case err == nil:
-			sub.look()
+			sub.readLog()
 		case sub.since == nil && sub.owner.patient():
 			// Nobody waits for an answer: the topic stays wanted, and its events come when the broker is back.
-			sub.looked(pubsub.Replay{}, nil)
+			sub.onLogRead(pubsub.Replay{}, nil)
 		default:
 			sub.fail(followRefusal(err))
 		}
@@ -152,16 +152,16 @@ func followRefusal(err error) Refusal {
 	return Refusal{Unavailable, "the broker does not answer; nothing is followed"}
 }
 
-// look reads where the topic stands, and the first of what was missed.
-func (sub *subscribing) look() {
+// readLog reads the log's head and the first page of missed events.
+func (sub *subscribing) readLog() {
 	hub := sub.s.shard.hub
 	sub.stage = reading
 	sub.calm()
 	if !hub.keeps(sub.t.name) {
-		sub.looked(pubsub.Replay{}, nil)
+		sub.onLogRead(pubsub.Replay{}, nil)
 		return
 	}
-	r := &read{topic: sub.t.name, done: sub.looked}
+	r := &read{topic: sub.t.name, done: sub.onLogRead}
 	if sub.since != nil {
 		r.since, r.limit = *sub.since, pubsub.Limit{Events: pageEvents, Bytes: firstPage}
 	}
@@ -169,8 +169,8 @@ func (sub *subscribing) look() {
 	sub.s.queueRead(r)
 }
 
-// looked is the broker's answer to look.
-func (sub *subscribing) looked(replay pubsub.Replay, err error) {
+// onLogRead takes the broker's answer to readLog.
+func (sub *subscribing) onLogRead(replay pubsub.Replay, err error) {
 	sub.read = nil
 	switch {
 	case err == nil:
@@ -198,8 +198,8 @@ func (sub *subscribing) looked(replay pubsub.Replay, err error) {
 		sub.keep(replay, min(firstPage, s.shard.hub.maxChunk-s.working().inHand()))
 		sub.dropLogged()
 	}
-	sub.stage, sub.settled = gathered, true
-	if sub.owner.settle(sub, o) {
+	sub.stage, sub.reported = gathered, true
+	if sub.owner.onOutcome(sub, o) {
 		sub.start()
 	}
 }
@@ -314,9 +314,9 @@ func (sub *subscribing) end(why Refusal) {
 	s.dropLag(t)
 	s.dropPass(t.name)
 	s.shard.forget(t)
-	if !sub.settled {
-		sub.settled = true
-		sub.owner.settle(sub, Outcome{Topic: t.name, Refusal: why, Asked: sub.since != nil})
+	if !sub.reported {
+		sub.reported = true
+		sub.owner.onOutcome(sub, Outcome{Topic: t.name, Refusal: why, Asked: sub.since != nil})
 	} else if why.Code == Forbidden || why.Code == ExpiredToken {
 		s.protocol().Left(s, t.name, why)
 	}
@@ -336,7 +336,7 @@ func (sub *subscribing) leave() {
 	ext.waiting[sub.at].at = sub.at
 	ext.waiting[last] = nil
 	ext.waiting = ext.waiting[:last]
-	s.shard.settle(t)
+	s.shard.dropIdleState(t)
 
 	sub.calm()
 	if sub.read != nil {

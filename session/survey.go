@@ -9,16 +9,16 @@ import (
 	"wshub/pubsub"
 )
 
-// Looking through all topics or users of a node is done on its loops, one part of their tables a turn.
+// Surveys of all topics or users of a node run on its loops, one part of their tables a turn.
 
 // surveyParts is the parts of an index and of members.
 const surveyParts = indexParts
 
 var _ [indexParts]struct{} = [memberParts]struct{}{} // they have as many
 
-// survey calls look on every loop, once for each part of its tables; one call on a loop ends before the next one there
-// begins. It ends early, with pubsub.ErrUnavailable, when ctx does, and then look may still be called once on each loop.
-func (h *Hub) survey(ctx context.Context, look func(sh *shard, part int)) error {
+// survey calls visit on every loop, once for each part of its tables; one call on a loop ends before the next one there
+// begins. It ends early, with pubsub.ErrUnavailable, when ctx does, and then visit may still be called once on each loop.
+func (h *Hub) survey(ctx context.Context, visit func(sh *shard, part int)) error {
 	seen := make(chan struct{}, len(h.shards))
 	for _, sh := range h.shards {
 		var from func(part int)
@@ -27,7 +27,7 @@ func (h *Hub) survey(ctx context.Context, look func(sh *shard, part int)) error 
 				seen <- struct{}{}
 				return
 			}
-			look(sh, part)
+			visit(sh, part)
 			sh.loop.Post(func() { from(part + 1) })
 		}
 		sh.loop.Post(func() { from(0) })
@@ -42,13 +42,13 @@ func (h *Hub) survey(ctx context.Context, look func(sh *shard, part int)) error 
 	return ctx.Err()
 }
 
-// askLoops calls look on every loop. await returns what it found there, in the loops' order; it is not ok if ctx ends before
+// askLoops calls visit on every loop. await returns the results, in the loops' order; it is not ok if ctx ends before
 // all have answered.
-func askLoops[T any](h *Hub, look func(sh *shard) T) (await func(ctx context.Context) (found []T, ok bool)) {
+func askLoops[T any](h *Hub, visit func(sh *shard) T) (await func(ctx context.Context) (found []T, ok bool)) {
 	found, seen := make([]T, len(h.shards)), make(chan struct{}, len(h.shards))
 	for i, sh := range h.shards {
 		sh.loop.Post(func() {
-			found[i] = look(sh)
+			found[i] = visit(sh)
 			seen <- struct{}{}
 		})
 	}
@@ -91,7 +91,7 @@ func (h *Hub) Followers(topics []string) (await func(ctx context.Context) (follo
 // Sessions counts the sessions of this node that target names. ErrBadTarget, or ErrUnavailable if ctx ends before they are
 // counted.
 func (h *Hub) Sessions(ctx context.Context, target Target) (n int, err error) {
-	if err := target.check(); err != nil {
+	if err := target.validate(); err != nil {
 		return 0, err
 	}
 	found, ok := askLoops(h, func(sh *shard) int { return len(sh.find(target)) })(ctx)

@@ -118,12 +118,12 @@ func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
 // one does not hear.
 type deafBroker struct {
 	*pubsub.Memory
-	other *Hub
-	tells atomic.Int64
+	other   *Hub
+	notices atomic.Int64
 }
 
-func (b *deafBroker) Tell(_ context.Context, _ string, message []byte) error {
-	switch b.tells.Add(1) {
+func (b *deafBroker) Notify(_ context.Context, _ string, message []byte) error {
+	switch b.notices.Add(1) {
 	case 1:
 		return pubsub.ErrUnavailable
 	case 2:
@@ -141,7 +141,7 @@ func TestAnOlderConnectionIsClosedThoughItsNodeDidNotHearAtFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		hub.UseSealer(sealer(t, make([]byte, 32)))
-		hub.tellAgain = 100 * time.Millisecond
+		hub.announceAgain = 100 * time.Millisecond
 		return hub, run(t, hub, engine.Config{Pollers: 1})
 	}
 	first, n1 := start("n1", pubsub.NewMemory(pubsub.MemoryConfig{Node: "n1"}))

@@ -15,8 +15,8 @@ const userPrefix = "user:"
 
 var errBadTopic = errors.New("bad topic")
 
-// checkTopic is nil for a topic name: 1 to 255 bytes of UTF-8 without control characters and U+FFFD.
-func checkTopic(name string) error {
+// validateTopic returns nil for a topic name: 1 to 255 bytes of UTF-8 without control characters and U+FFFD.
+func validateTopic(name string) error {
 	switch {
 	case name == "":
 		return fmt.Errorf("%w: the name is empty", errBadTopic)
@@ -34,12 +34,12 @@ func checkTopic(name string) error {
 
 func isControl(r rune) bool { return r < 0x20 || r >= 0x7f && r < 0xa0 }
 
-// checkUser is nil for a user's name that makes a topic name behind userPrefix.
-func checkUser(user string) error {
+// validateUser returns nil for a user's name that makes a topic name behind userPrefix.
+func validateUser(user string) error {
 	if user == "" {
 		return errors.New("the user's name is empty")
 	}
-	if err := checkTopic(userPrefix + user); err != nil {
+	if err := validateTopic(userPrefix + user); err != nil {
 		return errors.New("the user's name is not up to 250 bytes of UTF-8 without control characters")
 	}
 	return nil

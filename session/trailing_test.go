@@ -40,7 +40,7 @@ func TestNothingOfATopicThatTrailedLeavesBehindItsEnd(t *testing.T) {
 			name.asked = true // by nobody
 			s.Subscribe("t", nil, func(Outcome) {})
 			sub := s.waitingFor("t")
-			sub.stage, sub.settled, sub.cursor = trailing, true, at(5)
+			sub.stage, sub.reported, sub.cursor = trailing, true, at(5)
 			name.ext.trailing++
 			s.working().pumping = true // as if bytes were queued
 			s.lag([]*message{event(6)})

@@ -35,11 +35,11 @@ func TestACrowdThatWaitsIsLetInSliceBySlice(t *testing.T) {
 		name := sh.topic("channel")
 		sh.wait(name, crowd)
 		sh.followed(name, nil)
-		var look func()
-		look = func() {
+		var visit func()
+		visit = func() {
 			following = append(following, name.followers.len())
 			if len(following) < 4 {
-				sh.loop.Post(look) // behind the next slice
+				sh.loop.Post(visit) // behind the next slice
 				return
 			}
 			if name.ext != nil {
@@ -48,7 +48,7 @@ func TestACrowdThatWaitsIsLetInSliceBySlice(t *testing.T) {
 			name.abandon()
 			close(done)
 		}
-		look()
+		visit()
 	})
 	<-done
 	if want := []int{sliceWrites, 2 * sliceWrites, 3 * sliceWrites, crowd}; !slices.Equal(following, want) {

@@ -65,7 +65,7 @@ func (w *world) dial(patterns []string) {
 	conn.SetReadLimit(1 << 24)
 	w.conn, w.rights, w.deaf = conn, patterns, false
 	w.asked, w.topics = map[string]string{}, map[string]*heardOf{}
-	w.settle()
+	w.quiesce()
 }
 
 // bystander follows topics too, and is not looked at.
@@ -103,8 +103,8 @@ func (w *world) send(text string) {
 	}
 }
 
-// settle waits until the hub has done all that it can do by itself, hears what it sent, and looks at it from inside.
-func (w *world) settle() {
+// quiesce waits until the hub has done all that it can do by itself, reads what it sent, and inspects it.
+func (w *world) quiesce() {
 	w.n.idle()
 	w.sync++
 	want := fmt.Sprint("sync-", w.sync)
@@ -282,7 +282,7 @@ func (w *world) answerAll() {
 				s.followOwn()
 			}
 		})
-		w.settle() // so that the pumps go on
+		w.quiesce() // so that the pumps go on
 		pumping := w.pumping()
 		w.n.idle() // what a pump asked for last has come to the broker
 		b := w.broker
@@ -291,7 +291,7 @@ func (w *world) answerAll() {
 		b.follows, b.reads = nil, nil
 		b.mu.Unlock()
 		if len(follows)+len(reads) == 0 && !pumping {
-			w.settle()
+			w.quiesce()
 			return
 		}
 		for _, f := range follows {
@@ -354,7 +354,7 @@ func (n *node) idle() {
 	}
 }
 
-// inspect looks at the first loop from inside: everything that is on its way has somebody who drives it on.
+// inspect walks the first loop's state: everything that is on its way has an owner that drives it on.
 func (n *node) inspect(t *rapid.T) {
 	n.onLoop(func() {
 		sh := n.hub.shards[0]
@@ -401,8 +401,8 @@ func (n *node) inspect(t *rapid.T) {
 	})
 }
 
-// check is called when nothing is on its way: every request was answered, and every topic is up to date.
-func (w *world) check() {
+// assertAtRest fails unless every request was answered and every topic is up to date. Nothing may be on its way.
+func (w *world) assertAtRest() {
 	if len(w.asked) > 0 {
 		w.fatal("never answered: %v", w.asked)
 	}

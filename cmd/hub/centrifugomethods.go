@@ -109,7 +109,7 @@ func (c *content) publication(channel string, maxMessage int) (pubsub.Publicatio
 	if len(c.Tags.value) > 0 {
 		p.Attributes = &pubsub.Attributes{Tags: c.Tags.value}
 	}
-	return p, p.Attributes.Check()
+	return p, p.Attributes.Validate()
 }
 
 func (a *centrifugoAPI) doPublish(ctx context.Context, params []byte) (any, error) {

@@ -171,7 +171,7 @@ func (a publishAPI) validate(ev published) *apiError {
 	case len(ev.Data) > a.maxMessage:
 		return tooLarge("data", a.maxMessage)
 	}
-	if err := ev.Attributes.Check(); err != nil {
+	if err := ev.Attributes.Validate(); err != nil {
 		return badRequest(session.BadRequest, err.Error())
 	}
 	return nil

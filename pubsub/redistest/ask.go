@@ -14,7 +14,7 @@ import (
 
 // Deadlines of ask.
 const (
-	glance = 300 * time.Millisecond // for a look that is repeated: a frozen server is passed over
+	glance = 300 * time.Millisecond // for a question that is repeated: a frozen server is passed over
 	wait   = 10 * time.Second
 )
 

@@ -106,7 +106,7 @@ func (set *ClusterSet) URL() string { return "redis+cluster://" + publics(set.Se
 // Master is the server that has the slot. There may be none, or none that answers, which fails the test.
 func (set *ClusterSet) Master(slot uint16) *Server {
 	set.t.Helper()
-	owner := set.owner(set.look(), slot)
+	owner := set.owner(set.askAll(), slot)
 	if owner == nil {
 		set.t.Fatalf("slot %d has no master", slot)
 	}
@@ -118,7 +118,7 @@ func (set *ClusterSet) WaitMaster(slot uint16, not *Server) *Server {
 	set.t.Helper()
 	var owner *Server
 	until(set.t, failover, func() string {
-		views := set.look()
+		views := set.askAll()
 		owner = set.owner(views, slot)
 		if owner == nil || owner == not {
 			return fmt.Sprintf("slot %d has no other master", slot)
@@ -161,7 +161,7 @@ func (set *ClusterSet) Failover(replica *Server) {
 			}
 			return "the failover is not over"
 		}
-		for s, view := range set.look() {
+		for s, view := range set.askAll() {
 			if n := view.nodes[id]; !n.master || n.spans == nil {
 				return s.public() + " does not take it for a master"
 			}
@@ -175,7 +175,7 @@ func (set *ClusterSet) Failover(replica *Server) {
 func (set *ClusterSet) WaitHealthy() {
 	set.t.Helper()
 	until(set.t, failover, func() string {
-		views := set.look()
+		views := set.askAll()
 		if len(views) < len(set.Servers) {
 			return "not every node answers"
 		}
@@ -214,8 +214,8 @@ type node struct {
 	spans  [][2]int
 }
 
-// look asks all servers; those that do not answer are left out.
-func (set *ClusterSet) look() map[*Server]view {
+// askAll asks every server for its view. Servers that do not answer are left out.
+func (set *ClusterSet) askAll() map[*Server]view {
 	views := map[*Server]view{}
 	for _, s := range set.Servers {
 		info, err := s.ask(glance, "cluster", "info")

@@ -37,7 +37,7 @@ func (p *Proxy) cutsOff(client net.Conn, way Way) bool {
 		}
 		is, known := c.conns[client]
 		if !known {
-			is = has(c.pid, client)
+			is = holds(c.pid, client)
 			c.conns[client] = is
 		}
 		if is {
@@ -47,9 +47,9 @@ func (p *Proxy) cutsOff(client net.Conn, way Way) bool {
 	return false
 }
 
-// has tells whether the process has the other end of conn: its port is in proc(5)'s net/tcp, with the inode that one
+// holds reports whether process pid has the other end of conn: its port is in proc(5)'s net/tcp, with the inode that one
 // of the process's descriptors is of.
-func has(pid int, conn net.Conn) bool {
+func holds(pid int, conn net.Conn) bool {
 	table, err := os.ReadFile("/proc/net/tcp")
 	if err != nil {
 		return false

@@ -75,12 +75,12 @@ func startAll(t testing.TB, servers ...*Server) {
 	}
 }
 
-// until looks until nothing is missing. The test fails when that takes longer than limit, with what is missing.
-func until(t testing.TB, limit time.Duration, look func() (missing string)) {
+// until calls find until nothing is missing. After limit the test fails and names the last missing thing.
+func until(t testing.TB, limit time.Duration, find func() (missing string)) {
 	t.Helper()
 	late := time.Now().Add(limit)
 	for {
-		missing := look()
+		missing := find()
 		if missing == "" {
 			return
 		}

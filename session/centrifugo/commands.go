@@ -84,7 +84,7 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 		return
 	}
 	c.permit(channel, r.Token, func(until time.Time, why session.Refusal) {
-		settled := func(o session.Outcome) {
+		report := func(o session.Outcome) {
 			switch {
 			case !o.None():
 				c.refuse(o.Refusal)
@@ -103,7 +103,7 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 			c.refuse(why)
 		case !recovers:
 			a.end()
-			c.s.Subscribe(channel, nil, settled)
+			c.s.Subscribe(channel, nil, report)
 		case epoch == "" && at > 0 && c.s.MayReadHistory(channel): // of whatever log there is
 			c.s.History(channel, pubsub.Position{}, 0, false, func(replay pubsub.Replay, why session.Refusal) {
 				switch {
@@ -114,12 +114,12 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 				default:
 					a.end()
 					epoch, _ := offset.Of(replay.Head)
-					c.s.Subscribe(channel, since(epoch, at), settled)
+					c.s.Subscribe(channel, since(epoch, at), report)
 				}
 			})
 		default:
 			a.end()
-			c.s.Subscribe(channel, since(epoch, at), settled)
+			c.s.Subscribe(channel, since(epoch, at), report)
 		}
 	})
 }

@@ -111,11 +111,11 @@ func verifier(t testing.TB, cfg token.Config) *token.Verifier {
 
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	late, look := time.After(10*time.Second), time.NewTicker(2*time.Millisecond)
-	defer look.Stop()
+	late, poll := time.After(10*time.Second), time.NewTicker(2*time.Millisecond)
+	defer poll.Stop()
 	for !ok() {
 		select {
-		case <-look.C:
+		case <-poll.C:
 		case <-late:
 			n.t.Fatal("never: " + what)
 		}

@@ -163,7 +163,7 @@ func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 			s.Close(badRequest)
 			return
 		}
-		switch free := stateOf(s).takeFree(cmd); {
+		switch free := stateOf(s).spendFree(cmd); {
 		case free && first:
 			granted = s.Charge(-1)
 		case free:
@@ -186,9 +186,9 @@ func (p Protocol) commands(s *session.Session, frame []byte, granted bool) {
 	}
 }
 
-// takeFree tells whether cmd costs nothing: the first subscribe commands do not, as many as a session may follow topics.
+// spendFree reports whether cmd costs nothing: the first subscribe commands do not, as many as a session may follow topics.
 // A client that comes back sends them all at once, as one of hub.v1 sends its topics in one message.
-func (st *state) takeFree(cmd *pb.Command) bool {
+func (st *state) spendFree(cmd *pb.Command) bool {
 	if cmd.Subscribe == nil || st.free == 0 {
 		return false
 	}

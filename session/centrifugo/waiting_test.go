@@ -120,8 +120,8 @@ func (r *reluctant) Follow(topic string, loop int, done func(error)) {
 	follow()
 }
 
-// Tell implements session.Broker.
-func (r *reluctant) Tell(_ context.Context, _ string, message []byte) error {
+// Notify implements session.Broker.
+func (r *reluctant) Notify(_ context.Context, _ string, message []byte) error {
 	r.control(message)
 	return nil
 }

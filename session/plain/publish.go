@@ -40,7 +40,7 @@ func (e *early) add(payload []byte, limit int) bool {
 // publish publishes what a client sent, as it stands, to the session's target topic. It is answered only if that does not
 // work. While the client's own topics are not followed yet it waits: the client hears what it sends.
 func publish(s *session.Session, payload []byte) {
-	if !s.Settling() {
+	if !s.PendingUnasked() {
 		publishNow(s, payload)
 		return
 	}
@@ -76,7 +76,7 @@ func publishNow(s *session.Session, payload []byte) {
 
 // publishEarly publishes what waited for the session's topics, if nothing keeps it any more.
 func publishEarly(s *session.Session) {
-	if !s.Settling() {
+	if !s.PendingUnasked() {
 		publishAllEarly(s)
 	}
 }
