@@ -2,23 +2,23 @@
 // code with the hub, only the JSON field names of its protocol.
 //
 //	cli.go, settings.go     flags → a scenario         words.go: scenario files
-//	measure.go              runs it, writes the report, tells the exit status
+//	measure.go              runs it, writes the report, chooses the exit status
 //	idle.go … soak.go       the scenarios, one a file
 //	trial.go                one run under way: clients, points in time, the server's processes
-//	phases.go, load.go      what a scenario is made of
-//	driver.go, publisher.go what should happen when, and how it gets into the server
+//	phases.go, load.go      parts of scenarios
+//	driver.go, publisher.go the schedule of events, and the ways to publish them
 //	servers.go              memory and CPU, from /proc
-//	result.go, metrics.go   what a report holds (REPORT.md), and the one list of its figures
+//	result.go, metrics.go   the content of a report (REPORT.md), and the one list of its figures
 //	table.go, html.go, compare.go, tune.go
 //
 // Below it stand packages that know less: fleet holds the clients and checks every message, wire is RFC
-// 6455 as a client needs it, probe defines the events, baseline has servers to hold the hub against.
+// 6455 as a client needs it, probe defines the events, baseline has servers to compare the hub with.
 //
 // Four rules make the figures worth something:
 //
 //   - A schedule says when events are due (fleet.Pace), and nothing that the server does moves it. Latency
-//     counts from that time: what a stalled server holds up is late and not left out.
+//     counts from that time: events that a stalled server holds up count as late and are not left out.
 //   - Every delivery is judged and recorded, none is sampled.
-//   - hubbench tells when it was itself the limit (limit.go), and what else the machine was doing.
+//   - hubbench reports whether it was itself the limit (limit.go), and the other load of the machine.
 //   - A comparison claims nothing that lies within the runs' own spread.
 package bench

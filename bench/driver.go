@@ -10,7 +10,7 @@ import (
 	"wshub/bench/probe"
 )
 
-// driver publishes events by a schedule. What is due while a batch is on its way goes out with the next
+// driver publishes events by a schedule. Events that are due while a batch is on its way go out with the next
 // one, stamped with the time at which it was due: a slow server finds its delay in the latencies.
 type driver struct {
 	publisher publisher

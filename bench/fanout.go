@@ -80,7 +80,7 @@ type inboundScenario struct {
 	Common  `embed:"" json:"common"`
 	Clients int           `help:"Publishing clients." default:"1000" json:"clients"`
 	Rate    float64       `help:"Events published a second, all clients together." default:"2000" group:"Load" json:"rate"`
-	Span    time.Duration `help:"How long it is measured." name:"duration" default:"10s" group:"Load" json:"duration_ns"`
+	Span    time.Duration `help:"Time of measuring." name:"duration" default:"10s" group:"Load" json:"duration_ns"`
 	Warmup  time.Duration `help:"Published before that, checked but not timed." default:"1s" group:"Load" json:"warmup_ns"`
 	Size    int           `help:"Bytes per event." default:"128" group:"Load" json:"size"`
 }

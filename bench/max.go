@@ -19,7 +19,7 @@ const keepUp = 0.95
 type maxScenario struct {
 	Common     `embed:"" json:"common"`
 	Publishing `embed:"" json:"publishing"`
-	Shape      string        `help:"What is published: fanout (one topic), rooms (10 followers a topic) or unicast." enum:"fanout,rooms,unicast" default:"fanout" json:"shape"`
+	Shape      string        `help:"Shape of the load: fanout (one topic), rooms (10 followers a topic) or unicast." enum:"fanout,rooms,unicast" default:"fanout" json:"shape"`
 	Clients    int           `help:"Clients." default:"1000" json:"clients"`
 	P99        time.Duration `help:"Bound of the 99th percentile: a rate above it does not count." name:"p99" default:"62ms" json:"p99_ns"`
 	Start      float64       `help:"First rate, events a second; doubled until it is too much." name:"from" default:"50" json:"from"`
@@ -138,8 +138,8 @@ func (l *LoadPart) kept() bool {
 	return l.Delivered*l.Seconds+edges >= keepUp*l.Wanted*l.Seconds
 }
 
-// mergeTrial adds to the whole run what one trial found. What a server does under too much load, closing
-// connections or losing events, is a limit found; anything else is a fault at any rate.
+// mergeTrial adds one trial's findings to the whole run. A server that closes connections or loses events under too
+// much load has shown its limit; anything else is a fault at any rate.
 func mergeTrial(run, one *Run) {
 	for _, pair := range [][2]*uint64{
 		{&run.Counts.Repeated, &one.Counts.Repeated}, {&run.Counts.Reordered, &one.Counts.Reordered},

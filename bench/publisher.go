@@ -51,7 +51,7 @@ type redisPublisher struct {
 }
 
 // errUnheard tells of a server that listens to another Redis, or to none.
-var errUnheard = errors.New("no server subscribes to what is published: does it use the same Redis (--redis)?")
+var errUnheard = errors.New("no server subscribes to the published topics: does it use the same Redis (--redis)?")
 
 func dialRedis(ctx context.Context, address string, topology fleet.Topology) (*redisPublisher, error) {
 	if scheme, _, _ := strings.Cut(address, "://"); strings.Contains(scheme, "+") {

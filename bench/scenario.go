@@ -17,8 +17,8 @@ type scenario interface {
 
 // scenarios are the subcommands of run. The embedded flags and defaults of each are its own.
 type scenarios struct {
-	Idle    idleScenario    `cmd:"" help:"What connections weigh that do nothing, and what their heartbeats cost."`
-	Connect connectScenario `cmd:"" help:"How fast clients come in."`
+	Idle    idleScenario    `cmd:"" help:"Memory of idle connections, and CPU of their heartbeats."`
+	Connect connectScenario `cmd:"" help:"Speed at which clients connect."`
 	Churn   churnScenario   `cmd:"" help:"Clients that come and go while others listen."`
 	Fanout  fanoutScenario  `cmd:"" help:"Many followers of one topic."`
 	Rooms   roomsScenario   `cmd:"" help:"Many topics with a few followers each."`

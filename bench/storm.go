@@ -27,9 +27,9 @@ func (s *stormScenario) validate() error {
 	case s.Window < 0:
 		return usagef("--window=%s: want 0 or more", s.Window)
 	case s.Kind == "restart" && s.Server == "" && s.Restart == "":
-		return usagef("--kind=restart: needs --server (hubbench starts it) or --restart (what restarts it)")
+		return usagef("--kind=restart: needs --server (hubbench starts it) or --restart (a command)")
 	case s.Kind == "kill" && s.Server == "":
-		return usagef("--kind=kill: needs --server: only what hubbench started is killed")
+		return usagef("--kind=kill: needs --server: hubbench kills only a server that it started")
 	case s.Restart != "" && s.Kind != "restart":
 		return usagef("--restart: goes with --kind=restart only")
 	case s.Publish == "ws":

@@ -40,7 +40,7 @@ func (c *Conn) addQueued(n int) {
 
 // Owe counts n more bytes, or less if n is negative, that wait for c outside of the engine, to be written when what
 // was written before has left. They count as Config.MaxQueued and Config.MaxBacklog have it and in Stats.Backlog, but
-// not in Queued. What is owed when c ends is forgotten: do not take it back in Peer.Closed.
+// not in Queued. Bytes owed when c ends are forgotten: do not take it back in Peer.Closed.
 func (c *Conn) Owe(n int) {
 	if c.state != open {
 		return

@@ -23,8 +23,8 @@ import (
 //
 //   - It closes a descriptor at once when a write fails, in the middle of its batch of events. A new connection may get
 //     the number, and be hit by an event of the batch that was the old one's. So we write to the descriptor ourselves,
-//     and only shut it down: nbio closes on the hang-up, in the event for that very descriptor. What we can't write it
-//     queues; should it fail at that, no new connection is registered until the batch is over.
+//     and only shut it down: nbio closes on the hang-up, in the event for that very descriptor. It queues bytes
+//     that we can't write; should it fail at that, no new connection is registered until the batch is over.
 //   - It has no call that wakes it, so each loop has a socket pair whose far end we write to.
 //   - It wants net.Conns, which cost two more registrations and 176 bytes each; adopt makes its connections of bare
 //     descriptors.
@@ -57,7 +57,7 @@ func newPoller(loops []*Loop, log zerolog.Logger, closed func(socket)) *poller {
 	return p
 }
 
-// start begins to poll. What was posted to the loops so far runs first.
+// start begins to poll. Jobs that were posted to the loops before run first.
 func (p *poller) start() error {
 	if err := p.engine.Start(); err != nil {
 		return fmt.Errorf("start the pollers: %w", err)

@@ -16,7 +16,7 @@ func (c *Conn) Write(frames []byte) bool {
 	return c.state == open
 }
 
-// Touch reads what Write will read of c, to have it in the processor's caches. What it returns means nothing,
+// Touch reads what Write will read of c, to have it in the processor's caches. Its result means nothing,
 // but must be used: a compiler may leave out reads that nobody wants.
 func (c *Conn) Touch() int {
 	if c.state != open {

@@ -66,7 +66,7 @@ var (
 	errSeveralAts = errors.New("several @ stand before the hosts: user and password stand once, before the first host, and an @ in a password is written %40")
 	errNoPassword = errors.New("a name without a password stands before the @: want user:password@, or :password@ for the default user")
 
-	errHost      = errors.New("a host is missing, or holds what no host's name does")
+	errHost      = errors.New("a host is missing, or has a character that no host name has")
 	errColons    = errors.New("a host has several colons: an IPv6 address stands in brackets, as in [::1]:6379")
 	errBrackets  = errors.New("brackets must hold an IPv6 address and nothing but a port may follow, as in [::1]:6379")
 	errPort      = errors.New("the port must be a number from 1 to 65535")
@@ -154,7 +154,7 @@ func (a *Address) readLogin(text string) (err error) {
 	}
 }
 
-// isPlain tells whether r means nothing but itself wherever it stands in a URL (RFC 3986).
+// isPlain reports whether r means nothing but itself wherever it stands in a URL (RFC 3986).
 func isPlain(r rune) bool {
 	return isLetter(r) || isDigit(r) || strings.ContainsRune("-._~!$'()*,", r)
 }
@@ -163,7 +163,7 @@ func isLetter(r rune) bool { return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 
 func isDigit(r rune) bool { return '0' <= r && r <= '9' }
 
-// isName tells whether text is of letters, digits, ".", "-" and "_", and not empty.
+// isName reports whether text is of letters, digits, ".", "-" and "_", and not empty.
 func isName(text string) bool {
 	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !isLetter(r) && !isDigit(r) && !strings.ContainsRune(".-_", r) })
 }

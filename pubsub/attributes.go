@@ -31,7 +31,7 @@ const (
 	MaxTagBytes = 1 << 10
 )
 
-// empty tells whether there is nothing in a, which may be nil.
+// empty reports whether there is nothing in a, which may be nil.
 func (a *Attributes) empty() bool {
 	return a == nil || a.Name == "" && len(a.Info) == 0 && a.Except == "" && len(a.Tags) == 0
 }
@@ -63,7 +63,7 @@ func (a *Attributes) Validate() error {
 	return nil
 }
 
-// isObject tells whether text is one JSON object in UTF-8.
+// isObject reports whether text is one JSON object in UTF-8.
 func isObject(text []byte) bool {
 	head := bytes.TrimLeft(text, " \t\r\n")
 	return len(head) > 0 && head[0] == '{' && utf8.Valid(text) && json.Valid(text)

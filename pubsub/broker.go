@@ -33,7 +33,7 @@ type Broker interface {
 	Publish(ctx context.Context, batch []Publication) []Result
 
 	// Replay reads the first page of what a topic's history holds after since, as large as limit says; it
-	// costs no more than that page, however long the history is. What is published behind Head arrives by
+	// costs no more than that page, however long the history is. Events that are published behind Head arrive by
 	// Deliver at those whose Follow was confirmed before they called: Head is never older than what was
 	// delivered by then, but may be older than what somebody has just published. ErrUnavailable or
 	// ErrRefused if the history can't be read. A topic without history is answered with the zero Replay.
@@ -111,7 +111,7 @@ type Limit struct {
 	Backwards bool
 }
 
-// admits tells whether an answer of n events may have one more, all having that many bytes.
+// admits reports whether an answer of n events may have one more, all having that many bytes.
 func (l Limit) admits(n, bytes int) bool {
 	return n < l.Events && (n == 0 || l.Bytes == 0 || bytes <= l.Bytes)
 }
@@ -171,7 +171,7 @@ func (s Loops) With(loop int) Loops { return s | 1<<loop }
 // Without returns the set less loop.
 func (s Loops) Without(loop int) Loops { return s &^ (1 << loop) }
 
-// Has tells whether loop is in the set.
+// Has reports whether loop is in the set.
 func (s Loops) Has(loop int) bool { return s&(1<<loop) != 0 }
 
 // Len is the number of loops in the set.

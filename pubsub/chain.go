@@ -24,8 +24,8 @@ type held struct {
 	events []*Event
 	bytes  int
 	// reading is the number of the reading of the log that counts, 0 if none does: one that began before the topic
-	// was subscribed may lack events. seen is how many of events were there at its beginning. What of them has a
-	// position was in the log by then, or is in none any more.
+	// was subscribed may lack events. seen is how many of events were there at its beginning. An event of them that
+	// has a position was in the log by then, or is in none any more.
 	reading uint64
 	seen    int
 	// spilled is true if it became too much and was dropped: the log must be read once more.
@@ -63,7 +63,7 @@ func (c *chain) judge(ev *Event, latest uint64) verdict {
 	}
 }
 
-// has tells whether followers have everything up to ev, so that it is news only if it is forged, or what they
+// has reports whether followers have everything up to ev, so that it is news only if it is forged, or what they
 // have is.
 func (c *chain) has(ev *Event) bool {
 	return c.last.ID.Seq != 0 && ev.Position.Epoch == c.last.Epoch && ev.Position.ID.Compare(c.last.ID) <= 0

@@ -170,7 +170,7 @@ func (w *world) quiet(t *rapid.T) {
 	}
 }
 
-// upToDate tells whether the chain is where the log is.
+// upToDate reports whether the chain is where the log is.
 func (w *world) upToDate() bool {
 	head := excerpt{epoch: w.epoch, last: w.last, now: w.chain.last.ID.Ms}
 	return w.chain.last == head.head()

@@ -111,7 +111,7 @@ func (r *Redis) checkMaster(ctx context.Context, m, other *master) Finding {
 	}
 	short, err := r.tryRights(ctx, m, p)
 	if len(short.spare) > 0 {
-		f.doubt("the user should have %s, which tells replicas from masters and one server from another", strings.Join(short.spare, " "))
+		f.doubt("the user should have %s, to tell replicas from masters and one server from another", strings.Join(short.spare, " "))
 	}
 	switch {
 	case len(short.lacks) > 0:
@@ -225,7 +225,7 @@ func (t *trial) publishing(ctx context.Context) error {
 		return err
 	}
 	if data, err := await(feed, message, channel); err != nil || string(data) != "1" {
-		return fmt.Errorf("what is published does not arrive: %w", cmp.Or(err, errProtocol))
+		return fmt.Errorf("a published event does not arrive: %w", cmp.Or(err, errProtocol))
 	}
 	t.fact("an event was published and heard")
 	if len(t.cfg.History) > 0 {
@@ -267,11 +267,11 @@ func (t *trial) keeping(ctx context.Context, feed *feed, channel, sent string) e
 	}
 	x := t.parseExcerpt(t.name, replies[2].Val())
 	if x.err != nil || len(x.events) != 1 || string(x.events[0].Data) != "2" {
-		return fmt.Errorf("what was stored is not read back: %w", cmp.Or(x.err, errBadLog))
+		return fmt.Errorf("a stored event is not read back: %w", cmp.Or(x.err, errBadLog))
 	}
 	data, err := await(feed, message, channel)
 	if ev, ok := parsePayload(data); err != nil || !ok || ev.Position != x.events[0].Position {
-		return fmt.Errorf("what was stored does not arrive: %w", cmp.Or(err, errProtocol))
+		return fmt.Errorf("a stored event does not arrive: %w", cmp.Or(err, errProtocol))
 	}
 	t.fact("one was stored and read back")
 	if t.cfg.Wait > 0 && len(t.Faults) == 0 {
@@ -316,7 +316,7 @@ func (t *trial) bus(ctx context.Context, other *master) error {
 		return err
 	}
 	if _, err := await(feed, message, channel); err != nil {
-		return fmt.Errorf("what is published at redis %s does not arrive: %w", other.addr, err)
+		return fmt.Errorf("an event published at redis %s does not arrive: %w", other.addr, err)
 	}
 	t.fact("one came over the bus from %s", other.addr)
 	return nil

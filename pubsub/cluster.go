@@ -40,7 +40,7 @@ func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, tr
 		if view := c.discover(ctx); view != nil {
 			report(c.layout(view), why)
 		} else if ctx.Err() == nil {
-			c.r.trouble.Warn().Int("nodes", len(c.known)).Msg("no node of the cluster says who serves which slots")
+			c.r.trouble.Warn().Int("nodes", len(c.known)).Msg("no node of the cluster answers with the masters of the slots")
 		}
 	})
 }
@@ -137,8 +137,8 @@ func ask(ctx context.Context, client *redis.Client, addr string) *view {
 	return v
 }
 
-// parseRange reads the first slot, the last, and the nodes: host, port and more of each. What is no such thing serves
-// nothing.
+// parseRange reads the first slot, the last, and the nodes: host, port and more of each. An entry of another form
+// serves nothing.
 func (v *view) parseRange(part any) (r slotRange) {
 	first, ok := at(part, 0).(int64)
 	last, good := at(part, 1).(int64)

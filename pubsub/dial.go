@@ -68,7 +68,7 @@ func (c failingConn) SyscallConn() (syscall.RawConn, error) {
 // what it sees, and wait for ever for more than a TLS alert.
 type tlsConn struct{ *tls.Conn }
 
-// SyscallConn implements syscall.Conn. What is read from it is encrypted.
+// SyscallConn implements syscall.Conn. Bytes read from it are encrypted.
 func (c tlsConn) SyscallConn() (syscall.RawConn, error) {
 	return c.NetConn().(syscall.Conn).SyscallConn()
 }

@@ -3,12 +3,12 @@
 //
 // # What enters, what leaves
 //
-// A [Broker] takes publications (Publish) and what its user wants to hear (Follow, Unfollow). It hands
+// A [Broker] takes publications (Publish) and the topics that its user follows (Follow, Unfollow). It hands
 // events to a [Sink], each once with the set of all loops that follow its topic. There are two
 // brokers: [Memory] for a hub that runs alone, [Redis] for several that meet at one server, at the master that
 // Sentinels name, or in a Cluster. One suite of tests holds all of them to the contract.
 //
-// # Who serves what
+// # The topology
 //
 // Topics are divided into 256 partitions by their hash. A [topology] says which server is the master of each: one
 // server for all of them, the master that Sentinels name, or the masters of a Cluster. All else is one path:
@@ -22,8 +22,8 @@
 // readings and probes go to the master of their partition; a batch is one pipeline for each. A call that a cluster's
 // server surely did not execute (MOVED, ASK, TRYAGAIN) is sent again, but never behind a later one of its topic.
 //
-// A partition that moves begins anew on its new line, as all do after a reconnect. The line that heard it before is
-// believed nothing of it any more. A replica is refused at each connect by ROLE, and found by the probe's script after it.
+// A partition that moves begins anew on its new line, as all do after a reconnect. Nothing that the old line still hears
+// of it is believed. A replica is refused at each connect by ROLE, and found by the probe's script after it.
 //
 // # The Redis channels
 //
@@ -42,8 +42,8 @@
 // hub:to, and hub:t:channel for events of the broadcast topic with attributes, stay classic and are heard on a connection
 // of their own, whose probes come over the cluster's bus.
 //
-// A node subscribes a topic's channel while a loop follows the topic, and the others always. What is no
-// valid event is dropped, counted by name and logged in samples: see [Drop]. An event of the broadcast topic that has
+// A node subscribes a topic's channel while a loop follows the topic, and the others always. An invalid
+// event is dropped, counted by name and logged in samples: see [Drop]. An event of the broadcast topic that has
 // attributes, or is stored, is not on channel.
 //
 // Behind each batch of subscriptions goes a PING. When it is answered, so is every command before it: a topic that is not
@@ -71,8 +71,8 @@
 // Each followed topic with history has a [chain]: the position that its followers are up to. An event
 // that arrives and names that position as the one before it is next. Anything else, and every new
 // connection, puts the chain in doubt: events that arrive are held while its log is read (catchup.go).
-// Of hundreds of topics at a time the last IDs are compared, and only those that differ are read. What
-// was missed goes out first, then what was held, each event once; what the log has lost too is told as
+// Of hundreds of topics at a time the last IDs are compared, and only those that differ are read.
+// Missed events go out first, then held ones, each event once; events that the log has lost too are told as
 // a Gap. Topics without history get a Gap after every reconnect.
 //
 // A Replay is answered page by page, from the chain's recent events or by an [excerpt] of the log, which
@@ -104,7 +104,7 @@
 // most one command under way, and a batch is sent when the last one is answered. The chains and the
 // Sink belong to whoever holds delivery.mu. When a connection ends, for whatever reason, all of it
 // is thrown away and a new one begins with an empty subscription; the table fills it again. Probes that
-// are late are a reason to end it (probe.go). What is published or read goes through a pool of other
+// are late are a reason to end it (probe.go). Publications and readings go through a pool of other
 // connections.
 //
 // keepRevoked, which lives as long as the broker, reads the list of revocations each time that others have come to reach

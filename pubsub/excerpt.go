@@ -2,8 +2,8 @@ package pubsub
 
 import "time"
 
-// excerpt is what was read of a topic's log behind a position: the first events, or all. What it proves to
-// be complete, and what not, is decided here for both brokers.
+// excerpt is a part of a topic's log behind a position: the first events, or all. This file decides, for both brokers,
+// how much of it is proved to be complete.
 type excerpt struct {
 	epoch uint64
 	// last is the topic's last event, from its record, and number that event's number. Zero: it had none
@@ -60,7 +60,7 @@ func (x *excerpt) replay(since Position, limit Limit) Replay {
 	return answer
 }
 
-// joined tells whether nothing is missing between since and the last of events.
+// joined reports whether nothing is missing between since and the last of events.
 func (x *excerpt) joined(since Position) bool {
 	for i, ev := range x.events {
 		if i == 0 && !x.links(since, ev) || i > 0 && ev.Before != x.events[i-1].Position.ID {
@@ -78,12 +78,12 @@ func (x *excerpt) missed() int {
 	return int(x.number - x.events[0].Number + 1)
 }
 
-// links tells whether ev is the first event after since.
+// links reports whether ev is the first event after since.
 func (x *excerpt) links(since Position, ev *Event) bool {
 	return since.IsZero() && ev.Before.IsZero() || links(since, ev) && x.remembers(since)
 }
 
-// complete tells whether the last of events, or since if there are none, is the last of the log, or the
+// complete reports whether the last of events, or since if there are none, is the last of the log, or the
 // last of the log is there to be read later.
 func (x *excerpt) complete(since Position) bool {
 	switch n := len(x.events); {
@@ -102,19 +102,19 @@ func (x *excerpt) complete(since Position) bool {
 	}
 }
 
-// ended tells whether events go up to the last of the log.
+// ended reports whether events go up to the last of the log.
 func (x *excerpt) ended() bool {
 	n := len(x.events)
 	return n == 0 || x.events[n-1].Position.ID == x.last
 }
 
-// remembers tells whether an event after since would have left a record. It is asked of places between
+// remembers reports whether an event after since would have left a record. It is asked of places between
 // events only: an event's own ID is either named in the log or not.
 func (x *excerpt) remembers(since Position) bool {
 	return since.ID.Seq != 0 || since.ID.Ms > x.forgotten && x.now < since.ID.Ms+uint64(x.life.Milliseconds())
 }
 
-// links tells whether ev is the first event after at, which is an event's position or, with sequence 0,
+// links reports whether ev is the first event after at, which is an event's position or, with sequence 0,
 // a place that had none before it in the record's life.
 func links(at Position, ev *Event) bool {
 	switch {

@@ -59,7 +59,7 @@ type heard struct {
 var errRefused = errors.New("refused by the server")
 
 // errProtocol: what came is no RESP, or not what a subscriber gets.
-var errProtocol = errors.New("not what redis sends")
+var errProtocol = errors.New("not an answer of redis")
 
 // command is one of Redis's.
 type command struct {

@@ -184,8 +184,8 @@ func (t *follows) followers(channel string) (loops Loops, c *chain, sure bool) {
 	return f.loops, f.chain, p.live() && f.phase == on
 }
 
-// hears tells whether l's server has acknowledged that channel is subscribed, and the partition is still there. What
-// comes before, of a subscription that was given up for lost, would come without its gap.
+// hears reports whether l's server has acknowledged that channel is subscribed, and the partition is still there. An
+// earlier event, of a subscription that was given up for lost, would come without its gap.
 func (t *follows) hears(channel string, l *line) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -265,8 +265,8 @@ func (t *follows) next(l *line) (b batch) {
 	return b
 }
 
-// answered says that the server has answered the whole batch. What it has refused is asked for again, each channel
-// by itself; and what it refuses then, later, see again. refused are those of the latter that are wanted.
+// answered says that the server has answered the whole batch. Refused channels are asked for again, each by itself;
+// channels that it refuses then, later, see again. refused are those of the latter that are wanted.
 func (t *follows) answered(l *line) (refused []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

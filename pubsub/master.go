@@ -32,7 +32,7 @@ type master struct {
 	misaddressed atomic.Bool
 }
 
-// errReplica: the server is a replica. What is published there only its own subscribers hear.
+// errReplica: the server is a replica. Only its own subscribers hear an event that is published there.
 var errReplica = errors.New("this redis is a replica")
 
 func (r *Redis) newMaster(addr string) *master {

@@ -2,7 +2,7 @@ package pubsub
 
 // memoryKept bounds, in bytes, what a Memory keeps of all topics together. When it becomes too much, the oldest
 // event of all is forgotten, and where the records of topics without events take more than half, the oldest of
-// these. So one who publishes to ever new topics can't make it grow. Whoever holds Memory.order owns it.
+// these. So one who publishes to ever new topics can't make it grow. The holder of Memory.order owns it.
 type memoryKept struct {
 	limit, bytes int
 	records      int // of bytes, those of topics themselves

@@ -73,7 +73,7 @@ func (l *memoryLog) behind(since ID, limit Limit) (page []*Event) {
 	return page
 }
 
-// older tells whether id is of a time at least age before now.
+// older reports whether id is of a time at least age before now.
 func older(now uint64, id ID, age time.Duration) bool {
 	return now >= id.Ms+uint64(age.Milliseconds())
 }

@@ -56,7 +56,7 @@ func (n *names) publishCommand() string {
 // it, so that a table keyed by channels holds both in one string.
 func (n *names) topic(topic string) string { return n.channel(partition(topic), "t:"+topic) }
 
-// isTopic tells whether channel looks like that of a topic.
+// isTopic reports whether channel looks like that of a topic.
 func (n *names) isTopic(channel string) bool {
 	rest, ours := strings.CutPrefix(channel, n.prefix)
 	if n.sharded {

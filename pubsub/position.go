@@ -31,7 +31,7 @@ func (a ID) next() ID {
 	return ID{a.Ms, a.Seq + 1}
 }
 
-// IsZero tells whether a names no event.
+// IsZero reports whether a names no event.
 func (a ID) IsZero() bool { return a == ID{} }
 
 // String is Redis's notation, as in 1732361000123-1.
@@ -63,7 +63,7 @@ var Start = Position{}
 // ErrBadPosition: a string is no position.
 var ErrBadPosition = errors.New("bad position")
 
-// IsZero tells whether p is Start, or the absence of a position.
+// IsZero reports whether p is Start, or the absence of a position.
 func (p Position) IsZero() bool { return p == Position{} }
 
 // String is <epoch>:<ms>-<seq>, the epoch as 16 hex digits; "0" for the zero position.

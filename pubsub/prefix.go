@@ -8,7 +8,7 @@ const DefaultPrefix = "hub"
 // maxPrefix bounds a prefix, in bytes.
 const maxPrefix = 64
 
-// ValidPrefix tells whether prefix can begin the names of keys and channels: 1 to 64 bytes of letters, digits,
+// ValidPrefix reports whether prefix can begin the names of keys and channels: 1 to 64 bytes of letters, digits,
 // "-", "_", "." and, within, ":". Braces would choose the slot of a cluster. No part between colons but the first is
 // "t" or "n": the channels of hub:t would be those of topics of hub.
 func ValidPrefix(prefix string) bool {
@@ -22,7 +22,7 @@ func ValidPrefix(prefix string) bool {
 	return len(prefix) <= maxPrefix && !colonAtEnd && isName(strings.ReplaceAll(prefix, ":", "-"))
 }
 
-// ValidBroadcast tells whether topic may be the broadcast topic of a deployment: its Redis channel must be none of the
+// ValidBroadcast reports whether topic may be the broadcast topic of a deployment: its Redis channel must be none of the
 // others that begin with prefix.
 func ValidBroadcast(prefix, topic string) bool {
 	if !ValidTopic(topic) {

@@ -97,7 +97,7 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 		m.replica.Store(false) // it may have become a master again
 	case isPermission(err):
 		err = s.denied(ctx, m, err)
-		s.trouble.Error().Err(err).Str("redis", m.addr).Msg("redis does not let the hub do what it has to")
+		s.trouble.Error().Err(err).Str("redis", m.addr).Msg("the hub's user lacks rights on redis")
 	case !sentOut:
 		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a probe to redis")
 	}

@@ -112,7 +112,7 @@ func upTo(page []*Event, next Position) []*Event {
 	return page[first:end]
 }
 
-// goesOn tells whether page goes on behind list, or behind an event of it.
+// goesOn reports whether page goes on behind list, or behind an event of it.
 func goesOn(list, page []*Event) bool {
 	n := len(list)
 	return n > 0 && page[0].Position.Epoch == list[n-1].Position.Epoch &&

@@ -268,7 +268,7 @@ func (r *Redis) Unfollow(topic string, loop int) { r.follows.remove(topic, loop)
 func (r *Redis) Ready() error {
 	l := r.layout.Load()
 	if l == nil {
-		return fmt.Errorf("%w: nobody has said which redis serves what", ErrUnavailable)
+		return fmt.Errorf("%w: the masters of redis are not known yet", ErrUnavailable)
 	}
 	var errs []error
 	for _, m := range r.allMasters() {
@@ -282,7 +282,7 @@ func (r *Redis) Ready() error {
 		err = fmt.Errorf("%w: no redis serves %d of %d partitions", ErrUnavailable, missing, partitions)
 	}
 	if err == nil && !r.formatOK.Load() {
-		err = fmt.Errorf("%w: the format of what redis holds is not known, or is another one", ErrUnavailable)
+		err = fmt.Errorf("%w: the format of the data in redis is unknown, or is another one", ErrUnavailable)
 	}
 	return cmp.Or(err, r.list.err())
 }

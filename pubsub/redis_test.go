@@ -315,7 +315,7 @@ func TestAHundredThousandTopicsComeBackInBatches(t *testing.T) {
 	}
 }
 
-// batched tells whether INFO commandstats holds as many SUBSCRIBEs as batches of followBatch make of
+// batched reports whether INFO commandstats holds as many SUBSCRIBEs as batches of followBatch make of
 // channels, or up to a half more: Follows that come one by one are batched as they queue up.
 func batched(stats string, channels int) bool {
 	_, rest, _ := strings.Cut(stats, "cmdstat_subscribe:calls=")

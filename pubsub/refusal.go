@@ -13,7 +13,7 @@ import (
 // known. Any goroutine may use it.
 type refusal struct{ why atomic.Pointer[string] }
 
-// cantWrite tells whether err says that the server takes no writes, whoever asks: it is out of memory, a replica,
+// cantWrite reports whether err says that the server takes no writes, whoever asks: it is out of memory, a replica,
 // can't save, or has too few replicas.
 func cantWrite(err error) bool {
 	var answer redis.Error
@@ -36,7 +36,7 @@ func (f *refusal) published(err error) {
 	}
 }
 
-// tried takes the result of probe.lua. keeps tells whether anything is stored for topics: else being out of memory
+// tried takes the result of probe.lua. keeps reports whether anything is stored for topics: else being out of memory
 // harms no publication without a key.
 func (f *refusal) tried(err error, keeps bool) {
 	switch {

@@ -12,8 +12,8 @@ import (
 const maxTurns = 8
 
 // Replay implements Broker: from the recent events in memory if the topic is followed here and they
-// reach back that far, else from Redis. What was read is kept with the recent events, so who comes while others
-// read the same topic waits for them first: a crowd that left off at different places reads each page once.
+// reach back that far, else from Redis. The pages are kept with the recent events, and a caller that comes while
+// others read the same topic waits for them first: a crowd that left off at different places reads each page once.
 func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit Limit) (Replay, error) {
 	if _, keeps := r.cfg.History.For(topic); !keeps {
 		return Replay{}, nil
@@ -150,7 +150,7 @@ func (r *Redis) replayRecent(topic string, since Position, limit Limit) (got Rep
 	x := c.excerpt(since, limit.reading(since), r.life(topic))
 	ok = since.Epoch == x.epoch || since.IsZero()
 	ok = ok && x.joined(since) && (len(x.events) > 0 || limit.Events == 0 && since.IsZero() || x.complete(since))
-	// Earlier events may end before the page is full. Who reads by bytes goes on from there.
+	// Earlier events may end before the page is full. A reader by bytes goes on from there.
 	ok = ok && (limit.Bytes > 0 || len(x.events) >= limit.Events || x.complete(since) && x.ended())
 	return x.replay(since, limit), c.last, ok
 }

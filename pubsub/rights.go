@@ -157,7 +157,7 @@ func commandsOf(list []need) string {
 	return string(text)
 }
 
-// isPermission tells whether err, which is not nil, says that a right is missing, to a command or to one of a script.
+// isPermission reports whether err, which is not nil, says that a right is missing, to a command or to one of a script.
 func isPermission(err error) bool {
 	text := err.Error()
 	return strings.Contains(text, "NOPERM ") || strings.Contains(text, "The user executing the script") || // Redis 7.0

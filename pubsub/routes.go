@@ -149,7 +149,7 @@ func (c *crew) start(m *master, work func(context.Context)) {
 	c.running.Go(func() { work(ctx) })
 }
 
-// stop ends the work for m. What is under way to it by other connections has time to end.
+// stop ends the work for m. Calls that are under way to it on other connections have time to end.
 func (c *crew) stop(m *master) {
 	c.stops[m]()
 	delete(c.stops, m)

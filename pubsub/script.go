@@ -135,13 +135,13 @@ func failed(calls []call, todo []int, replies []*redis.Cmd, why func(error) bool
 // errOvertaken: what was read is not to be believed, because another server has come to serve its partition meanwhile.
 var errOvertaken = errors.New("another redis serves this partition since it was read")
 
-// isAstray tells whether a cluster's server did not execute a command because of its slot, or what it read counts for
+// isAstray reports whether a cluster's server did not execute a command because of its slot, or what it read counts for
 // nothing.
 func isAstray(err error) bool {
 	return errors.Is(err, errOvertaken) || redis.HasErrorPrefix(err, "MOVED ") || redis.HasErrorPrefix(err, "ASK ") || redis.IsTryAgainError(err)
 }
 
-// isUnknown tells whether a server did not execute a script because it does not know it. One that others send meanwhile
+// isUnknown reports whether a server did not execute a script because it does not know it. One that others send meanwhile
 // it may know a moment later, behind it in the same pipeline.
 func isUnknown(err error) bool { return redis.HasErrorPrefix(err, "NOSCRIPT ") }
 
@@ -180,8 +180,8 @@ func (r *Redis) runAt(ctx context.Context, m *master, calls []call, those []int,
 	}
 }
 
-// runThere runs those of calls in order, in one pipeline to m. What the server does not know, because it started anew,
-// is another one, or was told to forget, is sent again with the source.
+// runThere runs those of calls in order, in one pipeline to m. A script that the server does not know, because it started
+// anew, is another one, or was told to forget, is sent again with the source.
 func (r *Redis) runThere(ctx context.Context, m *master, calls []call, those []int, replies []*redis.Cmd) {
 	var why error
 	switch {

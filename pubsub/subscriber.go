@@ -115,7 +115,7 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 }
 
 // connection dials, subscribes and receives until ctx ends or the connection does, which err explains.
-// wasConnected tells whether the server heard us.
+// wasConnected reports whether the server heard us.
 func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (wasConnected bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -152,10 +152,10 @@ func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (w
 	return len(s.base) == 0, context.Cause(ctx)
 }
 
-// hearsTopics tells whether topics are subscribed on this connection.
+// hearsTopics reports whether topics are subscribed on this connection.
 func (s *subscriber) hearsTopics() bool { return !s.bus || !s.names.sharded }
 
-// isHome tells whether others reach this node by this connection.
+// isHome reports whether others reach this node by this connection.
 func (s *subscriber) isHome() bool {
 	return s.hearsTopics() && s.routes[s.Redis.home].Load() == s.master
 }
@@ -228,7 +228,7 @@ func (s *subscriber) handle(h heard) error {
 	return nil
 }
 
-// expects tells whether h is of a channel that this connection may hear of. The end of one that is always heard is
+// expects reports whether h is of a channel that this connection may hear of. The end of one that is always heard is
 // not expected.
 func (s *subscriber) expects(h heard) bool {
 	switch h.signal {
@@ -242,7 +242,7 @@ func (s *subscriber) expects(h heard) bool {
 	return s.names.isTopic(h.channel) || s.isNode(h.channel) || s.bus && s.isClassic(h.channel)
 }
 
-// isClassic tells whether channel is one of those that are no topic's and no node's.
+// isClassic reports whether channel is one of those that are no topic's and no node's.
 func (s *subscriber) isClassic(channel string) bool {
 	n := &s.names
 	return channel == n.broadcast || channel == n.addressed || channel == n.everyNode || n.sharded && channel == n.attributed
@@ -293,7 +293,7 @@ func (s *subscriber) begin() {
 	})
 }
 
-// isNode tells whether channel is one of this node's own.
+// isNode reports whether channel is one of this node's own.
 func (s *subscriber) isNode(channel string) bool {
 	return strings.HasSuffix(channel, s.ownSuffix) && s.own[channel]
 }
@@ -385,7 +385,7 @@ func (s *subscriber) refuse(text string) error {
 	return nil
 }
 
-// isOfSlot tells whether an error is about a command's slot, and not about the server.
+// isOfSlot reports whether an error is about a command's slot, and not about the server.
 func isOfSlot(text string) bool {
 	switch kind, _, _ := strings.Cut(text, " "); kind {
 	case "MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN":

@@ -39,7 +39,7 @@ func TestATableIsAMap(t *testing.T) {
 	})
 }
 
-// heap is how many bytes are in use. What pools and finalizers hold goes with the second collection.
+// heap is how many bytes are in use. Memory that pools and finalizers hold goes with the second collection.
 func heap() int64 {
 	var stats runtime.MemStats
 	runtime.GC()

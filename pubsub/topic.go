@@ -7,8 +7,8 @@ import (
 // MaxTopic is the longest topic name, in bytes.
 const MaxTopic = 255
 
-// ValidTopic tells whether topic is a name that events can be published under: UTF-8, 1 to MaxTopic
-// bytes, no control characters. Who may use which name is not decided here.
+// ValidTopic reports whether topic is a name that events can be published under: UTF-8, 1 to MaxTopic
+// bytes, no control characters. Rights to names are not decided here.
 func ValidTopic(topic string) bool {
 	if topic == "" || len(topic) > MaxTopic || !utf8.ValidString(topic) {
 		return false

@@ -164,8 +164,8 @@ func TestALongPingIsCheap(t *testing.T) {
 	}
 }
 
-// Everybody hears from the hub again and again that it sends too much. Who goes on is cut, though now and then a message
-// of its is taken.
+// Everybody hears from the hub again and again that it sends too much. A client that goes on is cut, though
+// now and then one of its messages is taken.
 func TestWhoKeepsSendingTooMuchIsCut(t *testing.T) {
 	n := memory(t, Config{MessageRate: 1000, MessageBurst: 5000})
 	var came atomic.Int64

@@ -210,7 +210,7 @@ func (n *node) slowly(query string, protocols ...string) *client {
 	return &client{n.t, conn}
 }
 
-// waits tells whether something waits for a client, or did until the client was cut for it.
+// waits reports whether something waits for a client, or did until the client was cut for it.
 func (n *node) waits() bool {
 	st := n.server.Stats()
 	return st.Backlog > 0 || st.Closed["slow_consumer"] > 0

@@ -48,7 +48,7 @@ func (t Target) validate() error {
 		}
 	default:
 		if _, ok := parseName(t.Session); !ok {
-			return fmt.Errorf("%w: session: want a name as welcome tells it", ErrBadTarget)
+			return fmt.Errorf("%w: session: want a name as in welcome", ErrBadTarget)
 		}
 	}
 	return nil

@@ -1,15 +1,15 @@
 // Package session is the hub: it gives each connection a session, lets sessions follow topics, publishes
-// what they send, and fans out what the broker brings.
+// their messages, and fans out the broker's events.
 //
-// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, centrifugo): they read what clients send, call the
-// methods of [Session], and have the words for what the hub tells. The hub knows them by the interface [Protocol], the
-// form of events by [Format], and asks which protocol is spoken at a path of [Hub.Serve] alone.
+// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, centrifugo): they parse messages, call the
+// methods of [Session], and encode the hub's answers. The hub knows them by the interface [Protocol], the
+// form of events by [Format], and [Hub.Serve] alone chooses the protocol of a path.
 //
 // # Who owns what
 //
 // A [Hub] has one shard per engine loop. A shard owns the sessions on that loop, their subscriptions, the
 // loop's index of followers by topic and its members, the sessions by user; all of it is touched on the loop only and
-// has no lock. What others may touch is the shard's inbox of messages.
+// has no lock. Others may touch the shard's inbox of messages only.
 //
 //	broker's goroutine ─▶ Hub.Deliver ─▶ inbox of each shard with followers ─▶ Loop.Post(shard.flush)
 //	shard.flush ─▶ per topic: one batch, its frames joined once per wire format ─▶ one write per follower
@@ -22,16 +22,16 @@
 // # A batch
 //
 // While a loop is busy, messages of a topic queue up; its next turn takes all of them as one batch. A batch
-// goes to those who follow the topic when it starts. It is written in slices, so that a topic with 100,000
+// goes to the sessions that follow the topic when it starts. It is written in slices, so that a topic with 100,000
 // followers does not keep the loop from reading. An idle loop sends a single message at once. A follower whose
 // connection has no room for all of a batch lags: the rest waits in its pump, as the messages that all share. An event
-// may except one session: that gets the rest of the batch by its pump, which leaves out what is not for it.
+// may except one session: its pump writes the rest of the batch to it, without that event.
 //
 // # The gate
 //
-// Whether a session may follow, read or publish is asked in gate.go, by the func that does it: when a subscription
-// begins, when it is answered and when it takes effect; when a request to publish or to read comes, and when what was
-// read is sent. Another token ends what it does not cover; behind the end of one nothing new begins.
+// gate.go decides whether a session may follow, read or publish. The acting func asks it: when a subscription begins,
+// when it is answered and when it takes effect; when a request to publish or to read comes, and when the events read are
+// sent. A new token ends the subscriptions that it does not cover; after a token's end nothing new begins.
 //
 // A pass (pass.go) is a right of its own to follow one topic, which a protocol gives a session. It goes with the
 // subscription, or ends it when its time is over; another token does not touch it.
@@ -39,21 +39,21 @@
 // # A subscription
 //
 // A subscription is a state machine (subscribe.go) from its beginning until the session follows or it has ended. It has
-// an owner, who is told once how it comes out: a request, a group of topics, or nobody (owner.go). What nobody asked for, the
-// user's own topic and those of a plain client's URL, is tried for until it is there.
+// an owner, which gets its outcome once: a request, a group of topics, or nobody (owner.go). Topics that no request named,
+// the user's own one and those of a plain client's URL, are tried until they are followed.
 //
 // # The walk of a resume
 //
 //  1. hubv1 cuts the frame into its members; Session.Resume opens the resume token (resume.go).
-//  2. takeOver makes the session the earlier one, closes older connections on this node, and has the others told
+//  2. takeOver makes the session the earlier one, closes older connections on this node, and notifies the other nodes
 //     (replace.go): the one that was resumed last stays.
 //  3. Each position begins a subscription that a group owns. It stands in its topic's waiting list from here on,
-//     and holds what arrives live.
+//     and holds live events.
 //  4. The broker is asked to follow the topic, if no one on the loop does: shard.followed goes on with all who wait.
 //  5. readLog has the log read, in the session's turn: is everything after the position there, and how much?
 //  6. onLogRead reports the outcome; the group gathers all, asks again for the rights, and answers once.
 //  7. start hands each to the session's pump. It has one page read at a time, and writes the next when the last has left.
-//  8. When the log has nothing more, what was held follows, less what the pages had (splice).
-//  9. Where the log was ahead of the loop the subscription trails: of each batch goes out what is newer.
+//  8. When the log has nothing more, the held events follow, without those of the pages (splice).
+//  9. Where the log was ahead of the loop the subscription trails: of each batch only newer events go out.
 //  10. finish makes the session a follower: it gets the topic's batches from now on.
 package session

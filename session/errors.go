@@ -26,7 +26,7 @@ const (
 	Internal       Code = "internal"
 )
 
-// Retry tells whether the same request may succeed later.
+// Retry reports whether the same request may succeed later.
 func (c Code) Retry() bool {
 	switch c {
 	case RateLimited, Busy, Unavailable, UnknownOutcome:
@@ -35,7 +35,7 @@ func (c Code) Retry() bool {
 	return false
 }
 
-// The causes for which the hub ends a connection, besides the engine's. What the client should do then:
+// The causes for which the hub ends a connection, besides the engine's. The client should then do this:
 // 1012, 4008: come back, after a random moment. 1013, 4030: come back later. 4029: come back later, and send
 // less. 4001, 4002: come back with another token. 1003, 4003, 4009: do not come back by yourself.
 var (

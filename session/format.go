@@ -92,7 +92,7 @@ func (m *message) make(f *Format) []byte {
 	return nil
 }
 
-// ends tells whether a session whose format is f leaves the topic here.
+// ends reports whether a session whose format is f leaves the topic here.
 func (m *message) ends(f uint8) bool { return m.event == nil && formats[f].words.EndsAtGap }
 
 // size is roughly what a message costs while it waits.
@@ -115,7 +115,7 @@ func (m *message) except() (id uint64, ok bool) {
 	return parseName(m.event.Attributes.Except)
 }
 
-// gets tells whether the session is one that m is for.
+// gets reports whether the session is one that m is for.
 func (s *Session) gets(m *message) bool {
 	id, ok := m.except()
 	return !ok || id != s.id

@@ -42,8 +42,8 @@ func (s *Session) mayRead(name string) Refusal {
 	return s.passOver(name, s.permit(name, s.mayReadHistory))
 }
 
-// mayKeep says why the session has no right any more to follow name, which it was told that it follows. What a token gave
-// stays during the grace behind its end.
+// mayKeep says why the session has no right any more to follow name, which it was told that it follows. A token's
+// rights stay during the grace behind its end.
 func (s *Session) mayKeep(name string) Refusal {
 	if g := s.granted(); g.over(s.shard.hub.now()) && s.maySubscribe(name) {
 		return Refusal{}
@@ -71,15 +71,15 @@ func (s *Session) permit(name string, allows func(string) bool) Refusal {
 	return refusedTopic
 }
 
-// over tells whether g's token has expired.
+// over reports whether g's token has expired.
 func (g *grant) over(now time.Time) bool {
 	return g != nil && g.expires != 0 && now.UnixMilli() >= g.expires
 }
 
-// MaySubscribe tells whether the session has a right to follow topic.
+// MaySubscribe reports whether the session has a right to follow topic.
 func (s *Session) MaySubscribe(topic string) bool { return s.mayFollow(topic).None() }
 
-// MayReadHistory tells whether the session has a right to read topic's history.
+// MayReadHistory reports whether the session has a right to read topic's history.
 func (s *Session) MayReadHistory(topic string) bool { return s.mayRead(topic).None() }
 
 // maySubscribe, mayReadHistory and mayPublish tell whether the session's token, or what holds without one, allows it; and
@@ -97,5 +97,5 @@ func (s *Session) mayPublish(topic string) bool { return s.rights().MayPublish(s
 // room is how many more subscriptions the loop's share of MaxNodeTopics allows.
 func (sh *shard) room() int { return sh.hub.cfg.MaxNodeTopics/len(sh.hub.shards) - sh.subs }
 
-// foreign tells whether name is another user's own topic, which clients may neither follow nor publish to.
+// foreign reports whether name is another user's own topic, which clients may neither follow nor publish to.
 func foreign(name, own string) bool { return strings.HasPrefix(name, userPrefix) && name != own }

@@ -96,7 +96,7 @@ func (h *Hub) Attach(s *engine.Server) {
 	}
 }
 
-// Run works until ctx ends and returns when its goroutines have. What clients sent before is still
+// Run works until ctx ends and returns when its goroutines have. Messages that clients sent before are still
 // published. The server must not end before Run does.
 func (h *Hub) Run(ctx context.Context) error {
 	brokerCtx, endBroker := context.WithCancel(context.WithoutCancel(ctx))
@@ -174,7 +174,7 @@ func (h *Hub) validate(p pubsub.Publication) error {
 	}
 	if a := p.Attributes; a != nil && a.Except != "" {
 		if _, ok := parseName(a.Except); !ok {
-			return errors.New("except: want a session's name as welcome tells it")
+			return errors.New("except: want a session's name as in welcome")
 		}
 	}
 	return p.Attributes.Validate()
@@ -193,7 +193,7 @@ func (h *Hub) MaxBytes() int { return h.maxBytes }
 // then sessions have none.
 func (h *Hub) UseSealer(s *token.Sealer) { h.sealer.Store(s) }
 
-// Keeps tells whether the broker keeps topic's history.
+// Keeps reports whether the broker keeps topic's history.
 func (h *Hub) Keeps(topic string) bool { return h.keeps(topic) }
 
 func (h *Hub) keeps(topic string) bool {

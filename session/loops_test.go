@@ -9,8 +9,8 @@ import "os"
 // another of three.
 const spread = 3
 
-// enterOn is enter for a client that comes to a given loop. Who came to another one goes again, and a file takes a number
-// until the test ends.
+// enterOn is enter for a client that comes to a given loop. A client that came to another one goes again, and a file takes a
+// number until the test ends.
 func (n *node) enterOn(loop int, query string) (*client, heard) {
 	n.t.Helper()
 	for range 100 { // a few, and some for the numbers that are free between those in use

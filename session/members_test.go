@@ -68,7 +68,7 @@ func alone(t *testing.T) bool {
 	return false
 }
 
-// heap is how many bytes are in use. What pools and finalizers hold goes with the second collection.
+// heap is how many bytes are in use. Memory that pools and finalizers hold goes with the second collection.
 func heap() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -12,9 +12,9 @@ type owner interface {
 	// onOutcome is called exactly once for each subscription. True starts the subscription, if there is one; the owner
 	// may start it later instead.
 	onOutcome(sub *subscribing, o Outcome) (start bool)
-	// patient tells whether what can't be had now is tried for again rather than refused.
+	// patient reports whether what can't be had now is tried for again rather than refused.
 	patient() bool
-	// gathers tells whether the owner starts subscriptions later than it is told of them.
+	// gathers reports whether the owner starts subscriptions later than it is told of them.
 	gathers() bool
 }
 
@@ -206,7 +206,7 @@ func (s *Session) Unsubscribe(topic string) Refusal {
 	return Refusal{}
 }
 
-// Follows tells whether the session follows topic, or is about to.
+// Follows reports whether the session follows topic, or is about to.
 func (s *Session) Follows(topic string) bool {
 	return s.following(topic) >= 0 || s.waitingFor(topic) != nil
 }

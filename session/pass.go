@@ -144,7 +144,7 @@ func (s *Session) pass(topic string) *pass {
 	return nil
 }
 
-// hasPass tells whether the session has a pass for topic that holds.
+// hasPass reports whether the session has a pass for topic that holds.
 func (s *Session) hasPass(topic string) bool {
 	p := s.pass(topic)
 	return p != nil && !p.over(s.shard.hub.now())

@@ -11,7 +11,7 @@ import (
 
 // Protocol is one language that clients speak with the hub: it reads what they send, and has the words for what the hub
 // tells them. It is a package of its own, which calls the methods of Session and Hub; the hub knows it by this interface
-// alone. One value serves all sessions on all loops. What it keeps of a session is the session's State. All calls that
+// alone. One value serves all sessions on all loops. Its own state of a session is the session's State. All calls that
 // name a session come on the session's loop.
 type Protocol interface {
 	// Name is what metrics call it. It is short and stable.
@@ -97,5 +97,5 @@ type Refusal struct {
 	Text string
 }
 
-// None tells whether nothing was refused.
+// None reports whether nothing was refused.
 func (r Refusal) None() bool { return r.Code == "" }

@@ -30,7 +30,7 @@ type work struct {
 	pumping bool           // the pump will be called again
 }
 
-// idle tells whether nothing is on its way.
+// idle reports whether nothing is on its way.
 func (w *work) idle() bool {
 	return len(w.pending)+len(w.reads)+len(w.replays)+len(w.lag) == 0 && w.group == nil && !w.pumping
 }
@@ -143,7 +143,7 @@ func (w *work) takeLag(s *Session, budget int) []*message {
 	return taken
 }
 
-// writeAll writes messages, but those that except the session, in one go and tells whether the session is still open.
+// writeAll writes messages, but those that except the session, in one go and reports whether the session is still open.
 func (s *Session) writeAll(messages []*message) bool {
 	if len(messages) == 1 && !messages[0].ends(s.format) {
 		if !s.gets(messages[0]) {
@@ -174,7 +174,7 @@ func (s *Session) writeAll(messages []*message) bool {
 	return len(out) == 0 || s.conn.Write(out)
 }
 
-// leaveAtGap ends what follows m's topic, or is about to, for a session whose format ends at gaps. It tells whether the
+// leaveAtGap ends what follows m's topic, or is about to, for a session whose format ends at gaps. It reports whether the
 // session is still open.
 func (s *Session) leaveAtGap(m *message) bool {
 	if sub := s.waitingFor(m.topic); sub != nil {

@@ -172,7 +172,7 @@ func (r *readers) take() (j queuedJob, ok bool) {
 // errCrowded: a read has waited for its turn for too long.
 var errCrowded = errors.New("too many reads wait")
 
-// serve reads until ctx ends. Who waits then is not answered: the connections are about to end.
+// serve reads until ctx ends. Reads that wait then are not answered: their connections are about to end.
 func (r *readers) serve(ctx context.Context) {
 	end := func() {
 		r.mu.Lock()

@@ -20,7 +20,7 @@ type generation uint32
 
 const generationStep = 100 * time.Microsecond
 
-// newer tells whether g is newer than other.
+// newer reports whether g is newer than other.
 func (g generation) newer(other generation) bool { return g != 0 && (other == 0 || int32(g-other) > 0) }
 
 // after is g, or the next one behind earlier if that is not older.
@@ -136,7 +136,7 @@ func (sh *shard) announce(orders []replacement, times int) {
 	queued := hub.workers.do(orders[0].Session, func(ctx context.Context) {
 		err := hub.sendOrder(ctx, "", control{Replace: orders, From: hub.cfg.Node})
 		if err != nil {
-			hub.log.Debug().Err(err).Msg("other nodes could not be told of resumed sessions")
+			hub.log.Debug().Err(err).Msg("other nodes could not be notified of resumed sessions")
 		}
 		sh.loop.Post(func() { sent(err) })
 	})

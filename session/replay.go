@@ -88,7 +88,7 @@ func (sub *subscribing) take(budget int) []*message {
 	return taken
 }
 
-// readPage reads on behind cursor. What is published from now on arrives live, and is held.
+// readPage reads on behind cursor. Events published from now on arrive live, and are held.
 func (sub *subscribing) readPage() {
 	limit := pubsub.Limit{Events: pageEvents, Bytes: sub.s.shard.hub.maxChunk}
 	sub.read = &read{topic: sub.t.name, since: sub.cursor, limit: limit, done: sub.paged}
@@ -174,7 +174,7 @@ func (sub *subscribing) hold(batch []*message) {
 	}
 }
 
-// readsOn tells whether the log will be read behind what was published by now.
+// readsOn reports whether the log will be read behind what was published by now.
 func (sub *subscribing) readsOn() bool { return sub.spilled || sub.missed && sub.read == nil }
 
 // dropLogged drops what is held and read from the log anyway.
@@ -198,7 +198,7 @@ func (sub *subscribing) holdsTooMuch() bool {
 	return sub.heldBytes > hub.cfg.MaxHold || slow && sub.heldBytes > 0 && !sub.readsOn()
 }
 
-// spill drops what is held. What the log has is read again; the rest is lost.
+// spill drops the held events. Those in the log are read again; the others are lost.
 func (sub *subscribing) spill() {
 	if sub.s.shard.hub.keeps(sub.t.name) {
 		if !sub.spilled && sub.s.conn.Queued() == 0 {
@@ -240,7 +240,7 @@ func (sub *subscribing) trail(batch []*message) (kept []*message) {
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
 // Messages without a position were never in a history, so they all pass. One of another log than head's is newer, unless
 // a later one is of head's: then the replay began behind the change. If head is a place, all of its log pass: it held none
-// of them when it was read. What leaves out the end of the replay comes behind a gap.
+// of them when it was read. A live event that skips the end of the replay comes behind a gap.
 func splice(live []*message, head pubsub.Position) []*message {
 	changed := 0
 	for i, m := range live {
@@ -268,7 +268,7 @@ func splice(live []*message, head pubsub.Position) []*message {
 	return kept
 }
 
-// leavesOut tells whether m is an event whose log lacks the one at last: its link leads past it. A failover has lost that
+// leavesOut reports whether m is an event whose log lacks the one at last: its link leads past it. A failover has lost that
 // one. Where m has no link, its log may as well have begun anew.
 func (m *message) leavesOut(last pubsub.ID) bool {
 	return m.event != nil && last.Seq != 0 && !m.event.Before.IsZero() &&

@@ -41,7 +41,7 @@ func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), 
 	s.SubscribeAll(wanted, report)
 }
 
-// followsMoreThanOwn tells whether the session follows, or is about to follow, any topic but its user's own.
+// followsMoreThanOwn reports whether the session follows, or is about to follow, any topic but its user's own.
 func (s *Session) followsMoreThanOwn() bool {
 	n := s.topics()
 	if s.own != "" && (s.following(s.own) >= 0 || s.waitingFor(s.own) != nil) {

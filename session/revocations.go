@@ -18,7 +18,7 @@ const maxRefusedTokens = 4096
 // revocations are those that hold, by subject. They are read at handshakes, resumes and auth only, so a lock
 // does for the loops; a copy for each change would make revoking many users quadratic.
 type revocations struct {
-	// version grows with each change. Whoever reads it before it asks has been judged by all changes up to it.
+	// version grows with each change. A token is judged by all changes up to the version that was read before.
 	version atomic.Uint64
 
 	mu      sync.RWMutex
@@ -62,7 +62,7 @@ func readRevocation(v pubsub.Revocation) refused {
 	return r
 }
 
-// join makes r refuse what other does, too, and tells whether that is more.
+// join makes r refuse what other does, too, and reports whether that is more.
 func (r *refused) join(other refused, now time.Time) (more bool) {
 	more = other.before > r.before || other.sealed > r.sealed
 	r.before, r.sealed, r.until = max(r.before, other.before), max(r.sealed, other.sealed), latest(r.until, other.until)
@@ -116,14 +116,14 @@ func (r *revocations) get(subject string, now time.Time) (refused, bool) {
 	return held, ok && !held.over(now)
 }
 
-// refuses tells whether a token of subject, issued at that Unix time in µs, is refused. One that does not say
+// refuses reports whether a token of subject, issued at that Unix time in µs, is refused. One that does not say
 // when it was issued, with 0, is.
 func (r *revocations) refuses(subject string, issued int64, f token.Fingerprint, now time.Time) bool {
 	held, ok := r.get(subject, now)
 	return ok && (issued < held.before || slices.Contains(held.tokens, f))
 }
 
-// refusesResume tells whether a resume token of subject is refused: because it was sealed before the revocation, or as
+// refusesResume reports whether a resume token of subject is refused: because it was sealed before the revocation, or as
 // the JWT that its session had.
 func (r *revocations) refusesResume(subject string, t token.Resume, now time.Time) bool {
 	held, ok := r.get(subject, now)

@@ -147,7 +147,7 @@ func (h *Hub) refuseUsed(v pubsub.Revocation, grants []*grant) {
 	}
 }
 
-// resumeRevoked tells whether a resume token is refused.
+// resumeRevoked reports whether a resume token is refused.
 func (h *Hub) resumeRevoked(t token.Resume) bool {
 	now := h.now()
 	return h.revocations.refusesResume(Target{User: t.User}.subject(), t, now) ||

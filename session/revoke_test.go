@@ -60,7 +60,7 @@ func (n *node) revoke(user string, before time.Time) {
 	}
 }
 
-// refuses tells whether a token lets nobody in.
+// refuses reports whether a token lets nobody in.
 func (n *node) refuses(text string) bool {
 	n.t.Helper()
 	c := n.dial("?token="+text, protocolV1)

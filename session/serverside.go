@@ -9,8 +9,8 @@ import (
 	"wshub/pubsub"
 )
 
-// This file is what a backend may do to sessions, wherever they are, and to a topic's history. What is done to sessions is
-// told to every node, and done on their loops: no error means that it was told, not that somebody was there.
+// This file has the orders of backends to sessions, wherever they are, and to a topic's history. An order to sessions goes
+// to every node and is done on their loops: no error means that it was sent, not that such a session exists.
 
 // Following is a topic that a backend has sessions follow.
 type Following struct {
@@ -36,8 +36,8 @@ type renewal struct {
 }
 
 // Subscribe has the sessions that target names follow a topic, on every node. It needs no right of theirs: the backend's
-// word is one. Who follows the topic already goes on. The limits hold; who has reached one does not follow, which is
-// counted as subscribe_refused. ErrBadTarget for a bad target or topic; else the broker's errors.
+// word is one. A session that follows the topic already goes on. The limits hold; a session that has reached one does
+// not follow, which is counted as subscribe_refused. ErrBadTarget for a bad target or topic; else the broker's errors.
 func (h *Hub) Subscribe(ctx context.Context, target Target, f Following) error {
 	if err := validateFollowing(target, f.Topic); err != nil {
 		return err

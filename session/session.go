@@ -134,7 +134,7 @@ func (s *Session) spend(n int) verdict {
 }
 
 // Charge takes n messages more from the session's rate: for a frame that asks for several things. It is false if the
-// rate is used up: what comes now is to be denied. Who keeps on sending is cut. A negative n gives back what was taken.
+// rate is used up: deny the frame. A client that keeps on sending is cut. A negative n gives tokens back.
 func (s *Session) Charge(n int) bool {
 	switch s.spend(n) {
 	case denied:
@@ -237,7 +237,7 @@ func (s *Session) topics() int {
 // Write sends frames, one or more, behind what is queued. They may be shared. False means that the session has ended.
 func (s *Session) Write(frames []byte) bool { return s.conn.Write(frames) }
 
-// Open tells whether the session has not ended.
+// Open reports whether the session has not ended.
 func (s *Session) Open() bool { return s.conn.Peer() == s }
 
 // Close ends the session.

@@ -25,7 +25,7 @@ func eventBehind(n, before uint64) *message {
 }
 
 // FuzzSplice: events 1…n are published in order. Some are in the replay; the live ones arrive as batches
-// that begin anywhere before the replay's end. Whatever the interleaving, each event after since comes
+// that begin anywhere before the replay's end. In any interleaving, each event after since comes
 // once, in order.
 func FuzzSplice(f *testing.F) {
 	f.Add(uint8(10), uint8(4), uint8(2), []byte{1, 2})

@@ -9,7 +9,7 @@ import "time"
 // replaceTime is how long the older connection of a resumed session may take to end.
 const replaceTime = time.Second
 
-// surplus tells whether the session is one more than its user may have.
+// surplus reports whether the session is one more than its user may have.
 func (s *Session) surplus() bool {
 	if s.ext == nil || !s.ext.surplus {
 		return false
@@ -18,7 +18,7 @@ func (s *Session) surplus() bool {
 	return s.ext.surplus
 }
 
-// Justified tells whether a session that may be one too many may stay for what its client asks: to resume another one, or
+// Justified reports whether a session that may be one too many may stay for what its client asks: to resume another one, or
 // anything else. If not, it is closed.
 func (s *Session) Justified(resumes bool) bool {
 	switch {

@@ -47,12 +47,12 @@ type chunks struct {
 	gap    *message // of the batch, where a session of this format leaves the topic; nil without
 }
 
-// idle tells whether nobody follows or waits.
+// idle reports whether nobody follows or waits.
 func (t *topic) idle() bool {
 	return t.followers.len() == 0 && (t.ext == nil || len(t.ext.waiting) == 0)
 }
 
-// pending tells whether there is something to write now.
+// pending reports whether there is something to write now.
 func (ext *topicExt) pending() bool {
 	return len(ext.batch)+len(ext.page) > 0 || len(ext.queue) > 0 && !ext.rereading || !ext.readOn.IsZero()
 }

@@ -7,8 +7,8 @@ import (
 	"wshub/engine"
 )
 
-// A topic that keeps a history and has no event yet stands at another place at each look. Who follows it later than
-// others is a follower like they are, and not for ever on its way.
+// A topic that keeps a history and has no event yet stands at another place at each read. A session that
+// follows it later than others becomes a follower like them, and does not stay on its way for ever.
 func TestWhoFollowsATopicWithoutEventsHasArrived(t *testing.T) {
 	n := keeping(t, Config{}, engine.Config{Pollers: 1})
 	for range 3 {

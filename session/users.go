@@ -27,7 +27,7 @@ func (u *users) enter(user string, surplus int) bool {
 	return true
 }
 
-// crowded tells whether user has more sessions than the limit.
+// crowded reports whether user has more sessions than the limit.
 func (u *users) crowded(user string) bool {
 	if u.limit == 0 || user == "" {
 		return false

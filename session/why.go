@@ -170,7 +170,7 @@ func (s *Session) noteCut(cause *engine.Cause) {
 	}
 }
 
-// cut tells whether a connection with this cause is ended by the hub, and not for its own end.
+// cut reports whether a connection with this cause is ended by the hub, and not for its own end.
 func cut(cause *engine.Cause) bool {
 	return !slices.Contains([]*engine.Cause{engine.ByPeer, engine.PeerGone, engine.Shutdown, Drained}, cause)
 }
@@ -209,7 +209,7 @@ func words(c *engine.Conn, cause *engine.Cause, heartbeat time.Duration) string 
 	return strings.Join(text, "; ")
 }
 
-// traces tells whether all that happens to user is to be logged.
+// traces reports whether all that happens to user is to be logged.
 func (h *Hub) traces(user string) bool { return user != "" && slices.Contains(h.cfg.TraceUsers, user) }
 
 // trace logs what happens to a session of a user who is traced. more adds fields: never an event's data, a token or a

@@ -149,7 +149,7 @@ func (w *world) answered(h *heardAll, data []byte) (asked string) {
 	return asked
 }
 
-// allowed tells whether the session may follow topic by the last token that was accepted.
+// allowed reports whether the session may follow topic by the last token that was accepted.
 func (w *world) allowed(topic string) bool {
 	return topic == userPrefix+modelUser || slices.Contains(w.rights, topic) || slices.Contains(w.rights, "*")
 }
@@ -305,7 +305,7 @@ func (w *world) answerAll() {
 	w.fatal("the hub asks for ever")
 }
 
-// pumping tells whether something waits for a client to read on.
+// pumping reports whether something waits for a client to read on.
 func (w *world) pumping() (waits bool) {
 	w.n.onLoop(func() {
 		for s := range w.n.sessions() {

@@ -291,7 +291,7 @@ func (f *floor) deliver(topic, event string) {
 }
 
 // reply reads the array that b, output of Redis, begins with, and returns its size: 0 when b holds a part
-// of it. What is no array of strings is skipped, line by line.
+// of it. Anything but an array of strings is skipped, line by line.
 func reply(b []byte) ([]string, int) {
 	head, at := redisLine(b, 0)
 	if at == 0 || len(head) == 0 || head[0] != '*' {

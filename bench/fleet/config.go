@@ -61,7 +61,7 @@ func (c Config) target() (target, error) {
 	case err != nil:
 		return t, fmt.Errorf("url: %w", err)
 	case u.Scheme == "wss":
-		return t, errors.New("url: wss is not supported: the hub leaves TLS to what stands in front of it; test it over ws://")
+		return t, errors.New("url: wss is not supported: the hub leaves TLS to a proxy in front of it; test it over ws://")
 	case u.Scheme != "ws" || u.Hostname() == "":
 		return t, fmt.Errorf("url %q: want ws://host:port/path", c.URL)
 	}

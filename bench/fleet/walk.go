@@ -20,7 +20,7 @@ var (
 	errField    = errors.New("a field of another type than it must have")
 )
 
-// walk goes through the fields of one object. After the last one, err tells whether the object was as it
+// walk goes through the fields of one object. After the last one, err reports whether the object was as it
 // must be. It allocates nothing.
 type walk struct {
 	protobuf bool

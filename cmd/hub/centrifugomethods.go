@@ -12,8 +12,8 @@ import (
 	"wshub/session/centrifugo/offset"
 )
 
-// centrifugoMethods does the methods of Centrifugo's server API. What params name and a method does not know is ignored;
-// what is empty counts as absent, since some libraries send every member.
+// centrifugoMethods does the methods of Centrifugo's server API. Members of params that a method does not know are
+// ignored; empty ones count as absent, since some libraries send every member.
 var centrifugoMethods = map[string]func(a *centrifugoAPI, ctx context.Context, params []byte) (any, error){
 	"publish":        (*centrifugoAPI).doPublish,
 	"broadcast":      (*centrifugoAPI).doBroadcast,

@@ -10,7 +10,7 @@ import (
 	"github.com/willabides/kongplete"
 )
 
-// complete tells whether a shell has called the program to complete a line, which it then has printed. The line is in
+// complete reports whether a shell has called the program to complete a line, which it then has printed. The line is in
 // the variable COMP_LINE.
 func complete(k *kong.Kong) (done bool) {
 	kongplete.Complete(k, kongplete.WithExitFunc(func(int) { done = true }))

@@ -53,23 +53,23 @@ type config struct {
 	MessageBurst       int    `group:"Topics" default:"200" range:"1..1048576" help:"Messages that one client may send at once."`
 	Workers            int    `group:"Topics" default:"4" range:"1..1024" help:"Goroutines that talk to the broker on behalf of sessions."`
 
-	History      []string `group:"History" sep:";" example:"news:*=1000,10m;user:*=100,1h" placeholder:"PATTERN=COUNT,AGE" help:"What is kept of which topics, as in news:*=1000,10m: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
+	History      []string `group:"History" sep:";" example:"news:*=1000,10m;user:*=100,1h" placeholder:"PATTERN=COUNT,AGE" help:"Histories to keep, as in news:*=1000,10m: of topics that begin with news: at least the newest 1000 events, for 10 minutes. * alone is for all topics; =0 keeps none; without an age it is 10m. The first pattern that fits a topic holds; several in one variable are separated by semicolons. All instances must have the same. Default: nothing."`
 	HistoryBytes byteSize `group:"History" default:"0" range:"1MiB..1TiB" zero:"256MiB, or a quarter of --memory-limit if that is less" help:"Bytes that are kept of all topics together without Redis, which has its own maxmemory; over it the oldest go first."`
-	ReplayLimit  int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; who missed more is told recovered:false."`
+	ReplayLimit  int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; a client that missed more gets recovered:false."`
 	ResumeKey    []string `group:"History" sep:"none" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, one a line or in repeated flags, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
 
 	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
 	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
-	JWKSURL          string        `name:"jwks-url" group:"Tokens" secret:"url" placeholder:"URL" help:"Where the issuer publishes its keys, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`
+	JWKSURL          string        `name:"jwks-url" group:"Tokens" secret:"url" placeholder:"URL" help:"URL of the issuer's key set, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`
 	JWTAud           []string      `name:"jwt-aud" group:"Tokens" placeholder:"NAME" help:"Names of this hub: a token must be for one of them. Set it if the issuer serves others, too. Default: any token of the issuer."`
-	JWTIss           string        `name:"jwt-iss" group:"Tokens" placeholder:"NAME" help:"The issuer that a token must name. Default: whoever has the key."`
-	JWTSkew          time.Duration `name:"jwt-skew" group:"Tokens" default:"30s" range:"0s..10m" help:"How far the issuer's clock may be off."`
+	JWTIss           string        `name:"jwt-iss" group:"Tokens" placeholder:"NAME" help:"The issuer that a token must name. Default: any issuer that has the key."`
+	JWTSkew          time.Duration `name:"jwt-skew" group:"Tokens" default:"30s" range:"0s..10m" help:"Tolerated difference between the issuer's clock and this one."`
 	AuthGrace        time.Duration `group:"Tokens" default:"10s" range:"100ms..1h" help:"Time to send another token when the session's expires."`
-	DefaultSubscribe []string      `group:"Tokens" example:"news:*,room:{sub}" placeholder:"PATTERN" help:"Topics that a session may follow whose token has no topics claim, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
+	DefaultSubscribe []string      `group:"Tokens" example:"news:*,room:{sub}" placeholder:"PATTERN" help:"Topics that a session without a topics claim in its token may follow, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 
 	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"redis" placeholder:"URL" help:"The Redis that instances share: redis://[user:password@]host:port[/db], rediss:// for TLS, unix:///path, redis+sentinel://[user:password@]host:port,host:port/master-name[/db][?sentinel_user=…&sentinel_password=…] or redis+cluster://[user:password@]host:port,host:port, the last two with rediss+ for TLS. Default: none, events stay in this process."`
-	RedisPrefix   string `group:"Redis" default:"hub" placeholder:"NAME" help:"What the names of all keys and channels begin with, up to 64 letters, digits, -, _, . and, within, :. Deployments that share a Redis need one each, also in different databases: channels know none. With another one the broadcast topic's channel gets it, too, as in shop:channel. All instances must have the same."`
+	RedisPrefix   string `group:"Redis" default:"hub" placeholder:"NAME" help:"Beginning of the names of all keys and channels, up to 64 letters, digits, -, _, . and, within, :. Deployments that share a Redis need one each, also in different databases: channels know none. With another one the broadcast topic's channel gets it, too, as in shop:channel. All instances must have the same."`
 	RedisCA       string `name:"redis-ca" group:"Redis" placeholder:"FILE" help:"PEM file of the authorities that sign the certificates of Redis. Default: those of this machine."`
 	RedisCert     string `group:"Redis" placeholder:"FILE" help:"PEM file of this hub's certificate for Redis, with those that lead to its authority."`
 	RedisKey      string `group:"Redis" placeholder:"FILE" help:"PEM file of the private key of --redis-cert."`
@@ -77,16 +77,16 @@ type config struct {
 	RedisPoolSize int    `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
 	Node          string `group:"Redis" placeholder:"NAME" help:"This instance's name to others, unique among them. Default: host name and process number."`
 
-	Control string   `group:"Control port" default:"127.0.0.1:3001" help:"Where probes, metrics and the API are served; off for nowhere."`
+	Control string   `group:"Control port" default:"127.0.0.1:3001" help:"Address of probes, metrics and the API; off for none."`
 	APIKey  []string `group:"Control port" sep:"none" secret:"value" placeholder:"KEY" help:"Key for /api and /debug, at least 16 characters; several while keys change, one a line or in repeated flags. Without one they answer to loopback only."`
 
-	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between being not ready and letting nobody in any more, for the load balancer to notice."`
+	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between not being ready and closing the public port, for the load balancer to notice."`
 	DrainWindow time.Duration `group:"Stopping" default:"30s" range:"0s..24h" help:"Time over which clients are sent away."`
 
 	MemoryLimit byteSize `group:"Process" default:"0" range:"16MiB..1TiB" zero:"GOMEMLIMIT, or 9/10 of the memory of the container or machine" help:"Memory that the Go runtime tries to stay below, in bytes."`
 	GCHeadroom  byteSize `name:"gc-headroom" group:"Process" default:"8MiB" range:"1MiB..64GiB" help:"Bytes allocated between two garbage collections, whatever the size of the heap. Lower saves memory and costs CPU."`
 	LogLevel    string   `group:"Process" default:"info" enum:"trace,debug,info,warn,error" help:"Least important log lines to write."`
-	TraceUser   []string `group:"Process" placeholder:"USER" help:"Users of whose sessions all that happens is logged at every log level, without events' data and tokens, 1000 lines a second at most."`
+	TraceUser   []string `group:"Process" placeholder:"USER" help:"Users whose sessions log each step at every log level, without events' data and tokens, 1000 lines a second at most."`
 	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines; auto is console on a terminal, else json."`
 
 	room memory // what all of it must fit into
@@ -118,10 +118,10 @@ func (c *config) fill() {
 	}
 }
 
-// controlOff tells whether there is no control port.
+// controlOff reports whether there is no control port.
 func (c *config) controlOff() bool { return c.Control == "off" }
 
-// isOpen tells whether there are no keys for tokens, so that everybody is let in.
+// isOpen reports whether there are no keys for tokens, so that everybody is let in.
 func (c *config) isOpen() bool {
 	return len(c.JWTSecret)+len(c.JWTKey) == 0 && c.JWKSURL == ""
 }

@@ -47,7 +47,7 @@ func (s *settings) conflicts() (notes []string) {
 	return notes
 }
 
-// couldBeList tells whether secret looks like several that are separated by commas.
+// couldBeList reports whether secret looks like several that are separated by commas.
 func couldBeList(secret string, least int) bool {
 	parts := strings.Split(secret, ",")
 	for _, part := range parts {

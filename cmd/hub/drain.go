@@ -34,7 +34,7 @@ type drainer struct {
 	draining atomic.Bool
 }
 
-// Draining tells whether the hub was told to stop.
+// Draining reports whether the hub was told to stop.
 func (d *drainer) Draining() bool { return d.draining.Load() }
 
 // ready is nil if hub is and no signal has come.

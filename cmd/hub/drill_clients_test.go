@@ -68,7 +68,7 @@ func (d *drill) readSlowly(ctx context.Context, url string) {
 // missedByCrowd is how many events of each topic a crowd misses.
 const missedByCrowd = 5
 
-// aCrowdComesBack: all clients of a hub that is killed come back at once. What Redis has to do for them goes
+// aCrowdComesBack: all clients of a hub that is killed come back at once. The work of Redis for them goes
 // with the number of topics.
 func aCrowdComesBack(d *drill) {
 	d.startHubs(3, d.redis.URL(), "--max-queued=1MiB")

@@ -333,7 +333,7 @@ func (f *follower) place(topic string) *place {
 	return nil // its user's own
 }
 
-// follows tells whether all topics are followed, if the client still has its session.
+// follows reports whether all topics are followed, if the client still has its session.
 func (f *follower) follows() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -348,7 +348,7 @@ func (f *follower) follows() bool {
 	return true
 }
 
-// connectedNow tells whether there is a connection.
+// connectedNow reports whether there is a connection.
 func (f *follower) connectedNow() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

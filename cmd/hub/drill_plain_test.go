@@ -12,7 +12,7 @@ import (
 
 func (f *follower) echoTopic() string { return fmt.Sprintf("drill:echo:%d", f.number) }
 
-// begins is the beginning of such a client's connection. What it missed since the last one is lost to it.
+// begins is the beginning of such a client's connection. Events since the last one are lost to it.
 func (f *follower) begins() {
 	for _, p := range f.places {
 		p.live, p.told = true, true

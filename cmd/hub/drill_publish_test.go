@@ -160,7 +160,7 @@ func (f *follower) post(topic *drillTopic, n int) (code string, sure bool) {
 	}
 }
 
-// mayPublish tells whether the client's connection has the session that its keys count for.
+// mayPublish reports whether the client's connection has the session that its keys count for.
 func (f *follower) mayPublish() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -175,7 +175,7 @@ func (f *follower) subscribeLater(p *place) {
 	})
 }
 
-// refused tells whether a topic may be refused: the client's token does not allow it, or the client has left it.
+// refused reports whether a topic may be refused: the client's token does not allow it, or the client has left it.
 func (f *follower) refused(p *place, code string) bool {
 	return code == "forbidden" && f.denied[f.d.topics[p.topic].name] || code == "not_subscribed" && p.left
 }

@@ -13,7 +13,7 @@ const (
 	missedPages = 5
 )
 
-// heavy are the manners of clients that come back to many topics with large events. What they do not read stays with
+// heavy are the manners of clients that come back to many topics with large events. Unread bytes stay with
 // the hub.
 var heavy = []manner{
 	{way: resumes, window: 16 << 10},

@@ -145,7 +145,7 @@ func (f *follower) wasReplaced() bool {
 	return f.replaced
 }
 
-// wasAnswered tells whether the client's resume on this connection was, or will not be any more.
+// wasAnswered reports whether the client's resume on this connection was, or will not be any more.
 func (f *follower) wasAnswered() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

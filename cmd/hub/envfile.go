@@ -107,7 +107,7 @@ func readEnvFile(name string) (envFile, error) {
 	return read, nil
 }
 
-// isOurs tells whether a variable of that name is meant for the hub: a file may have those of other programs, too.
+// isOurs reports whether a variable of that name is meant for the hub: a file may have those of other programs, too.
 func isOurs(name string) bool {
 	switch name {
 	case "WS_PORT", "REDIS_URL", "REDIS_URL" + fileSuffix:
@@ -159,7 +159,7 @@ func parseEnvFile(text []byte) (map[string]string, error) {
 	return vars, err
 }
 
-// cutsWord tells whether a # stands in line outside of quotes and right behind a word. A shell takes it for a part of
+// cutsWord reports whether a # stands in line outside of quotes and right behind a word. A shell takes it for a part of
 // the word; the parser takes it for a comment, and would cut a password there.
 func cutsWord(line []byte) bool {
 	name, value, _ := bytes.Cut(line, []byte("="))

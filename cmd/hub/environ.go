@@ -139,7 +139,7 @@ var (
 	serviceAddress = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 )
 
-// isServiceAddress tells whether the platform has set the variable, with the address of a service, where a setting's
+// isServiceAddress reports whether the platform has set the variable, with the address of a service, where a setting's
 // name is the same.
 func isServiceAddress(name, value string) bool {
 	return strings.HasSuffix(name, "_PORT") && serviceAddress.MatchString(value)

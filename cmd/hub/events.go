@@ -198,7 +198,7 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fits tells whether what was read is still UTF-8 with text behind it.
+// fits reports whether what was read is still UTF-8 with text behind it.
 func (b *body) fits(text []byte) bool {
 	for len(b.part) > 0 && len(text) > 0 && !utf8.FullRune(b.part) {
 		b.part, text = append(b.part, text[0]), text[1:]

@@ -61,7 +61,7 @@ func (k *memoryKeeper) tidy() {
 	}
 }
 
-// worthTidying tells whether a wave of allocations is over, from the bytes allocated since the last sample
+// worthTidying reports whether a wave of allocations is over, from the bytes allocated since the last sample
 // and since the last time.
 func worthTidying(lately, sinceTidied uint64) bool {
 	return lately <= quietBytes && sinceTidied >= tidyBytes

@@ -11,7 +11,7 @@ const maxGlob = 255
 
 var errBadGlob = errors.New("want a name with * for anything, ? for one character, [abc], [!abc], [a-z], {one,two}, and \\ before such a character itself")
 
-// globMatcher returns what tells whether a name matches pattern; all names do that match nothing but "".
+// globMatcher returns what reports whether a name matches pattern; all names do that match nothing but "".
 func globMatcher(pattern string) (match func(name string) bool, err error) {
 	if pattern == "" || pattern == "*" {
 		return func(string) bool { return true }, nil

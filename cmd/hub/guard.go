@@ -97,7 +97,7 @@ func keyOf(r *http.Request) string {
 	return r.Header.Get("X-API-Key")
 }
 
-// fromPage tells whether a browser sent r on behalf of a page of another origin.
+// fromPage reports whether a browser sent r on behalf of a page of another origin.
 func fromPage(r *http.Request) bool {
 	if site := r.Header.Get("Sec-Fetch-Site"); site != "" {
 		return site != "same-origin" && site != "none"
@@ -107,7 +107,7 @@ func fromPage(r *http.Request) bool {
 	return origin != "" && (err != nil || u.Host != r.Host)
 }
 
-// isLoopback tells whether host, with or without a port, is a loopback address or localhost.
+// isLoopback reports whether host, with or without a port, is a loopback address or localhost.
 func isLoopback(host string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A proxy on this machine brings in the world. What tells it from a program is enough to refuse it.
+// A proxy on this machine brings in the world. Its headers tell it from a program, and are enough to refuse it.
 func TestAProxyWithoutAKeyIsRefused(t *testing.T) {
 	ask := func(proto string, header http.Header) *apiError {
 		r := httptest.NewRequest("POST", "/api/publish", nil)

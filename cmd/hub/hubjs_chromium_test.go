@@ -185,7 +185,7 @@ func (b *browser) listen() {
 	}
 }
 
-// call has the browser do something. What goes wrong fails the test later.
+// call sends the browser a command. An error fails the test later.
 func (b *browser) call(method string, params map[string]any) {
 	text, err := json.Marshal(map[string]any{"id": b.last.Add(1), "method": method, "params": params})
 	if err == nil {

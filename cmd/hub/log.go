@@ -9,7 +9,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// newLogger writes lines of at least c's level to w, without c's secrets. console tells whether they are
+// newLogger writes lines of at least c's level to w, without c's secrets. console reports whether they are
 // for a person to read.
 func newLogger(c *config, w io.Writer) (log zerolog.Logger, console bool) {
 	terminal := isTerminal(w)

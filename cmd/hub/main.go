@@ -2,19 +2,22 @@
 // the public and the control port, and drains when it is told to stop.
 //
 //	hub            run (the default)
-//	hub check      check the settings and print what they come to
+//	hub check      check the settings and print their values
 //	hub token      print a token for development, or verify one
 //	hub version    print the version
-//	hub completion have a shell complete commands and flags
+//	hub completion print the line that makes a shell complete commands and flags
 //	hub help       print the commands and settings
 //
-// # Where to look
+// # Which file
 //
-// A setting: config.go; what it may be: validate.go; what does not go together: conflicts.go. What variables there are:
-// environ.go, envfile.go, and how much memory: memory.go, cgroup.go. What happens between start and end: serve.go, signals.go. The
-// control port: control.go, who may use it: guard.go, how many: callers.go, its calls: publish.go, events.go and
-// target.go, its metrics: metrics.go. Who is let in, and what is kept: tokens.go, history.go. What reaches a log: log.go,
-// how it gets there: logqueue.go, and what never does: redact.go.
+//	settings              config.go; their ranges: validate.go; conflicts between them: conflicts.go
+//	variables             environ.go, envfile.go
+//	memory                memory.go, cgroup.go, gc.go
+//	from start to end     serve.go, signals.go
+//	control port          control.go; its access: guard.go; its limits: callers.go; its metrics: metrics.go
+//	calls of the API      publish.go, events.go, target.go
+//	tokens, histories     tokens.go, history.go
+//	log                   log.go, logqueue.go; secrets kept out of it: redact.go
 package main
 
 import (

@@ -13,7 +13,7 @@ import (
 // mintFlags say what a token for development says.
 type mintFlags struct {
 	Sub       string        `required:"" placeholder:"USER" help:"The user that the token is for."`
-	TTL       time.Duration `name:"ttl" default:"1h" help:"How long it is good, at least 1s."`
+	TTL       time.Duration `name:"ttl" default:"1h" help:"Time until it expires, at least 1s."`
 	Subscribe []string      `placeholder:"PATTERN" help:"Topics that it allows to follow, as in news:*. Without this and --publish the token has no topics claim, and the hub's defaults hold."`
 	Publish   []string      `placeholder:"PATTERN" help:"Topics that it allows to publish to."`
 	KeyID     string        `placeholder:"ID" help:"The key's name in the issuer's key set."`

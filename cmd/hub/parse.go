@@ -32,18 +32,18 @@ type commandLine struct {
 
 	Run   struct{} `cmd:"" default:"1" help:"Run the hub (the default)."`
 	Check struct {
-		Connect bool `help:"Also ask Redis whether it can be used."`
-	} `cmd:"" help:"Check the settings and print what they come to, secrets masked."`
+		Connect bool `help:"Also try whether the hub can use Redis."`
+	} `cmd:"" help:"Check the settings and print their values and sources, secrets masked."`
 	Token struct {
 		Mint   mintFlags   `cmd:"" default:"withargs" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key (the default of hub token)."`
-		Verify verifyFlags `cmd:"" help:"Say whether a hub with these settings takes a token, what it allows, and if not, which rule it breaks."`
+		Verify verifyFlags `cmd:"" help:"Explain whether a hub with these settings accepts a token: the rights that it gives, or the rules that it breaks."`
 	} `cmd:"" help:"Print a token for development, or verify one."`
 	Version    struct{} `cmd:"" help:"Print the version."`
 	Completion struct {
 		Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
-	} `cmd:"" help:"Print the line that has a shell complete commands and flags."`
+	} `cmd:"" help:"Print the line that makes a shell complete commands and flags."`
 	Help struct {
-		Command []string `arg:"" optional:"" help:"The command that is asked about."`
+		Command []string `arg:"" optional:"" help:"Command to print the help of."`
 	} `cmd:"" help:"Print this, or a command's help."`
 }
 

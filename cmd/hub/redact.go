@@ -110,7 +110,7 @@ func maskQuery(query string) string {
 	return strings.Join(parts, "&")
 }
 
-// isTorn tells whether raw holds a character that can't be meant where it stands: mostly one of a password, which ends
+// isTorn reports whether raw holds a character that can't be meant where it stands: mostly one of a password, which ends
 // the password there. A parser would take "redis://:57#x@host" for port 57 of this machine.
 func isTorn(raw string) bool {
 	_, rest, _ := strings.Cut(raw, "://")

@@ -33,7 +33,7 @@ func (c *config) validateTokens() error {
 	case c.isOpen() && c.JWTIss != "":
 		return errors.New("--jwt-iss: there are no keys to check tokens with (--jwt-secret, --jwt-key, --jwks-url)")
 	case !c.isOpen() && c.TrustUserParam:
-		return errors.New("--trust-user-param: with keys for tokens, a token says who a client is")
+		return errors.New("--trust-user-param: with keys for tokens the user comes from the token")
 	}
 	_, err1 := c.verifier(zerolog.Nop())
 	_, err2 := c.rights()

@@ -15,13 +15,13 @@ import (
 )
 
 type verifyFlags struct {
-	Token string `arg:"" optional:"" help:"The token; without it, or with -, standard input has it, and others on the machine do not see it."`
+	Token string `arg:"" optional:"" help:"The token. Without it, or with -, it is read from standard input, where others on the machine do not see it."`
 }
 
 // fetchTime is how long hub token verify waits for the key set.
 const fetchTime = 10 * time.Second
 
-// errRefused: the token is not taken. What is wrong with it has been printed.
+// errRefused: the token is refused, and the reasons have been printed.
 var errRefused = errors.New("the token is refused")
 
 // verifyToken says what a hub with s makes of a token. It never prints the token.
@@ -45,7 +45,7 @@ func verifyToken(ctx context.Context, s *settings, stdin io.Reader, stdout io.Wr
 	case err != nil:
 		return err
 	case v == nil:
-		return usageError{errors.New("this hub is open: it has no keys and looks at no token (--jwt-secret, --jwt-key, --jwks-url)")}
+		return usageError{errors.New("this hub is open: it has no keys and reads no token (--jwt-secret, --jwt-key, --jwks-url)")}
 	}
 	claims, findings := v.Examine(raw)
 	if len(findings) == 1 && findings[0].Rule == token.NeedsFetch {

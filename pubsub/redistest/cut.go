@@ -29,7 +29,7 @@ type cut struct {
 	conns map[net.Conn]bool // whether they are the process's, by our end of the client's connection
 }
 
-// cutsOff tells whether what goes this way over a client's connection is stopped. The caller holds p.mu.
+// cutsOff reports whether what goes this way over a client's connection is stopped. The caller holds p.mu.
 func (p *Proxy) cutsOff(client net.Conn, way Way) bool {
 	for _, c := range p.cuts {
 		if !c.way.covers(way) {

@@ -203,7 +203,7 @@ func (p *Proxy) forward(to, from net.Conn, of party, way Way) {
 	}
 }
 
-// loses tells whether the next piece from the server is to be thrown away.
+// loses reports whether the next piece from the server is to be thrown away.
 func (p *Proxy) loses() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

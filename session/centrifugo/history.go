@@ -10,7 +10,7 @@ import (
 	"wshub/session/centrifugo/offset"
 )
 
-// maxHistory bounds the data of one answer to history, in bytes. Who asks for more events than fit is told so.
+// maxHistory bounds the data of one answer to history, in bytes. A client that asks for more is told so.
 const maxHistory = 1 << 20
 
 // history is a request to read a channel's history. The log is read in pages; the answer has all that was asked for, since

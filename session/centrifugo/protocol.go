@@ -90,7 +90,7 @@ func (st *state) trim() {
 
 func stateOf(s *session.Session) *state { return s.State().(*state) }
 
-// serverSide tells whether the client follows channel without having asked for it.
+// serverSide reports whether the client follows channel without having asked for it.
 func serverSide(s *session.Session, channel string) bool {
 	if channel == s.Own() {
 		return true

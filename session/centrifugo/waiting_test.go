@@ -150,7 +150,7 @@ func (r *reluctant) release(topic string) {
 	r.held[topic] = nil
 }
 
-// waits tells whether somebody waits for topic.
+// waits reports whether somebody waits for topic.
 func (r *reluctant) waits(topic string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -83,7 +83,7 @@ func (m *request) set(name, value json.RawMessage) {
 // kinds are the requests that there are.
 var kinds = []string{"subscribe", "unsubscribe", "publish", "history", "resume", "auth", "ping"}
 
-// IsRequest tells whether payload, which is JSON, is a whole request about a topic and nothing else: most likely its sender
+// IsRequest reports whether payload, which is JSON, is a whole request about a topic and nothing else: most likely its sender
 // means to speak hub.v1.
 func IsRequest(payload []byte) bool {
 	if !bytes.Contains(payload, []byte(`"type"`)) || !bytes.Contains(payload, []byte(`"topic"`)) {
@@ -186,7 +186,7 @@ func number(value json.RawMessage) (n int, ok bool) {
 // maxRequestID bounds a request's id as it stands, in bytes.
 const maxRequestID = 64
 
-// validID tells whether id is absent, a number or a string, and short.
+// validID reports whether id is absent, a number or a string, and short.
 func validID(id json.RawMessage) bool {
 	return len(id) == 0 || len(id) <= maxRequestID && (id[0] == '"' || id[0] == '-' || id[0] >= '0' && id[0] <= '9')
 }

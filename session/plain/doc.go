@@ -1,3 +1,3 @@
-// Package plain is for clients that speak no protocol: what they send is published as it stands, and events come as
+// Package plain is for clients that speak no protocol: their messages are published verbatim, and events come as
 // their data alone, or in hub.v1's envelope where they ask for positions.
 package plain

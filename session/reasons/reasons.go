@@ -29,7 +29,7 @@ const (
 	Drop      Kind = "drop"      // something was not let in, kept or done; Rule is the counter's name
 )
 
-// Reason is why something was refused, cut or dropped. What is not known is "".
+// Reason is why something was refused, cut or dropped. Unknown fields are "".
 type Reason struct {
 	Time    time.Time `json:"time"`
 	Kind    Kind      `json:"kind"`
@@ -81,7 +81,7 @@ type budget struct {
 // New makes a Log that writes each reason that it keeps to log, at debug.
 func New(log zerolog.Logger) *Log { return &Log{log: log, now: time.Now} }
 
-// Wants tells whether a reason of this kind and rule is to be added now; others is for Reason.Others. Ask before the
+// Wants reports whether a reason of this kind and rule is to be added now; others is for Reason.Others. Ask before the
 // reason is put into words: under a flood most are not wanted.
 func (l *Log) Wants(kind Kind, rule string) (others uint64, ok bool) {
 	now := l.now()

@@ -143,7 +143,7 @@ func date(m jwt.MapClaims, name string) time.Time {
 	return date
 }
 
-// readTopics reads a topics claim in either form. What it does not know it refuses: a misspelt list would
+// readTopics reads a topics claim in either form. It refuses unknown members: a misspelt list would
 // be a silent denial.
 func readTopics(claim any) (subscribe, publish []string, ok bool) {
 	object, isObject := claim.(map[string]any)

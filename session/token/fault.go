@@ -66,7 +66,7 @@ func ruleOf(err error) string {
 	return "malformed"
 }
 
-// faultOf puts a finding to err. What it takes to put it into words is done where somebody asks.
+// faultOf puts a finding to err. text puts it into words only where somebody asks.
 func faultOf(err error, user string, rule string, text func() string) error {
 	return fault{err, false, func() Finding { return Finding{rule, text(), user} }}
 }

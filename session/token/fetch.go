@@ -50,7 +50,7 @@ func (s *keySet) get(ctx context.Context) ([]key, error) {
 	return keys, nil
 }
 
-// trusted tells whether what comes from u can't be forged on the way.
+// trusted reports whether what comes from u can't be forged on the way.
 func trusted(u *url.URL) bool {
 	if u.Scheme != "http" {
 		return u.Scheme == "https" && u.Host != ""

@@ -233,7 +233,7 @@ func (x *extra) list(right string) *[]pattern {
 	return nil
 }
 
-// allowsAny tells whether the claims allow anything.
+// allowsAny reports whether the claims allow anything.
 func (f *further) allowsAny() bool {
 	x := &f.caps
 	return len(f.channels)+len(x.subscribe)+len(x.publish)+len(x.history)+len(x.presence) > 0

@@ -27,7 +27,7 @@ type key struct {
 	use    any // []byte, *rsa.PublicKey, *ecdsa.PublicKey or ed25519.PublicKey
 }
 
-// fits tells whether the key may have signed a token with these header fields.
+// fits reports whether the key may have signed a token with these header fields.
 func (k *key) fits(alg, kid string) bool {
 	return (k.id == "" || kid == "" || k.id == kid) && slices.Contains(k.algs, alg)
 }

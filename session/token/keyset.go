@@ -121,7 +121,7 @@ type timetable struct {
 	turn    time.Time // when to answer the next slice of a crowd
 }
 
-// fetches tells whether a fetch begins now.
+// fetches reports whether a fetch begins now.
 func (t *timetable) fetches(now time.Time, waits bool) bool {
 	return !t.flying && (!now.Before(t.due) || waits && !now.Before(t.allowed))
 }
@@ -209,7 +209,7 @@ func (s *keySet) list() []key {
 	return *s.keys.Load()
 }
 
-// knows tells whether a fetch is pointless for tokens with this kid: the set was had, and names it, or
+// knows reports whether a fetch is pointless for tokens with this kid: the set was had, and names it, or
 // the token names none.
 func (s *keySet) knows(kid string) bool {
 	for _, k := range s.list() {

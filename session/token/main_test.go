@@ -150,7 +150,7 @@ func flip(text string, i int) string {
 	return text[:i] + other + text[i+1:]
 }
 
-// quotes tells whether err repeats 12 characters of secret text.
+// quotes reports whether err repeats 12 characters of secret text.
 func quotes(err error, text string) bool {
 	for i := 0; err != nil && i+12 <= len(text); i++ {
 		if strings.Contains(err.Error(), text[i:i+12]) {

@@ -11,7 +11,7 @@ const (
 	maxUser  = maxTopic - len("user:")
 )
 
-// validName tells whether name has 1 to limit bytes of UTF-8 and no control characters. U+FFFD is refused with
+// validName reports whether name has 1 to limit bytes of UTF-8 and no control characters. U+FFFD is refused with
 // all that is no UTF-8: it is what JSON makes of broken text, so different names would become the same.
 func validName(name string, limit int) bool {
 	return name != "" && len(name) <= limit && !strings.ContainsFunc(name, unfit)

@@ -132,24 +132,24 @@ func (r *Rights) Or(defaults *Rights) *Rights {
 	return r
 }
 
-// MaySubscribe tells whether a session of user may follow topic; user is "" for an anonymous one. A topic that begins
+// MaySubscribe reports whether a session of user may follow topic; user is "" for an anonymous one. A topic that begins
 // with "$" must be one of the token's channels. One that ends in a list of users, as in "dialog#42,43", is for those, and
 // for whom a right names it, not just a pattern with "*"; so it is with reading, and with publishing what rights allow.
 func (r *Rights) MaySubscribe(user, topic string) bool {
 	return r.mayFollow(user, topic) || r.caps(topic) != nil && anyMatches(r.extra.subscribe, user, topic)
 }
 
-// MayReadHistory tells whether a session of user may read topic's log without following it.
+// MayReadHistory reports whether a session of user may read topic's log without following it.
 func (r *Rights) MayReadHistory(user, topic string) bool {
 	return r.mayFollow(user, topic) || r.caps(topic) != nil && anyMatches(r.extra.history, user, topic)
 }
 
-// MaySeePresence tells whether a session of user may ask who follows topic.
+// MaySeePresence reports whether a session of user may ask who follows topic.
 func (r *Rights) MaySeePresence(user, topic string) bool {
 	return r.caps(topic) != nil && anyMatches(r.extra.presence, user, topic)
 }
 
-// MayPublish tells whether a session of user may publish to topic; user is "" for an anonymous one. For a topic that
+// MayPublish reports whether a session of user may publish to topic; user is "" for an anonymous one. For a topic that
 // begins with "$", only patterns count that do, too.
 func (r *Rights) MayPublish(user, topic string) bool {
 	switch {
@@ -161,7 +161,7 @@ func (r *Rights) MayPublish(user, topic string) bool {
 	return r.extra != nil && anyMatches(r.extra.publish, user, topic)
 }
 
-// mayFollow tells whether user may follow topic by more than a cap.
+// mayFollow reports whether user may follow topic by more than a cap.
 func (r *Rights) mayFollow(user, topic string) bool {
 	switch {
 	case r == nil:

@@ -221,7 +221,7 @@ func (v *Verifier) Ready() error {
 	return v.set.ready()
 }
 
-// notJWT tells whether r is in no JWT. The decoder would skip line ends.
+// notJWT reports whether r is in no JWT. The decoder would skip line ends.
 func notJWT(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' || r == '.')
 }
@@ -258,7 +258,7 @@ func header(t *jwt.Token) (alg, kid string, ok bool) {
 	return t.Method.Alg(), kid, true
 }
 
-// mayBeNew tells whether a token that failed with err may be signed by a key that the set has by now.
+// mayBeNew reports whether a token that failed with err may be signed by a key that the set has by now.
 func (v *Verifier) mayBeNew(t *jwt.Token, err error) bool {
 	if v.set == nil || err != ErrBadSignature && err != ErrUnknownKey {
 		return false

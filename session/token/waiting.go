@@ -107,7 +107,7 @@ func (s *keySet) judge(err error) {
 	s.waiting = rest
 }
 
-// expire decides about those whose time is over at now. It tells whether others wait, and until when the first does.
+// expire decides about those whose time is over at now. It reports whether others wait, and until when the first does.
 func (s *keySet) expire(now time.Time) (waits bool, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *keySet) take(n int) (decided []waiter, more bool) {
 	return decided, s.decided != nil
 }
 
-// answer answers up to n of those who were decided about. It tells whether there are more.
+// answer answers up to n of those who were decided about. It reports whether there are more.
 func (s *keySet) answer(n int) (more bool) {
 	decided, more := s.take(n)
 	for i := range decided {

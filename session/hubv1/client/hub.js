@@ -6,7 +6,7 @@
  *     await hub.publish('chat', { text: 'hello' })
  *
  * A {@link Hub} holds one connection, and makes another one whenever it breaks. A {@link Link} is one such connection.
- * Requests wait in a queue of the Hub until they are answered, so a break does not lose them. What the app follows is a
+ * Requests wait in a queue of the Hub until they are answered, so a break does not lose them. The app's subscriptions are a
  * list of topics with the position of the last event of each; every new connection hands that list to the hub.
  *
  * @module
@@ -16,7 +16,7 @@
  * One event.
  * @typedef {object} HubEvent
  * @property {string} topic
- * @property {any} data What was published.
+ * @property {any} data The published data.
  * @property {string} [position] Where it stands in its topic. Absent if the topic keeps no history.
  */
 
@@ -29,7 +29,7 @@
  */
 
 /**
- * What changes with the state.
+ * A change of state.
  * @typedef {object} StateChange
  * @property {State} state
  * @property {string} [reason] Why the connection ended, for people.
@@ -171,7 +171,7 @@ class Link {
   renewing = false
   /** When it went online. @type {number | undefined} */
   since
-  /** What goodbye said, in ms. @type {number | undefined} */
+  /** after_ms of goodbye, in ms. @type {number | undefined} */
   after
   /** The resume token of welcome. @type {string | undefined} */
   fresh
@@ -260,7 +260,7 @@ class Link {
 }
 
 /**
- * What one call of subscribe follows.
+ * One call of subscribe.
  */
 export class Subscription {
   #topic
@@ -352,7 +352,7 @@ class Topic {
  */
 
 /**
- * What a request is made of.
+ * The parts of a request.
  * @typedef {Omit<Request, 'text' | 'timer' | 'attempts' | 'done'> & {message: Message, timeout?: number}} Asked
  */
 
