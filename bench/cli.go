@@ -69,7 +69,7 @@ func (a *app) run(ctx context.Context) (int, error) {
 	return a.measure(ctx, []scenario{parsed.Target().(scenario)})
 }
 
-// command is what is no scenario.
+// command is a subcommand other than a scenario.
 type command interface {
 	run(context.Context, *app) (int, error)
 }

@@ -103,7 +103,7 @@ func statusOf(report *Report, all []scenario, failed error) int {
 	return exitOK
 }
 
-// clean reports whether nothing was found but what is allowed.
+// clean reports whether all findings are allowed ones.
 func (r *Run) clean(allowed []string) bool {
 	for _, name := range findings {
 		if r.finding(name) > 0 && !slices.Contains(allowed, name) {

@@ -10,7 +10,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// progress tells a person what is going on.
+// progress shows a person the state of a run.
 type progress interface {
 	// phase begins something that takes total steps; 0: nobody knows how many.
 	phase(name string, total int)

@@ -12,7 +12,7 @@ import (
 	"wshub/bench/fleet"
 )
 
-// Common is what every scenario needs: whom it talks to, with which clients, and what it writes down.
+// Common are the settings of every scenario: the server, the clients, and the report.
 // As JSON it is part of the report; what may be secret is not.
 type Common struct {
 	URL       string   `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`

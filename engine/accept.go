@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// accept takes connections from the listener until it is closed, and has the poller watch them.
+// accept takes connections from the listener until it is closed, and adds them to the poller.
 func (s *Server) accept() {
 	pause := time.Duration(0)
 	for {
@@ -84,7 +84,7 @@ func (s *Server) closed(sock socket) {
 	}
 }
 
-// listen opens the public address. Connections inherit what is set here. Keepalive is off: the heartbeat does its work.
+// listen opens the public address. Connections inherit its socket options. Keepalive is off: the heartbeat does its work.
 func listen(ctx context.Context, addr string, sendBuffer int) (*net.TCPListener, error) {
 	lc := net.ListenConfig{
 		KeepAlive: -1,

@@ -90,7 +90,7 @@ func (c *Conn) written(n int) {
 	}
 }
 
-// forgetOwed takes back what is owed to c, which is about to end.
+// forgetOwed takes back the bytes owed to c, which is about to end.
 func (c *Conn) forgetOwed() {
 	if b := c.loop.backlogs[c]; b.owed > 0 {
 		owed := b.owed

@@ -11,10 +11,10 @@ type Peer interface {
 	// Message takes one complete message, op being OpText or OpBinary. payload is valid only until
 	// Message returns; the text of an OpText is valid UTF-8.
 	Message(op Opcode, payload []byte)
-	// Overhead tells that so many control frames and small fragments came beyond what a quiet client sends, 8
+	// Overhead reports that so many control frames and small fragments came beyond what a quiet client sends, 8
 	// in a second. Each costs about as much as a message of no content. Called after the read that they came in.
 	Overhead(frames int)
-	// CloseFrame says what the client is told when the hub ends the connection: the code and the reason, of up to 123
+	// CloseFrame is the Close frame when the hub ends the connection: the code and the reason, of up to 123
 	// bytes, of the Close frame. With code 1006 it is cut without one.
 	CloseFrame(cause *Cause) (code uint16, reason string)
 	// Ping is the frame that asks whether the client is there, once a heartbeat. It is shared; usually PingFrame.
@@ -69,7 +69,7 @@ func (c *Conn) RemoteAddr() netip.AddrPort { return c.socket.peer() }
 // Queued is how many bytes wait for the kernel to take them.
 func (c *Conn) Queued() int { return int(c.queued) }
 
-// HungUp reports whether the peer has closed its end, as far as that can be known: what it sent before may come to the
+// HungUp reports whether the peer has closed its end, as far as that can be known: earlier bytes may come to the
 // Peer all the same. It costs a system call.
 func (c *Conn) HungUp() bool { return c.socket.hungUp() }
 

@@ -39,7 +39,7 @@ type Loop struct {
 	leaving  []socket      // closed by the poller, not yet let go of
 	spent    time.Duration // work done in this turn; see turnWork
 	buf      []byte        // what was just read
-	out      []byte        // what is just written; reused
+	out      []byte        // the bytes being written; reused
 	heads    headParser
 	conns    wheel[*Conn]
 	transits transits
@@ -195,7 +195,7 @@ func (l *Loop) turn() {
 	}
 }
 
-// runTimers runs what is due.
+// runTimers runs the timers that are due.
 func (l *Loop) runTimers() {
 	if !reached(l.now, l.next.Load()) {
 		return

@@ -15,7 +15,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// poller waits for what happens on sockets, and tells their loops. It is nbio's core; only this file and those of its
+// poller waits for events of sockets, and hands them to their loops. It is nbio's core; only this file and those of its
 // name, for one system or another, know that.
 //
 // nbio has one goroutine, with one epoll, per loop: it is the loop's, and a descriptor belongs to the loop of its number.
@@ -83,7 +83,7 @@ func (p *poller) stop() {
 // loop is the loop that s belongs to.
 func (p *poller) loop(s socket) *Loop { return p.loops[s.fd()%len(p.loops)] }
 
-// add has the poller watch s. After an error s is closed, and reported as such.
+// add makes the poller watch s. After an error s is closed, and reported as such.
 func (p *poller) add(s socket) error {
 	p.lockBetweenBatches()
 	defer p.registering.Unlock()

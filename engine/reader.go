@@ -18,7 +18,7 @@ type reader struct {
 	p *partial
 }
 
-// partial is what has come of a message or control frame that is not complete.
+// partial is the received part of a message or control frame that is not complete.
 type partial struct {
 	// The message. op is OpContinuation until its first header is complete.
 	payload []byte
@@ -70,7 +70,7 @@ func (r *reader) next(data []byte, limit int) (m message, rest []byte, more bool
 	return m, rest, more, err
 }
 
-// held is the memory held for what is not complete, in bytes.
+// held is the memory held for incomplete messages and frames, in bytes.
 func (r *reader) held() int {
 	if r.p == nil {
 		return 0
@@ -78,7 +78,7 @@ func (r *reader) held() int {
 	return int(unsafe.Sizeof(*r.p)) + cap(r.p.payload) + cap(r.p.control)
 }
 
-// drop forgets what is not complete.
+// drop frees incomplete messages and frames.
 func (r *reader) drop() { r.p = nil }
 
 // midMessage reports whether a message or control frame has begun and is not complete.

@@ -11,7 +11,7 @@ import (
 type Refusal struct {
 	// Status is the HTTP status, 400 to 599.
 	Status int
-	// Reason is one line for whoever reads the answer. It tells what to change, never what was sent: the
+	// Reason is one line for the reader of the answer. It says what to change, and repeats no byte of the request: the
 	// query or a header may hold a secret.
 	Reason string
 	// Detail says more to an operator, and may say what was sent, as far as it is no secret. "" for no more than Reason.

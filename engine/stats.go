@@ -2,7 +2,7 @@ package engine
 
 import "sync/atomic"
 
-// Cause says why a connection ended: a name for metrics and logs, and what the peer is told.
+// Cause says why a connection ended: a name for metrics and logs, and the peer's Close frame.
 type Cause struct {
 	// Name is short and stable, as in "slow_consumer".
 	Name string

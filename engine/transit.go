@@ -125,7 +125,7 @@ func (l *Loop) dropOldest() {
 	}
 }
 
-// dropOldest has the loop do so that has the most sockets in transit.
+// dropOldest makes the loop with the most sockets in transit drop its oldest one.
 func (s *Server) dropOldest() {
 	l := slices.MaxFunc(s.loops, func(a, b *Loop) int {
 		return cmp.Compare(a.count.transit.Load(), b.count.transit.Load())

@@ -66,7 +66,7 @@ type Event struct {
 	Position Position
 	// Before is the ID of the topic's event before this one: the link that shows a loss.
 	Before ID
-	// Number counts the topic's events, from 1 on: two numbers tell how many lie between. Zero without a
+	// Number counts the topic's events, from 1 on: the difference of two numbers is how many lie between. Zero without a
 	// position.
 	Number uint64
 	Data   []byte
@@ -100,7 +100,7 @@ type Result struct {
 
 // Limit bounds one answer of Replay.
 type Limit struct {
-	// Events is how many events an answer has at most. 0: none, it tells where the topic stands.
+	// Events is how many events an answer has at most. 0: none, only the topic's position.
 	Events int
 	// Bytes is how much data, attributes included, the events have together at most; 0: no bound. The first event of an answer
 	// is there however long it is. With a bound an answer may also have fewer than fit: there may be
@@ -138,8 +138,8 @@ type Replay struct {
 	// Zero if the topic keeps no history.
 	Head Position
 	// Recovered is true if nothing is missing between the position asked for and the last of Events, or
-	// where there are none, Head; and if, as far as the log can tell, nothing is between them and Head:
-	// who asks again from the last of Events gets the rest, or is told then. It is false where that
+	// where there are none, Head; and if, as far as the log shows, nothing is between them and Head:
+	// a caller that asks again from the last of Events gets the rest, or learns it then. It is false where that
 	// can't be proven: the log lost its beginning or its end, is another, or the position is of a time
 	// that nothing is remembered of. Start is recovered if the events from the first that is remembered
 	// are there; with Limit.Events 0, only if there was none.
@@ -162,7 +162,7 @@ var (
 // Loops is a set of loop numbers, 0 to MaxLoops-1.
 type Loops uint64
 
-// MaxLoops is how many loops a Broker can tell apart.
+// MaxLoops is how many loops a Broker can address.
 const MaxLoops = 64
 
 // With returns the set and loop.

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Sizes of what is read from Redis at once. A batch of heads is less than a millisecond of the server's
+// Sizes of one read from Redis. A batch of heads is less than a millisecond of the server's
 // time. A batch of logs is 8 MiB and one event of each log at most.
 const (
 	headBatch = 512
 	logBatch  = 32
 )
 
-// logPage is what is read of each log.
+// logPage is how much of each log is read at once.
 var logPage = Limit{Events: 64, Bytes: 256 << 10}
 
 // doubts are the topics whose log must be read, each once.

@@ -47,7 +47,7 @@ const (
 	broken                  // something is missing before it
 )
 
-// judge tells what ev is to followers who have everything up to last. Where last is a place and no
+// judge decides what ev is to followers who have everything up to last. Where last is a place and no
 // event, one before it was not read from the log: the server's clock has stepped back. latest is the largest Ms
 // that is believed without reading the log, unless that is as far ahead itself.
 func (c *chain) judge(ev *Event, latest uint64) verdict {
@@ -81,7 +81,7 @@ func (c *chain) beginReading(reading uint64) {
 	c.held.reading, c.held.seen, c.held.spilled = reading, len(c.held.events), false
 }
 
-// distrust has no reading count that is under way.
+// distrust makes readings under way count for nothing.
 func (c *chain) distrust() {
 	c.doubt()
 	c.held.reading = 0
@@ -99,7 +99,7 @@ func (h *held) add(ev *Event) (dropped uint64) {
 	return dropped
 }
 
-// step is one thing that followers are told: an event, or if it is nil, a gap up to at.
+// step is one delivery to followers: an event, or if it is nil, a gap up to at.
 type step struct {
 	ev *Event
 	at Position

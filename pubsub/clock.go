@@ -19,7 +19,7 @@ const (
 	trustedLead = time.Hour
 )
 
-// stopwatch tells how long it has been running, by the monotonic clock: setting the machine's clock does not
+// stopwatch measures how long it has been running, by the monotonic clock: setting the machine's clock does not
 // touch it.
 type stopwatch struct{ born time.Time }
 
@@ -28,7 +28,7 @@ func newStopwatch() stopwatch { return stopwatch{time.Now()} }
 // now is in nanoseconds, never 0.
 func (s stopwatch) now() int64 { return int64(time.Since(s.born)) + 1 }
 
-// serverClock tells the server's time between the moments when it was asked. Any goroutine may use it.
+// serverClock estimates the server's time between the moments when it was asked. Any goroutine may use it.
 type serverClock struct {
 	stopwatch
 	// start is the server's time when the stopwatch began, in Unix milliseconds; 0 until it is known.

@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// What nodes tell each other begins with a byte that says what it is.
+// A message between nodes begins with a byte that names its kind.
 const (
 	probeMark   = 'p' // + number: a probe of the node's own
 	controlMark = 'c' // + the message given to Notify

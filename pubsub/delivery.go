@@ -102,7 +102,7 @@ func (r *Redis) confirm(channel string, c *chain) (done []waiter) {
 	return done
 }
 
-// answer tells those who wait for a topic that it arrives.
+// answer answers the Follows that wait for a topic: it arrives now.
 func answer(done []waiter) {
 	for _, w := range done {
 		w.done(nil)

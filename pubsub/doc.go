@@ -38,7 +38,7 @@
 //	hub:n              messages to all nodes
 //
 // In a cluster topics and nodes have sharded channels, hub:{<tag>}:t:<topic> and hub:{<tag>}:n:<node>, with the hash tag
-// of their partition: see tags.go. There is no hub:n: nodes keep a list of who lives and tell each (nodes.go). channel,
+// of their partition: see tags.go. There is no hub:n: nodes keep a list of living nodes and send to each (nodes.go). channel,
 // hub:to, and hub:t:channel for events of the broadcast topic with attributes, stay classic and are heard on a connection
 // of their own, whose probes come over the cluster's bus.
 //
@@ -77,10 +77,10 @@
 //
 // A Replay is answered page by page, from the chain's recent events or by an [excerpt] of the log, which
 // knows what it proves: a position is only called recovered if the link of every event of the page is there,
-// and the log's end. Events are numbered, so a page tells how many there are without reading them.
+// and the log's end. Events are numbered, so a page has their count without reading them.
 //
-// A history can be removed (remove.lua): its events go, its record stays, so positions and links go on, and whoever comes
-// back from before is not recovered. All nodes are told, for what they keep in memory.
+// A history can be removed (remove.lua): its events go, its record stays, so positions and links go on, and a client that
+// comes back from before is not recovered. All nodes are notified, for their copies in memory.
 //
 // # How a position is given once
 //
@@ -102,7 +102,7 @@
 //
 // The table of follows (follows.go) lives as long as the broker. It alone decides what to send: a topic has at
 // most one command under way, and a batch is sent when the last one is answered. The chains and the
-// Sink belong to whoever holds delivery.mu. When a connection ends, for whatever reason, all of it
+// Sink belong to the holder of delivery.mu. When a connection ends, for whatever reason, all of it
 // is thrown away and a new one begins with an empty subscription; the table fills it again. Probes that
 // are late are a reason to end it (probe.go). Publications and readings go through a pool of other
 // connections.

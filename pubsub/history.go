@@ -27,7 +27,7 @@ const DefaultHistoryBytes = 256 << 20
 // weekend, while nothing was published, still hears that nothing was missed.
 const DefaultRecordLife = 7 * 24 * time.Hour
 
-// History is what is kept of which topics: the first rule that fits a topic holds. All instances must
+// History says how much is kept of which topics: the first rule that fits a topic holds. All instances must
 // have the same.
 type History []HistoryRule
 

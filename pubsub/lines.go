@@ -6,7 +6,7 @@ import (
 
 // This file is where the partitions of the table of follows are heard: see follows.
 
-// line is one subscriber connection after the other: what it is to send next, and what it has sent. The table's lock
+// line is one subscriber connection after the other: its commands to send, and those sent. The table's lock
 // guards it.
 type line struct {
 	work chan struct{} // wakes the connection's writer
@@ -22,7 +22,7 @@ type line struct {
 	strays []string
 }
 
-// batch is what is asked of a server at a time.
+// batch is the commands sent to a server at a time.
 type batch struct {
 	subscribe, unsubscribe []string
 	// apart is true if each channel is to be subscribed by a command of its own.

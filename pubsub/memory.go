@@ -15,9 +15,9 @@ type MemoryConfig struct {
 	Node string
 	// MaxMessage bounds an event's data, in bytes. Default DefaultMaxMessage.
 	MaxMessage int
-	// History is what is kept, in this process's memory. Default: nothing.
+	// History says which events this process keeps in memory. Default: none.
 	History History
-	// HistoryBytes bounds what is kept of all topics together, in bytes, and a quarter of it besides the
+	// HistoryBytes bounds the kept events of all topics together, in bytes, and a quarter of it besides the
 	// results of publications that had a key. The oldest goes first. Default 256 MiB.
 	HistoryBytes int
 	// RecordLife is how long a topic's last position is remembered after its events are gone.
@@ -25,7 +25,7 @@ type MemoryConfig struct {
 	RecordLife time.Duration
 	// OnControl gets the messages that Notify sends here. It must not block. Default: it is dropped.
 	OnControl func(message []byte)
-	// OnRevoked gets what Revoke is told. It must not block. Default: it is dropped.
+	// OnRevoked gets each revocation given to Revoke. It must not block. Default: it is dropped.
 	OnRevoked func([]Revocation)
 }
 
@@ -42,7 +42,7 @@ type Memory struct {
 	running atomic.Bool
 
 	// order is held across Sink calls, which makes them one at a time, in order of publishing.
-	// It owns what is kept, and is locked before mu.
+	// It owns the kept events, and is locked before mu.
 	order sync.Mutex
 	sink  Sink // nil unless running
 	logs  table[string, *memoryLog]

@@ -53,7 +53,7 @@ func (m *Memory) add(l *memoryLog, ev *Event, now uint64, rule HistoryRule) {
 	m.fit()
 }
 
-// trim forgets what is too old or too much.
+// trim drops events that are too old or too many.
 func (m *Memory) trim(l *memoryLog, now uint64, rule HistoryRule) {
 	for len(l.events) > rule.Count || len(l.events) > 0 && older(now, l.events[0].Position.ID, rule.Age) {
 		m.kept.shift(l)
@@ -81,7 +81,7 @@ func older(now uint64, id ID, age time.Duration) bool {
 // sweepBatch is how many logs are swept while publishers wait: about 0.1 ms.
 const sweepBatch = 512
 
-// sweep forgets what is too old in every log, and logs whose record's life is over.
+// sweep drops events that are too old from every log, and logs whose record's life is over.
 func (m *Memory) sweep() {
 	m.order.Lock()
 	defer m.order.Unlock()

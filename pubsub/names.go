@@ -11,7 +11,7 @@ type names struct {
 	sharded bool
 	// broadcast is the classic channel that backends publish raw events of the broadcast topic on.
 	broadcast string
-	// addressed is where backends publish {"to":…,"data":…}, everyNode what nodes tell all of them. Both are classic;
+	// addressed is where backends publish {"to":…,"data":…}, everyNode the channel of messages to all nodes. Both are classic;
 	// a cluster has no everyNode: see nodes.go.
 	addressed, everyNode string
 	// attributed is the classic channel, of a cluster only, of events of the broadcast topic that have attributes:
@@ -74,7 +74,7 @@ func (n *names) topicOf(channel string) string {
 	return rest[len(":t:"):]
 }
 
-// node is a channel of a node in partition p: its own probes, and in its home partition what others tell it.
+// node is a channel of a node in partition p: its own probes, and in its home partition messages of other nodes.
 func (n *names) node(p byte, node string) string { return n.channel(p, "n:"+node) }
 
 // own are the channels of a node's own that it may hear.
@@ -86,7 +86,7 @@ func (n *names) own(node string) map[string]bool {
 	return own
 }
 
-// mailbox is where others tell node something.
+// mailbox is the channel of messages to node.
 func (n *names) mailbox(node string) string { return n.node(partition(node), node) }
 
 // classicNode is a classic channel of a node's own, also in a cluster.

@@ -11,7 +11,7 @@ import (
 )
 
 // In a cluster a channel that all nodes hear would cost each server each message. So nodes keep a list of who
-// lives, and what is meant for all goes to each one's mailbox.
+// lives, and a message for all goes to each one's mailbox.
 
 //go:embed lease.lua
 var leaseSource string
@@ -21,7 +21,7 @@ var leaseScript = redis.NewScript(leaseSource)
 const (
 	// leaseTime is how long a node counts as living after it has last said so.
 	leaseTime = 10 * time.Second
-	// deadTime is how long the dead are still told: Redis may have been away, and no lease could be renewed.
+	// deadTime is how long dead nodes still get messages: Redis may have been away, and no lease could be renewed.
 	deadTime = 10 * time.Minute
 	// listAge is how old a list of the nodes may be for what may be missed.
 	listAge = time.Second
@@ -34,8 +34,8 @@ type nodeList struct {
 	read  int64 // when, by the broker's stopwatch; 0: never
 }
 
-// renewLease says, in a cluster, that this node lives. One that was not on the list may not have been told what all
-// were told.
+// renewLease notes, in a cluster, that this node lives. A node that was not on the list may have missed messages to
+// all.
 func (r *Redis) renewLease(ctx context.Context, m *master) error {
 	fresh, err := leaseScript.Run(ctx, m.prober, []string{r.names.nodes()}, r.cfg.Node, leaseTime.Milliseconds(), deadTime.Milliseconds()).Int()
 	if err == nil && fresh == 1 {

@@ -106,7 +106,7 @@ func (r *Redis) publishError(topic string, err error) error {
 	return fmt.Errorf("publish: %w: %s", kind, err)
 }
 
-// classify tells from go-redis's error what became of a command: ErrUnavailable if it surely was not
+// classify derives the outcome of a command from go-redis's error: ErrUnavailable if it surely was not
 // executed and may be later, ErrRefused if the server said no, ErrUnknownOutcome otherwise.
 func classify(err error) error {
 	var answer redis.Error

@@ -43,7 +43,7 @@ type RedisConfig struct {
 	// MaxMessage bounds an event's data, in bytes. Longer ones are dropped and counted.
 	// Default DefaultMaxMessage.
 	MaxMessage int
-	// History is what is kept. All instances must have the same. Default: nothing.
+	// History says which events are kept. All instances must have the same. Default: none.
 	History History
 	// RecordLife is how long a topic's last position is remembered after its events are gone.
 	// Default DefaultRecordLife.
@@ -110,7 +110,7 @@ func setDefault[T comparable](field *T, value T) {
 }
 
 // Redis is the Broker for several instances: they meet at one Redis server, at the master that Sentinels name, or
-// in a Redis Cluster, 7.0 or newer. doc.go tells which channels and keys it uses.
+// in a Redis Cluster, 7.0 or newer. doc.go lists its channels and keys.
 type Redis struct {
 	// Fixed at birth.
 	cfg      RedisConfig
@@ -123,7 +123,7 @@ type Redis struct {
 	trouble  zerolog.Logger // sampled on its own, for what goes wrong with the server
 	refused  zerolog.Logger // sampled on its own, for publications that the server refuses
 	clocks   zerolog.Logger // sampled on its own
-	// mailbox is where others tell this node something, home its partition; broadcastChannel is the topic
+	// mailbox is the channel of messages to this node, home its partition; broadcastChannel is the topic
 	// channel of the broadcast topic.
 	mailbox          string
 	home             byte
@@ -150,12 +150,12 @@ type Redis struct {
 
 	mu      sync.Mutex
 	masters map[string]*master // by address
-	bus     *link              // what is classic in a cluster is heard on it; else nil
+	bus     *link              // hears a cluster's classic channels; else nil
 }
 
 var _ Broker = (*Redis)(nil)
 
-// NewRedis makes a broker without connecting: Run does. The error tells what is wrong with cfg; it
+// NewRedis makes a broker without connecting: Run does. The error names the bad field of cfg; it
 // never holds the URL, which may hold a password.
 func NewRedis(cfg RedisConfig) (*Redis, error) {
 	cfg.setDefaults()

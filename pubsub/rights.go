@@ -173,7 +173,7 @@ type shortage struct {
 	spare []string
 }
 
-// String says what is missing, "" if that is nothing.
+// String names the missing rights, "" if there are none.
 func (s *shortage) String() string {
 	if len(s.lacks) == 0 {
 		return ""

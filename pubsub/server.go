@@ -41,7 +41,7 @@ func (r *Redis) identify(ctx context.Context, m *master, conn *redis.Conn) (*scr
 func isCluster(info string) bool { return infoField(info, "cluster_enabled") == "1" }
 
 // serverName names, in 16 characters, a server's process and its line of replication: both are new where it
-// may lack what another one had. "" if INFO does not tell.
+// may lack what another one had. "" if INFO does not show it.
 func serverName(info string) string {
 	run := infoField(info, "run_id")
 	if run == "" {

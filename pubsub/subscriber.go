@@ -160,7 +160,7 @@ func (s *subscriber) isHome() bool {
 	return s.hearsTopics() && s.routes[s.Redis.home].Load() == s.master
 }
 
-// subscribeBase subscribes what is always heard.
+// subscribeBase subscribes the channels that are always heard.
 func (s *subscriber) subscribeBase() error {
 	if s.sharded {
 		s.trial = s.trialPartition()

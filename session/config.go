@@ -38,10 +38,10 @@ type Config struct {
 	// MaxInbox bounds the messages that wait for one loop to write them, in bytes. Over it they are dropped, and
 	// read again from the history, or followers are told that there is a gap. Default 64 MiB.
 	MaxInbox int
-	// MaxHold bounds what is held for one subscriber while it waits, in bytes. Default 1 MiB.
+	// MaxHold bounds the events held for one subscriber while it waits, in bytes. Default 1 MiB.
 	MaxHold int
 
-	// ReplayLimit bounds the events that one subscription catches up on; who missed more is told
+	// ReplayLimit bounds the events that one subscription catches up on; a client that missed more is told
 	// recovered:false. Default 1,000.
 	ReplayLimit int
 

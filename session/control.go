@@ -13,7 +13,7 @@ import (
 // ErrBadTarget: a Target names no sessions; the error's text says why.
 var ErrBadTarget = errors.New("bad target")
 
-// control is what nodes tell each other: one of its members, From aside.
+// control is a message between nodes: one of its members, From aside.
 type control struct {
 	Replace     []replacement `json:"replace,omitempty"`
 	From        string        `json:"from,omitempty"` // with Replace: the node that tells
@@ -63,7 +63,7 @@ func (h *Hub) sendOrder(ctx context.Context, node string, order control) error {
 	return h.broker.Notify(ctx, node, message)
 }
 
-// Control takes what another node has told this one: it is the broker's OnControl. It does not block.
+// Control takes a message of another node: it is the broker's OnControl. It does not block.
 func (h *Hub) Control(message []byte) {
 	var order control
 	if err := json.Unmarshal(message, &order); err != nil {

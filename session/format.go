@@ -8,7 +8,7 @@ import (
 	"wshub/pubsub"
 )
 
-// Format is how events look on the wire. A session has one for its life; each event's frame is made once for each format
+// Format is the form of events on the wire. A session has one for its life; each event's frame is made once for each format
 // that anybody who follows has, and shared.
 type Format struct {
 	id    uint8
@@ -19,7 +19,7 @@ type Format struct {
 type Words struct {
 	// Event makes the frame of an event.
 	Event func(ev *pubsub.Event) []byte
-	// Gap makes the frame that tells of a loss, nil if the format has no words for it.
+	// Gap makes the frame that announces a loss, nil if the format has no words for it.
 	Gap func(topic string, at pubsub.Position) []byte
 	// EndsAtGap: a session leaves a topic at a gap, instead of a frame, and hears Protocol.Gap.
 	EndsAtGap bool
@@ -38,7 +38,7 @@ func NewFormat(w Words) *Format {
 	return f
 }
 
-// Format is how the session's events look.
+// Format is the form of the session's events.
 func (s *Session) Format() *Format { return formats[s.format] }
 
 // message is an event, or the news of a gap, on its way to a topic's followers. All loops share it; its

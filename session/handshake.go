@@ -20,7 +20,8 @@ type Admission struct {
 	Subprotocol string  // is echoed; "" for none
 	User        string  // "" for an anonymous client
 	Format      *Format // of its events
-	// Topics are those that the client names at its handshake: who has no right to one is refused at once, by a status.
+	// Topics are the topics that the client names at its handshake: without a right to one of them it is refused at once,
+	// by a status.
 	Topics []string
 	// Begins is how many topics the session follows from the start, its user's own not counted.
 	Begins int
@@ -47,7 +48,7 @@ type Entrance interface {
 	Conn() *engine.Conn
 	// Accept makes peer the connection's Peer, and writes first. False means that the connection is gone.
 	Accept(subprotocol string, peer engine.Peer, first []byte) bool
-	// Refuse sends the client away: what it asks for is not to be had, now or ever.
+	// Refuse refuses the client for good: its request can't succeed, now or later.
 	Refuse(*engine.Refusal)
 	// Dismiss sends the client away for who it is.
 	Dismiss(*engine.Cause)
@@ -166,7 +167,7 @@ func Refuse(format string, args ...any) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusBadRequest, Reason: fmt.Sprintf(format, args...)}
 }
 
-// Forbid makes the answer to a handshake that asks for what is not the client's.
+// Forbid makes the answer to a handshake that asks for a topic or user that is not the client's.
 func Forbid(reason string) *engine.Refusal {
 	return &engine.Refusal{Status: http.StatusForbidden, Reason: reason}
 }

@@ -7,7 +7,7 @@ import (
 	"wshub/pubsub"
 )
 
-// owner is who a subscription is for: a request, a group of them, or nobody.
+// owner is the one that wants a subscription: a request, a group of them, or nobody.
 type owner interface {
 	// onOutcome is called exactly once for each subscription. True starts the subscription, if there is one; the owner
 	// may start it later instead.
@@ -18,7 +18,7 @@ type owner interface {
 	gathers() bool
 }
 
-// Outcome is how a subscription comes out.
+// Outcome is the outcome of a subscription.
 type Outcome struct {
 	Topic string
 	Refusal
@@ -66,8 +66,8 @@ func (u unasked) onOutcome(_ *subscribing, o Outcome) bool {
 	return o.None()
 }
 
-// SubscribeUnasked follows a topic that no request names, as soon as that can be done. Protocol.Unasked tells how it comes
-// out, and each time that it must be tried again.
+// SubscribeUnasked follows a topic that no request names, as soon as that can be done. Protocol.Unasked reports its
+// outcome, and each time that it must be tried again.
 func (s *Session) SubscribeUnasked(topic string, since *pubsub.Position) {
 	s.subscribe(topic, since, unasked{s})
 }
@@ -85,7 +85,7 @@ func (s *Session) PendingUnasked() bool {
 type Wanted struct {
 	Topic string
 	Since *pubsub.Position
-	// Refusal, where there is one, is what comes out: the request for this topic can't be read.
+	// Refusal, where there is one, is the outcome: the request for this topic can't be read.
 	Refusal Refusal
 }
 
@@ -98,7 +98,7 @@ type group struct {
 	orders  []*following // of a backend, that wait until the client is told
 }
 
-// joined is what became of one topic.
+// joined is one topic's outcome.
 type joined struct {
 	Outcome
 	sub *subscribing // to be started

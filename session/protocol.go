@@ -17,7 +17,7 @@ type Protocol interface {
 	// Name is what metrics call it. It is short and stable.
 	Name() string
 	// Subprotocols are the names by which a client asks for it in Sec-WebSocket-Protocol; "" stands for a client that
-	// offers none. It is asked at each handshake, and nobody changes what it returns.
+	// offers none. It is asked at each handshake, and its result is never changed.
 	Subprotocols() []string
 	// Judge reads what a handshake asks for into a, or refuses it.
 	Judge(a *Admission, r *engine.Request, query url.Values) *engine.Refusal
@@ -29,17 +29,17 @@ type Protocol interface {
 	Message(s *Session, op engine.Opcode, payload []byte)
 	// Denied answers a message over the rate. It is not read any further.
 	Denied(s *Session, op engine.Opcode, payload []byte)
-	// Unasked tells how a subscription comes out that nobody asked for.
+	// Unasked reports the outcome of a subscription that no request named.
 	Unasked(s *Session, o Outcome)
-	// Left tells that the session does not follow topic any more, which it was told that it follows.
+	// Left reports that the session does not follow topic any more. Its client was told before that it follows it.
 	Left(s *Session, topic string, why Refusal)
-	// Gap tells of a loss a session whose Format ends there: it has left the topic.
+	// Gap reports a loss to a session whose Format ends there: it has left the topic.
 	Gap(s *Session, topic string, at pubsub.Position)
-	// Expired tells that the session's token has expired, and how long the client has to send another one. 0: it can't.
+	// Expired reports that the session's token has expired, and how long the client has to send another one. 0: it can't.
 	Expired(s *Session) (grace time.Duration)
-	// Renewed tells that a backend has set anew when the session's token expires: see Session.Expires.
+	// Renewed reports that a backend has changed the expiry of the session's token: see Session.Expires.
 	Renewed(s *Session)
-	// Goodbye tells that the connection is about to end, and when to come back.
+	// Goodbye tells the client that the connection is about to end, and when to come back.
 	Goodbye(s *Session, after time.Duration)
 	// Closed is the last call.
 	Closed(s *Session)

@@ -59,7 +59,7 @@ func (s *Session) caller() string {
 	return s.name()
 }
 
-// explain turns a broker's error into what a client is told.
+// explain turns a broker's error into the client's answer.
 func explain(err error) Refusal {
 	switch {
 	case errors.Is(err, pubsub.ErrUnavailable):

@@ -109,7 +109,7 @@ type job struct {
 }
 
 // readers read logs, a few at a time. At most one read of each session and of each loop waits for them, so what
-// waits is bounded by the number of connections; and who waits longer than a read may take is told so.
+// waits is bounded by the number of connections; and a client that waits longer than a read may take is answered with an error.
 type readers struct {
 	n       int
 	timeout time.Duration
@@ -209,7 +209,7 @@ func (r *readers) do(ctx context.Context, j queuedJob) {
 	r.pending.Add(-1)
 }
 
-// readRefusal is what a client is told of a read that failed.
+// readRefusal is the client's answer for a read that failed.
 func readRefusal(err error) Refusal {
 	switch {
 	case errors.Is(err, errCrowded):

@@ -46,7 +46,7 @@ func (g *generations) next(before generation, now time.Time) generation {
 	}
 }
 
-// replacement is what the node of a resumed session tells all nodes: its older connections are to be closed.
+// replacement is the order of a resumed session's node to all nodes: close its older connections.
 type replacement struct {
 	Session    uint64     `json:"session"`
 	Generation generation `json:"generation"`
@@ -65,8 +65,8 @@ const (
 	replaceBatch = 512
 )
 
-// takeOver makes the session that which an earlier connection was, and has older connections of it closed: those of
-// this node at once, others as soon as their node hears of it.
+// takeOver gives the session the name of an earlier one, and closes older connections of that: those of this node at
+// once, others as soon as the order reaches their node.
 func (s *Session) takeOver(ticket token.Resume) {
 	sh := s.shard
 	delete(sh.named, s.id)

@@ -139,7 +139,7 @@ func (sub *subscribing) loseSpilled() {
 	sub.lose(sub.cursor)
 }
 
-// lose tells of a gap, behind which the topic goes on at a position.
+// lose announces a gap, behind which the topic goes on at a position.
 func (sub *subscribing) lose(at pubsub.Position) {
 	sub.missed, sub.cursor = false, at
 	gap := &message{topic: sub.t.name, position: at}
@@ -177,7 +177,7 @@ func (sub *subscribing) hold(batch []*message) {
 // readsOn reports whether the log will be read behind what was published by now.
 func (sub *subscribing) readsOn() bool { return sub.spilled || sub.missed && sub.read == nil }
 
-// dropLogged drops what is held and read from the log anyway.
+// dropLogged drops held events that are read from the log anyway.
 func (sub *subscribing) dropLogged() {
 	if sub.readsOn() {
 		sub.held = slices.DeleteFunc(sub.held, func(m *message) bool {

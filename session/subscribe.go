@@ -30,7 +30,7 @@ type subscribing struct {
 	since *pubsub.Position // where the client left off; nil: it asks for nothing missed
 
 	stage    stage
-	reported bool // the owner was told
+	reported bool // the owner has the outcome
 	at       int  // its place in the topic's waiting list
 	tries    int  // failures in a row
 	timer    *engine.Timer
@@ -64,7 +64,7 @@ const (
 // retryFirst and retryLast are the waits before the first and the later tries of what the broker could not do.
 const retryFirst, retryLast = time.Second, 10 * time.Second
 
-// subscribe begins to follow a topic, if the session may; owner is told how it comes out.
+// subscribe begins to follow a topic, if the session may; the outcome goes to owner.
 func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
 		return
@@ -144,7 +144,7 @@ func (sh *shard) answer(waiting []*subscribing, err error) {
 	}
 }
 
-// followRefusal is what a client is told of a topic that can't be followed.
+// followRefusal is the client's answer for a topic that can't be followed.
 func followRefusal(err error) Refusal {
 	if errors.Is(err, pubsub.ErrRefused) {
 		return Refusal{Refused, "the broker refuses to read the topic's log; nothing is followed"}

@@ -15,7 +15,7 @@ import (
 	"wshub/session/token"
 )
 
-// This file is what an operator is told: why a client was refused, cut, or lost something, and all that happens to the
+// This file logs for operators: why a client was refused, cut, or lost something, and all that happens to the
 // users who are traced.
 
 // Reasons are the last reasons for which clients were refused, cut, or lost something.

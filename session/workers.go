@@ -63,7 +63,7 @@ func (w *workers) put(id uint64, t task) bool {
 	return false
 }
 
-// serve works until ctx ends, and then off what is queued by then.
+// serve runs until ctx ends, then drains the queue.
 func (w *workers) serve(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, queue := range w.queues {

@@ -171,7 +171,7 @@ func (a *centrifugoAPI) do(ctx context.Context, method string, params []byte, an
 	return reply{Error: told}
 }
 
-// toReplyError is what the caller is told of err.
+// toReplyError is the caller's error for err.
 func toReplyError(err error) *replyError {
 	var told *replyError
 	switch {

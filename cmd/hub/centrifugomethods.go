@@ -77,7 +77,7 @@ func placeOf(p pubsub.Position) streamPosition {
 	return streamPosition{at, epoch}
 }
 
-// none is the result of what has none.
+// none is the result of methods without one.
 type none struct{}
 
 // content is what an event has in publish and broadcast.
@@ -348,7 +348,7 @@ type pastEvent struct {
 	streamPosition
 }
 
-// past is an event as a history tells it.
+// past is an event of a history.
 func past(ev *pubsub.Event) pastEvent {
 	_, at := offset.Of(ev.Position)
 	p := pastEvent{Data: ev.Data, streamPosition: streamPosition{Offset: at}}
@@ -409,7 +409,7 @@ func (a *centrifugoAPI) doHistory(ctx context.Context, params []byte) (any, erro
 	return result, nil
 }
 
-// doChannels tells of the channels that sessions of this hub follow: others' it does not know.
+// doChannels lists the channels that sessions of this hub follow; it does not know other hubs'.
 func (a *centrifugoAPI) doChannels(ctx context.Context, params []byte) (any, error) {
 	var in struct {
 		Pattern string `json:"pattern"`
@@ -442,7 +442,7 @@ func (a *centrifugoAPI) doChannels(ctx context.Context, params []byte) (any, err
 	return map[string]any{"channels": channels}, nil
 }
 
-// node is what info tells of a hub.
+// node is a hub in the answer of info.
 type node struct {
 	UID         string `json:"uid"`
 	Name        string `json:"name"`
@@ -454,7 +454,7 @@ type node struct {
 	Uptime      int64  `json:"uptime"`
 }
 
-// doInfo tells of this hub: others it does not know.
+// doInfo describes this hub; it does not know others.
 func (a *centrifugoAPI) doInfo(ctx context.Context, _ []byte) (any, error) {
 	if !enter(ctx, a.surveying, 1) {
 		return nil, pubsub.ErrUnavailable

@@ -15,7 +15,7 @@ import (
 // connectTime is how long check --connect waits for Redis.
 const connectTime = 5 * time.Second
 
-// check prints what the settings come to and where each comes from. A bad one is a usageError, and so is a variable
+// check prints the values of the settings and the source of each. A bad one is a usageError, and so is a variable
 // that looks like one and is none, or contradicts another; a Redis that can't be used is an ordinary error.
 func check(ctx context.Context, s *settings, stdout io.Writer) error {
 	if err := errors.Join(s.validate(), s.doubts()); err != nil {
@@ -44,7 +44,7 @@ func check(ctx context.Context, s *settings, stdout io.Writer) error {
 	return checkBroker(ctx, s.cfg, stdout)
 }
 
-// checkBroker tries what the hub would do with Redis, and prints what it finds at each server.
+// checkBroker tries the hub's operations in Redis, and prints its findings for each server.
 func checkBroker(ctx context.Context, c *config, stdout io.Writer) error {
 	log, _ := newLogger(c, stdout)
 	pubsub.LogClient(log)

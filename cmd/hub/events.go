@@ -21,7 +21,7 @@ type published struct {
 	pubsub.Attributes
 }
 
-// wantEvents is what a request to publish should look like.
+// wantEvents is an example of a valid request to publish.
 const wantEvents = `{"topic":…,"data":…,"key":…,"name":…,"except":…,"tags":{…}} or an array of these`
 
 // readEvents takes the events from r's body, one object or an array of them, as the body comes: it stops at the first

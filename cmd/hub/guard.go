@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// guard decides who may use /api and /debug: whoever has a key; where no key is configured, a program on
+// guard decides who may use /api and /debug: every caller with a key; where no key is configured, a program on
 // this machine, and where clients need tokens, nobody. A web page never may, wherever its browser runs. A proxy on this
 // machine brings in the world: it is refused where it can be told from a program.
 type guard struct {
@@ -81,7 +81,7 @@ func proxyHeader(h http.Header) string {
 	return ""
 }
 
-// knows compares in a time that tells nothing of the keys.
+// knows compares in a time that does not depend on the keys.
 func (g guard) knows(key string) bool {
 	sum, found := sha256.Sum256([]byte(key)), 0
 	for i := range g.keys {

@@ -9,8 +9,8 @@ import (
 // runner is a long-lived thing: it returns when ctx ends and its goroutines have.
 type runner func(ctx context.Context) error
 
-// around runs outer for as long as inner runs: outer is told to end when inner has returned. If outer
-// ends first, inner is told to. The error is the first one's.
+// around runs outer for as long as inner runs: outer's context ends when inner has returned. If outer
+// ends first, inner's does. The error is the first one's.
 func around(ctx context.Context, outer, inner runner) error {
 	outerCtx, endOuter := context.WithCancel(context.WithoutCancel(ctx))
 	innerCtx, endInner := context.WithCancel(ctx)

@@ -145,7 +145,7 @@ func (a publishAPI) publishAll(w http.ResponseWriter, r *http.Request, batch []p
 	}
 }
 
-// answer is what the API tells of one event, or of a whole request that failed.
+// answer is the API's answer for one event, or for a whole request that failed.
 type answer struct {
 	Position  string       `json:"position,omitempty"`
 	Followers *int         `json:"followers_here,omitempty"` // nil: not known
@@ -199,7 +199,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int) ([]byte, *apiEr
 	return body, nil
 }
 
-// decode reads body into v; want shows what it should look like.
+// decode reads body into v; want is an example of a valid body.
 func decode(body []byte, v any, want string) *apiError {
 	if err := decodeStrict(body, v); err != nil {
 		return badJSON(err, want)
@@ -263,7 +263,7 @@ func badRequest(code session.Code, message string) *apiError {
 	return &apiError{http.StatusBadRequest, code, message}
 }
 
-// brokerError is what the caller is told of err.
+// brokerError is the caller's answer for err.
 func brokerError(err error) *apiError {
 	switch {
 	case errors.Is(err, pubsub.ErrUnavailable):

@@ -71,7 +71,7 @@ func (c *config) validateRedisFiles() error {
 func (c *config) redisTLS() (*tls.Config, error) {
 	a, err := pubsub.ParseAddress(c.RedisURL)
 	if err != nil && c.RedisURL != "" {
-		return nil, nil // checkRedis says what is wrong with it
+		return nil, nil // validateRedis names the fault
 	}
 	if !a.TLS {
 		for _, file := range []struct{ flag, name string }{{"redis-ca", c.RedisCA}, {"redis-cert", c.RedisCert}, {"redis-key", c.RedisKey}} {

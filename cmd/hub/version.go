@@ -7,7 +7,7 @@ import (
 	"runtime/debug"
 )
 
-// version is what is known of how this binary was built.
+// version describes the build of this binary.
 type version struct {
 	version  string // the module's, or "devel"
 	revision string // the commit, with "+dirty" where files were changed; "" if unknown

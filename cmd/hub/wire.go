@@ -28,7 +28,7 @@ func (c *config) paths() []string {
 	return []string{c.Path, c.CentrifugoPath}
 }
 
-// serve has the hub speak its protocols, each at its path.
+// serve registers the hub's protocols, each at its path.
 func (c *config) serve(hub *session.Hub) error {
 	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true})
 	if c.CentrifugoPath == pathOff {
@@ -98,7 +98,7 @@ type broker interface {
 	Stats() pubsub.Snapshot
 }
 
-// listener hands on to the hub what nodes tell each other. The broker, which is made before the hub, has it;
+// listener hands messages between nodes on to the hub. The broker, which is made before the hub, has it;
 // hub is set before either runs, and nil for hub check. roundTrip, where not nil, takes how long Redis took.
 type listener struct {
 	hub       *session.Hub

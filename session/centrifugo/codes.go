@@ -20,7 +20,7 @@ func Causes() []string {
 	return []string{badRequest.Name, stale.Name, lost.Name, invalidated.Name}
 }
 
-// closeCode is what a client is told by the Close frame. A final code needs a reason: with an empty one centrifuge-js
+// closeCode is the code and reason of a Close frame. A final code needs a reason: with an empty one centrifuge-js
 // comes back all the same. Below 3000 it may move to another transport.
 type closeCode struct {
 	code   uint16
@@ -54,7 +54,7 @@ func (Protocol) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
 	return cause.Code, cause.Reason
 }
 
-// The protocol's errors. A client tries again what is temporary.
+// The protocol's errors. A client tries again after a temporary one.
 var (
 	errInternal      = &pb.Error{Code: 100, Message: "internal server error", Temporary: true}
 	errDenied        = &pb.Error{Code: 103, Message: "permission denied"}
@@ -68,7 +68,7 @@ var (
 	errUnrecoverable = &pb.Error{Code: 112, Message: "unrecoverable position"}
 )
 
-// errorOf is what a client is told of a refusal.
+// errorOf is the client's error for a refusal.
 func errorOf(r session.Refusal) *pb.Error {
 	switch r.Code {
 	case session.Forbidden, session.BadToken:

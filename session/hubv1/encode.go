@@ -22,10 +22,10 @@ func TextFrame(payload []byte) []byte {
 	return engine.AppendFrame(make([]byte, 0, len(payload)+10), engine.OpText, payload)
 }
 
-// GapFrame makes the frame that tells of a loss.
+// GapFrame makes the frame that announces a loss.
 func GapFrame(topic string, at pubsub.Position) []byte { return TextFrame(appendGap(nil, topic, at)) }
 
-// WriteError tells the session that something did not work, with the id of the request, nil for none.
+// WriteError sends the client an error, with the id of the request, nil for none.
 func WriteError(s *session.Session, id json.RawMessage, r session.Refusal) {
 	s.CountError(r.Code)
 	s.Write(TextFrame(appendError(nil, id, r.Code, r.Text)))

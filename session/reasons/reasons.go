@@ -156,7 +156,7 @@ func short(text string) string {
 	return strings.Clone(text)
 }
 
-// List is what is kept, the newest first.
+// List returns the kept reasons, the newest first.
 func (l *Log) List() []Reason {
 	l.mu.Lock()
 	defer l.mu.Unlock()

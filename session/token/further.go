@@ -19,7 +19,7 @@ const (
 	maxInfo = 1 << 10
 	// maxChannels bounds the topics that a token names to be followed.
 	maxChannels = 128
-	// maxNotes bounds what is said of one token.
+	// maxNotes bounds the notes on one token.
 	maxNotes = 16
 )
 
@@ -175,7 +175,7 @@ func (f *further) readCaps(claims object) {
 	}
 }
 
-// add adds what one entry of caps allows, and says what it leaves out.
+// add adds the rights of one entry of caps, and notes the parts that it leaves out.
 func (x *extra) add(c object) (why string) {
 	var names, allow []string
 	var match string

@@ -44,7 +44,7 @@ type Config struct {
 	JWKSTimeout time.Duration
 	// Transport fetches the key set. Default: that of net/http, without keep-alive.
 	Transport http.RoundTripper
-	// OnFetch is told how each fetch went, on Run's goroutine: how many keys, or why not. The keys
+	// OnFetch gets the result of each fetch, on Run's goroutine: how many keys, or why not. The keys
 	// from before stay if it failed, for as long as it does.
 	OnFetch func(keys int, err error)
 
