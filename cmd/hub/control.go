@@ -117,6 +117,7 @@ GET  /readyz           200 while clients should be sent here, else the reason
 GET  /metrics          for Prometheus
 GET  /try              a page to connect with
 GET  /hub.js           the client for browsers and Node; the public port has it, too
+GET  /openapi.yaml     this port, for programs: what to send, what is answered
 POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}, or an array of these
 POST /api/broadcast    {"topics":["news","sport"],"data":…,"key":…}: one event for several topics
 POST /api/subscribe    {"user":"42","topic":"news"} or {"session":"s_…","topic":…}: have its connections follow, on every node
@@ -148,6 +149,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
 	mux.Handle("GET /try", of.try)
 	mux.Handle("GET "+hubJS.Path, servePage(hubJS))
+	mux.Handle("GET "+openAPI.Path, servePage(openAPI))
 	mux.Handle("POST /api/publish", protect(publish))
 	mux.Handle("POST /api/broadcast", protect(broadcastAPI{publish}))
 	mux.Handle("POST /api/subscribe", protect(subscribeAPI{of.hub.Subscribe}))

@@ -163,7 +163,8 @@ func (b *backend) start(t *testing.T, args ...string) string {
 	return "http://" + c.addr()
 }
 
-// ask sends one request with headers given as pairs, and returns the answer's status and body.
+// ask sends one request with headers given as pairs, and returns the answer's status and body. Both must be as openapi.yaml
+// says.
 func ask(t *testing.T, method, url, body string, headers ...string) (status int, answer string, header http.Header) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
@@ -182,6 +183,7 @@ func ask(t *testing.T, method, url, body string, headers ...string) (status int,
 	if err != nil {
 		t.Fatal(err)
 	}
+	holdToOpenAPI(t, r, body, res, text)
 	return res.StatusCode, string(text), res.Header
 }
 
@@ -208,7 +210,7 @@ func TestProbesSayWhyNot(t *testing.T) {
 func TestTheIndexListsWhatIsThere(t *testing.T) {
 	url := (&backend{}).start(t)
 	_, index, _ := ask(t, "GET", url+"/", "")
-	for _, path := range []string{"/livez", "/readyz", "/metrics", "/try", "/hub.js", "/debug/pprof/"} {
+	for _, path := range []string{"/livez", "/readyz", "/metrics", "/try", "/hub.js", "/openapi.yaml", "/debug/pprof/"} {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 200 || !strings.Contains(index, path) {
 			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
 		}

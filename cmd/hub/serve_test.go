@@ -75,6 +75,17 @@ func startInside(t *testing.T, args ...string) *hubInside {
 	return h
 }
 
+// awaitReady waits until the hub's broker runs, too: it listens before.
+func (h *hubInside) awaitReady(t *testing.T) {
+	t.Helper()
+	eventually(t, func() error {
+		if status, reason, _ := ask(t, "GET", h.control+"/readyz", ""); status != 200 {
+			return fmt.Errorf("/readyz is %d %s", status, reason)
+		}
+		return nil
+	})
+}
+
 func TestOneHubNeedsNothingElse(t *testing.T) {
 	h := startInside(t)
 	plain := dial(t, "plain", h.public, "")
