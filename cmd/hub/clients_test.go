@@ -124,6 +124,7 @@ func dialWith(t *testing.T, name, url string, o websocket.DialOptions) *client {
 		t.Fatalf("%s: %v", name, err)
 	}
 	c := newClient(t, name)
+	inV1 := ws.Subprotocol() == "hub.v1.json"
 	c.say = func(text string) {
 		if err := ws.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -138,6 +139,9 @@ func dialWith(t *testing.T, name, url string, o websocket.DialOptions) *client {
 				c.note(clientEvent{Event: "close", Code: int(websocket.CloseStatus(err))})
 				return
 			case kind == websocket.MessageText:
+				if inV1 {
+					holdToAsyncAPI(t, data)
+				}
 				c.note(clientEvent{Event: "message", Text: string(data)})
 			default:
 				c.note(clientEvent{Event: "binary"})
