@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -167,5 +168,15 @@ func TestReferencesOfTheDocumentsLeadSomewhere(t *testing.T) {
 		if n == 0 {
 			t.Errorf("%s has no reference", s.path)
 		}
+	}
+}
+
+// TestTheDocumentsKeepTheRulesOfTheirKind has others' programs look at them, as OpenAPI 3.1 and AsyncAPI 3.0.
+func TestTheDocumentsKeepTheRulesOfTheirKind(t *testing.T) {
+	t.Parallel()
+	needTool(t, "validate-api")
+	out, err := exec.Command("node", "testdata/specs.mjs", openAPIPath, asyncAPIPath).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
