@@ -98,7 +98,7 @@ func TestRealMessagesAreAsTheDocumentSays(t *testing.T) {
 	join := func() (c *client, ticket string) {
 		c = h.v1(h.mint("--sub=42", "--ttl=1h", "--subscribe=news", "--publish=news"))
 		all = append(all, c)
-		return c, h.seen(member(t, c.want(`{"type":"welcome"`), "token"))
+		return c, h.remember(member(t, c.want(`{"type":"welcome"`), "token"))
 	}
 
 	c, ticket := join()
