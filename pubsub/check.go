@@ -347,11 +347,8 @@ func (t *trial) shared(ctx context.Context) error {
 	} else if err == nil && len(key) != ResumeKeySize {
 		return fmt.Errorf("resume key: %s does not hold %d bytes", t.names.resumeKey(), ResumeKeySize)
 	}
-	if !t.names.sharded {
-		return nil
-	}
 	list := t.names.alive(common, t.name+":nodes")
-	err = leaseScript.Run(ctx, t.m.pub, []string{list}, t.name, trialTime.Milliseconds(), trialTime.Milliseconds()).Err()
+	err = leaseScript.Run(ctx, t.m.pub, []string{list}, t.name, trialTime.Milliseconds(), trialTime.Milliseconds(), int(NotReady)).Err()
 	if _, gone := t.command(ctx, common, "zrem", list, t.name).Int(); err != nil || gone != nil {
 		return fmt.Errorf("lease: %w", cmp.Or(err, gone))
 	}

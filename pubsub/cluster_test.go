@@ -156,7 +156,7 @@ func TestAllNodesOfAClusterAreTold(t *testing.T) {
 		hubs = append(hubs, add(fmt.Sprint("node", i)))
 	}
 	eventually(t, "all are on the list", func() bool {
-		list, err := hubs[0].livingNodes(t.Context(), 0)
+		list, err := hubs[0].listedNodes(t.Context(), 0)
 		return err == nil && len(list) == nodes
 	})
 	if err := hubs[0].Notify(t.Context(), "", []byte("x")); err != nil {

@@ -44,6 +44,7 @@ func testContract(t *testing.T, fresh func(testing.TB) Broker) {
 		{"attributes arrive as they were published", attributesArrive},
 		{"empty attributes are none", emptyAttributes},
 		{"attributes out of bounds are no event", badAttributes},
+		{"a node is on the list, with the state that it told last", nodeListed},
 	}, historyContract...) {
 		t.Run(c.text, func(t *testing.T) {
 			b := fresh(t)

@@ -38,7 +38,7 @@
 //	hub:n              messages to all nodes
 //
 // In a cluster topics and nodes have sharded channels, hub:{<tag>}:t:<topic> and hub:{<tag>}:n:<node>, with the hash tag
-// of their partition: see tags.go. There is no hub:n: nodes keep a list of living nodes and send to each (nodes.go). channel,
+// of their partition: see tags.go. There is no hub:n: nodes send to each one on their list (nodes.go). channel,
 // hub:to, and hub:t:channel for events of the broadcast topic with attributes, stay classic and are heard on a connection
 // of their own, whose probes come over the cluster's bus.
 //
@@ -59,7 +59,7 @@
 //	hub:{<tag>}:alive:…   nothing: a node tries whether it can write
 //	hub:{<tag0>}:resume-key  the key that instances share which were given none
 //	hub:{<tag0>}:revoked  sorted set of revocations, by expiry, and a mark that none is missing
-//	hub:{<tag0>}:nodes    in a cluster, sorted set of the nodes, by the time until which they live
+//	hub:{<tag0>}:nodes    sorted set of the nodes, by the time until which they live, with their state: see lease.go
 //	hub:format            the format of all this: a hub of another one does not start
 //
 // <tag> is that of the topic's partition, <tag0> that of partition 0. A topic has keys only once somebody published to
@@ -107,6 +107,7 @@
 // are late are a reason to end it (probe.go). Publications and readings go through a pool of other
 // connections.
 //
-// keepRevoked, which lives as long as the broker, reads the list of revocations each time that others have come to reach
+// keepLease, which lives as long as the broker, keeps this node on the list of those that live, until it ends in order.
+// keepRevoked, which lives as long, too, reads the list of revocations each time that others have come to reach
 // this node, and writes back what the server has lost of it. keepFormat holds the format.
 package pubsub

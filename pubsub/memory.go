@@ -11,7 +11,7 @@ import (
 
 // MemoryConfig is how a Memory broker is set up. Zero fields get the default.
 type MemoryConfig struct {
-	// Node names this instance, for Notify.
+	// Node names this instance, for Notify and Nodes.
 	Node string
 	// MaxMessage bounds an event's data, in bytes. Default DefaultMaxMessage.
 	MaxMessage int
@@ -40,6 +40,7 @@ type Memory struct {
 	stats     stats
 	// running is true while Run is.
 	running atomic.Bool
+	state   atomic.Uint32 // a NodeState
 
 	// order is held across Sink calls, which makes them one at a time, in order of publishing.
 	// It owns the kept events, and is locked before mu.

@@ -107,7 +107,7 @@ const common = 0
 // revoked is a sorted set of Revocations as JSON, by the second of Until; and of wholeMark.
 func (n *names) revoked() string { return n.tagged(common, "revoked") }
 
-// nodes is a sorted set of the nodes' names, by the time of the server until which they are known to live.
+// nodes is a sorted set of the nodes' names, by the time of the server until which they are known to live: see parseLease.
 func (n *names) nodes() string { return n.tagged(common, "nodes") }
 
 // resumeKey is where instances that were given no key share one.

@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"context"
-	_ "embed"
 	"strconv"
 	"sync"
 	"time"
@@ -10,22 +9,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// In a cluster a channel that all nodes hear would cost each server each message. So nodes keep a list of who
-// lives, and a message for all goes to each one's mailbox.
+// In a cluster a channel that all nodes hear would cost each server each message. So a message for all goes to the
+// mailbox of each node on the list (lease.go), also of one that is dead for a while: Redis may have been away, and no lease
+// could be renewed.
 
-//go:embed lease.lua
-var leaseSource string
-
-var leaseScript = redis.NewScript(leaseSource)
-
-const (
-	// leaseTime is how long a node counts as living after it has last said so.
-	leaseTime = 10 * time.Second
-	// deadTime is how long dead nodes still get messages: Redis may have been away, and no lease could be renewed.
-	deadTime = 10 * time.Minute
-	// listAge is how old a list of the nodes may be for what may be missed.
-	listAge = time.Second
-)
+// listAge is how old a list of the nodes may be for what may be missed.
+const listAge = time.Second
 
 // nodeList is the list of the nodes as it was last read.
 type nodeList struct {
@@ -34,19 +23,8 @@ type nodeList struct {
 	read  int64 // when, by the broker's stopwatch; 0: never
 }
 
-// renewLease notes, in a cluster, that this node lives. A node that was not on the list may have missed messages to
-// all.
-func (r *Redis) renewLease(ctx context.Context, m *master) error {
-	fresh, err := leaseScript.Run(ctx, m.prober, []string{r.names.nodes()}, r.cfg.Node, leaseTime.Milliseconds(), deadTime.Milliseconds()).Int()
-	if err == nil && fresh == 1 {
-		r.list.setUnread("the list was not read since this node is known to others")
-		wake(r.list.work)
-	}
-	return err
-}
-
-// livingNodes are the nodes of the list, no older than age.
-func (r *Redis) livingNodes(ctx context.Context, age time.Duration) ([]string, error) {
+// listedNodes are the nodes of the list, the dead too, as they were no longer than age ago.
+func (r *Redis) listedNodes(ctx context.Context, age time.Duration) ([]string, error) {
 	l := &r.others
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -89,7 +67,7 @@ func (r *Redis) notifyAll(ctx context.Context, message []byte, fresh bool) (hear
 	if fresh {
 		age = 0
 	}
-	nodes, err := r.livingNodes(ctx, age)
+	nodes, err := r.listedNodes(ctx, age)
 	if err != nil {
 		return 0, err
 	}

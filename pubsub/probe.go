@@ -121,13 +121,8 @@ func (e refusalError) Error() string { return string(e) }
 // RedisError implements redis.Error.
 func (e refusalError) RedisError() {}
 
-// probeCommon asks whether the list of revocations is whole, and in a cluster says that this node lives.
+// probeCommon asks whether the list of revocations is whole.
 func (s *subscriber) probeCommon(ctx context.Context, m *master) {
-	if s.names.sharded {
-		if err := s.renewLease(ctx, m); err != nil && ctx.Err() == nil {
-			s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("say that this node lives")
-		}
-	}
 	if s.cfg.HeldRevocations == nil {
 		return
 	}

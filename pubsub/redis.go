@@ -147,6 +147,7 @@ type Redis struct {
 	routes    [partitions]atomic.Pointer[master] // nil where nobody serves the partition, for all that is known
 	formatOK  atomic.Bool
 	others    nodeList
+	lease     lease
 
 	mu      sync.Mutex
 	masters map[string]*master // by address
@@ -195,6 +196,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 	r.broadcastChannel = r.names.topic(cfg.Broadcast)
 	r.delivery.recent.limit = cfg.RecentBytes
 	r.list.work = make(chan struct{}, 1)
+	r.lease.changed = make(chan struct{}, 1)
 	r.list.setUnread("the list was not read yet")
 	r.topology = r.newTopology()
 	if address.Kind == Cluster {
@@ -250,6 +252,7 @@ func (r *Redis) Run(ctx context.Context, sink Sink) error {
 	}()
 	g.Go(func() error { return r.follows.keepTime(ctx, r.delivery.forget) })
 	g.Go(func() error { return r.keepRevoked(ctx) })
+	g.Go(func() error { return r.keepLease(ctx) })
 	g.Go(func() error {
 		return r.topology.watch(ctx, &r.triggers, func(l layout, why trigger) { r.apply(lines, l, why) })
 	})

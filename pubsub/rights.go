@@ -90,10 +90,8 @@ func (r *Redis) needs(m *master, p byte) []need {
 		script(n.revoked())
 		on(n.revoked(), "zadd", "zrem", "zscore", "zscan", "zremrangebyscore")
 		on(n.resumeKey(), "get", "set")
-		if n.sharded {
-			script(n.nodes())
-			on(n.nodes(), "zadd", "zrange", "zremrangebyscore")
-		}
+		script(n.nodes())
+		on(n.nodes(), "zadd", "zrange", "zrem", "zremrangebyscore")
 	}
 	if l := r.layout.Load(); l != nil && l.format == m.addr {
 		on(n.format(), "get", "set")
