@@ -25,6 +25,7 @@ type drainer struct {
 	hub interface {
 		Drain(ctx context.Context, window time.Duration) error
 	}
+	begun         func() // called when Draining has become true
 	stopAccepting func()
 	awaitClosing  func(context.Context)
 	grace, window time.Duration
@@ -54,6 +55,7 @@ func (d *drainer) Run(ctx context.Context) error {
 		d.draining.Store(true) // before the log says so
 		d.log.Info().Stringer("signal", sig).Int64("grace_ms", d.grace.Milliseconds()).Int64("window_ms", d.window.Milliseconds()).
 			Msg("draining; a second signal ends at once")
+		d.begun()
 	case <-ctx.Done():
 		return nil
 	}

@@ -40,7 +40,7 @@ func (c *clients) await(ctx context.Context) {
 
 func newDrainer(c *clients, shut func()) (*drainer, chan<- os.Signal) {
 	come := make(chan os.Signal, 2)
-	return &drainer{hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come: come, release: func() {}}, log: zerolog.Nop()}, come
+	return &drainer{begun: func() {}, hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come: come, release: func() {}}, log: zerolog.Nop()}, come
 }
 
 func TestASignalDrainsNotReadyFirstThenTheDoorThenTheClients(t *testing.T) {

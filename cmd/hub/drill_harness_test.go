@@ -158,7 +158,7 @@ func (d *drill) startHubs(n int, url string, args ...string) {
 		started = append(started, startHub(d.t, d.path, url, append(slices.Clone(d.args), args...)...))
 	}
 	for _, h := range started {
-		(&fleet{t: d.t}).awaitReady(h)
+		(&threeHubs{t: d.t}).awaitReady(h)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 	"wshub/pubsub/redistest"
 )
 
-// fleet is three hubs on one Redis, and on each hub clients of two makes in both modes.
-type fleet struct {
+// threeHubs are three hubs on one Redis, and on each hub clients of two makes in both modes.
+type threeHubs struct {
 	t      *testing.T
 	redis  *redistest.Server
 	hubs   []*process
@@ -26,7 +26,7 @@ type fleet struct {
 // TestThreeHubsOnOneRedis is the main job on real input: processes, a server and clients of others.
 func TestThreeHubsOnOneRedis(t *testing.T) {
 	t.Parallel()
-	f := &fleet{t: t, redis: redistest.Start(t), byHub: map[*process][]*client{}}
+	f := &threeHubs{t: t, redis: redistest.Start(t), byHub: map[*process][]*client{}}
 	node := startNode(t)
 	path := buildHub(t)
 	f.hubs = []*process{
@@ -54,7 +54,7 @@ func TestThreeHubsOnOneRedis(t *testing.T) {
 }
 
 // join connects clients of one make to h.
-func (f *fleet) join(h *process, name string, dial func(name, url, protocol string) *client) {
+func (f *threeHubs) join(h *process, name string, dial func(name, url, protocol string) *client) {
 	plain := dial(name+"/plain", h.public, "")
 	news := dial(name+"/plain-news", h.public+"?topic=news", "")
 	v1 := dial(name+"/v1", h.public+"?user=42", "hub.v1.json")
@@ -68,7 +68,7 @@ func (f *fleet) join(h *process, name string, dial func(name, url, protocol stri
 }
 
 // awaitDelivery returns when events of each topic reach all who follow it. Plain clients are not told when.
-func (f *fleet) awaitDelivery() {
+func (f *threeHubs) awaitDelivery() {
 	f.t.Helper()
 	for _, try := range []struct {
 		channel string
@@ -92,14 +92,14 @@ func (f *fleet) awaitDelivery() {
 }
 
 // event is data that no other event has.
-func (f *fleet) event() string {
+func (f *threeHubs) event() string {
 	f.serial++
 	return fmt.Sprintf(`{"event":%d, "verbatim": [1.50]}`, f.serial)
 }
 
 // reaches waits until each of plain got data as it stands and each of v1 got it as an event of topic, and
 // tells whoever got it twice.
-func (f *fleet) reaches(data, topic string, plain, v1 []*client) {
+func (f *threeHubs) reaches(data, topic string, plain, v1 []*client) {
 	f.t.Helper()
 	for _, c := range plain {
 		if got := c.want(data); got != data {
@@ -116,7 +116,7 @@ func (f *fleet) reaches(data, topic string, plain, v1 []*client) {
 	}
 }
 
-func (f *fleet) backendsReachClients() {
+func (f *threeHubs) backendsReachClients() {
 	f.t.Helper()
 	e := f.event()
 	f.redis.CLI("PUBLISH", "channel", e)
@@ -135,7 +135,7 @@ func (f *fleet) backendsReachClients() {
 	f.reaches(e, "news", f.news, f.v1)
 }
 
-func (f *fleet) clientsReachEachOther() {
+func (f *threeHubs) clientsReachEachOther() {
 	f.t.Helper()
 	for _, c := range f.plain {
 		e := f.event()
@@ -157,13 +157,13 @@ func (f *fleet) clientsReachEachOther() {
 }
 
 // publish calls the API of h.
-func (f *fleet) publish(h *process, topic, data string) (status int, answer string) {
+func (f *threeHubs) publish(h *process, topic, data string) (status int, answer string) {
 	f.t.Helper()
 	status, answer, _ = ask(f.t, "POST", h.control+"/api/publish", fmt.Sprintf(`{"topic":%q,"data":%s}`, topic, data), asJSON...)
 	return status, answer
 }
 
-func (f *fleet) theAPIReachesClients() {
+func (f *threeHubs) theAPIReachesClients() {
 	f.t.Helper()
 	for _, h := range f.hubs {
 		e := f.event()
@@ -175,7 +175,7 @@ func (f *fleet) theAPIReachesClients() {
 }
 
 // badInputDisturbsNobody sends what is no event from everywhere. The next event comes right behind.
-func (f *fleet) badInputDisturbsNobody() {
+func (f *threeHubs) badInputDisturbsNobody() {
 	f.t.Helper()
 	for _, bad := range []string{"", "{", "\xff", `{"a":1}x`, "\x01\x02"} {
 		f.redis.CLI("PUBLISH", "channel", bad)
@@ -205,7 +205,7 @@ func (f *fleet) badInputDisturbsNobody() {
 }
 
 // redisDies: the sockets stay, what needs Redis is refused with the hint to retry, and readyz says why.
-func (f *fleet) redisDies() {
+func (f *threeHubs) redisDies() {
 	f.t.Helper()
 	f.redis.Kill()
 	for _, h := range f.hubs {
@@ -238,7 +238,7 @@ func (f *fleet) redisDies() {
 	}
 }
 
-func (f *fleet) redisComesBack() {
+func (f *threeHubs) redisComesBack() {
 	f.t.Helper()
 	f.redis.Restart()
 	for _, h := range f.hubs {
@@ -250,7 +250,7 @@ func (f *fleet) redisComesBack() {
 	f.theAPIReachesClients()
 }
 
-func (f *fleet) awaitReady(h *process) {
+func (f *threeHubs) awaitReady(h *process) {
 	f.t.Helper()
 	eventually(f.t, func() error {
 		if status, reason, _ := ask(f.t, "GET", h.control+"/readyz", ""); status != 200 {
@@ -261,7 +261,7 @@ func (f *fleet) awaitReady(h *process) {
 }
 
 // aHubDrains: not ready at once, then each client is told to go, and the others notice nothing.
-func (f *fleet) aHubDrains(h *process) {
+func (f *threeHubs) aHubDrains(h *process) {
 	f.t.Helper()
 	h.terminate()
 	if status, reason, _ := ask(f.t, "GET", h.control+"/readyz", ""); status != 503 || !strings.Contains(reason, "draining") {
@@ -289,7 +289,7 @@ func (f *fleet) aHubDrains(h *process) {
 }
 
 // broadcastReaches publishes one event and waits until each of to has it.
-func (f *fleet) broadcastReaches(to []*client) {
+func (f *threeHubs) broadcastReaches(to []*client) {
 	f.t.Helper()
 	var plain, v1 []*client
 	for _, c := range to {
@@ -305,7 +305,7 @@ func (f *fleet) broadcastReaches(to []*client) {
 }
 
 // aSecondSignalEnds: h would drain for an hour.
-func (f *fleet) aSecondSignalEnds(h *process) {
+func (f *threeHubs) aSecondSignalEnds(h *process) {
 	f.t.Helper()
 	h.terminate()
 	h.signal(os.Interrupt)

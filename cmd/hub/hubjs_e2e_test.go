@@ -357,7 +357,7 @@ func jsIsToldOfLosses(s *jsTest) {
 // jsIsToldThatATopicKeepsNothing: what was published while it was away is lost to it.
 func jsIsToldThatATopicKeepsNothing(s *jsTest) {
 	h := startHub(s.t, s.path, s.redis.URL(), "--log-level=info", "--api-key="+apiKey, "--history=kept*=100,1m")
-	(&fleet{t: s.t}).awaitReady(h)
+	(&threeHubs{t: s.t}).awaitReady(h)
 	door := redistest.NewProxy(s.t, h.addr())
 	clients := s.clients(hubV1(door.Addr()), "raw", "kept")
 	door.Point(unserved)

@@ -23,6 +23,7 @@ type sources struct {
 	lost     func() uint64            // log lines that could not be written
 	callers  func() map[string]uint64 // connections to the control port that were dropped, by reason
 	times    *timings
+	fleet    func() map[string]uint64 // questions between hubs, and answers, that were dropped, by reason
 }
 
 // snapshot is all numbers at one moment.
@@ -32,7 +33,7 @@ type snapshot struct {
 	broker          pubsub.Snapshot
 	ready, draining bool
 	lost            uint64
-	callers         map[string]uint64
+	callers, fleet  map[string]uint64
 	times           *timings
 }
 
@@ -133,6 +134,8 @@ var families = []family{
 
 	counters("wshub_control_dropped_total", "reason", "Connections to the control port that were closed for lack of room.", nil,
 		func(s *snapshot) map[string]uint64 { return s.callers }),
+	counters("wshub_fleet_dropped_total", "reason", "Questions between hubs, and answers to them, that were thrown away.", nil,
+		func(s *snapshot) map[string]uint64 { return s.fleet }),
 	counter("wshub_log_lines_lost_total", "Log lines that could not be written, or for which the log's reader was too slow.", func(s *snapshot) uint64 { return s.lost }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, lingering ones included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
@@ -238,7 +241,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers(), c.from.times}
+	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers(), c.from.fleet(), c.from.times}
 	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {
 		if f.lengths != nil {

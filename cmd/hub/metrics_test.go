@@ -25,6 +25,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		lost:     func() uint64 { return 12 },
 		callers:  func() map[string]uint64 { return map[string]uint64{"idle": 13} },
 		times:    newTimings(),
+		fleet:    func() map[string]uint64 { return map[string]uint64{"late": 14} },
 	}
 }
 
@@ -41,6 +42,7 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_connections_closed_total{cause="slow_consumer"}`: 6,
 		`wshub_connections_closed_total{cause="drain"}`:         7,
 		`wshub_control_dropped_total{reason="idle"}`:            13,
+		`wshub_fleet_dropped_total{reason="late"}`:              14,
 		"wshub_log_lines_lost_total":                            12,
 		`wshub_connections_closed_total{cause="other"}`:         2,
 		`wshub_connections_closed_total{cause="peer"}`:          0,

@@ -37,7 +37,7 @@ func (m sdkMake) client(t *testing.T, name string) *sdk { return m.program.clien
 func (s *sdkTest) hub(args ...string) *process {
 	s.t.Helper()
 	h := startHub(s.t, s.path, s.redis.URL(), append([]string{"--log-level=info", "--history=*=100000,10m", "--replay-limit=100000", "--jwt-skew=0s", "--api-key=" + apiKey}, args...)...)
-	(&fleet{t: s.t}).awaitReady(h)
+	(&threeHubs{t: s.t}).awaitReady(h)
 	return h
 }
 

@@ -13,6 +13,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/fleet"
 )
 
 // liveLimit is how long a loop may take for one turn before the process is called dead: a hundred times
@@ -53,7 +54,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if err := c.serve(hub); err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	listener.hub = hub
+	others := fleet.New(c.Node, broker)
+	listener.hub, listener.fleet = hub, others
 	engineConfig, err := c.engine(log)
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
@@ -71,7 +73,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
-	ending := &drainer{hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log}
+	standing := &standing{tell: broker.SetState}
+	ending := &drainer{begun: standing.look, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log}
 	sealing, err := newResumeKey(c, broker, hub, log)
 	if err != nil {
 		return err
@@ -80,9 +83,10 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	ready := func() error {
 		return ending.ready(func() error { return cmp.Or(hub.Ready(), keysReady(), sealing.ready()) })
 	}
+	standing.draining, standing.ready = ending.Draining, ready
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
+	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, others.Run, standing.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
@@ -96,7 +100,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			ready:    ready,
 			hub:      hub,
 			channel:  broker.Channel,
-			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped, times}),
+			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped, times, others.Dropped}),
 			try:      tryPage(start.public, c.Path),
 		})
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"wshub/pubsub"
 	"wshub/session"
 	"wshub/session/centrifugo"
+	"wshub/session/fleet"
 	"wshub/session/hubv1"
 	"wshub/session/plain"
 )
@@ -93,20 +94,23 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 // broker is what the hub needs of a pubsub.Memory or pubsub.Redis.
 type broker interface {
 	session.Broker
+	fleet.Broker
+	SetState(pubsub.NodeState)
 	ResumeKey(ctx context.Context) ([]byte, error)
 	Channel(topic string) (channel string, sharded bool)
 	Stats() pubsub.Snapshot
 }
 
-// listener hands messages between nodes on to the hub. The broker, which is made before the hub, has it;
-// hub is set before either runs, and nil for hub check. roundTrip, where not nil, takes how long Redis took.
+// listener hands messages between nodes on to fleet and hub. The broker, which is made before the hub, has it;
+// hub and fleet are set before either runs, and nil for hub check. roundTrip, where not nil, takes how long Redis took.
 type listener struct {
 	hub       *session.Hub
+	fleet     *fleet.Fleet
 	roundTrip func(took time.Duration)
 }
 
 func (l *listener) control(message []byte) {
-	if l.hub != nil {
+	if l.hub != nil && !l.fleet.Control(message) {
 		l.hub.Control(message)
 	}
 }
