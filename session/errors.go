@@ -40,6 +40,7 @@ func (c Code) Retry() bool {
 // less. 4001, 4002: come back with another token. 1003, 4003, 4009: do not come back by yourself.
 var (
 	Drained      = &engine.Cause{Name: "drain", Code: 1012, Reason: "node drains"}
+	Rebalanced   = &engine.Cause{Name: "rebalance", Code: 1012, Reason: "another node takes over"}
 	BinaryFrame  = &engine.Cause{Name: "binary", Code: 1003, Reason: "text frames only"}
 	RateExceeded = &engine.Cause{Name: "rate_limit", Code: 4029, Reason: "too many messages"}
 	Unidentified = &engine.Cause{Name: "bad_token", Code: 4001, Reason: "token missing or not valid"}

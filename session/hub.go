@@ -47,6 +47,7 @@ type Hub struct {
 	generations generations
 	found       found
 	draining    atomic.Bool
+	rebalancing atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer
 }
 

@@ -443,7 +443,7 @@ func TestDrainSendsEverybodyAway(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	drained := make(chan error, 1)
-	go func() { drained <- n.hub.Drain(ctx, 300*time.Millisecond) }()
+	go func() { drained <- n.hub.Drain(ctx, Departure{Window: 300 * time.Millisecond}) }()
 	if got := v1.read(); !strings.HasPrefix(got, `{"type":"goodbye","after_ms":`) || !strings.HasSuffix(got, `,"reason":"drain"}`) {
 		t.Error(got)
 	}

@@ -39,8 +39,9 @@ type Protocol interface {
 	Expired(s *Session) (grace time.Duration)
 	// Renewed reports that a backend has changed the expiry of the session's token: see Session.Expires.
 	Renewed(s *Session)
-	// Goodbye tells the client that the connection is about to end, and when to come back.
-	Goodbye(s *Session, after time.Duration)
+	// Goodbye tells the client that the connection is about to end, for which cause, and when to come back. The Close frame
+	// follows.
+	Goodbye(s *Session, cause *engine.Cause, after time.Duration)
 	// Closed is the last call.
 	Closed(s *Session)
 	// CloseFrame is that of engine.Peer.

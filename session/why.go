@@ -172,7 +172,7 @@ func (s *Session) noteCut(cause *engine.Cause) {
 
 // cut reports whether a connection with this cause is ended by the hub, and not for its own end.
 func cut(cause *engine.Cause) bool {
-	return !slices.Contains([]*engine.Cause{engine.ByPeer, engine.PeerGone, engine.Shutdown, Drained}, cause)
+	return !slices.Contains([]*engine.Cause{engine.ByPeer, engine.PeerGone, engine.Shutdown, Drained, Rebalanced}, cause)
 }
 
 // words say why a connection ends.

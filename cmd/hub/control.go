@@ -39,12 +39,13 @@ type control struct {
 
 // controlled is what the control port needs of the hub.
 type controlled struct {
-	live     func() error // nil while every loop turns
-	ready    func() error // nil while clients should be sent here
-	hub      backendHub
-	channel  func(topic string) (channel string, sharded bool) // as the broker's
-	registry *prometheus.Registry
-	try      http.Handler
+	live      func() error // nil while every loop turns
+	ready     func() error // nil while clients should be sent here
+	hub       backendHub
+	channel   func(topic string) (channel string, sharded bool) // as the broker's
+	rebalance func(ctx context.Context, percent int, over time.Duration) (chosen int, refusal *apiError)
+	registry  *prometheus.Registry
+	try       http.Handler
 }
 
 // backendHub is what backends may have done by the API. session.Hub is one.
@@ -125,6 +126,7 @@ POST /api/unsubscribe  the same: have them leave the topic
 POST /api/refresh      {"user":"42","expire_at":1735689600} or {…,"expired":true}: when the tokens of its connections end
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node; tells how many were on this one
 POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
+POST /api/rebalance    {"percent":20,"over":"60s"}: send a part of this hub's clients to the others, at an even pace
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
@@ -157,6 +159,7 @@ func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
 	mux.Handle("POST /api/refresh", protect(refreshAPI{of.hub.Refresh}))
 	mux.Handle("POST /api/disconnect", protect(disconnectAPI{of.hub.Disconnect, of.hub.Sessions}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
+	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	mux.Handle("POST /centrifugo/api", centrifugo)
 	mux.Handle("POST /centrifugo/api/{method...}", centrifugo)

@@ -140,12 +140,13 @@ func (b *backend) start(t *testing.T, args ...string) string {
 	cfg := parsed(t, nil, append(args, "--control=127.0.0.1:0")...).cfg
 	log, _ := newLogger(cfg, t.Output())
 	c, err := listenControl(t.Context(), cfg, log, controlled{
-		live:     func() error { return b.live },
-		ready:    func() error { return b.ready },
-		hub:      b,
-		channel:  b.channel,
-		registry: prometheus.NewRegistry(),
-		try:      tryPage("127.0.0.1:3000", cfg.Path),
+		live:      func() error { return b.live },
+		ready:     func() error { return b.ready },
+		hub:       b,
+		channel:   b.channel,
+		rebalance: func(context.Context, int, time.Duration) (int, *apiError) { return 0, nil },
+		registry:  prometheus.NewRegistry(),
+		try:       tryPage("127.0.0.1:3000", cfg.Path),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -218,7 +219,7 @@ func TestTheIndexListsWhatIsThere(t *testing.T) {
 	if status, _, _ := ask(t, "POST", url+"/api/channel", "", asJSON...); status != 405 || !strings.Contains(index, "GET  /api/channel") {
 		t.Errorf("POST /api/channel is answered %d; the index:\n%s", status, index)
 	}
-	for _, path := range []string{"/api/publish", "/api/broadcast", "/api/subscribe", "/api/unsubscribe", "/api/refresh", "/api/disconnect", "/api/revoke", "/centrifugo/api/"} {
+	for _, path := range []string{"/api/publish", "/api/broadcast", "/api/subscribe", "/api/unsubscribe", "/api/refresh", "/api/disconnect", "/api/revoke", "/api/rebalance", "/centrifugo/api/"} {
 		if status, _, _ := ask(t, "GET", url+path, ""); status != 405 || !strings.Contains(index, "POST "+path) {
 			t.Errorf("GET %s is answered %d; the index:\n%s", path, status, index)
 		}

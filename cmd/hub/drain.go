@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"wshub/session"
 )
 
 // drainExtra is how long, after the window, the last clients may take to leave.
@@ -23,9 +25,10 @@ var errDraining = errors.New("draining: going to stop")
 type drainer struct {
 	// Fixed at birth.
 	hub interface {
-		Drain(ctx context.Context, window time.Duration) error
+		Drain(ctx context.Context, d session.Departure) error
 	}
 	begun         func() // called when Draining has become true
+	elsewhere     *elsewhere
 	stopAccepting func()
 	awaitClosing  func(context.Context)
 	grace, window time.Duration
@@ -95,9 +98,14 @@ func (d *drainer) leave(ctx context.Context) error {
 	d.stopAccepting()
 	limited, cancel := context.WithTimeout(ctx, d.window+drainExtra)
 	defer cancel()
-	if err := d.hub.Drain(limited, d.window); err != nil && ctx.Err() == nil {
-		d.log.Warn().Err(err).Msg("not all clients left in time; the rest is cut")
+	if err := d.elsewhere.look(limited); err != nil {
+		d.log.Warn().Err(err).Msg("it is not known whether other hubs take clients")
 	}
-	d.awaitClosing(limited) // who was sent away last may not have read it yet
-	return nil
+	return around(limited, d.elsewhere.watch, func(context.Context) error {
+		if err := d.hub.Drain(limited, session.Departure{Window: d.window, Elsewhere: d.elsewhere.Ready}); err != nil && ctx.Err() == nil {
+			d.log.Warn().Err(err).Msg("not all clients left in time; the rest is cut")
+		}
+		d.awaitClosing(limited) // who was sent away last may not have read it yet
+		return nil
+	})
 }

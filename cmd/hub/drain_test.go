@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"wshub/session"
 )
 
 // clients take their time to leave.
@@ -21,8 +23,8 @@ type clients struct {
 	began  time.Time
 }
 
-func (c *clients) Drain(ctx context.Context, window time.Duration) error {
-	c.window, c.began = window, time.Now()
+func (c *clients) Drain(ctx context.Context, d session.Departure) error {
+	c.window, c.began = d.Window, time.Now()
 	select {
 	case <-time.After(c.leave):
 		return nil
@@ -38,9 +40,14 @@ func (c *clients) await(ctx context.Context) {
 	}
 }
 
+// nowhere knows of no other hub.
+func nowhere() *elsewhere {
+	return &elsewhere{others: func(context.Context) ([]string, error) { return nil, nil }, log: zerolog.Nop()}
+}
+
 func newDrainer(c *clients, shut func()) (*drainer, chan<- os.Signal) {
 	come := make(chan os.Signal, 2)
-	return &drainer{begun: func() {}, hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come: come, release: func() {}}, log: zerolog.Nop()}, come
+	return &drainer{begun: func() {}, elsewhere: nowhere(), hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come: come, release: func() {}}, log: zerolog.Nop()}, come
 }
 
 func TestASignalDrainsNotReadyFirstThenTheDoorThenTheClients(t *testing.T) {

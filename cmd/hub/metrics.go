@@ -182,7 +182,7 @@ func closeCauses() []string {
 	for _, c := range []*engine.Cause{
 		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
 		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown,
-		session.Drained, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
+		session.Drained, session.Rebalanced, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
 		session.Replaced, session.TooManySessions, session.LobbyFull,
 	} {
 		names = append(names, c.Name)

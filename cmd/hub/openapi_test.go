@@ -98,8 +98,11 @@ func TestEveryRequestOfTheDocumentIsDone(t *testing.T) {
 				bodies = []string{""}
 			}
 			status := 200
-			if path == "/api/channel" { // without a Redis
+			switch path { // without a Redis
+			case "/api/channel":
 				status = 404
+			case "/api/rebalance":
+				status = 409
 			}
 			for _, body := range bodies {
 				url, method := h.control+exampleURL(s, pointer, path), strings.ToUpper(method)

@@ -74,7 +74,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	hub.Attach(server)
 
 	standing := &standing{tell: broker.SetState}
-	ending := &drainer{begun: standing.look, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log}
+	elsewhere := &elsewhere{others: others.Others, log: log}
+	ending := &drainer{begun: standing.look, elsewhere: elsewhere, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log}
 	sealing, err := newResumeKey(c, broker, hub, log)
 	if err != nil {
 		return err
@@ -84,9 +85,10 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		return ending.ready(func() error { return cmp.Or(hub.Ready(), keysReady(), sealing.ready()) })
 	}
 	standing.draining, standing.ready = ending.Draining, ready
+	rebalancing := &rebalancer{hub: hub, draining: ending.Draining, elsewhere: elsewhere, log: log, begun: make(chan *session.Rebalance, 1)}
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, others.Run, standing.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
+	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, others.Run, standing.Run, rebalancing.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
@@ -96,12 +98,13 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		var control *control
 		dropped := func() map[string]uint64 { return control.callers.Dropped() }
 		control, err := listenControl(ctx, c, log, controlled{
-			live:     func() error { return server.Live(liveLimit) },
-			ready:    ready,
-			hub:      hub,
-			channel:  broker.Channel,
-			registry: newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped, times, others.Dropped}),
-			try:      tryPage(start.public, c.Path),
+			live:      func() error { return server.Live(liveLimit) },
+			ready:     ready,
+			hub:       hub,
+			channel:   broker.Channel,
+			rebalance: rebalancing.begin,
+			registry:  newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped, times, others.Dropped}),
+			try:       tryPage(start.public, c.Path),
 		})
 		if err != nil {
 			return err

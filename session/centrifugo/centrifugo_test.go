@@ -203,7 +203,7 @@ func TestSilentOnesAndDrain(t *testing.T) {
 	silent := n.dial(false) // has not sent connect
 	n.server.StopAccepting()
 	done := make(chan error, 1)
-	go func() { done <- n.hub.Drain(t.Context(), 100*time.Millisecond) }()
+	go func() { done <- n.hub.Drain(t.Context(), session.Departure{Window: 100 * time.Millisecond}) }()
 	c.wantClose(3001)
 	silent.wantClose(3001)
 	if err := <-done; err != nil {

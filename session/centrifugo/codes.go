@@ -29,6 +29,7 @@ type closeCode struct {
 
 var closeCodes = map[*engine.Cause]closeCode{
 	session.Drained:         {3001, "shutdown"},
+	session.Rebalanced:      {3011, "force reconnect"},
 	engine.Shutdown:         {3001, "shutdown"},
 	engine.Panicked:         {3004, "internal server error"},
 	session.TokenExpired:    {3005, "connection expired"},

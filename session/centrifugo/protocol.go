@@ -264,8 +264,9 @@ func (Protocol) Renewed(s *session.Session) {
 	push(s, &pb.Push{Refresh: r})
 }
 
-// Goodbye implements session.Protocol. The close code says it.
-func (Protocol) Goodbye(*session.Session, time.Duration) {}
+// Goodbye implements session.Protocol. The close code says that the client should come back; the protocol has no words for
+// when: the SDKs wait for half a second or so, and longer after each failure.
+func (Protocol) Goodbye(*session.Session, *engine.Cause, time.Duration) {}
 
 // Closed implements session.Protocol.
 func (Protocol) Closed(*session.Session) {}

@@ -174,11 +174,12 @@ func (Protocol) Expired(s *session.Session) (grace time.Duration) {
 // Renewed implements session.Protocol. It has no words for it.
 func (Protocol) Renewed(*session.Session) {}
 
-// Goodbye implements session.Protocol.
-func (Protocol) Goodbye(s *session.Session, after time.Duration) {
+// Goodbye implements session.Protocol. The reason is the cause's name.
+func (Protocol) Goodbye(s *session.Session, cause *engine.Cause, after time.Duration) {
 	b := []byte(`{"type":"goodbye","after_ms":`)
 	b = strconv.AppendInt(b, after.Milliseconds(), 10)
-	s.Write(TextFrame(append(b, `,"reason":"drain"}`...)))
+	b = appendString(append(b, `,"reason":`...), cause.Name)
+	s.Write(TextFrame(append(b, '}')))
 }
 
 // Closed implements session.Protocol.

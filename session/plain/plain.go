@@ -151,8 +151,8 @@ func (Protocol) Expired(*session.Session) (grace time.Duration) { return 0 }
 // Renewed implements session.Protocol. It has no words for it.
 func (Protocol) Renewed(*session.Session) {}
 
-// Goodbye implements session.Protocol.
-func (Protocol) Goodbye(*session.Session, time.Duration) {}
+// Goodbye implements session.Protocol. A plain client sees the close code alone.
+func (Protocol) Goodbye(*session.Session, *engine.Cause, time.Duration) {}
 
 // Closed implements session.Protocol. The client may be gone, but has sent it.
 func (Protocol) Closed(s *session.Session) { publishAllEarly(s) }
