@@ -211,6 +211,23 @@ func TestSilentOnesAndDrain(t *testing.T) {
 	}
 }
 
+func TestARebalanceTellsToComeBackAndLeavesTheSilent(t *testing.T) {
+	n := start(t, session.Config{}, engine.Config{Pollers: 1})
+	c, _ := n.connect(false, "")
+	silent := n.dial(false) // has not sent connect
+	r, err := n.hub.Rebalance(t.Context(), 100, session.Departure{Elsewhere: func() bool { return true }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.wantClose(3011)
+	if away, err := r.Wait(t.Context()); away != 1 || err != nil {
+		t.Errorf("%d were sent away, %v", away, err)
+	}
+	if reply := silent.ask(&pb.Command{Connect: &pb.ConnectRequest{}}); reply.Connect == nil {
+		t.Errorf("the silent one is answered %v", reply)
+	}
+}
+
 // All protocols share topics: each event reaches all, once and in order.
 func TestOneTopicOfAllProtocols(t *testing.T) {
 	n := start(t, session.Config{}, engine.Config{})
