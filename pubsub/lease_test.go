@@ -55,6 +55,7 @@ func stateOf(t testing.TB, l lister, name string) string {
 }
 
 func TestNodesAreThoseThatLiveByTheClockOfRedis(t *testing.T) {
+	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
@@ -104,6 +105,7 @@ func topicIn(p byte) string {
 }
 
 func TestALostLeaseIsWrittenAgain(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL(), Node: "a"})
 	r.SetState(Ready)
@@ -117,6 +119,7 @@ func TestALostLeaseIsWrittenAgain(t *testing.T) {
 }
 
 func TestNodesThatCanNotBeListedAreAnError(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL()})
 	server.CLI("set", "x", "y")

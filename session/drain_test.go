@@ -43,6 +43,7 @@ func always() bool { return true }
 func never() bool  { return false }
 
 func TestADrainIsPacedOverItsWindow(t *testing.T) {
+	t.Parallel()
 	const window = time.Second
 	n, clients := crowdOf(t, 2)
 	begin := time.Now()
@@ -60,6 +61,7 @@ func TestADrainIsPacedOverItsWindow(t *testing.T) {
 }
 
 func TestWhoCanGoElsewhereComesBackAtOnce(t *testing.T) {
+	t.Parallel()
 	n, clients := crowdOf(t, 20)
 	if err := n.hub.Drain(t.Context(), Departure{Window: 50 * time.Millisecond, Elsewhere: always}); err != nil {
 		t.Fatal(err)
@@ -78,6 +80,7 @@ func TestWhoCanGoElsewhereComesBackAtOnce(t *testing.T) {
 }
 
 func TestElsewhereIsThatOfTheMoment(t *testing.T) {
+	t.Parallel()
 	n, clients := crowdOf(t, 2)
 	var asked atomic.Int32
 	first := func() bool { return asked.Add(1) == 1 }
@@ -96,6 +99,7 @@ func TestElsewhereIsThatOfTheMoment(t *testing.T) {
 }
 
 func TestARebalanceSendsAShareAway(t *testing.T) {
+	t.Parallel()
 	n, _ := crowdOf(t, 50)
 	for _, c := range []struct{ percent, chosen, left int }{{20, 10, 40}, {50, 20, 20}, {1, -1, 19}, {100, -1, 0}} {
 		r, err := n.hub.Rebalance(t.Context(), c.percent, Departure{Window: 300 * time.Millisecond, Elsewhere: always})
@@ -119,6 +123,7 @@ func TestARebalanceSendsAShareAway(t *testing.T) {
 }
 
 func TestARebalancedClientIsToldWhyAndWhenToComeBack(t *testing.T) {
+	t.Parallel()
 	n, clients := crowdOf(t, 1)
 	plain := n.plain("", 1)
 	if _, err := n.hub.Rebalance(t.Context(), 100, Departure{Elsewhere: always}); err != nil {
@@ -131,6 +136,7 @@ func TestARebalancedClientIsToldWhyAndWhenToComeBack(t *testing.T) {
 }
 
 func TestOneRebalanceAtATimeAndNoneDuringADrain(t *testing.T) {
+	t.Parallel()
 	n, clients := crowdOf(t, 4)
 	begin := func(d Departure) (*Rebalance, error) { return n.hub.Rebalance(t.Context(), 100, d) }
 	first, err := begin(Departure{Window: time.Hour, Elsewhere: always})
@@ -164,6 +170,7 @@ func TestOneRebalanceAtATimeAndNoneDuringADrain(t *testing.T) {
 }
 
 func TestARebalanceEndsWhenNobodyElseTakesClients(t *testing.T) {
+	t.Parallel()
 	n, _ := crowdOf(t, 3)
 	r, err := n.hub.Rebalance(t.Context(), 100, Departure{Window: time.Hour, Elsewhere: never})
 	if err != nil {

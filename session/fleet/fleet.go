@@ -131,13 +131,16 @@ func (f *Fleet) Others(ctx context.Context) (ready []string, err error) {
 
 // Ask has nodes, or with nil all that live, answer a question: DefaultTime is the deadline where ctx has none, and
 // MaxTime the latest. Answers come by the nodes' names. silent are those that were asked, and have not answered by then. err
-// says why the question, or the part of it that some nodes should have got, could not be asked: ErrBusy, ErrTooLarge, or one
-// of the broker's; answers and silent hold beside it. This node answers without the broker.
+// says why the question, or the part of it that some nodes should have got, could not be asked: ErrBusy, ErrTooLarge,
+// ErrUnknownKind (no name of one), or one of the broker's; answers and silent hold beside it. This node answers without the broker.
 func (f *Fleet) Ask(ctx context.Context, nodes []string, kind string, args []byte) (answers []Answer, silent []string, err error) {
 	ctx, cancel := withDeadline(ctx)
 	defer cancel()
-	if len(args) > MaxArgs || kind == "" || len(kind) > MaxKind {
-		return nil, nil, fmt.Errorf("ask %.64q: %w", kind, ErrTooLarge)
+	switch {
+	case kind == "" || len(kind) > MaxKind:
+		return nil, nil, fmt.Errorf("ask %.64q: %w", kind, ErrUnknownKind)
+	case len(args) > MaxArgs:
+		return nil, nil, fmt.Errorf("ask %q: the arguments are %w", kind, ErrTooLarge)
 	}
 	var listing error
 	if nodes == nil {

@@ -139,6 +139,9 @@ func TestWhatCanNotBeAnsweredSaysWhy(t *testing.T) {
 		if _, _, err := a.Ask(t.Context(), nil, "echo", make([]byte, MaxArgs+1)); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("got %v", err)
 		}
+		if _, _, err := a.Ask(t.Context(), nil, "", nil); !errors.Is(err, ErrUnknownKind) {
+			t.Errorf("got %v", err)
+		}
 		answers, _, _ := a.Ask(t.Context(), nil, "largest", make([]byte, MaxArgs))
 		if len(answers) != 2 || len(answers[0].Data) != MaxAnswer || len(answers[1].Data) != MaxAnswer {
 			t.Error("the largest answers did not come")
