@@ -88,7 +88,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	rebalancing := &rebalancer{hub: hub, draining: ending.Draining, elsewhere: elsewhere, log: log, begun: make(chan *session.Rebalance, 1)}
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, others.Run, standing.Run, rebalancing.Run, sealing.Run, ending.Run} // the hub's last words need the server's loops
+	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
