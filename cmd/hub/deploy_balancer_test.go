@@ -1,0 +1,290 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// balancers are the load balancers that deploy/ has a file for. Of the file only host names, ports and the folders of
+// the program itself are replaced.
+var balancers = []struct {
+	program, file string
+	fixed         func(text, folder string) string
+	args          func(file, folder string) []string
+}{
+	{"nginx", "nginx.conf", func(text, folder string) string {
+		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
+			text = strings.Replace(text, "http {\n", fmt.Sprintf("http {\n%s_temp_path %s/%[1]s;\n", kind, folder), 1)
+		}
+		return text
+	}, func(file, folder string) []string {
+		return []string{"-c", file, "-e", "stderr", "-g", "daemon off; pid " + folder + "/pid;"}
+	}},
+	{"haproxy", "haproxy.cfg", nil, func(file, _ string) []string { return []string{"-db", "-f", file} }},
+	{"caddy", "Caddyfile", nil, func(file, _ string) []string {
+		return []string{"run", "--adapter", "caddyfile", "--config", file}
+	}},
+}
+
+// The files of deploy/ for load balancers start as they stand. Clients get to both hubs through one; a hub that is not
+// there costs nobody anything; of a hub that drains all clients find the other one at once, and it gets clients again
+// when it is back. Nothing leads to the control port.
+func TestTheLoadBalancersFilesWork(t *testing.T) {
+	skipDrill(t)
+	path := buildHub(t)
+	for _, b := range balancers {
+		t.Run(b.program, func(t *testing.T) {
+			t.Parallel()
+			program := needBalancer(t, b.program)
+			net := newHubNet(t)
+			net.startHub(path, 1, "--drain-grace=2s", "--drain-window=300ms")
+			second := net.startHub(path, 2)
+			net.balance(program, b.file, b.fixed, b.args)
+
+			net.awaitHubs(1, 2)
+			net.wantShare(t, 20, 1, 2)
+			net.wantNoControl(t)
+			net.hubs[1].signal(syscall.SIGTERM)
+			net.hubs[1].await("draining")
+			for range 50 { // while it is not ready, while its port closes, and after
+				net.echo(t)
+			}
+			net.hubs[1].exitCode()
+			for range 20 {
+				net.echo(t)
+			}
+			if n := second.metric("wshub_connections"); n < 20 {
+				t.Errorf("hub 2 has %v connections", n)
+			}
+			net.startHub(path, 1)
+			net.awaitHubs(1)
+			net.wantShare(t, 30, 1)
+		})
+	}
+}
+
+// In a storm of handshakes over --handshake-rate nobody is told that there are no hubs: who is refused hears 503, and when
+// to come again.
+func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
+	skipDrill(t)
+	path := buildHub(t)
+	for _, b := range balancers {
+		t.Run(b.program, func(t *testing.T) {
+			t.Parallel()
+			program := needBalancer(t, b.program)
+			net := newHubNet(t)
+			for i := 1; i <= 3; i++ {
+				net.startHub(path, i, "--handshake-rate=8")
+			}
+			net.balance(program, b.file, b.fixed, b.args)
+			net.awaitHubs(1, 2, 3)
+
+			answers := map[int]int{}
+			for range 150 {
+				ws, res, err := websocket.Dial(t.Context(), net.url, nil)
+				switch {
+				case err == nil:
+					answers[http.StatusSwitchingProtocols]++
+					t.Cleanup(func() { _ = ws.CloseNow() })
+				case res == nil:
+					t.Fatal(err)
+				default:
+					answers[res.StatusCode]++
+					if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "" {
+						t.Error("a 503 without Retry-After")
+					}
+				}
+			}
+			if answers[101] < 12 || answers[503] == 0 || answers[101]+answers[503] != 150 {
+				t.Errorf("handshakes by status: %v", answers)
+			}
+		})
+	}
+}
+
+// needBalancer is the path of a load balancer's program. Without it the test is skipped, or fails if
+// WSHUB_REQUIRE_BALANCERS is 1.
+func needBalancer(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/" + program)
+	}
+	switch {
+	case err == nil:
+		return path
+	case os.Getenv("WSHUB_REQUIRE_BALANCERS") == "1":
+		t.Fatal(err)
+	}
+	t.Skip(err)
+	return ""
+}
+
+// hubNet is three addresses for hubs, and one for a load balancer, all on the same two ports.
+type hubNet struct {
+	t               *testing.T
+	public, control string // ports
+	url             string // of clients, at the balancer
+	hubs            map[int]*process
+}
+
+func newHubNet(t *testing.T) *hubNet {
+	n := &hubNet{t: t, hubs: map[int]*process{}}
+	n.public, n.control = n.freePort(), n.freePort()
+	n.url = "ws://" + n.host(9) + ":" + n.public + "/notification"
+	return n
+}
+
+// host is the address of hub i; of the balancer for 9. Others on this machine use the 127.0.0.0/24.
+func (n *hubNet) host(i int) string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, i) }
+
+// freePort is free on all addresses.
+func (n *hubNet) freePort() string {
+	n.t.Helper()
+	ln, err := net.Listen("tcp", ":0")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
+}
+
+func (n *hubNet) startHub(path string, i int, args ...string) *process {
+	n.t.Helper()
+	n.hubs[i] = startHub(n.t, path, "", append(args, "--open", "--addr="+n.host(i)+":"+n.public, "--control="+n.host(i)+":"+n.control)...)
+	return n.hubs[i]
+}
+
+// balance runs a load balancer with the file of deploy/ until the test ends.
+func (n *hubNet) balance(program, file string, fixed func(text, folder string) string, args func(file, folder string) []string) {
+	n.t.Helper()
+	text := read(n.t, "deploy/"+file)
+	listen := n.host(9) + ":" + n.public
+	for i := 1; i <= 3; i++ {
+		text = strings.ReplaceAll(text, fmt.Sprintf("hub%d:3000", i), n.host(i)+":"+n.public)
+	}
+	for old, now := range map[string]string{ // each stands in one of the files
+		"listen 3000": "listen " + listen, "bind :3000": "bind " + listen,
+		":3000 {\n": ":" + n.public + " {\n\tbind " + n.host(9) + "\n", "port 3001": "port " + n.control, "health_port 3001": "health_port " + n.control,
+	} {
+		text = strings.ReplaceAll(text, old, now)
+	}
+	folder := n.t.TempDir()
+	conf := filepath.Join(folder, file)
+	write(n.t, conf, text)
+	if fixed != nil {
+		write(n.t, conf, fixed(text, folder))
+	}
+	cmd := exec.Command(program, args(conf, folder)...)
+	cmd.Env = append(os.Environ(), "HOME="+folder, "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
+	cmd.Stdout, cmd.Stderr = n.t.Output(), n.t.Output()
+	if err := cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	n.t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM) // nginx takes its workers with it
+		select {
+		case <-ended:
+		case <-time.After(patience):
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+	})
+	eventually(n.t, func() error {
+		select {
+		case <-ended:
+			n.t.Fatal("the load balancer has ended")
+		default:
+		}
+		conn, err := net.Dial("tcp", listen)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err
+	})
+}
+
+// awaitHubs returns when the balancer has brought a client to each of these hubs.
+func (n *hubNet) awaitHubs(which ...int) {
+	n.t.Helper()
+	before := map[int]float64{}
+	for _, i := range which {
+		before[i] = n.hubs[i].metric("wshub_upgraded_total")
+	}
+	eventually(n.t, func() error {
+		ws, _, err := websocket.Dial(n.t.Context(), n.url, nil)
+		if err != nil {
+			return err
+		}
+		n.t.Cleanup(func() { _ = ws.CloseNow() }) // stays: the hub with the fewest gets the next one
+		for _, i := range which {
+			if n.hubs[i].metric("wshub_upgraded_total") == before[i] {
+				return fmt.Errorf("no client at hub %d", i)
+			}
+		}
+		return nil
+	})
+}
+
+// wantShare has clients come, and wants some of them at each of these hubs.
+func (n *hubNet) wantShare(t *testing.T, clients int, which ...int) {
+	t.Helper()
+	before := map[int]float64{}
+	for _, i := range which {
+		before[i] = n.hubs[i].metric("wshub_upgraded_total")
+	}
+	for range clients {
+		n.echo(t)
+	}
+	for _, i := range which {
+		if n.hubs[i].metric("wshub_upgraded_total") == before[i] {
+			t.Errorf("none of %d clients at hub %d", clients, i)
+		}
+	}
+}
+
+// echo has a client come, say something, hear it and stay.
+func (n *hubNet) echo(t *testing.T) {
+	t.Helper()
+	c := dial(t, "client", n.url, "")
+	c.say(`{"hello":"world"}`)
+	c.want(`{"hello":"world"}`)
+}
+
+// wantNoControl asks the balancer for what only the control port has.
+func (n *hubNet) wantNoControl(t *testing.T) {
+	t.Helper()
+	at := "http://" + n.host(9) + ":" + n.public
+	for _, path := range []string{"/", "/livez", "/readyz", "/metrics", "/try", "/debug/pprof/", "/api/publish", "/notification/../metrics", "//metrics", "/api/../notification"} {
+		r, err1 := http.NewRequestWithContext(t.Context(), "GET", at, nil)
+		r.URL.Opaque = "//" + r.URL.Host + path
+		res, err2 := http.DefaultTransport.RoundTrip(r)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode < 400 || res.StatusCode >= 500 {
+			t.Errorf("%s: %s", path, res.Status)
+		}
+	}
+	if res, text, _ := ask(t, "GET", at+"/hub.js", ""); res != 200 || !strings.Contains(text, "class Hub") {
+		t.Errorf("/hub.js: %d", res)
+	}
+}
