@@ -15,6 +15,9 @@ import (
 // drainExtra is how long, after the window, the last clients may take to leave.
 const drainExtra = 5 * time.Second
 
+// drainTime is how long a drain may take.
+func (c *config) drainTime() time.Duration { return c.DrainGrace + c.DrainWindow + drainExtra }
+
 // errCut is why the hub ended when a second signal came.
 var errCut = errors.New("a second signal came: the clients that were left were cut")
 
@@ -27,13 +30,14 @@ type drainer struct {
 	hub interface {
 		Drain(ctx context.Context, d session.Departure) error
 	}
-	begun         func() // called when Draining has become true
+	announce      func() // called when Draining has become true
 	elsewhere     *elsewhere
 	stopAccepting func()
 	awaitClosing  func(context.Context)
 	grace, window time.Duration
 	signals       signals
 	log           zerolog.Logger
+	begun         chan struct{} // closed when a drain begins; may be nil
 
 	draining atomic.Bool
 }
@@ -56,9 +60,12 @@ func (d *drainer) Run(ctx context.Context) error {
 	case sig := <-d.signals.come:
 		first = sig
 		d.draining.Store(true) // before the log says so
+		if d.begun != nil {
+			close(d.begun)
+		}
 		d.log.Info().Stringer("signal", sig).Int64("grace_ms", d.grace.Milliseconds()).Int64("window_ms", d.window.Milliseconds()).
 			Msg("draining; a second signal ends at once")
-		d.begun()
+		d.announce()
 	case <-ctx.Done():
 		return nil
 	}

@@ -47,7 +47,7 @@ func nowhere() *elsewhere {
 
 func newDrainer(c *clients, shut func()) (*drainer, chan<- os.Signal) {
 	come := make(chan os.Signal, 2)
-	return &drainer{begun: func() {}, elsewhere: nowhere(), hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come: come, release: func() {}}, log: zerolog.Nop()}, come
+	return &drainer{announce: func() {}, elsewhere: nowhere(), hub: c, stopAccepting: shut, awaitClosing: c.await, grace: 2 * time.Second, window: 30 * time.Second, signals: signals{come: come, release: func() {}}, log: zerolog.Nop()}, come
 }
 
 func TestASignalDrainsNotReadyFirstThenTheDoorThenTheClients(t *testing.T) {

@@ -75,7 +75,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 
 	standing := &standing{tell: broker.SetState}
 	elsewhere := &elsewhere{others: others.Others, log: log}
-	ending := &drainer{begun: standing.look, elsewhere: elsewhere, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log}
+	ending := &drainer{announce: standing.look, elsewhere: elsewhere, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log, begun: make(chan struct{})}
 	sealing, err := newResumeKey(c, broker, hub, log)
 	if err != nil {
 		return err
@@ -84,6 +84,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	ready := func() error {
 		return ending.ready(func() error { return cmp.Or(hub.Ready(), keysReady(), sealing.ready()) })
 	}
+	live := func() error { return server.Live(liveLimit) }
 	standing.draining, standing.ready = ending.Draining, ready
 	rebalancing := &rebalancer{hub: hub, draining: ending.Draining, elsewhere: elsewhere, log: log, begun: make(chan *session.Rebalance, 1)}
 	makeRoom(c.Pollers)
@@ -98,7 +99,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		var control *control
 		dropped := func() map[string]uint64 { return control.callers.Dropped() }
 		control, err := listenControl(ctx, c, log, controlled{
-			live:      func() error { return server.Live(liveLimit) },
+			live:      live,
 			ready:     ready,
 			hub:       hub,
 			channel:   broker.Channel,
@@ -112,6 +113,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		start.control = control.addr()
 		nested = append([]runner{control.Run}, nested...)
 	}
+	nested = append([]runner{s.env.manager().run(live, ending.begun, c.drainTime()+closeTime+logPatience, log)}, nested...)
 	start.announce(s, lines, log, console)
 	if err := nest(ctx, nested...); err != nil {
 		return err
