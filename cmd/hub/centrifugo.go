@@ -103,7 +103,7 @@ func (a *centrifugoAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // refusal is nil for a request that may pass. Without a key a form of a web page must not.
 func (a *centrifugoAPI) refusal(r *http.Request) *apiError {
-	if refusal := a.guard.judge(r, centrifugoKey(r)); refusal != nil || len(a.guard.keys) > 0 {
+	if refusal := a.guard.judge(r, centrifugoKey(r)); refusal != nil || a.guard.keys.any() {
 		return refusal
 	}
 	return wantJSON(r)

@@ -60,7 +60,7 @@ func checkBroker(ctx context.Context, c *config, stdout io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	report := redis.Check(ctx)
-	clean := newRedactor(c.secrets()...).writer(stdout)
+	clean := c.clean.writer(stdout)
 	for _, finding := range report {
 		fmt.Fprintln(clean, finding)
 	}

@@ -89,7 +89,8 @@ type config struct {
 	TraceUser   []string `group:"Process" placeholder:"USER" help:"Users whose sessions log each step at every log level, without events' data and tokens, 1000 lines a second at most."`
 	LogFormat   string   `group:"Process" default:"auto" enum:"auto,json,console" help:"Form of log lines; auto is console on a terminal, else json."`
 
-	room memory // what all of it must fit into
+	room  memory   // what all of it must fit into
+	clean redactor // takes the secrets out of what is printed
 }
 
 // fill replaces what means "choose for me" by the choice.

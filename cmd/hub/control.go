@@ -35,6 +35,7 @@ const (
 type control struct {
 	callers *callers
 	server  *http.Server
+	keys    *apiKeys
 }
 
 // controlled is what the control port needs of the hub.
@@ -77,8 +78,9 @@ func listenControl(ctx context.Context, c *config, log zerolog.Logger, of contro
 
 func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *control {
 	log = sampled(log.With().Str("part", "control").Logger())
+	g := newGuard(c.APIKey, c.isOpen())
 	return &control{from, &http.Server{
-		Handler:           from.count(controlMux(c, log, of)),
+		Handler:           from.count(controlMux(c, log, g, of)),
 		ConnContext:       from.connContext,
 		ErrorLog:          stdlog.New(log, "", 0),
 		ReadHeaderTimeout: controlTime,
@@ -86,7 +88,7 @@ func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *co
 		WriteTimeout:      controlTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    controlHeader,
-	}}
+	}, g.keys}
 }
 
 // Run serves until ctx ends.
@@ -132,12 +134,11 @@ POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server A
 GET  /debug/pprof/     profiles
 `
 
-func controlMux(c *config, log zerolog.Logger, of controlled) http.Handler {
+func controlMux(c *config, log zerolog.Logger, g guard, of controlled) http.Handler {
 	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "wshub_api_answers_total", Help: "Answers to requests for /api and /debug, by HTTP status.",
 	}, []string{"code"})
 	of.registry.MustRegister(answers)
-	g := newGuard(c.APIKey, c.isOpen())
 	protect := func(h http.Handler) http.Handler {
 		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
 	}

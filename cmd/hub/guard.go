@@ -10,22 +10,46 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // guard decides who may use /api and /debug: every caller with a key; where no key is configured, a program on
 // this machine, and where clients need tokens, nobody. A web page never may, wherever its browser runs. A proxy on this
 // machine brings in the world: it is refused where it can be told from a program.
 type guard struct {
-	keys [][sha256.Size]byte
+	keys *apiKeys
 	open bool // clients need no tokens
 }
 
 func newGuard(keys []string, open bool) guard {
-	g := guard{open: open}
-	for _, k := range keys {
-		g.keys = append(g.keys, sha256.Sum256([]byte(k)))
-	}
+	g := guard{keys: &apiKeys{}, open: open}
+	g.keys.use(keys)
 	return g
+}
+
+// apiKeys are the keys that are good. They may change at any time.
+type apiKeys struct {
+	sums atomic.Pointer[[][sha256.Size]byte]
+}
+
+func (k *apiKeys) use(keys []string) {
+	var sums [][sha256.Size]byte
+	for _, key := range keys {
+		sums = append(sums, sha256.Sum256([]byte(key)))
+	}
+	k.sums.Store(&sums)
+}
+
+// any tells whether there is a key.
+func (k *apiKeys) any() bool { return len(*k.sums.Load()) > 0 }
+
+// knows compares in a time that does not depend on the keys.
+func (k *apiKeys) knows(key string) bool {
+	sum, found := sha256.Sum256([]byte(key)), 0
+	for _, own := range *k.sums.Load() {
+		found |= subtle.ConstantTimeCompare(sum[:], own[:])
+	}
+	return found == 1
 }
 
 // refusal is nil for a request that may pass.
@@ -36,9 +60,9 @@ func (g guard) judge(r *http.Request, key string) *apiError {
 	switch {
 	case fromPage(r):
 		return forbidden("requests from other origins are refused")
-	case len(g.keys) > 0 && !g.knows(key):
+	case g.keys.any() && !g.keys.knows(key):
 		return unauthorized("a valid key is required: Authorization: Bearer <key>")
-	case len(g.keys) > 0:
+	case g.keys.any():
 		return nil
 	case !g.open:
 		return unauthorized("no --api-key is configured: nobody may ask a hub whose clients need tokens")
@@ -79,15 +103,6 @@ func proxyHeader(h http.Header) string {
 		}
 	}
 	return ""
-}
-
-// knows compares in a time that does not depend on the keys.
-func (g guard) knows(key string) bool {
-	sum, found := sha256.Sum256([]byte(key)), 0
-	for i := range g.keys {
-		found |= subtle.ConstantTimeCompare(sum[:], g.keys[i][:])
-	}
-	return found == 1
 }
 
 func keyOf(r *http.Request) string {

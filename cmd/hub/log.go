@@ -14,7 +14,7 @@ import (
 func newLogger(c *config, w io.Writer) (log zerolog.Logger, console bool) {
 	terminal := isTerminal(w)
 	console = c.LogFormat == "console" || c.LogFormat == "auto" && terminal
-	w = newRedactor(c.secrets()...).writer(w)
+	w = c.clean.writer(w)
 	if console {
 		w = zerolog.ConsoleWriter{Out: w, NoColor: !terminal, TimeFormat: time.TimeOnly}
 	}

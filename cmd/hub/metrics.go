@@ -22,6 +22,7 @@ type sources struct {
 	draining func() bool
 	lost     func() uint64            // log lines that could not be written
 	callers  func() map[string]uint64 // connections to the control port that were dropped, by reason
+	reloads  func() map[string]uint64 // by outcome
 	times    *timings
 	fleet    func() map[string]uint64 // questions between hubs, and answers, that were dropped, by reason
 }
@@ -34,6 +35,7 @@ type snapshot struct {
 	ready, draining bool
 	lost            uint64
 	callers, fleet  map[string]uint64
+	reloads         map[string]uint64
 	times           *timings
 }
 
@@ -136,6 +138,8 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.callers }),
 	counters("wshub_fleet_dropped_total", "reason", "Questions between hubs, and answers to them, that were thrown away.", nil,
 		func(s *snapshot) map[string]uint64 { return s.fleet }),
+	counters("wshub_reloads_total", "outcome", "Times that keys and secrets were read again; after a failed one those from before hold.", []string{"done", "failed"},
+		func(s *snapshot) map[string]uint64 { return s.reloads }),
 	counter("wshub_log_lines_lost_total", "Log lines that could not be written, or for which the log's reader was too slow.", func(s *snapshot) uint64 { return s.lost }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, lingering ones included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
@@ -241,7 +245,11 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	s := &snapshot{c.from.engine(), c.from.session(), c.from.broker(), c.from.ready() == nil, c.from.draining(), c.from.lost(), c.from.callers(), c.from.fleet(), c.from.times}
+	from := &c.from
+	s := &snapshot{
+		engine: from.engine(), session: from.session(), broker: from.broker(), ready: from.ready() == nil, draining: from.draining(),
+		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), times: from.times,
+	}
 	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {
 		if f.lengths != nil {

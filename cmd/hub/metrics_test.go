@@ -24,6 +24,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		draining: func() bool { return true },
 		lost:     func() uint64 { return 12 },
 		callers:  func() map[string]uint64 { return map[string]uint64{"idle": 13} },
+		reloads:  func() map[string]uint64 { return map[string]uint64{"failed": 14} },
 		times:    newTimings(),
 		fleet:    func() map[string]uint64 { return map[string]uint64{"late": 14} },
 	}
@@ -44,6 +45,8 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_control_dropped_total{reason="idle"}`:            13,
 		`wshub_fleet_dropped_total{reason="late"}`:              14,
 		"wshub_log_lines_lost_total":                            12,
+		`wshub_reloads_total{outcome="failed"}`:                 14,
+		`wshub_reloads_total{outcome="done"}`:                   0,
 		`wshub_connections_closed_total{cause="other"}`:         2,
 		`wshub_connections_closed_total{cause="peer"}`:          0,
 		`wshub_connections`:                                     3,

@@ -21,6 +21,8 @@ type settings struct {
 	source  map[string]string // of a flag that was given: "flag", or the variable and where it stands
 	follows map[string]string // of a flag that was not given and is no default: what it follows
 	env     environment
+
+	again func() (*settings, error) // reads the same command line, and the variables and files as they are by then
 }
 
 // commandLine is what kong reads: the settings, which may stand anywhere, and the commands.
@@ -51,6 +53,7 @@ type commandLine struct {
 func parse(args []string, stdout, stderr io.Writer, env environment) (*settings, error) {
 	line := &commandLine{}
 	s := &settings{line: line, source: make(map[string]string), follows: make(map[string]string), env: env}
+	s.again = func() (*settings, error) { return parse(args, io.Discard, io.Discard, env) }
 	k, err := newParser(line, stdout, stderr, s)
 	if err != nil {
 		return nil, err
@@ -76,6 +79,7 @@ func parse(args []string, stdout, stderr io.Writer, env environment) (*settings,
 		trimFlag(f)
 	}
 	s.cfg.fill()
+	s.cfg.clean = newRedactor(s.cfg.secrets()...)
 	s.fit()
 	s.command, _, _ = strings.Cut(ctx.Command(), " <") // without arguments
 	return s, nil

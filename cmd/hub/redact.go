@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync/atomic"
 )
 
 const (
@@ -16,11 +17,20 @@ const (
 	leastSecret = 6
 )
 
-// redactor takes secrets out of text.
-type redactor struct{ replace *strings.Replacer }
+// redactor takes secrets out of text. Its copies know the same ones.
+type redactor struct {
+	replace *atomic.Pointer[strings.Replacer]
+}
 
 // newRedactor knows each secret as it stands, inside JSON, and inside a URL.
 func newRedactor(secrets ...string) redactor {
+	r := redactor{new(atomic.Pointer[strings.Replacer])}
+	r.learn(secrets...)
+	return r
+}
+
+// learn has r know these secrets in place of those that it knew. It may be called at any time.
+func (r redactor) learn(secrets ...string) {
 	var pairs []string
 	for _, s := range secrets {
 		if len(s) < leastSecret {
@@ -30,7 +40,7 @@ func newRedactor(secrets ...string) redactor {
 			pairs = append(pairs, form, masked)
 		}
 	}
-	return redactor{strings.NewReplacer(pairs...)}
+	r.replace.Store(strings.NewReplacer(pairs...))
 }
 
 // quoted is s as it stands between the quotes of a JSON string: zerolog leaves < alone, encoding/json
@@ -44,7 +54,7 @@ func quoted(s string, html bool) string {
 }
 
 // text returns s without secrets.
-func (r redactor) text(s string) string { return r.replace.Replace(s) }
+func (r redactor) text(s string) string { return r.replace.Load().Replace(s) }
 
 // error is err with a text without secrets.
 func (r redactor) error(err error) error {

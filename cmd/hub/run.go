@@ -15,7 +15,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, env envir
 	if err != nil || s.done {
 		return err
 	}
-	return newRedactor(s.cfg.secrets()...).error(s.do(ctx, stdout, stderr))
+	return s.cfg.clean.error(s.do(ctx, stdout, stderr))
 }
 
 func (s *settings) do(ctx context.Context, stdout, stderr io.Writer) error {

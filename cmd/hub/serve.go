@@ -89,7 +89,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	rebalancing := &rebalancer{hub: hub, draining: ending.Draining, elsewhere: elsewhere, log: log, begun: make(chan *session.Rebalance, 1)}
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	nested := []runner{sent.ignore(log), memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run} // the hub's last words need the server's loops
+	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func([]string) {}, started: s, now: s}
+	nested := []runner{sent.ignore(log), reload.Run, memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
@@ -104,13 +105,16 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			hub:       hub,
 			channel:   broker.Channel,
 			rebalance: rebalancing.begin,
-			registry:  newRegistry(sources{server.Stats, hub.Stats, broker.Stats, ready, ending.Draining, lines.Lost, dropped, times, others.Dropped}),
-			try:       tryPage(start.public, c.Path),
+			registry: newRegistry(sources{
+				engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
+				lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, times: times,
+			}),
+			try: tryPage(start.public, c.Path),
 		})
 		if err != nil {
 			return err
 		}
-		start.control = control.addr()
+		start.control, reload.useKeys = control.addr(), control.keys.use
 		nested = append([]runner{control.Run}, nested...)
 	}
 	nested = append([]runner{s.env.manager().run(live, ending.begun, c.drainTime()+closeTime+logPatience, log)}, nested...)

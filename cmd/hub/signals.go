@@ -13,19 +13,22 @@ import (
 type signals struct {
 	come    <-chan os.Signal // wishes to stop, in order
 	release func()           // after it a further wish kills the process
+	reload  <-chan os.Signal // wishes to read keys and secrets again; a closed terminal sends one, too
 	idle    <-chan os.Signal // would kill the process by default, and are no wish to stop
 }
 
 // notify begins to receive signals; stop ends it. From then on a log whose reader is gone, or that may not grow any
 // more, gives an error, where by default it kills the process.
 func notify() (s signals, stop func()) {
-	come, idle := make(chan os.Signal, 2), make(chan os.Signal, 1)
+	come, reload, idle := make(chan os.Signal, 2), make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGXFSZ)
 	signal.Notify(come, os.Interrupt, syscall.SIGTERM)
-	signal.Notify(idle, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2) // a closed terminal; "reload", "open your log again"
+	signal.Notify(reload, syscall.SIGHUP)
+	signal.Notify(idle, syscall.SIGUSR1, syscall.SIGUSR2) // "open your log again"
 	release := func() { signal.Stop(come) }
-	return signals{come, release, idle}, func() {
+	return signals{come, release, reload, idle}, func() {
 		release()
+		signal.Stop(reload)
 		signal.Stop(idle)
 	}
 }
@@ -37,7 +40,7 @@ func (s signals) ignore(log zerolog.Logger) runner {
 		for {
 			select {
 			case sig := <-s.idle:
-				log.Warn().Stringer("signal", sig).Msg("this signal changes nothing: settings are read at the start, and SIGTERM drains the hub")
+				log.Warn().Stringer("signal", sig).Msg("this signal changes nothing: SIGHUP reads keys and secrets again, and SIGTERM drains the hub")
 			case <-ctx.Done():
 				return nil
 			}

@@ -15,13 +15,15 @@ func TestAHangUpKillsNobody(t *testing.T) {
 	t.Parallel()
 	h := startHub(t, buildHub(t), "", "--drain-grace=0s", "--drain-window=100ms")
 	c := dial(t, "plain", h.public, "")
-	for sig, name := range map[os.Signal]string{syscall.SIGHUP: "hangup", syscall.SIGUSR1: "user defined signal 1", syscall.SIGUSR2: "user defined signal 2"} {
+	for sig, name := range map[os.Signal]string{syscall.SIGUSR1: "user defined signal 1", syscall.SIGUSR2: "user defined signal 2"} {
 		h.signal(sig)
 		h.await("this signal changes nothing")
 		if !strings.Contains(h.text(), `"signal":"`+name+`"`) {
 			t.Errorf("no %q in the log:\n%s", name, h.text())
 		}
 	}
+	h.signal(syscall.SIGHUP) // as a closed terminal does
+	h.await("keys and secrets are read again")
 	c.say(`{"still":"here"}`)
 	c.want(`{"still":"here"}`)
 	h.terminate()

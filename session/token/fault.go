@@ -118,7 +118,7 @@ func (v *Verifier) unsigned(t *jwt.Token) string {
 		said += ", kid " + clip(kid)
 	}
 	fitting, all := 0, map[string]bool{}
-	for _, list := range [][]key{v.keys, v.set.list()} {
+	for _, list := range [][]key{*v.keys.Load(), v.set.list()} {
 		for i := range list {
 			if list[i].fits(alg, kid) {
 				fitting++

@@ -59,7 +59,7 @@ func TestKeysAndSignaturesOfTheStandards(t *testing.T) {
 			continue
 		}
 		v := verifier(t, Config{Secrets: []string{secret}, Now: func() time.Time { return time.Unix(1300819000, 0) }})
-		v.keys = keys
+		v.keys.Store(&keys)
 		if _, err := v.Verify(c.token); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.name, err, c.want)
 		}

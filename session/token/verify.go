@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -90,8 +91,10 @@ type Verifier struct {
 	cfg       Config
 	parser    *jwt.Parser    // checks signatures
 	validator *jwt.Validator // checks claims
-	keys      []key
-	set       *keySet // nil without a URL
+	set       *keySet        // nil without a URL
+
+	// Shared. The slice is replaced whole by Reload.
+	keys atomic.Pointer[[]key]
 
 	// Shared. Rights that one user alone has may come and go without taking away those of many.
 	interned, extended intern
@@ -105,20 +108,6 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		parser:    jwt.NewParser(jwt.WithValidMethods(algorithms), jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation()),
 		validator: newValidator(cfg),
 	}
-	for i, secret := range cfg.Secrets {
-		k, err := secretKey(secret)
-		if err != nil {
-			return nil, fmt.Errorf("secret %d: %w", i+1, err)
-		}
-		v.keys = append(v.keys, k)
-	}
-	for _, path := range cfg.KeyFiles {
-		keys, err := readKeyFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("key file: %w", err)
-		}
-		v.keys = append(v.keys, keys...)
-	}
 	if cfg.JWKS != "" {
 		set, err := newKeySet(cfg)
 		if err != nil {
@@ -126,13 +115,39 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		}
 		v.set = set
 	}
-	switch {
-	case len(v.keys) > maxTries:
-		return nil, fmt.Errorf("%d secrets and keys of files, at most %d are allowed", len(v.keys), maxTries)
-	case len(v.keys) == 0 && v.set == nil:
-		return nil, errors.New("want a secret, a key file or a key set")
+	if err := v.Reload(cfg.Secrets, cfg.KeyFiles); err != nil {
+		return nil, err
 	}
 	return v, nil
+}
+
+// Reload reads the key files, and replaces all secrets and keys of files at once: tokens are verified with the new ones
+// from now on, and what a session may do by an older token stays. The key set stays, too. After an error the keys from
+// before hold. Call it from any goroutine, but not from two at a time.
+func (v *Verifier) Reload(secrets, keyFiles []string) error {
+	var keys []key
+	for i, secret := range secrets {
+		k, err := secretKey(secret)
+		if err != nil {
+			return fmt.Errorf("secret %d: %w", i+1, err)
+		}
+		keys = append(keys, k)
+	}
+	for _, path := range keyFiles {
+		read, err := readKeyFile(path)
+		if err != nil {
+			return fmt.Errorf("key file: %w", err)
+		}
+		keys = append(keys, read...)
+	}
+	switch {
+	case len(keys) > maxTries:
+		return fmt.Errorf("%d secrets and keys of files, at most %d are allowed", len(keys), maxTries)
+	case len(keys) == 0 && v.set == nil:
+		return errors.New("want a secret, a key file or a key set")
+	}
+	v.keys.Store(&keys)
+	return nil
 }
 
 func newValidator(cfg Config) *jwt.Validator {
@@ -236,7 +251,7 @@ func (v *Verifier) candidates(t *jwt.Token) (any, error) {
 		return nil, ErrBadToken
 	}
 	var set jwt.VerificationKeySet
-	for _, list := range [][]key{v.keys, v.set.list()} {
+	for _, list := range [][]key{*v.keys.Load(), v.set.list()} {
 		for i := range list {
 			if list[i].fits(alg, kid) && len(set.Keys) < maxTries {
 				set.Keys = append(set.Keys, list[i].use)
