@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"wshub/engine"
@@ -24,8 +27,8 @@ import (
 //	secret  "value": never printed; "url": printed without its password and the values of its query; "redis": printed
 //	        without its passwords
 type config struct {
-	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect. Default: 127.0.0.1 and --port."`
-	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port on 127.0.0.1, where --addr is not given; 0 takes a free one."`
+	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect: host and port, or a host alone, as 0.0.0.0, whose port is --port. Default: 127.0.0.1 and --port."`
+	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port, where --addr has none; 0 takes a free one."`
 	Path             string        `group:"Public port" default:"/notification" help:"The path that clients of hub.v1 and plain ones open."`
 	CentrifugoPath   string        `group:"Public port" default:"/connection/websocket" help:"The path that SDKs of Centrifugo open; off closes it."`
 	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys for tokens listens on loopback only."`
@@ -91,12 +94,14 @@ type config struct {
 
 	room  memory   // what all of it must fit into
 	clean redactor // takes the secrets out of what is printed
+
+	portUsed bool // Addr has its port from Port
 }
 
 // fill replaces what means "choose for me" by the choice.
 func (c *config) fill() {
-	if c.Addr == "" {
-		c.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(c.Port))
+	if host, alone := loneHost(cmp.Or(c.Addr, "127.0.0.1")); alone {
+		c.Addr, c.portUsed = net.JoinHostPort(host, strconv.Itoa(c.Port)), true
 	}
 	if c.Pollers == 0 {
 		c.Pollers = min(cores, engine.MaxPollers)
@@ -117,6 +122,15 @@ func (c *config) fill() {
 		}
 		c.Node = fmt.Sprintf("%s-%d", host, os.Getpid())
 	}
+}
+
+// loneHost reports whether addr is a host without a port, and which.
+func loneHost(addr string) (host string, alone bool) {
+	if ip, err := netip.ParseAddr(strings.Trim(addr, "[]")); err == nil {
+		return ip.String(), true
+	}
+	_, err := strconv.Atoi(addr)
+	return addr, err != nil && !strings.Contains(addr, ":") // a number is a port that was meant for --port
 }
 
 // controlOff reports whether there is no control port.

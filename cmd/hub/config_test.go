@@ -22,7 +22,7 @@ const (
 
 // bad is, for every flag, values that must be refused.
 var bad = map[string][]string{
-	"addr":                  {"3000", "localhost", "127.0.0.1:http", "127.0.0.1:65536", "user@127.0.0.1:3000", ":3000", "0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "example.com:3000"},
+	"addr":                  {"3000", "0.0.0.0", "example.com", "a b", "127.0.0.1:http", "127.0.0.1:65536", "user@127.0.0.1:3000", ":3000", "0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "example.com:3000"},
 	"port":                  {"65536", "-1", "x", ""},
 	"path":                  {"notification", "/a?b", "/a b", "/connection/websocket"},
 	"centrifugo-path":       {"connection", "/a?b", "/a b", "/notification", "on"},
@@ -151,6 +151,11 @@ func TestSettingsComeFromFlagThenVariableThenDefault(t *testing.T) {
 		{map[string]string{"WS_PORT": "4000", "HUB_ADDR": "[::1]:7000"}, nil, "[::1]:7000"},
 		{map[string]string{"HUB_ADDR": "[::1]:7000"}, []string{"check", "--addr", "localhost:8000"}, "localhost:8000"},
 		{map[string]string{"HUB_ADDR": ":7000", "HUB_OPEN": "true"}, nil, ":7000"},
+		{map[string]string{"WS_PORT": "4000", "HUB_ADDR": "0.0.0.0", "HUB_OPEN": "true"}, nil, "0.0.0.0:4000"},
+		{map[string]string{"HUB_ADDR": "0.0.0.0", "HUB_OPEN": "true"}, nil, "0.0.0.0:3000"},
+		{map[string]string{"HUB_ADDR": "::1"}, []string{"--port=0"}, "[::1]:0"},
+		{nil, []string{"--addr=[::1]", "--port=9"}, "[::1]:9"},
+		{nil, []string{"--addr=localhost"}, "localhost:3000"},
 	} {
 		if got := parsed(t, c.env, c.args...).cfg.Addr; got != c.addr {
 			t.Errorf("%v %q listens on %s, want %s", c.env, c.args, got, c.addr)

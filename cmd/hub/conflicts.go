@@ -12,7 +12,7 @@ const leastTokenSecret = 32
 func (s *settings) conflicts() (notes []string) {
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	c := s.cfg
-	if s.source["port"] != "" && s.source["addr"] != "" {
+	if s.source["port"] != "" && !c.portUsed {
 		note("%s has no effect, since %s says where to listen.", s.origin("port"), s.origin("addr"))
 	}
 	loops := byteSize(c.Pollers)

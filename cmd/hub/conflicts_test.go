@@ -19,6 +19,7 @@ func TestSettingsThatCantWorkTogetherAreNamed(t *testing.T) {
 		{[]string{"--max-node-topics=2", "--pollers=2"}, ""},
 		{[]string{"--port=4000", "--addr=127.0.0.1:3000"}, "--port has no effect, since --addr says where to listen"},
 		{[]string{"--port=4000"}, ""},
+		{[]string{"--port=4000", "--addr=127.0.0.2"}, ""},
 		{[]string{"--control=off", "--api-key=0123456789abcdef"}, "--api-key has no effect"},
 		{[]string{"--api-key=one, two and three"}, ""}, // no part would do alone
 	} {

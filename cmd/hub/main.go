@@ -3,6 +3,8 @@
 //
 //	hub            run (the default)
 //	hub check      check the settings and print their values
+//	hub healthcheck
+//	               ask a running hub how it is
 //	hub token      print a token for development, or verify one
 //	hub version    print the version
 //	hub completion print the line that makes a shell complete commands and flags
@@ -13,7 +15,7 @@
 //	settings              config.go; their ranges: validate.go; conflicts between them: conflicts.go
 //	variables             environ.go, envfile.go
 //	memory                memory.go, cgroup.go, gc.go
-//	from start to end     serve.go, signals.go
+//	from start to end     serve.go, signals.go; after SIGHUP: reload.go; a service manager: notify.go
 //	control port          control.go; its access: guard.go; its limits: callers.go; its metrics: metrics.go
 //	calls of the API      publish.go, events.go, target.go
 //	tokens, histories     tokens.go, history.go

@@ -15,7 +15,7 @@ import (
 type settings struct {
 	cfg     *config
 	flags   []*kong.Flag
-	command string            // run, check, token mint, token verify, version, completion or help
+	command string            // run, check, healthcheck, token mint, token verify, version, completion or help
 	line    *commandLine      // has the commands' own flags
 	done    bool              // --help or --version was printed: nothing is left to do
 	source  map[string]string // of a flag that was given: "flag", or the variable and where it stands
@@ -36,6 +36,9 @@ type commandLine struct {
 	Check struct {
 		Connect bool `help:"Also try whether the hub can use Redis."`
 	} `cmd:"" help:"Check the settings and print their values and sources, secrets masked."`
+	Healthcheck struct {
+		Ready bool `help:"Ask whether clients should be sent to it (/readyz), not only whether it lives (/livez)."`
+	} `cmd:"" help:"Ask the hub on this machine with these settings, at its control port, how it is; exit with 1 if that is not well."`
 	Token struct {
 		Mint   mintFlags   `cmd:"" default:"withargs" help:"Print a token for development, signed with --jwt-secret or else with the private key in --jwt-key (the default of hub token)."`
 		Verify verifyFlags `cmd:"" help:"Explain whether a hub with these settings accepts a token: the rights that it gives, or the rules that it breaks."`

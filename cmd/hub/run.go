@@ -33,6 +33,8 @@ func (s *settings) do(ctx context.Context, stdout, stderr io.Writer) error {
 		return verifyToken(ctx, s, os.Stdin, stdout)
 	case "check":
 		return check(ctx, s, stdout)
+	case "healthcheck":
+		return healthcheck(ctx, s, stdout)
 	}
 	if err := s.validate(); err != nil {
 		return usageError{errors.Join(err, s.doubts())} // one of them may be why
