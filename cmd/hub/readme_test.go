@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -86,7 +87,13 @@ func TestPagesAndFilesToDeployNameOnlyVariablesThatExist(t *testing.T) {
 			known[name] = true
 		}
 	}
-	files, err := filepath.Glob("deploy/*")
+	var files []string
+	err := filepath.WalkDir("deploy", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, path)
+		}
+		return err
+	})
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
