@@ -87,7 +87,7 @@ func (s *subscriber) catchUp(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		s.trouble.Warn().Err(failed[0].err).Int("topics", len(failed)).Msg("history can't be read; followers wait")
+		s.trouble.Warn().Func(Because(failed[0].err)).Int("topics", len(failed)).Msg("history can't be read; followers wait")
 		for _, f := range failed {
 			later = append(later, f.channel)
 			if readError(f.err) == ErrRefused {

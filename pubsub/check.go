@@ -106,7 +106,7 @@ func (r *Redis) checkMaster(ctx context.Context, m, other *master) Finding {
 	}
 	t := trial{r, &f, m, p, "check:" + randomName()}
 	if err := t.describe(ctx); err != nil && !isPermission(err) {
-		f.fault("%s", err)
+		f.fault("%s", remedied(err))
 		return f
 	}
 	short, err := r.tryRights(ctx, m, p)
@@ -115,10 +115,10 @@ func (r *Redis) checkMaster(ctx context.Context, m, other *master) Finding {
 	}
 	switch {
 	case len(short.lacks) > 0:
-		f.fault("%s", short.String())
+		f.fault("%s; redis-cli ACL SETUSER grants it to the user of --redis-url", short.String())
 		return f
 	case err != nil:
-		f.fault("%s", err)
+		f.fault("%s", remedied(err))
 		return f
 	}
 	for _, part := range []struct {
@@ -131,7 +131,7 @@ func (r *Redis) checkMaster(ctx context.Context, m, other *master) Finding {
 		{"the format", t.format},
 	} {
 		if err := t.try(ctx, part.try); err != nil {
-			f.fault("%s: %s", part.what, err)
+			f.fault("%s: %s", part.what, remedied(err))
 		}
 	}
 	return f
@@ -383,10 +383,15 @@ func (s *sentinels) inspect(ctx context.Context) (l layout, report Report) {
 		running.Go(func() { s.inspectOne(ctx, sentinel, &report[i]) })
 	}
 	running.Wait()
-	if addr := s.master(ctx); addr != "" {
+	addr, err := s.master(ctx)
+	if addr != "" {
 		return single{addr}.layout(), report
 	}
-	return l, append(report, Finding{Server: "sentinels", Faults: []string{fmt.Sprintf("no majority of them names a master %q", s.name)}})
+	fault := fmt.Sprintf("no majority of them names a master %q", s.name)
+	if err != nil {
+		fault += ": " + remedied(err)
+	}
+	return l, append(report, Finding{Server: "sentinels", Faults: []string{fault}})
 }
 
 func (s *sentinels) inspectOne(ctx context.Context, sentinel *redis.SentinelClient, f *Finding) {
@@ -419,14 +424,18 @@ func (s *sentinels) inspectOne(ctx context.Context, sentinel *redis.SentinelClie
 // inspect implements topology. A node of the URL that is of no use is no fault while another one is.
 func (c *cluster) inspect(ctx context.Context) (l layout, report Report) {
 	defer c.close()
-	best := c.discover(ctx)
+	best, err := c.discover(ctx)
 	for _, addr := range c.r.address.Hosts {
 		if f := c.inspectOne(ctx, addr); len(f.Doubts) > 0 {
 			report = append(report, f)
 		}
 	}
 	if best == nil {
-		return l, append(report, Finding{Server: "cluster", Faults: []string{"no node says who serves which slots"}})
+		fault := "no node says who serves which slots"
+		if err != nil {
+			fault += ": " + remedied(err)
+		}
+		return l, append(report, Finding{Server: "cluster", Faults: []string{fault}})
 	}
 	if !best.ok {
 		report = append(report, Finding{Server: "node " + best.addr, Doubts: []string{"cluster_state is not ok"}})

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -37,10 +38,10 @@ func (r *Redis) newCluster() topology {
 func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
 	defer c.close()
 	return keepDiscovering(ctx, t, func(why trigger) {
-		if view := c.discover(ctx); view != nil {
+		if view, err := c.discover(ctx); view != nil {
 			report(c.layout(view), why)
 		} else if ctx.Err() == nil {
-			c.r.trouble.Warn().Int("nodes", len(c.known)).Msg("no node of the cluster answers with the masters of the slots")
+			c.r.trouble.Warn().Func(Because(err)).Int("nodes", len(c.known)).Msg("no node of the cluster answers with the masters of the slots")
 		}
 	})
 }
@@ -66,48 +67,57 @@ type slotRange struct {
 	nodes       []string // addresses
 }
 
-// discover asks some known nodes, and the nodes of the URL if none of them answers. The answer with the newest epoch
-// counts.
-func (c *cluster) discover(ctx context.Context) *view {
+// discover asks some nodes, and those of the URL if none of them answers. The answer of the node that knows the newest
+// epoch counts. err is why one of them says nothing, if none says anything.
+func (c *cluster) discover(ctx context.Context) (best *view, err error) {
 	asked := slices.Clone(c.known)
 	rand.Shuffle(len(asked), func(i, j int) { asked[i], asked[j] = asked[j], asked[i] })
-	best := c.askAll(ctx, asked[:min(askedNodes, len(asked))])
+	best, err = c.askAll(ctx, asked[:min(askedNodes, len(asked))])
 	if best == nil {
-		best = c.askAll(ctx, c.r.address.Hosts)
+		best, err = c.askAll(ctx, c.r.address.Hosts)
 	}
 	if best != nil {
 		c.remember(best)
 	}
-	return best
+	return best, err
 }
 
-func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view) {
+func (c *cluster) askAll(ctx context.Context, addrs []string) (best *view, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	views := make(chan *view, len(addrs))
+	type answer struct {
+		view *view
+		err  error
+	}
+	answers := make(chan answer, len(addrs))
 	for _, addr := range addrs {
 		client := c.clients[addr]
 		if client == nil {
 			client = c.newClient(addr)
 			c.clients[addr] = client
 		}
-		c.asking.Go(func() { views <- ask(ctx, client, addr) })
+		c.asking.Go(func() {
+			v, err := ask(ctx, client, addr)
+			answers <- answer{v, err}
+		})
 	}
 	var late <-chan time.Time
 	for range addrs {
 		select {
-		case v := <-views:
+		case a := <-answers:
+			v := a.view
+			err = cmp.Or(a.err, err)
 			if v != nil && (best == nil || v.ok && !best.ok || v.ok == best.ok && v.epoch > best.epoch) {
 				best = v
 			}
 		case <-late:
-			return best
+			return best, nil
 		}
 		if late == nil && best != nil && best.ok {
 			late = time.After(discoverGrace)
 		}
 	}
-	return best
+	return best, err
 }
 
 func (c *cluster) newClient(addr string) *redis.Client {
@@ -118,23 +128,23 @@ func (c *cluster) newClient(addr string) *redis.Client {
 	return redis.NewClient(&opt)
 }
 
-// ask is what the node at addr says; nil if it says nothing.
-func ask(ctx context.Context, client *redis.Client, addr string) *view {
+// ask is what the node at addr says.
+func ask(ctx context.Context, client *redis.Client, addr string) (*view, error) {
 	pipe := client.Pipeline()
 	info, slots := pipe.ClusterInfo(ctx), pipe.Do(ctx, "cluster", "slots")
-	if exec(ctx, pipe) != nil || info.Err() != nil {
-		return nil
+	if err := cmp.Or(exec(ctx, pipe), info.Err()); err != nil {
+		return nil, err
 	}
 	list, err := slots.Slice()
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	epoch, _ := strconv.ParseUint(infoField(info.Val(), "cluster_current_epoch"), 10, 64)
 	v := &view{addr: addr, ok: infoField(info.Val(), "cluster_state") == "ok", epoch: epoch}
 	for _, part := range list {
 		v.slots = append(v.slots, v.parseRange(part))
 	}
-	return v
+	return v, nil
 }
 
 // parseRange reads the first slot, the last, and the nodes: host, port and more of each. An entry of another form

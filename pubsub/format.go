@@ -30,13 +30,13 @@ func (r *Redis) keepFormat(ctx context.Context) error {
 			return err
 		case errors.Is(err, ErrFormat):
 			r.formatOK.Store(false)
-			r.trouble.Error().Err(err).Msg("another hub has changed the format of the data in redis")
+			r.trouble.Error().Func(Because(err)).Msg("another hub has changed the format of the data in redis")
 		case err == nil:
 			started = true
 			r.formatOK.Store(true)
 			failures, wait = 0, formatEvery
 		case ctx.Err() == nil && failures > 3:
-			r.trouble.Warn().Err(err).Msg("the format of the data in redis can't be read")
+			r.trouble.Warn().Func(Because(err)).Msg("the format of the data in redis can't be read")
 		}
 		select {
 		case <-ctx.Done():

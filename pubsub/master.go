@@ -99,5 +99,13 @@ func (m *master) ready(r *Redis) error {
 	return cmp.Or(m.link.ready(r, m.addr), refused)
 }
 
+// cause is err, or the missing rights that it follows from, as far as they are known.
+func (m *master) cause(err error) error {
+	if refused := m.refusal.err(m.addr); refused != nil && isPermission(refused) && (isPermission(err) || errors.Is(err, errLate)) {
+		return refused
+	}
+	return err
+}
+
 // close gives the connections back.
 func (m *master) close() error { return cmp.Or(m.pub.Close(), m.prober.Close()) }

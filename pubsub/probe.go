@@ -97,9 +97,9 @@ func (s *subscriber) publishProbe(ctx context.Context, round string) {
 		m.replica.Store(false) // it may have become a master again
 	case isPermission(err):
 		err = s.denied(ctx, m, err)
-		s.trouble.Error().Err(err).Str("redis", m.addr).Msg("the hub's user lacks rights on redis")
+		s.trouble.Error().Func(Because(err)).Str("redis", m.addr).Msg("the hub's user lacks rights on redis")
 	case !sentOut:
-		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a probe to redis")
+		s.trouble.Warn().Func(Because(err)).Str("redis", m.addr).Msg("publish a probe to redis")
 	}
 	m.refusal.tried(err, keeps)
 	if seconds, err := strconv.ParseInt(str(at(reply, 0), 0), 10, 64); err == nil {
@@ -144,7 +144,7 @@ func (s *subscriber) publishClassicProbe(ctx context.Context, round string) {
 		}
 	}
 	if err := m.prober.Publish(ctx, s.names.classicNode(s.cfg.Node), string(probeMark)+round).Err(); err != nil && ctx.Err() == nil {
-		s.trouble.Warn().Err(err).Str("redis", m.addr).Msg("publish a classic probe to redis")
+		s.trouble.Warn().Func(Because(err)).Str("redis", m.addr).Msg("publish a classic probe to redis")
 	}
 }
 

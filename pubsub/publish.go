@@ -101,7 +101,7 @@ func (r *Redis) publishError(topic string, err error) error {
 		if redis.IsReadOnlyError(err) {
 			r.triggers.pull(onReplica)
 		}
-		r.refused.Error().Err(err).Msg("redis refuses publications")
+		r.refused.Error().Func(Because(err)).Msg("redis refuses publications")
 	}
 	return fmt.Errorf("publish: %w: %s", kind, err)
 }

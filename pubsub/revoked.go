@@ -93,14 +93,17 @@ func (r *Redis) keepRevoked(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if m, _ := r.route(common); m != nil {
+			err = m.cause(err)
+		}
 		wait := r.backoff(failures)
 		switch {
 		case errors.Is(err, errListLost):
 		case r.list.unread.Load() != nil:
-			r.trouble.Error().Err(err).Msg("revocations can't be read: the hub is not ready")
+			r.trouble.Error().Func(Because(err)).Msg("revocations can't be read: the hub is not ready")
 			r.list.setUnread(err.Error())
 		default:
-			r.trouble.Error().Err(err).Msg("revocations that redis lacks can't be written back: other hubs may not know them")
+			r.trouble.Error().Func(Because(err)).Msg("revocations that redis lacks can't be written back: other hubs may not know them")
 			wait = restorePause
 		}
 		again = time.After(wait)

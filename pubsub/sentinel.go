@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"strings"
@@ -75,10 +76,10 @@ func (s *sentinels) watch(ctx context.Context, t *triggers, report func(layout, 
 		s.close()
 	}()
 	return keepDiscovering(ctx, t, func(why trigger) {
-		if addr := s.master(ctx); addr != "" {
+		if addr, err := s.master(ctx); addr != "" {
 			report(single{addr}.layout(), why)
 		} else if ctx.Err() == nil {
-			s.r.trouble.Warn().Str("master", s.name).Int("sentinels", len(s.list)).Msg("no majority of the sentinels names a master")
+			s.r.trouble.Warn().Func(Because(err)).Str("master", s.name).Int("sentinels", len(s.list)).Msg("no majority of the sentinels names a master")
 		}
 	})
 }
@@ -113,28 +114,33 @@ func (s *sentinels) listen(ctx context.Context, sentinel *redis.SentinelClient, 
 }
 
 // master is whom more than half of the sentinels name, "" if there is none such. A few that were cut off with the
-// old one are believed nothing.
-func (s *sentinels) master(ctx context.Context) string {
+// old one are believed nothing. err is why one did not answer, if that is so.
+func (s *sentinels) master(ctx context.Context) (addr string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	named := make(chan string, len(s.list))
+	type vote struct {
+		addr string
+		err  error
+	}
+	votes := make(chan vote, len(s.list))
 	for _, sentinel := range s.list {
 		s.asking.Go(func() {
 			answer, err := sentinel.GetMasterAddrByName(ctx, s.name).Result()
 			if err != nil || len(answer) != 2 {
-				named <- ""
+				votes <- vote{err: err}
 				return
 			}
-			named <- net.JoinHostPort(answer[0], answer[1])
+			votes <- vote{addr: net.JoinHostPort(answer[0], answer[1])}
 		})
 	}
-	votes := map[string]int{}
+	named := map[string]int{}
 	for range s.list {
-		if addr := <-named; addr != "" {
-			if votes[addr]++; 2*votes[addr] > len(s.list) {
-				return addr // nobody who is slow, or gone, is waited for
-			}
+		v := <-votes
+		if v.addr == "" {
+			err = cmp.Or(v.err, err)
+		} else if named[v.addr]++; 2*named[v.addr] > len(s.list) {
+			return v.addr, nil // nobody who is slow, or gone, is waited for
 		}
 	}
-	return ""
+	return "", err
 }

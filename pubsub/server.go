@@ -22,7 +22,7 @@ func (r *Redis) identify(ctx context.Context, m *master, conn *redis.Conn) (*scr
 	info, err := conn.Info(ctx).Result()
 	switch {
 	case redis.IsPermissionError(err):
-		r.trouble.Warn().Err(err).Msg("redis does not say which server it is: positions may be given twice after a failover")
+		r.trouble.Warn().Func(Because(err)).Msg("redis does not say which server it is: positions may be given twice after a failover")
 	case err != nil:
 		return nil, fmt.Errorf("which redis is it: %w", err)
 	}

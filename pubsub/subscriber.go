@@ -93,6 +93,7 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 			if ctx.Err() == nil && err != nil && isPermission(err) {
 				err = r.denied(ctx, m, err)
 			}
+			err = m.cause(err)
 		}
 		if ctx.Err() != nil {
 			return
@@ -105,7 +106,7 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 			attempt = 0
 		}
 		wait := r.backoff(attempt)
-		r.trouble.Warn().Err(err).Str("redis", addr).Int64("retry_in_ms", wait.Milliseconds()).Msg("not connected to redis")
+		r.trouble.Warn().Func(Because(err)).Str("redis", addr).Int64("retry_in_ms", wait.Milliseconds()).Msg("not connected to redis")
 		select {
 		case <-ctx.Done():
 			return
@@ -364,7 +365,7 @@ func (s *subscriber) refuseChannels(channels []string) {
 			s.triggers.pull(onMoved)
 		}
 	}
-	s.trouble.Error().Err(why).Int("topics", len(channels)).Msg("redis does not let topics be subscribed")
+	s.trouble.Error().Func(Because(why)).Int("topics", len(channels)).Msg("redis does not let topics be subscribed")
 }
 
 // refuse takes an error that the server answers: to a command of a batch, whose answers end with the fence. Before

@@ -73,7 +73,7 @@ func (k *resumeKey) Run(ctx context.Context) error {
 			return nil
 		}
 		if ctx.Err() == nil && pause == firstRetry {
-			k.log.Warn().Err(err).Msg("no resume key yet: clients get no resume tokens until there is one")
+			k.log.Warn().Func(pubsub.Because(err)).Msg("no resume key yet: clients get no resume tokens until there is one")
 		}
 		again := time.NewTimer(pause/2 + rand.N(pause/2))
 		select {
