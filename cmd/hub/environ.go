@@ -3,9 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -135,14 +138,39 @@ func trimmed(s string) string { return strings.Trim(s, " \t\r\n") }
 // Kubernetes gives a pod variables for every service of its namespace, named after the service: one named hub, or
 // hub-api, makes HUB_… ones, and one named ws makes WS_PORT. Docker's links do the same.
 var (
-	serviceName    = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$`)
-	serviceAddress = regexp.MustCompile(`^(tcp|udp|sctp)://`)
+	serviceName     = regexp.MustCompile(`_(SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)$`)
+	serviceProtocol = regexp.MustCompile(`^(tcp|udp|sctp)$`)
 )
+
+// isService reports whether the platform has set the variable: by its name, and by a value of the form that it sets there.
+func isService(name, value string) bool {
+	found := serviceName.FindStringSubmatch(name)
+	if found == nil {
+		return false
+	}
+	switch part := found[1]; {
+	case part == "SERVICE_HOST", strings.HasSuffix(part, "_ADDR"):
+		_, err := netip.ParseAddr(value)
+		return err == nil
+	case strings.HasSuffix(part, "_PROTO"):
+		return serviceProtocol.MatchString(value)
+	case strings.HasPrefix(part, "SERVICE_PORT"), strings.HasSuffix(part, "_PORT"):
+		return isPortNumber(value)
+	}
+	protocol, rest, _ := strings.Cut(value, "://")
+	host, port, err := net.SplitHostPort(rest)
+	return err == nil && serviceProtocol.MatchString(protocol) && host != "" && isPortNumber(port)
+}
+
+func isPortNumber(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && n > 0
+}
 
 // isServiceAddress reports whether the platform has set the variable, with the address of a service, where a setting's
 // name is the same.
 func isServiceAddress(name, value string) bool {
-	return strings.HasSuffix(name, "_PORT") && serviceAddress.MatchString(value)
+	return strings.Contains(value, "://") && isService(name, value)
 }
 
 // notes are the variables that are set and do not say what their reader may think.
@@ -175,7 +203,7 @@ func (e environment) unknown(flags []*kong.Flag) []string {
 		for name, value := range l.vars {
 			value = trimmed(value)
 			switch {
-			case !strings.HasPrefix(name, "HUB_"), value == "", slices.Contains(known, name), serviceName.MatchString(name), isServiceAddress(name, value):
+			case !strings.HasPrefix(name, "HUB_"), value == "", slices.Contains(known, name), isService(name, value):
 				continue
 			case name == envFileVariable && l.file == "":
 				continue

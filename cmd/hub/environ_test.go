@@ -71,6 +71,32 @@ func TestAVariableThatIsNoSettingIsNamedWithTheNearestOne(t *testing.T) {
 	}
 }
 
+func TestAVariableOfAServiceIsPassedOverInItsFormOnly(t *testing.T) {
+	for _, c := range []struct{ name, value string }{
+		{"HUB_SERVICE_HOST", "10.96.0.12"}, {"HUB_SERVICE_HOST", "fd00::12"}, {"HUB_SERVICE_PORT", "80"}, {"HUB_SERVICE_PORT_HTTP_API", "65535"},
+		{"HUB_API_PORT", "tcp://10.96.0.12:80"}, {"HUB_API_PORT", "sctp://[fd00::12]:80"}, {"HUB_PORT_80_TCP", "tcp://10.96.0.12:80"}, {"HUB_PORT_53_UDP", "udp://10.96.0.12:53"},
+		{"HUB_PORT_80_TCP_PROTO", "tcp"}, {"HUB_PORT_80_TCP_PORT", "80"}, {"HUB_PORT_80_TCP_ADDR", "10.96.0.12"},
+	} {
+		if got := parsed(t, map[string]string{c.name: c.value}).env.unknown(parsed(t, nil).flags); len(got) != 0 {
+			t.Errorf("%s=%s: %q", c.name, c.value, got)
+		}
+	}
+	for _, c := range []struct{ name, value string }{
+		{"HUB_SERVICE_HOST", "hub.example"}, {"HUB_SERVICE_HOST", "10.96.0.12:80"}, {"HUB_SERVICE_PORT", "http"}, {"HUB_SERVICE_PORT", "tcp://10.96.0.12:80"}, {"HUB_SERVICE_PORT_API", "70000"},
+		{"HUB_API_PORT", "4000"}, {"HUB_API_PORT", "http://10.96.0.12:80"}, {"HUB_API_PORT", "tcp://10.96.0.12"}, {"HUB_API_PORT", "tcp://:80"}, {"HUB_PORT_80_TCP", "80"},
+		{"HUB_PORT_80_TCP_PROTO", "http"}, {"HUB_PORT_80_TCP_PORT", "0"}, {"HUB_PORT_80_TCP_ADDR", "hub"}, {"HUB_PORT_TCP", "tcp://10.96.0.12:80"},
+	} {
+		if got := strings.Join(parsed(t, map[string]string{c.name: c.value}).env.unknown(parsed(t, nil).flags), "\n"); !strings.HasPrefix(got, c.name+" is no setting") {
+			t.Errorf("%s=%s: %q", c.name, c.value, got)
+		}
+	}
+	for _, value := range []string{"tcp://10.96.0.12", "http://10.96.0.12:80", "80 "} {
+		if code, _, stderr := call(t, map[string]string{"HUB_PORT": value}, "check"); (code != 2 || !strings.Contains(stderr, "HUB_PORT")) != (value == "80 ") {
+			t.Errorf("HUB_PORT=%s ends with %d: %s", value, code, stderr)
+		}
+	}
+}
+
 func TestAVariableThatIsNoSettingIsWarnedOfAtTheStart(t *testing.T) {
 	env := map[string]string{"HUB_JWT_SECERT": secret, "HUB_PORT": "tcp://10.96.0.12:80", "HUB_LOG_FORMAT": "json"}
 	code, _, stderr := call(t, env, "run", "--addr=127.0.0.1:0", "--control=off")
