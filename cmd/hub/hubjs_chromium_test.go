@@ -65,8 +65,6 @@ func startJSInChromium(t *testing.T, module string) *jsProgram {
 		}
 		p.note([]byte(line))
 	})
-	b.call("Runtime.enable", nil)
-	b.call("Runtime.addBinding", map[string]any{"name": "report"})
 	b.call("Network.enable", nil)
 	b.call("Page.navigate", map[string]any{"url": page.URL})
 	select {
@@ -85,6 +83,8 @@ type browser struct {
 	ws     *websocket.Conn
 	report func(line string) // called for what the page reports
 	last   atomic.Int64      // id of a call
+	// waiting are channels by a call's id, which its answer closes.
+	waiting sync.Map
 }
 
 func startBrowser(t *testing.T, path string, report func(line string)) *browser {
@@ -128,6 +128,8 @@ func startBrowser(t *testing.T, path string, report func(line string)) *browser 
 		_ = cmd.Process.Kill()
 		t.Fatal("Chromium does not start")
 	}
+	b.do("Runtime.enable", nil)
+	b.do("Runtime.addBinding", map[string]any{"name": "report"}) // for the pages to come, which may be in other processes
 	return b
 }
 
@@ -162,6 +164,7 @@ func (b *browser) listen() {
 			return
 		}
 		var m struct {
+			ID     int64
 			Method string
 			Params struct {
 				Payload string
@@ -174,6 +177,9 @@ func (b *browser) listen() {
 			b.t.Errorf("Chromium says %q", data)
 			continue
 		}
+		if waits, ok := b.waiting.LoadAndDelete(m.ID); ok {
+			close(waits.(chan struct{}))
+		}
 		switch {
 		case m.Method == "Runtime.bindingCalled":
 			b.report(m.Params.Payload)
@@ -185,9 +191,24 @@ func (b *browser) listen() {
 	}
 }
 
+// do sends the browser a command, and returns when it is done: one that follows can't overtake it.
+func (b *browser) do(method string, params map[string]any) {
+	b.t.Helper()
+	id, done := b.last.Add(1), make(chan struct{})
+	b.waiting.Store(id, done)
+	b.write(id, method, params)
+	select {
+	case <-done:
+	case <-time.After(patience):
+		b.t.Fatalf("Chromium does not answer %s", method)
+	}
+}
+
 // call sends the browser a command. An error fails the test later.
-func (b *browser) call(method string, params map[string]any) {
-	text, err := json.Marshal(map[string]any{"id": b.last.Add(1), "method": method, "params": params})
+func (b *browser) call(method string, params map[string]any) { b.write(b.last.Add(1), method, params) }
+
+func (b *browser) write(id int64, method string, params map[string]any) {
+	text, err := json.Marshal(map[string]any{"id": id, "method": method, "params": params})
 	if err == nil {
 		err = b.ws.Write(b.ctx, websocket.MessageText, text)
 	}

@@ -69,15 +69,11 @@ func tutorialPage(t *testing.T, app string, order func()) {
 	click := func(id string) {
 		b.call("Runtime.evaluate", map[string]any{"expression": "document.getElementById('" + id + "').click()"})
 	}
-	b.call("Runtime.enable", nil)
-	b.call("Runtime.addBinding", map[string]any{"name": "report"})
-	b.call("Page.enable", nil)
-	b.call("Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": `
+	b.do("Page.enable", nil)
+	b.do("Page.addScriptToEvaluateOnNewDocument", map[string]any{"source": `
 		const look = () => document.readyState === 'complete' && report((document.getElementById('state')?.textContent.trim() ?? '') + ' ' + document.querySelectorAll('li').length)
 		new MutationObserver(look).observe(document, { subtree: true, childList: true })
 		addEventListener('load', look)`})
-	b.call("Runtime.evaluate", map[string]any{"expression": "report('ready')"})
-	await("ready") // a page in another process would not have the script until this one has answered
 
 	b.call("Page.navigate", map[string]any{"url": app})
 	await("not logged in 0")
