@@ -114,7 +114,7 @@ func (r *Redis) renewLease(ctx context.Context) error {
 	case isAstray(err):
 		r.triggers.pull(onMoved)
 	case err != nil && ctx.Err() == nil && m.connected.Load(): // else its connections say what is wrong
-		r.trouble.Warn().Err(err).Str("redis", m.addr).Msg("say that this node lives")
+		r.trouble.Warn().Func(Because(err)).Str("redis", m.addr).Msg("say that this node lives")
 	case err == nil && fresh == 1 && r.names.sharded:
 		r.list.setUnread("the list was not read since this node is known to others")
 		wake(r.list.work)

@@ -171,8 +171,10 @@ func (Protocol) Expired(s *session.Session) (grace time.Duration) {
 	return s.Hub().Config().AuthGrace
 }
 
-// Renewed implements session.Protocol. It has no words for it.
-func (Protocol) Renewed(*session.Session) {}
+// Renewed implements session.Protocol.
+func (Protocol) Renewed(s *session.Session) {
+	s.Write(TextFrame(append(appendExpiry([]byte(`{"type":"expires"`), s), '}')))
+}
 
 // Goodbye implements session.Protocol. The reason is the cause's name.
 func (Protocol) Goodbye(s *session.Session, cause *engine.Cause, after time.Duration) {

@@ -547,6 +547,8 @@ export class Hub {
         return t?.live && this.#deliver(t, m)
       case 'gap':
         return t?.live && this.#gap(t, m.position, 'live')
+      case 'expires':
+        return this.#expires(link, m.expires_in)
       case 'goodbye':
         link.after = m.after_ms
         return

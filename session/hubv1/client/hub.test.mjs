@@ -326,6 +326,26 @@ test('a token is renewed before its end, at a random time', async () => {
   }
 })
 
+test('a backend that sets the end of a token anew is heeded', async () => {
+  random = 0
+  await open({ token: ({ reason }) => reason })
+  const beat = async (s) => {
+    for (; s > 0; s -= 20) await pass(20_000), Socket.last.say({ type: 'pong' })
+  }
+  Socket.last.welcome({ expires_in: 400 })
+  Socket.last.say({ type: 'expires', expires_in: 4000 })
+  await beat(2980)
+  assert.deepEqual(Socket.last.sent, [])
+  await beat(40)
+  assert.equal(Socket.last.take('auth').token, 'refresh')
+
+  await open({ token: ({ reason }) => reason })
+  Socket.last.welcome({ expires_in: 400 })
+  Socket.last.say({ type: 'expires' })
+  await beat(1000)
+  assert.deepEqual(Socket.last.sent, [])
+})
+
 test('a token that ends in years is renewed in years, though timers hold days only', async () => {
   await open({ token: () => 'jwt' })
   const longest = []
