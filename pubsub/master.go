@@ -92,19 +92,18 @@ func (m *master) ready(r *Redis) error {
 	case m.replica.Load():
 		return fmt.Errorf("%w: redis %s is a replica", ErrUnavailable, m.addr)
 	}
-	refused := m.refusal.err(m.addr)
-	if refused != nil && isPermission(refused) {
-		return refused // that probes are late follows from it
+	if denial := m.denial(); denial != nil {
+		return denial // that probes are late follows from it
 	}
-	return cmp.Or(m.link.ready(r, m.addr), refused)
+	return cmp.Or(m.link.ready(r, m.addr), m.refusal.err(m.addr))
 }
 
-// cause is err, or the missing rights that it follows from, as far as they are known.
-func (m *master) cause(err error) error {
-	if refused := m.refusal.err(m.addr); refused != nil && isPermission(refused) && (isPermission(err) || errors.Is(err, errLate)) {
+// denial names the rights that the user lacks, for all that is known; nil for none.
+func (m *master) denial() error {
+	if refused := m.refusal.err(m.addr); refused != nil && isPermission(refused) {
 		return refused
 	}
-	return err
+	return nil
 }
 
 // close gives the connections back.

@@ -11,8 +11,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
+
+	"wshub/pubsub/redistest"
 )
 
 func TestTheLogNamesARemedyForWhatRedisSays(t *testing.T) {
@@ -41,6 +44,18 @@ func TestTheLogNamesARemedyForWhatRedisSays(t *testing.T) {
 		if got := remedy(err); (got == "") != (want == "") || !strings.Contains(got, want) || !strings.Contains(log.String(), got) {
 			t.Errorf("%v: %q, want %q; log: %s", err, got, want, &log)
 		}
+	}
+}
+
+func TestARightThatIsMissingIsNotTakenForAServerThatIsFrozen(t *testing.T) {
+	server := redistest.Start(t)
+	server.CLI("acl", "setuser", "bob", "on", ">1", "allkeys", "allchannels", "+@all")
+	var log lines
+	running(t, RedisConfig{URL: strings.Replace(server.URL(), "//", "//bob:1@", 1), Log: log.logger(), ProbeDeadline: 500 * time.Millisecond, ProbeEvery: 100 * time.Millisecond})
+	server.CLI("acl", "setuser", "bob", "-publish")
+	eventually(t, "it is cut off", func() bool { return log.contains(`"message":"not connected to redis"`) })
+	if log.contains("frozen") || !log.contains("the user lacks +publish") {
+		t.Errorf("%s", log.text.String())
 	}
 }
 

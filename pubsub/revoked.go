@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -93,8 +94,8 @@ func (r *Redis) keepRevoked(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		if m, _ := r.route(common); m != nil {
-			err = m.cause(err)
+		if m, _ := r.route(common); m != nil && isPermission(err) {
+			err = cmp.Or(m.denial(), err)
 		}
 		wait := r.backoff(failures)
 		switch {

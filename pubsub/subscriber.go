@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,6 @@ func (r *Redis) stayConnected(ctx context.Context, l *link, bus bool, pick func(
 			if ctx.Err() == nil && err != nil && isPermission(err) {
 				err = r.denied(ctx, m, err)
 			}
-			err = m.cause(err)
 		}
 		if ctx.Err() != nil {
 			return
@@ -150,7 +150,10 @@ func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (w
 	if s.isHome() {
 		r.list.setUnread("not connected to redis")
 	}
-	return len(s.base) == 0, context.Cause(ctx)
+	if err = context.Cause(ctx); errors.Is(err, errLate) && s.stopwatch.now()-s.answered.Load() < int64(s.cfg.ProbeDeadline/2) {
+		err = cmp.Or(m.denial(), err) // it answers, and lets no probe through
+	}
+	return len(s.base) == 0, err
 }
 
 // hearsTopics reports whether topics are subscribed on this connection.

@@ -39,6 +39,7 @@ type Reason struct {
 	Addr    string    `json:"addr,omitempty"` // the peer's, a proxy's where there is one
 	Topic   string    `json:"topic,omitempty"`
 	Text    string    `json:"text"`
+	Remedy  string    `json:"remedy,omitempty"` // what can be done about it; Add sets it
 	// Others is how many of the same kind and rule were left out before this one, because they came too fast.
 	Others uint64 `json:"others,omitempty"`
 }
@@ -118,7 +119,7 @@ func (l *Log) budget(key budgetKey) *budget {
 
 // Add keeps r, for which Wants was true, and logs it. It sets r's time.
 func (l *Log) Add(r Reason) {
-	r.Time = l.now()
+	r.Time, r.Remedy = l.now(), remedyOf(r.Kind, r.Rule)
 	r.User, r.Topic, r.Text = short(r.User), short(r.Topic), short(r.Text)
 	l.mu.Lock()
 	if len(l.ring) < Kept {
@@ -141,7 +142,11 @@ func (l *Log) Add(r Reason) {
 	if r.Others > 0 {
 		e = e.Uint64("others", r.Others)
 	}
-	e.Str("reason", r.Text).Msg(messages[r.Kind])
+	e = e.Str("reason", r.Text)
+	if r.Remedy != "" {
+		e = e.Str("remedy", r.Remedy)
+	}
+	e.Msg(messages[r.Kind])
 }
 
 var messages = map[Kind]string{

@@ -59,11 +59,11 @@ func TestALineAtDebugHasWhatIsKnown(t *testing.T) {
 	var out bytes.Buffer
 	for level, lines := range map[zerolog.Level]int{zerolog.DebugLevel: 1, zerolog.InfoLevel: 0} {
 		out.Reset()
-		New(zerolog.New(&out).Level(level)).Add(Reason{Kind: Topic, Rule: "forbidden", Session: "s_1", User: "42", Addr: "127.0.0.1:5", Topic: "a\nb", Text: "no pattern", Others: 3})
+		New(zerolog.New(&out).Level(level)).Add(Reason{Kind: Topic, Rule: "too_many_topics", Session: "s_1", User: "42", Addr: "127.0.0.1:5", Topic: "a\nb", Text: "no pattern", Others: 3})
 		if n := strings.Count(out.String(), "\n"); n != lines {
 			t.Errorf("%s: %d lines: %s", level, n, &out)
 		}
-		if want := `{"level":"debug","kind":"topic","rule":"forbidden","session":"s_1","user":"42","addr":"127.0.0.1:5","topic":"a\nb","others":3,"reason":"no pattern","message":"a topic is refused"}`; lines == 1 && strings.TrimSpace(out.String()) != want {
+		if want := `{"level":"debug","kind":"topic","rule":"too_many_topics","session":"s_1","user":"42","addr":"127.0.0.1:5","topic":"a\nb","others":3,"reason":"no pattern","remedy":"--max-topics bounds what one session follows","message":"a topic is refused"}`; lines == 1 && strings.TrimSpace(out.String()) != want {
 			t.Errorf("%s", &out)
 		}
 	}
