@@ -36,7 +36,7 @@ func StartCluster(t testing.TB, masters, replicas int, list ...Option) *ClusterS
 	bus := map[*Server]string{}
 	for range masters * (1 + replicas) {
 		s := newServer(t, quick...)
-		bus[s] = freePort(t)
+		bus[s] = FreePort(t)
 		s.args = append(s.args, "--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", bus[s],
 			"--cluster-allow-replica-migration", "no")
 		if o.proxied {

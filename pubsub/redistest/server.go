@@ -72,7 +72,7 @@ func newServer(t testing.TB, args ...string) *Server {
 		}
 		t.Skipf("no redis-server: %v", err)
 	}
-	s := &Server{t: t, dir: t.TempDir(), port: freePort(t), ready: "Ready to accept connections"}
+	s := &Server{t: t, dir: t.TempDir(), port: FreePort(t), ready: "Ready to accept connections"}
 	s.args = append([]string{
 		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
 		"--repl-diskless-sync-delay", "0",
@@ -101,12 +101,12 @@ func (s *Server) SetClock(ahead time.Duration) {
 
 func (s *Server) clockLibrary() string { return filepath.Join(s.dir, "clock.so") }
 
-// given holds the ports that freePort gave.
+// given holds the ports that FreePort gave.
 var given sync.Map
 
-// freePort is a port that nobody listens on and no other server of this process was given. It is below those that
+// FreePort is a port that nobody listens on and no other server of this process was given. It is below those that
 // Linux takes for outgoing connections, so none of them can have it while its server is killed.
-func freePort(t testing.TB) string {
+func FreePort(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		port := fmt.Sprint(10000 + rand.IntN(22000))

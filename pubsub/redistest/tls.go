@@ -65,7 +65,7 @@ type TLSServer struct {
 // StartTLS is Start of a server that listens with TLS, too, for clients with a certificate only.
 func StartTLS(t testing.TB, args ...string) *TLSServer {
 	t.Helper()
-	s := &TLSServer{Certificates: NewCertificates(t), port: freePort(t)}
+	s := &TLSServer{Certificates: NewCertificates(t), port: FreePort(t)}
 	s.Server = Start(t, append(s.Args(s.port), args...)...)
 	return s
 }
