@@ -30,12 +30,14 @@ type docStep struct {
 	goesOn bool              // it does not end by itself
 	code   int               // its exit code
 	swap   map[string]string // in place of what takes long or stands for something
-	setUp  func(t *testing.T, dir string)
+	// patience is how long it may take, if that is another time than all else.
+	patience time.Duration
+	setUp    func(t *testing.T, dir string)
 }
 
 // docSteps are the commands of the pages that are run, by their whole text: a block of several lines is one command.
 var docSteps = map[string]docStep{
-	buildBoth: {}, // before all others
+	buildBoth: {patience: 10 * patience}, // before all others
 
 	"go run ./cmd/hub": {wants: `"message":"listening"`, goesOn: true},
 	"REDIS_URL=redis://localhost:6379 go run ./cmd/hub":                                                                 {wants: "connected to redis", goesOn: true},
@@ -150,6 +152,7 @@ func TestTheCommandsOfThePagesRun(t *testing.T) {
 			t.Skip(err)
 		}
 	}
+	t.Parallel()
 	d := startDocs(t)
 	found := map[string]bool{}
 	for _, page := range ranPages {
@@ -191,6 +194,9 @@ func startDocs(t *testing.T) *docs {
 	d := &docs{dir: t.TempDir(), redis: redistest.Start(t)}
 	write(t, filepath.Join(d.dir, ".curlrc"), "silent\nshow-error\nno-buffer\nmax-time = 20\n")
 	d.run(t, buildBoth, docSteps[buildBoth])
+	if t.Failed() {
+		t.FailNow()
+	}
 	program := filepath.Join(d.dir, "hub")
 	d.open = startHub(t, program, d.redis.URL())
 	d.closed = startHub(t, program, d.redis.URL(), "--jwt-secret="+secret, "--api-key="+apiKey)
@@ -254,7 +260,7 @@ func (d *docs) run(t *testing.T, command string, step docStep) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	late := time.After(patience)
+	late := time.After(cmp.Or(step.patience, patience))
 	if step.goesOn {
 		select {
 		case <-out.shown:

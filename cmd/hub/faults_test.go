@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,10 +21,14 @@ import (
 // TestTenFaultsAreFoundByTheLogAlone plays what goes wrong at an operator's against a hub of its own process. One line of
 // the log names the cause, whom it concerns and what to do.
 func TestTenFaultsAreFoundByTheLogAlone(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	redis.CLI("acl", "setuser", "hub", "on", ">1", "allkeys", "allchannels", "+@all")
-	t.Setenv("HUB_MAX_CONECTIONS", "5")
-	h := startHub(t, buildHub(t), strings.Replace(redis.URL(), "//", "//hub:1@", 1), "--jwt-secret="+secret, "--jwt-aud=hub", "--api-key="+apiKey,
+	misspelt := filepath.Join(t.TempDir(), "misspelt")
+	if err := os.WriteFile(misspelt, []byte("#!/bin/sh\nHUB_MAX_CONECTIONS=5 exec "+buildHub(t)+` "$@"`+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h := startHub(t, misspelt, strings.Replace(redis.URL(), "//", "//hub:1@", 1), "--jwt-secret="+secret, "--jwt-aud=hub", "--api-key="+apiKey,
 		"--auth-grace=100ms", "--jwt-skew=0s", "--max-queued=64KiB", "--send-buffer=4KiB", "--message-rate=0", "--workers=1")
 	h.await("connected to redis")
 	signed := func(more jwt.MapClaims) string {
