@@ -115,7 +115,7 @@ func (r *Redis) checkMaster(ctx context.Context, m, other *master) Finding {
 	}
 	switch {
 	case len(short.lacks) > 0:
-		f.fault("%s; redis-cli ACL SETUSER grants it to the user of --redis-url", short.String())
+		f.fault("redis-cli ACL SETUSER grants what is missing to the user of --redis-url: %s", short.String())
 		return f
 	case err != nil:
 		f.fault("%s", remedied(err))
