@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"wshub/pubsub"
 	"wshub/session/hubv1"
@@ -114,6 +115,8 @@ func TestRealMessagesAreAsTheDocumentSays(t *testing.T) {
 	ask(c, `{"type":"subscribe","id":9,"topic":"secret"}`, `{"type":"error","id":9,"code":"forbidden"`)
 	askAPI(t, h, "unsubscribe", `{"user":"42","topic":"news"}`)
 	c.want(`{"type":"error","code":"unsubscribed"`)
+	askAPI(t, h, "refresh", fmt.Sprintf(`{"user":"42","expire_at":%d}`, time.Now().Add(time.Hour).Unix()))
+	c.want(`{"type":"expires","expires_in"`)
 
 	again, _ := join()
 	ask(again, fmt.Sprintf(`{"type":"resume","id":10,"token":%q,"positions":{"news":"0","user:42":null,"secret":""}}`, ticket), `{"type":"resumed","id":10`)
