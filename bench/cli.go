@@ -48,7 +48,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 	a := &app{args: args, stdin: stdin, stdout: stdout, stderr: stderr}
 	status, err := a.run(ctx)
 	if err != nil {
-		_, _ = fmt.Fprintln(stderr, "hubbench:", err) // the exit status tells it too
+		_, _ = fmt.Fprintln(stderr, "hubbench:", mask(err.Error())) // the exit status tells it too
 	}
 	return status
 }

@@ -53,12 +53,10 @@ func TestBadInputIsToldBeforeAnythingRuns(t *testing.T) {
 		"baseline floor --heartbeat=1ms":              "--heartbeat",
 	} {
 		o := hubbench(t, t.Context(), strings.Fields(line)...)
-		// A URL of Redis is looked at when it is needed, once clients are connected.
-		unreachable := strings.Contains(line, "--redis=nowhere")
-		if !unreachable && (o.status != exitUsage || !strings.Contains(o.stderr, want)) {
+		if o.status != exitUsage || !strings.Contains(o.stderr, want) {
 			t.Errorf("%s: status %d, want %d and a message with %q", line, o.status, exitUsage, want)
 		}
-		if o.report != nil && !unreachable {
+		if o.report != nil {
 			t.Errorf("%s: wrote a report", line)
 		}
 	}
@@ -226,30 +224,6 @@ func TestAScenarioFileRunsEachLine(t *testing.T) {
 		}
 		if o := hubbench(t, t.Context(), "run", file); o.status != exitUsage || !strings.Contains(o.stderr, want) {
 			t.Errorf("%q: status %d", bad, o.status)
-		}
-	}
-}
-
-func TestSecretsStayOutOfReports(t *testing.T) {
-	t.Parallel()
-	s := newFaulty(t, faults{})
-	const secret = "hunter2"
-	args := append([]string{"run", "connect", "--clients=2", "--header", "Authorization: Bearer " + secret}, s.flags()[0])
-	path := filepath.Join(t.TempDir(), "report.html")
-	if o := hubbench(t, t.Context(), append(args, "--html="+path)...); o.status != exitOK {
-		t.Fatalf("status %d", o.status)
-	}
-	dir := filepath.Dir(path)
-	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(string(page), secret) {
-		t.Error("the page shows a secret")
-	}
-	for _, args := range [][]string{{"--api-key", secret}, {"--api-key=" + secret}, {"--redis=redis://:" + secret + "@h"}} {
-		if got := strings.Join(masked(args), " "); strings.Contains(got, secret) || !strings.Contains(got, "***") {
-			t.Errorf("%v became %s", args, got)
 		}
 	}
 }

@@ -84,28 +84,6 @@ func openFiles() uint64 {
 	return uint64(limit.Cur)
 }
 
-// secretFlags have values that no report may show.
-var secretFlags = []string{"--header", "--api-key", "--redis", "--token", "--token-secret"}
-
-func masked(args []string) []string {
-	var out []string
-	hide := false
-	for _, a := range args {
-		if hide {
-			a, hide = "***", false
-		}
-		for _, flag := range secretFlags {
-			if a == flag {
-				hide = true
-			} else if strings.HasPrefix(a, flag+"=") {
-				a = flag + "=***"
-			}
-		}
-		out = append(out, a)
-	}
-	return out
-}
-
 // colonFile reads the numbers of a file with lines like "Name:  17 kB".
 func colonFile(path string) (map[string]int64, error) {
 	b, err := os.ReadFile(path)

@@ -7,20 +7,29 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-// TestMain also plays the shard that --shards starts, and a server that --server starts: the test's own
-// program, run with these words.
+// TestMain also plays hubbench itself, the shard that --shards starts, and a server that --server starts: the test's
+// own program, run with these words.
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "shard":
 		os.Exit(Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	case len(os.Args) > 1 && os.Args[1] == "hubbench":
+		args := HideSecrets(os.Args[2:])
+		os.Exit(Main(Interrupts(os.Stderr), args, os.Stdin, os.Stdout, os.Stderr))
 	case len(os.Args) > 2 && os.Args[1] == "serve":
+		if slices.Contains(os.Args[3:], "deaf") {
+			signal.Ignore(syscall.SIGTERM)
+		}
 		fmt.Println(http.ListenAndServe(os.Args[2], &faulty{history: map[string][]string{}, conns: map[*faultyConn]bool{}}))
 		os.Exit(1)
 	}

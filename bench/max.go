@@ -115,7 +115,7 @@ func (s *maxScenario) whyNot(one *Run, err error) string {
 	switch l := one.Load; {
 	case err != nil:
 		first, _, _ := strings.Cut(err.Error(), "\n")
-		return first
+		return mask(first)
 	case one.Counts.Closed > 0:
 		return fmt.Sprintf("%d connections closed: %s", one.Counts.Closed, reasons(one.Counts))
 	case one.Counts.Lost > 0:

@@ -67,7 +67,7 @@ func (a *app) repeat(ctx context.Context, s scenario) (*Result, error) {
 			err = errInterrupted
 		}
 		if err != nil {
-			run.Error = err.Error()
+			run.Error = mask(err.Error())
 			break
 		}
 	}

@@ -54,12 +54,9 @@ type redisPublisher struct {
 var errUnheard = errors.New("no server subscribes to the published topics: does it use the same Redis (--redis)?")
 
 func dialRedis(ctx context.Context, address string, topology fleet.Topology) (*redisPublisher, error) {
-	if scheme, _, _ := strings.Cut(address, "://"); strings.Contains(scheme, "+") {
-		return nil, usagef("--redis: raw events are published to one server here; hubs on Sentinels or a cluster are measured with --publish=http or ws")
-	}
-	opts, err := redis.ParseURL(address)
+	opts, err := redisOptions(address)
 	if err != nil {
-		return nil, usagef("--redis: %w", err)
+		return nil, err
 	}
 	opts.MaxRetries = -1 // a repeated PUBLISH would be a repeated event
 	opts.Protocol = 2
@@ -72,6 +69,18 @@ func dialRedis(ctx context.Context, address string, topology fleet.Topology) (*r
 		return nil, fmt.Errorf("redis at %s: %w", opts.Addr, err)
 	}
 	return &redisPublisher{client: client, topology: topology}, nil
+}
+
+// redisOptions reads the URL of a Redis. Its errors repeat nothing of it: a URL that cannot be read may be all password.
+func redisOptions(address string) (*redis.Options, error) {
+	if scheme, _, _ := strings.Cut(address, "://"); strings.Contains(scheme, "+") {
+		return nil, usagef("--redis: raw events are published to one server here; hubs on Sentinels or a cluster are measured with --publish=http or ws")
+	}
+	opts, err := redis.ParseURL(address)
+	if err != nil || strings.Contains(address, "#") {
+		return nil, usagef("--redis: want redis://user:password@host:port/db, with #, /, ? and @ in a password written as %%23, %%2F, %%3F and %%40")
+	}
+	return opts, nil
 }
 
 func (r *redisPublisher) publish(ctx context.Context, batch []outgoing) error {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,20 +41,16 @@ func startServer(ctx context.Context, command string, addr netip.AddrPort) (*ser
 func (s *serverProcess) start(ctx context.Context) error {
 	words, err := splitWords(s.command)
 	if err != nil || len(words) == 0 {
-		return usagef("--server=%q: not a command", s.command)
+		return usagef("--server=%q: not a command", guarded(s.command))
 	}
 	s.output, s.ended = &tail{}, make(chan struct{})
 	s.cmd = exec.Command(words[0], words[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = s.output, s.output
-	s.cmd.Env = append(os.Environ(), "HUB_ENV_FILE=off")    // what is measured is what the command says
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is for us: we stop it
-	if err := s.cmd.Start(); err != nil {
+	s.cmd.Env = append(os.Environ(), "HUB_ENV_FILE=off") // what is measured is what the command says
+	s.cmd.SysProcAttr = serverAttributes()
+	if err := s.run(); err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
-	go func() {
-		_ = s.cmd.Wait() // how it ended is told by its output
-		close(s.ended)
-	}()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -68,6 +65,26 @@ func (s *serverProcess) start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// run starts the command and keeps the thread that did it until the server has ended (serverAttributes).
+func (s *serverProcess) run() error {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.cmd.Start()
+		if err == nil {
+			startedServers.add(s.cmd.Process.Pid)
+		}
+		started <- err
+		if err == nil {
+			_ = s.cmd.Wait() // how it ended is told by its output
+			startedServers.remove(s.cmd.Process.Pid)
+			close(s.ended)
+		}
+	}()
+	return <-started
 }
 
 // stop ends the server and everything it started.

@@ -15,12 +15,12 @@ import (
 // Common are the settings of every scenario: the server, the clients, and the report.
 // As JSON it is part of the report; what may be secret is not.
 type Common struct {
-	URL       string   `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`
-	Protocol  string   `help:"Protocol of the server: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
+	URL       guarded  `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`
+	Protocol  string   `help:"What the server speaks: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
 	Broadcast string   `help:"The topic that plain clients follow unasked." default:"channel" group:"Server" json:"broadcast"`
 	Header    []string `help:"Further handshake header, 'Name: value'. Repeatable." sep:"none" group:"Server" json:"-"`
-	ServerPID []int    `help:"Processes of the server to weigh. Default: the process that listens on the port, if it is on this machine." name:"server-pid" group:"Server" json:"-"`
-	Server    string   `help:"Command that starts the server for each run; it is stopped afterwards." placeholder:"COMMAND" group:"Server" json:"server,omitempty"`
+	ServerPID []int    `help:"Processes of the server to weigh. Default: whoever listens on the port, if it is on this machine." name:"server-pid" group:"Server" json:"-"`
+	Server    guarded  `help:"Command that starts the server for each run; it is stopped afterwards." placeholder:"COMMAND" group:"Server" json:"server,omitempty"`
 
 	AllowRemote bool `help:"Allow a server that is not on loopback." group:"Server" json:"-"`
 
@@ -30,7 +30,7 @@ type Common struct {
 	ConnectRate float64       `help:"New connections a second; 0: as fast as --connecting allows." default:"0" group:"Clients" json:"connect_rate"`
 	Connecting  int           `help:"Handshakes under way at a time." default:"128" group:"Clients" json:"connecting"`
 	Token       string        `help:"JWT of all clients." env:"HUBBENCH_TOKEN" group:"Clients" json:"-"`
-	TokenSecret string        `help:"Secret (HS256) of the server, to make a JWT for each client: of a user of its own where clients are users, else of the user hubbench." env:"HUBBENCH_TOKEN_SECRET" group:"Clients" json:"-"`
+	JWTSecret   string        `help:"Secret (HS256) of the server, to make a JWT for each client, of a user of its own: u0, u1 and so on." name:"jwt-secret" aliases:"token-secret" env:"HUBBENCH_JWT_SECRET,HUBBENCH_TOKEN_SECRET" group:"Clients" json:"-"`
 	Timeout     time.Duration `help:"Limit of a handshake." default:"10s" group:"Clients" json:"timeout_ns"`
 	Settle      time.Duration `help:"Rest between connecting and measuring." default:"1s" group:"Clients" json:"settle_ns"`
 	MaxMessage  int           `help:"Largest message taken, bytes." default:"1048576" group:"Clients" json:"max_message"`
@@ -69,7 +69,7 @@ var topicName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,99}$`)
 // validate refuses settings that make no sense, and fills in the URL.
 func (c *Common) validate() error {
 	if c.URL == "" {
-		c.URL = "ws://127.0.0.1:3000" + fleet.Protocols[c.Protocol].Path()
+		c.URL = "ws://127.0.0.1:3000" + guarded(fleet.Protocols[c.Protocol].Path())
 	}
 	switch {
 	case c.Loops < 1 || c.Loops > 64:
@@ -92,8 +92,8 @@ func (c *Common) validate() error {
 		return usagef("--broadcast=%q: want letters, digits and :._-", c.Broadcast)
 	case c.Server != "" && len(c.ServerPID) > 0:
 		return usagef("--server and --server-pid: the processes of a server started here are known")
-	case c.Token != "" && c.TokenSecret != "":
-		return usagef("--token and --token-secret: want one of them")
+	case c.Token != "" && c.JWTSecret != "":
+		return usagef("--token and --jwt-secret: want one of them")
 	}
 	for _, a := range c.Allow {
 		if !slices.Contains(findings, a) {
@@ -126,12 +126,12 @@ func (c *Common) validateTarget() error {
 // fleet translates the settings for clients that connect as topology says.
 func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.Config, error) {
 	cfg := fleet.Config{
-		URL: c.URL, Protocol: c.Protocol, Topology: topology, Header: c.Header, Run: run,
+		URL: string(c.URL), Protocol: c.Protocol, Topology: topology, Header: c.Header, Run: run,
 		Clients: clients, Loops: c.Loops, Timeout: c.Timeout, MaxMessage: c.MaxMessage,
-		Token: c.Token, TokenSecret: c.TokenSecret,
+		Token: c.Token, TokenSecret: c.JWTSecret,
 	}
 	if topology.Users && c.Token != "" {
-		return cfg, usagef("--token: it is of one user and these clients are many; use --token-secret")
+		return cfg, usagef("--token: it is of one user and these clients are many; use --jwt-secret")
 	}
 	for _, s := range c.Source {
 		a, err := netip.ParseAddr(s)
@@ -150,10 +150,15 @@ func (p *Publishing) validate(c *Common, users bool) error {
 	if p.Publish == "ws" && users {
 		return usagef("--publish=ws: clients may not publish to a user's topic; use redis or http")
 	}
+	if p.Publish == "redis" {
+		if _, err := redisOptions(p.Redis); err != nil {
+			return err
+		}
+	}
 	if p.Publish == "http" {
 		u, err := url.Parse(p.Control)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return usagef("--control=%q: want http://host:port", p.Control)
+			return usagef("--control=%q: want http://host:port", guarded(p.Control))
 		}
 	}
 	return nil

@@ -16,7 +16,7 @@ type stormScenario struct {
 	Load    `kong:"embed,set='rate=20',set='duration=30s'" json:"load"`
 	Clients int           `help:"Clients." default:"1000" json:"clients"`
 	Kind    string        `help:"cut: half of the clients reset their connections; restart: the server is stopped and started; kill: the same with SIGKILL." enum:"cut,restart,kill" default:"cut" json:"kind"`
-	Restart string        `help:"Command that restarts a server which --server has not started, for --kind=restart." placeholder:"COMMAND" json:"restart,omitempty"`
+	Restart guarded       `help:"Command that restarts a server which --server has not started, for --kind=restart." placeholder:"COMMAND" json:"restart,omitempty"`
 	Window  time.Duration `help:"Clients come back spread over this time." default:"1s" json:"window_ns"`
 }
 
@@ -128,7 +128,7 @@ func (s *stormScenario) storm(ctx context.Context, t *trial, driver *driver) err
 func (s *stormScenario) strike(ctx context.Context, t *trial) error {
 	switch {
 	case s.Restart != "":
-		words, err := splitWords(s.Restart)
+		words, err := splitWords(string(s.Restart))
 		if err != nil || len(words) == 0 {
 			return usagef("--restart=%q: not a command", s.Restart)
 		}

@@ -75,7 +75,7 @@ func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients 
 		return nil, err
 	}
 	if c.Server != "" {
-		if t.server, err = startServer(ctx, c.Server, addr); err != nil {
+		if t.server, err = startServer(ctx, string(c.Server), addr); err != nil {
 			return nil, err
 		}
 	}
@@ -146,7 +146,7 @@ func (t *trial) close() error {
 }
 
 func (t *trial) note(format string, args ...any) {
-	if text := fmt.Sprintf(format, args...); !slices.Contains(t.run.Notes, text) {
+	if text := mask(fmt.Sprintf(format, args...)); !slices.Contains(t.run.Notes, text) {
 		t.run.Notes = append(t.run.Notes, text)
 	}
 }

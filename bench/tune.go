@@ -39,7 +39,7 @@ func (c *tuneCommand) run(ctx context.Context, a *app) (int, error) {
 	command := c.Server
 	for _, flags := range combinations {
 		one := c.maxScenario
-		one.Server = command + flags
+		one.Server = command + guarded(flags)
 		result, err := a.repeat(ctx, &one)
 		result.Scenario = "max" + flags
 		report.Results = append(report.Results, result)

@@ -18,7 +18,7 @@ type Config struct {
 	Protocol string   `json:"protocol"`
 	Topology Topology `json:"topology"`
 	Header   []string `json:"header,omitempty"` // "Name: value" lines for the handshake
-	// Token is the JWT of all clients; with TokenSecret each has one of its own. Empty: none.
+	// Token is the JWT of all clients; with TokenSecret each has one of its own, of a user of its own. Empty: none.
 	Token       string       `json:"token,omitempty"`
 	TokenSecret string       `json:"token_secret,omitempty"`
 	Sources     []netip.Addr `json:"sources,omitempty"`
@@ -113,7 +113,7 @@ func (t *target) pathOf(topology Topology, client int) string {
 	if topology.Topic != "" && !topology.Default {
 		topic = topology.Name(topology.Of(client))
 	}
-	token := t.tokenOf(topology, client)
+	token := t.tokenOf(client)
 	if topology.Users && token == "" {
 		user = userName(client)
 	}
@@ -130,7 +130,7 @@ func (t *target) pathOf(topology Topology, client int) string {
 // first returns what a client has to send after the handshake to follow its measured topic, and how many
 // subscriptions are then confirmed: a user's own topic is followed unasked.
 func (t *target) first(topology Topology, client int, since string) (message []byte, confirmed uint8) {
-	e := Entry{Token: t.tokenOf(topology, client), Since: since}
+	e := Entry{Token: t.tokenOf(client), Since: since}
 	if topology.Topic != "" {
 		e.Topic = topology.Name(topology.Of(client))
 	}
@@ -148,12 +148,9 @@ func (t *target) first(topology Topology, client int, since string) (message []b
 }
 
 // tokenOf returns the token of one client, empty where it has none.
-func (t *target) tokenOf(topology Topology, client int) string {
-	switch {
-	case t.secret == "":
+func (t *target) tokenOf(client int) string {
+	if t.secret == "" {
 		return t.token
-	case topology.Users:
-		return mint(t.secret, userName(client), time.Now())
 	}
-	return mint(t.secret, oneUser, time.Now())
+	return mint(t.secret, userName(client), time.Now())
 }

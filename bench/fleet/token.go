@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// oneUser is the user of all clients that need a token and are no users of their own.
-const oneUser = "hubbench"
-
 // tokenTime is longer than a run.
 const tokenTime = 24 * time.Hour
 

@@ -1,0 +1,64 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// Interrupts returns a context that ends with the first SIGINT, SIGTERM or SIGHUP. A second one kills the server
+// that hubbench started and ends the process at once. It is for main: it holds for the whole process.
+func Interrupts(stderr io.Writer) context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
+		signal.Notify(signals, syscall.SIGHUP)
+	}
+	// A reader of the output that has gone must not end the run: a write then fails with EPIPE instead.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	go func() {
+		<-signals
+		cancel()
+		_, _ = fmt.Fprintln(stderr, "\nhubbench: interrupted: what was measured is written once the server has stopped; again, and everything ends at once")
+		<-signals
+		startedServers.kill()
+		os.Exit(exitInterrupted)
+	}()
+	return ctx
+}
+
+// startedServers are the process groups of servers that run because hubbench started them.
+var startedServers groups
+
+type groups struct {
+	mu     sync.Mutex
+	leader map[int]bool
+}
+
+func (g *groups) add(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.leader == nil {
+		g.leader = map[int]bool{}
+	}
+	g.leader[pid] = true
+}
+
+func (g *groups) remove(pid int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.leader, pid)
+}
+
+func (g *groups) kill() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for pid := range g.leader {
+		_ = syscall.Kill(-pid, syscall.SIGKILL) // gone already: as wanted
+	}
+}
