@@ -58,5 +58,8 @@ func (s *churnScenario) measure(ctx context.Context, run *Run, p progress) (err 
 		Rate: s.Churn, Handshake: latencyOf(t.handshake), Failed: t.run.Counts.Failed - failed,
 		RSSGrowth: driftOf(run.Series).RSSLast - driftOf(run.Series).RSSFirst,
 	}
+	if points := len(timed(run.Series)); points < fewPoints {
+		t.note("the RSS growth is drawn out of %d points: it may be the warm-up of the server (--duration)", points)
+	}
 	return err
 }

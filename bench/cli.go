@@ -20,12 +20,13 @@ const (
 	exitFound       = 1   // measured, and the server did something wrong
 	exitUsage       = 2   // flags or files that make no sense
 	exitFailed      = 3   // not measured, or not to the end
+	exitThreshold   = 4   // measured, nothing wrong, and a threshold failed
 	exitInterrupted = 130 // what was measured so far is written
 )
 
 const description = `Load tester for wshub. It holds many WebSocket connections in one light process, publishes by a fixed schedule, and checks every single delivery.
 
-Exit status: 0 measured and nothing wrong; 1 measured, but events were lost, repeated, reordered, foreign or corrupt, or connections were closed or failed (see --allow); 2 bad flags; 3 not measured to the end; 130 interrupted, with what was measured so far written.`
+Exit status: 0 measured and nothing wrong; 1 measured, but events were lost, repeated, reordered, foreign or corrupt, or connections were closed or failed (see --allow), or nothing was delivered; 2 bad flags; 3 not measured to the end; 4 measured and nothing wrong, but a threshold failed (see --fail-if); 130 interrupted, with what was measured so far written.`
 
 type commands struct {
 	Run      scenarios       `cmd:"" help:"Run a scenario, or a file of them: 'run FILE', one scenario a line with its flags, '#' for comments; flags after FILE hold for each."`
@@ -90,7 +91,7 @@ func (a *app) parse(args []string) (*commands, *selected, int, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ExplicitGroups([]kong.Group{{Key: "Server", Title: "Server"}, {Key: "Clients", Title: "Clients"}, {Key: "Load", Title: "Load"}, {Key: "Publishing", Title: "Publishing"}, {Key: "Result", Title: "Result"}}),
 		kong.Vars{
-			"protocols": strings.Join(fleet.ProtocolNames(), ","), "findings": strings.Join(findings, ", "),
+			"protocols": strings.Join(fleet.ProtocolNames(), ","), "findings": strings.Join(findings, ", "), "figures": figureList(),
 			"rate": "100", "duration": "10s",
 		},
 	)

@@ -92,7 +92,7 @@ func TestServersThatCannotBeMeasured(t *testing.T) {
 	}{
 		"refuses after some": {faults: faults{refuseAfter: 12}, want: "12 of 20 clients could connect; 8 failed: 8 × refused: 503 Service Unavailable", ready: 12},
 		"wrong subprotocol":  {faults: faults{subprotocol: "else"}, more: []string{"--protocol=hub.v1"}, want: "subprotocol"},
-		"no WebSocket":       {more: []string{"--control=x"}, want: "400 Bad Request"},
+		"no WebSocket":       {more: []string{"--control=x"}, want: "400 Bad Request\nhint: the server does not take this handshake"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -118,7 +118,7 @@ func TestServersThatCannotBeMeasured(t *testing.T) {
 func TestNobodyThereIsSaidAtOnce(t *testing.T) {
 	t.Parallel()
 	o := hubbench(t, t.Context(), "run", "connect", "--url=ws://"+freeAddr(t)+"/")
-	if o.status != exitFailed || !strings.Contains(o.stderr, "cannot reach the server") || !strings.Contains(o.stderr, "refused") {
+	if o.status != exitFailed || !strings.Contains(o.stderr, "cannot reach the server") || !strings.Contains(o.stderr, "hint: nobody listens") {
 		t.Errorf("status %d", o.status)
 	}
 }
@@ -128,7 +128,7 @@ func TestARedisThatIsNotThereIsSaid(t *testing.T) {
 	s := newFaulty(t, faults{})
 	args := append([]string{"run", "fanout", "--clients=2"}, s.flags()...)
 	o := hubbench(t, t.Context(), append(args, "--publish=redis", "--redis=redis://"+freeAddr(t))...)
-	if o.status != exitFailed || !strings.Contains(o.stderr, "redis at") {
+	if o.status != exitFailed || !strings.Contains(o.stderr, "redis at") || !strings.Contains(o.stderr, "hint: --redis") || o.run(t).Connect != nil {
 		t.Errorf("status %d", o.status)
 	}
 	o = hubbench(t, t.Context(), append(args, "--publish=redis", "--redis=nowhere")...)

@@ -111,6 +111,9 @@ func measureLoad(ctx context.Context, c *Common, l *Load, topology fleet.Topolog
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	defer t.finish()
+	if err := l.reach(ctx, topology); err != nil {
+		return err
+	}
 	if err := t.connect(ctx, 0, clients, true); err != nil {
 		return err
 	}

@@ -74,11 +74,11 @@ func TestVerdictsNeedMoreThanTheRunsOwnSpread(t *testing.T) {
 		return Summary{Name: "x", Better: better, Median: mid, Min: low, Max: high, Runs: n}
 	}
 	for want, pairs := range map[string][][2]Summary{
-		"B is better":             {{runs("less", 5, 10, 11, 12), runs("less", 5, 7, 8, 9)}, {runs("more", 5, 1, 2, 3), runs("more", 5, 4, 5, 6)}},
-		"B is worse":              {{runs("less", 5, 7, 8, 9), runs("less", 5, 10, 11, 12)}, {runs("more", 5, 4, 5, 6), runs("more", 5, 1, 2, 3)}},
-		"within the runs' spread": {{runs("less", 5, 7, 8, 10), runs("less", 5, 9, 11, 12)}},
-		"no verdict: one run has no spread (--repeat)": {{runs("less", 1, 8, 8, 8), runs("less", 5, 10, 11, 12)}},
-		"": {{runs("", 5, 7, 8, 9), runs("", 5, 10, 11, 12)}},
+		betterThan:   {{runs("less", 5, 10, 11, 12), runs("less", 5, 7, 8, 9)}, {runs("more", 5, 1, 2, 3), runs("more", 5, 4, 5, 6)}},
+		worseThan:    {{runs("less", 5, 7, 8, 9), runs("less", 5, 10, 11, 12)}, {runs("more", 5, 4, 5, 6), runs("more", 5, 1, 2, 3)}},
+		withinSpread: {{runs("less", 5, 7, 8, 10), runs("less", 5, 9, 11, 12)}},
+		noSpread:     {{runs("less", 1, 8, 8, 8), runs("less", 5, 10, 11, 12)}},
+		"":           {{runs("", 5, 7, 8, 9), runs("", 5, 10, 11, 12)}},
 	} {
 		for _, pair := range pairs {
 			if got := verdict(pair[0], pair[1]); got != want {
@@ -114,7 +114,7 @@ func reportOf(t *testing.T, p99 ...float64) string {
 func TestReportsAreComparedSideBySide(t *testing.T) {
 	slow, fast, faster := reportOf(t, 20, 21, 22), reportOf(t, 10, 11), reportOf(t, 9)
 	o := hubbench(t, t.Context(), "compare", slow, fast+","+faster)
-	row := regexp.MustCompile(`latency p99 +21\.0 ms \(20\.0 ms … 22\.0 ms\) +10\.0 ms \(9\.00 ms … 11\.0 ms\) +×0\.48 +B is better`)
+	row := regexp.MustCompile(`latency p99 +21\.0 ms +10\.0 ms +×0\.48 +B better\n +20\.0…22\.0 +9\.00…11\.0\n`)
 	if o.status != exitOK || !row.MatchString(o.stdout) {
 		t.Errorf("status %d", o.status)
 	}

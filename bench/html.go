@@ -20,7 +20,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"short":   short,
 	"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"join":    func(list []string) string { return strings.Join(list, " ") },
-	"verdict": func(t Trial) string { return map[bool]string{true: "kept up"}[t.Kept] + t.Why },
+	"verdict": Trial.verdict,
 }).Parse(reportPage))
 
 // page is what the template sees.

@@ -68,7 +68,14 @@ func (s *idleScenario) measure(ctx context.Context, run *Run, p progress) (err e
 			return err
 		}
 	}
-	return t.watchIdle(ctx, s.Watch)
+	t.doubtSlope(s.Steps)
+	if err := t.watchIdle(ctx, s.Watch); err != nil {
+		return err
+	}
+	if s.Watch > 0 && run.Idle.Pings == 0 {
+		t.note("no heartbeat came within %s: the idle CPU is without them (--watch)", s.Watch)
+	}
+	return nil
 }
 
 // weighStep weighs the server as it is, and draws the lines through all weighings.
@@ -90,6 +97,24 @@ func (t *trial) weighStep() error {
 	idle.Client = slope(n, clientLine)
 	idle.RSSSlope, idle.PSSSlope, idle.SlabSlope = slope(n, rssLine), slope(n, pssLine), slope(n, slabLine)
 	return nil
+}
+
+// A slope needs points that lie apart: pages and spans of an allocator come in steps of some hundred connections.
+const (
+	fewSteps  = 3
+	narrowest = 4000 // connections between the first and the last step
+)
+
+// doubtSlope notes that the figures per connection have little under them.
+func (t *trial) doubtSlope(steps []int) {
+	switch span := steps[len(steps)-1] - steps[0]; {
+	case len(steps) == 1:
+		t.note("one step has no slope: there is no figure per connection (--steps=5000,19000)")
+	case span < narrowest:
+		t.note("the steps span only %d connections: the figures per connection may be off by much (--steps, %d apart at least)", span, narrowest)
+	case len(steps) < fewSteps:
+		t.note("%d steps are a line through %d points: the figures per connection tell nothing of their error (--steps, or --repeat=5)", len(steps), len(steps))
+	}
 }
 
 // ownRSS is the memory of hubbench with its shards.

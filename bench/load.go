@@ -30,6 +30,11 @@ func (t *trial) load(ctx context.Context, l *Load, rate float64, d time.Duration
 		err = t.drain(ctx, sent)
 	}
 	t.finishLoad(part)
+	if r, ok := p.(*redisPublisher); ok && err == nil && !r.heard {
+		err = errUnheard
+	} else if err == nil && t.run.Counts.Delivered == 0 {
+		t.note("%s", l.silence())
+	}
 	return errors.Join(err, p.Close())
 }
 
@@ -82,7 +87,7 @@ func (t *trial) measure(ctx context.Context, warmup time.Duration, rate float64,
 	part.Offered = rate
 	part.Wanted = rate * t.meanFollowers()
 	before := t.last
-	t.progress.phase("measure", int(d.Seconds()))
+	t.progress.span("measure", d)
 	defer t.progress.end()
 	if meanwhile == nil {
 		meanwhile = func(ctx context.Context) error { return t.watch(ctx, d, nil) }
@@ -139,7 +144,7 @@ func busiest(now, before []fleet.Use) float64 {
 
 // finishLoad adds what only the end tells.
 func (t *trial) finishLoad(part *LoadPart) {
-	part.Latency = latencyOf(t.latency)
+	part.Latency, part.Curve = latencyOf(t.latency), curveOf(t.latency)
 	t.run.Client.Limit = limitOf(t.run.Client, part)
 }
 
@@ -150,7 +155,7 @@ const (
 
 // drain waits until everything sent has arrived, or nothing comes any more, and counts the rest as lost.
 func (t *trial) drain(ctx context.Context, sent []uint64) error {
-	t.progress.phase("drain", 0)
+	t.progress.span("drain", 0)
 	defer t.progress.end()
 	end, delivered, idleSince := time.Now().Add(drainMax), uint64(0), time.Now()
 	for {
@@ -189,6 +194,9 @@ func (t *trial) loadBySockets(ctx context.Context, l *Load, rate float64, d time
 	r, hushErr := t.fleet.Do(context.WithoutCancel(ctx), fleet.Order{Op: fleet.Hush})
 	if err == nil && hushErr == nil {
 		err = t.drain(ctx, r.Sent)
+	}
+	if err == nil && t.run.Counts.Sent > 0 && t.run.Counts.Delivered == 0 {
+		t.note("%s", l.silence())
 	}
 	if n := t.run.Counts.Unsent; n > 0 {
 		t.note("%d events could not be sent: the server did not read, or their client was gone", n)

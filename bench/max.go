@@ -59,11 +59,12 @@ func (s *maxScenario) topology() fleet.Topology {
 func (s *maxScenario) measure(ctx context.Context, run *Run, p progress) error {
 	begin := time.Now()
 	defer func() { run.Seconds = time.Since(begin).Seconds() }()
-	run.Max = &Maximum{}
+	run.Max = &Maximum{Bound: ms(s.P99)}
 	search := newSearch(s.Start, s.Most, s.Precision)
 	for failed := 0; ; {
 		rate, ok := search.next()
 		if !ok {
+			run.Notes = append(run.Notes, search.bounds(s, run.Max.Trials)...)
 			return nil
 		}
 		trial, err := s.try(ctx, rate, len(run.Max.Trials), run, p)
@@ -71,11 +72,7 @@ func (s *maxScenario) measure(ctx context.Context, run *Run, p progress) error {
 			return err
 		}
 		run.Max.Trials = append(run.Max.Trials, trial)
-		verdict := "kept up"
-		if !trial.Kept {
-			verdict = trial.Why
-		}
-		p.line(fmt.Sprintf("%s/s: %s deliveries/s, p99 %s ms: %s", si(rate), si(trial.Load.Delivered), short(trial.Load.Latency.P99), verdict))
+		p.line(fmt.Sprintf("%s/s: %s deliveries/s, p99 %s ms: %s", si(rate), si(trial.Load.Delivered), short(trial.Load.Latency.P99), trial.verdict()))
 		if failed++; !trial.Kept && failed < s.Tries {
 			continue
 		}
@@ -126,6 +123,14 @@ func (s *maxScenario) whyNot(one *Run, err error) string {
 		return fmt.Sprintf("p99 over %s ms", short(bound))
 	}
 	return ""
+}
+
+// verdict says how a trial went.
+func (t Trial) verdict() string {
+	if t.Kept {
+		return "kept up"
+	}
+	return t.Why
 }
 
 // kept reports whether the offered rate was kept up with. Two events are given for the edges of the
@@ -190,6 +195,26 @@ func (s *search) next() (float64, bool) {
 		return 0, false
 	}
 	return s.rate, s.rate > floorRate
+}
+
+// bounds says where something else than the server ended the search.
+func (s *search) bounds(of *maxScenario, trials []Trial) (notes []string) {
+	if s.good > 0 && s.bad == 0 {
+		notes = append(notes, fmt.Sprintf("--to=%g ended the search: the server may keep up with more", s.most))
+	}
+	if s.good == 0 {
+		notes = append(notes, fmt.Sprintf("not even %s events/s were kept up with: the search goes no lower", short(s.bad)))
+	}
+	for _, t := range trials {
+		if !t.Kept && t.Limit != "" && t.Rate == s.bad {
+			notes = append(notes, fmt.Sprintf("the search ended at %s/s, where %s: the server may do more", si(t.Rate), t.Limit))
+			break
+		}
+	}
+	if tries := len(trials); s.good > 0 && of.Trial < time.Second {
+		notes = append(notes, fmt.Sprintf("each of the %d trials took only %s: a stall longer than that is not seen (--trial)", tries, of.Trial))
+	}
+	return notes
 }
 
 // record notes whether the rate that next returned was kept up with.

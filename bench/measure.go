@@ -24,19 +24,21 @@ func (a *app) measure(ctx context.Context, all []scenario) (int, error) {
 		}
 	}
 	out := all[0].common()
+	files, err := openOutputs(out, a.stdout)
+	if err != nil {
+		return exitUsage, err
+	}
 	makeRoom(out.Loops)
 	table := a.stdout
-	if out.JSON == "-" {
+	if out.JSON == "-" || out.HTML == "-" {
 		table = a.stderr
 	}
 	report := newReport(a.args)
-	var failed error
+	var failed, writing error
 	for _, s := range all {
 		result, err := a.repeat(ctx, s)
 		report.Results = append(report.Results, result)
-		if err := writeTable(table, result); err != nil {
-			return exitFailed, err
-		}
+		writing = errors.Join(writing, writeTable(table, result))
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", result.Scenario, err))
 		}
@@ -44,11 +46,22 @@ func (a *app) measure(ctx context.Context, all []scenario) (int, error) {
 			break
 		}
 	}
+	return a.finish(report, all, files, failed, writing)
+}
+
+// finish leaves the report where the settings ask for it, and returns the exit status.
+func (a *app) finish(report *Report, all []scenario, files *outputs, failed, writing error) (int, error) {
 	report.Seconds = time.Since(report.Started).Seconds()
-	if err := a.write(report, out); err != nil {
-		return exitFailed, err
+	if err := errors.Join(writing, files.write(report), files.close()); err != nil {
+		return exitFailed, errors.Join(failed, err)
 	}
-	return statusOf(report, all, failed), failed
+	if status := statusOf(report, all, failed); status != exitOK {
+		return status, failed
+	}
+	if err := report.checkThresholds(all); err != nil {
+		return exitThreshold, err
+	}
+	return exitOK, nil
 }
 
 func newReport(args []string) *Report {
@@ -72,7 +85,10 @@ func (a *app) repeat(ctx context.Context, s scenario) (*Result, error) {
 		}
 	}
 	result.Summary = summarize(result.Runs)
-	return result, err
+	thresholds, wrong := parseThresholds(s.common().FailIf)
+	result.checkThresholds(thresholds)
+	result.judge(s.common().Allow)
+	return result, errors.Join(err, wrong)
 }
 
 // newRunID marks the events of one run: those of another are foreign to it.
@@ -103,38 +119,37 @@ func statusOf(report *Report, all []scenario, failed error) int {
 	return exitOK
 }
 
-// clean reports whether all findings are allowed ones.
+// clean reports whether something was delivered, and nothing found but what is allowed.
 func (r *Run) clean(allowed []string) bool {
 	for _, name := range findings {
 		if r.finding(name) > 0 && !slices.Contains(allowed, name) {
 			return false
 		}
 	}
-	return true
+	return r.nothing() == ""
 }
 
-// write leaves the report where the settings ask for it.
-func (a *app) write(report *Report, out *Common) error {
-	if out.JSON != "" {
-		if err := writeTo(out.JSON, a.stdout, report.writeJSON); err != nil {
-			return err
+// checkThresholds returns an error that names the thresholds that failed, and those that no scenario has measured.
+func (r *Report) checkThresholds(all []scenario) error {
+	var errs []error
+	measured := map[string]bool{}
+	for _, result := range r.Results {
+		for _, c := range result.Thresholds {
+			measured[c.If] = true
+			if c.Failed {
+				errs = append(errs, fmt.Errorf("%s: %s", result.Scenario, c))
+			}
 		}
 	}
-	if out.HTML != "" {
-		return writeTo(out.HTML, a.stdout, report.writeHTML)
+	for _, s := range all {
+		for _, text := range s.common().FailIf {
+			if !measured[text] {
+				measured[text] = true
+				errs = append(errs, fmt.Errorf("--fail-if '%s': no scenario measured it", text))
+			}
+		}
 	}
-	return nil
-}
-
-func writeTo(path string, stdout io.Writer, write func(io.Writer) error) error {
-	if path == "-" {
-		return write(stdout)
-	}
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
+	return errors.Join(errs...)
 }
 
 func (r *Report) writeJSON(w io.Writer) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 )
 
 // findings are what makes the exit status 1 unless --allow names it.
@@ -174,6 +175,16 @@ func format(value float64, unit string) string {
 		return fmt.Sprintf("%.0f", value)
 	}
 	return short(value) + " " + unit
+}
+
+// spread writes the minimum and the maximum without the unit, where both are written in that of the median.
+func (s Summary) spread() string {
+	if s.Unit != "B" && s.Unit != "B/h" {
+		low, _, _ := strings.Cut(format(s.Min, s.Unit), " ")
+		high, _, _ := strings.Cut(format(s.Max, s.Unit), " ")
+		return low + " … " + high
+	}
+	return format(s.Min, s.Unit) + " … " + format(s.Max, s.Unit)
 }
 
 // short writes a number with three digits, or all of those before the point.

@@ -44,7 +44,8 @@ func (t *trial) connect(ctx context.Context, from, to int, first bool) error {
 		in.ServerCPU += (cpu - in.ServerCPU) * float64(ready) / float64(in.Ready)
 	}
 	if failed := t.run.Counts.Failed - failedBefore; err == nil && ready < to-from {
-		return fmt.Errorf("%d of %d clients could connect; %d failed: %s", ready, to-from, failed, reasons(t.run.Counts))
+		err := fmt.Errorf("%d of %d clients could connect; %d failed: %s", ready, to-from, failed, reasons(t.run.Counts))
+		return hinted(err, hintsFor(t.run.Counts)...)
 	}
 	return err
 }
@@ -73,7 +74,7 @@ func (t *trial) hold(ctx context.Context, what string, d time.Duration) error {
 	if d <= 0 {
 		return nil
 	}
-	t.progress.phase(what, 0)
+	t.progress.span(what, d)
 	defer t.progress.end()
 	return t.watch(ctx, d, nil)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"wshub/bench/fleet"
 )
@@ -39,22 +40,46 @@ func (p *Publishing) open(ctx context.Context, topology fleet.Topology) (publish
 	if p.Publish == "http" {
 		return newPoster(p), nil
 	}
-	return dialRedis(ctx, p.Redis, topology)
+	return dialRedis(ctx, p, topology)
+}
+
+// reach sees whether the Redis is there that open will need, before many clients connect in vain.
+func (p *Publishing) reach(ctx context.Context, topology fleet.Topology) error {
+	if p.Publish != "redis" {
+		return nil
+	}
+	r, err := dialRedis(ctx, p, topology)
+	if err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // redisPublisher publishes with raw PUBLISHes, a pipeline for each batch.
 type redisPublisher struct {
 	client   *redis.Client
 	topology fleet.Topology
-	heard    bool // some event had a subscriber
+	prefix   string
+	heard    bool      // some event had a subscriber
+	began    time.Time // with the first event; zero before
 	sent     int
 }
 
-// errUnheard tells of a server that listens to another Redis, or to none.
-var errUnheard = errors.New("no server subscribes to the published topics: does it use the same Redis (--redis)?")
+// defaultPrefix is the hub's own --redis-prefix, with which the broadcast topic's channel has no prefix.
+const defaultPrefix = "hub"
 
-func dialRedis(ctx context.Context, address string, topology fleet.Topology) (*redisPublisher, error) {
-	opts, err := redisOptions(address)
+// unheardAfter and unheardTime say how much is published before nobody's hearing it is an error. Before that a
+// subscription may be on its way.
+const (
+	unheardAfter = 100
+	unheardTime  = 3 * time.Second
+)
+
+// errUnheard tells of a server that listens to another Redis, or to none.
+var errUnheard = errors.New("nobody subscribes at this Redis to what is published\nhint: --redis and --redis-prefix must be those of the hub, and a hub without Redis hears nothing of it (--publish=http or ws)")
+
+func dialRedis(ctx context.Context, p *Publishing, topology fleet.Topology) (*redisPublisher, error) {
+	opts, err := redisOptions(p.Redis)
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +87,14 @@ func dialRedis(ctx context.Context, address string, topology fleet.Topology) (*r
 	opts.Protocol = 2
 	opts.DisableIdentity = true
 	opts.PoolSize = 1
-	opts.ReadTimeout = 30 * time.Second // a server under load is measured, not given up
+	opts.ReadTimeout = 30 * time.Second    // a server under load is measured, not given up
+	redis.SetLogger(&logging.VoidLogger{}) // its errors are returned, too
 	client := redis.NewClient(opts)
 	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close() // nothing was sent
-		return nil, fmt.Errorf("redis at %s: %w", opts.Addr, err)
+		return nil, redisHint(fmt.Errorf("redis at %s: %w", opts.Addr, err))
 	}
-	return &redisPublisher{client: client, topology: topology}, nil
+	return &redisPublisher{client: client, topology: topology, prefix: p.RedisPrefix}, nil
 }
 
 // redisOptions reads the URL of a Redis. Its errors repeat nothing of it: a URL that cannot be read may be all password.
@@ -101,7 +127,10 @@ func (r *redisPublisher) publish(ctx context.Context, batch []outgoing) error {
 			r.heard = true
 		}
 	}
-	if r.sent += len(batch); !r.heard && r.sent >= 100 {
+	if r.began.IsZero() {
+		r.began = time.Now()
+	}
+	if r.sent += len(batch); !r.heard && (r.sent >= unheardAfter || time.Since(r.began) > unheardTime) {
 		return errUnheard
 	}
 	return nil
@@ -111,13 +140,15 @@ func (r *redisPublisher) publish(ctx context.Context, batch []outgoing) error {
 // each, users are addressed on a channel for all.
 func (r *redisPublisher) address(o outgoing) (channel string, message []byte) {
 	switch {
-	case r.topology.Default:
+	case r.topology.Default && r.prefix == defaultPrefix:
 		return r.topology.Topic, o.data
+	case r.topology.Default:
+		return r.prefix + ":" + r.topology.Topic, o.data
 	case r.topology.Topic == "":
 		user := strings.TrimPrefix(o.name, "user:")
-		return "hub:to", fmt.Appendf(nil, `{"to":{"user":%q},"data":%s}`, user, o.data)
+		return r.prefix + ":to", fmt.Appendf(nil, `{"to":{"user":%q},"data":%s}`, user, o.data)
 	}
-	return "hub:t:" + o.name, o.data
+	return r.prefix + ":t:" + o.name, o.data
 }
 
 func (r *redisPublisher) Close() error { return r.client.Close() }
@@ -149,7 +180,7 @@ func (p *poster) publish(ctx context.Context, batch []outgoing) error {
 		}
 		if len(part) == postEvents || len(part) > 0 && size+len(o.data) > postBytes {
 			if err := p.post(ctx, part); err != nil {
-				return err
+				return publishHint(err)
 			}
 			part, size = part[:0], 0
 		}
@@ -158,7 +189,7 @@ func (p *poster) publish(ctx context.Context, batch []outgoing) error {
 	if len(part) == 0 {
 		return nil
 	}
-	return p.post(ctx, part)
+	return publishHint(p.post(ctx, part))
 }
 
 // post sends part as one request, and marks what of it was accepted.
@@ -202,7 +233,7 @@ func (p *poster) post(ctx context.Context, part []*outgoing) error {
 		}
 	}
 	if !ok {
-		return answerError{resp.StatusCode, fmt.Sprintf("POST %s: %s: %.200s", p.url, resp.Status, text)}
+		return answerError{resp.StatusCode, fmt.Sprintf("POST %s: %s: %.200s", p.url, resp.Status, bytes.TrimSpace(text))}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"time"
 
 	"wshub/bench/fleet"
@@ -21,10 +22,13 @@ type Report struct {
 
 // Result is one scenario, run as often as asked.
 type Result struct {
-	Scenario string    `json:"scenario"`
-	Settings any       `json:"settings"`
-	Runs     []*Run    `json:"runs"`
-	Summary  []Summary `json:"summary"`
+	Scenario   string    `json:"scenario"`
+	Settings   any       `json:"settings"`
+	Held       bool      `json:"held"`    // nothing was found but what is allowed, and no threshold failed
+	Verdict    string    `json:"verdict"` // the same as a sentence, with the reason
+	Runs       []*Run    `json:"runs"`
+	Summary    []Summary `json:"summary"`
+	Thresholds []Checked `json:"thresholds,omitempty"`
 }
 
 // Run is one run of a scenario. Parts that a scenario does not measure are nil.
@@ -88,9 +92,32 @@ type LoadPart struct {
 	Wanted    float64 `json:"wanted"`     // deliveries a second that the offered rate means
 	Delivered float64 `json:"delivered"`  // deliveries a second
 	Latency   Latency `json:"latency"`    // from the intended send time
+	Curve     []Share `json:"curve"`      // of the same, for a chart
 	Lag       float64 `json:"lag"`        // p99 in ms of how late events left for the publisher
 	ServerCPU float64 `json:"server_cpu"` // CPU seconds per million deliveries
 	ClientCPU float64 `json:"client_cpu"` // the same of hubbench, publishing included
+}
+
+// Share is one point of a distribution: so many percent took no longer than Value ms.
+type Share struct {
+	Percent float64 `json:"percent"`
+	Value   float64 `json:"value"`
+}
+
+// curveOf is the distribution in steps that lie evenly on a scale of nines, up to 99.99 % or as far as the number of
+// values reaches.
+func curveOf(h *fleet.Hist) []Share {
+	const nines, steps = 4, 8 // steps for each nine
+	var curve []Share
+	for i := range nines*steps + 1 {
+		above := math.Pow(10, -float64(i)/steps) // the share that took longer
+		if above*float64(h.Count()) < 1 {
+			break
+		}
+		percent := 100 * (1 - above)
+		curve = append(curve, Share{percent, ms(h.At(percent))})
+	}
+	return curve
 }
 
 // ServerPart is what the server's processes used.
@@ -171,6 +198,7 @@ type Stormed struct {
 
 // Maximum is the highest rate that the server kept up with.
 type Maximum struct {
+	Bound  float64 `json:"bound"` // of the p99, ms
 	Trials []Trial `json:"trials"`
 	Best   *Trial  `json:"best,omitempty"`
 }

@@ -38,10 +38,15 @@ func mask(text string) string {
 			return part[1] + hidden
 		})
 	}
-	for _, pattern := range []*regexp.Regexp{secretValue, secretWord, bearer, jwtText} {
+	for _, pattern := range []*regexp.Regexp{secretValue, bearer, jwtText} {
 		text = pattern.ReplaceAllString(text, "${1}"+hidden)
 	}
 	return text
+}
+
+// maskCommand is mask for a command line, where the value of a flag may also be the next word.
+func maskCommand(text string) string {
+	return mask(secretWord.ReplaceAllString(text, "${1}"+hidden))
 }
 
 // masked returns a command line without its secrets.
@@ -49,7 +54,7 @@ func masked(args []string) []string {
 	out := make([]string, 0, len(args))
 	hide := false
 	for _, a := range args {
-		shown := mask(a)
+		shown := maskCommand(a)
 		if hide {
 			shown, hide = hidden, false
 		}
@@ -68,7 +73,7 @@ func masked(args []string) []string {
 // guarded is a setting that may hold a secret. Reports and messages show it masked; string(g) is the whole.
 type guarded string
 
-func (g guarded) String() string               { return mask(string(g)) }
+func (g guarded) String() string               { return maskCommand(string(g)) }
 func (g guarded) MarshalJSON() ([]byte, error) { return json.Marshal(g.String()) }
 
 // HideSecrets returns a copy of args, and overwrites the secrets in args' own memory, which ps shows. It is for main:

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"wshub/bench/fleet"
 )
 
 const secret = "hunter2"
@@ -16,7 +18,6 @@ func TestSecretsAreMasked(t *testing.T) {
 		"dial ws://h/n?a=b&sig=hunter2: refused":            "dial ws://h/n?a=***&sig=*** refused",
 		"redis://:hun#ter2@h:6380":                          "redis://***@h:6380",
 		`parse "redis://u:hunter2@h:x": invalid port`:       `parse "redis://***@h:x": invalid port`,
-		"./hub --api-key hunter2 --port 1":                  "./hub --api-key *** --port 1",
 		"./hub --jwt-secret='hunter2 x' --port=1":           "./hub --jwt-secret=*** --port=1",
 		`sh -c "HUB_API_KEY=hunter2 ./hub"`:                 `sh -c "HUB_API_KEY=*** ./hub"`,
 		"./hub --redis redis://:hunter2@h/0":                "./hub --redis redis://***@h/0",
@@ -28,6 +29,17 @@ func TestSecretsAreMasked(t *testing.T) {
 		if got := mask(text); got != want {
 			t.Errorf("%s\nbecame %s\nwant   %s", text, got, want)
 		}
+	}
+	for text, want := range map[string]string{
+		"./hub --api-key hunter2 --port 1":                "./hub --api-key *** --port 1",
+		"./hub --api-key 'hunter2 x' --open --jwt-secret": "./hub --api-key *** --open --jwt-secret",
+	} {
+		if got := guarded(text).String(); got != want {
+			t.Errorf("%s\nbecame %s\nwant   %s", text, got, want)
+		}
+	}
+	if text := hintsFor(fleet.Counts{Closes: map[string]uint64{"4001": 1}}); len(text) != 1 || mask(text[0]) != text[0] {
+		t.Errorf("a hint is masked: %s", text)
 	}
 	for _, args := range [][]string{
 		{"--api-key", secret}, {"--api-key=" + secret}, {"--redis=redis://:" + secret + "@h"}, {"--redis", "redis://:" + secret + "@h"},

@@ -32,7 +32,7 @@ const (
 // startServer runs command and returns when somebody listens on addr.
 func startServer(ctx context.Context, command string, addr netip.AddrPort) (*serverProcess, error) {
 	if reach(ctx, addr) == nil {
-		return nil, fmt.Errorf("%s is taken: somebody listens there already, and --server is to start one", addr)
+		return nil, fmt.Errorf("%s is taken: somebody listens there already, and --server is to start one; leave --server out to load the one that runs, or choose another port in both --url and --server", addr)
 	}
 	s := &serverProcess{command: command, addr: addr}
 	return s, s.start(ctx)
@@ -124,7 +124,11 @@ func reach(ctx context.Context, addr netip.AddrPort) error {
 	dialer := net.Dialer{Timeout: 3 * time.Second}
 	conn, err := dialer.DialContext(ctx, "tcp", addr.String())
 	if err != nil {
-		return fmt.Errorf("cannot reach the server: %w", err)
+		err = fmt.Errorf("cannot reach the server: %w", err)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			err = hinted(err, "nobody listens at "+addr.String()+": --url is the hub's public port, and --server=./hub starts a hub for the run")
+		}
+		return err
 	}
 	return conn.Close()
 }

@@ -38,17 +38,19 @@ type Common struct {
 	Repeat   int           `help:"Runs; the result is their median, with minimum and maximum." default:"1" group:"Result" json:"repeat"`
 	Interval time.Duration `help:"Distance of points in the charts. Default: 1s, more in long runs." default:"0s" group:"Result" json:"-"`
 	Allow    []string      `help:"Findings that do not make the exit status 1: ${findings}." group:"Result" json:"allow,omitempty"`
+	FailIf   []string      `help:"Threshold that makes the exit status 4, such as 'p99>50ms' or 'delivered<900k'; held against the median. Repeatable. p50, p90, p99, p99.9 and max are those of the latency. Figures: ${figures}." placeholder:"FIGURE>VALUE" group:"Result" json:"fail_if,omitempty"`
 	JSON     string        `help:"Write the report as JSON ('-': to standard output)." placeholder:"FILE" group:"Result" json:"-"`
 	HTML     string        `help:"Write the report as one HTML page." placeholder:"FILE" group:"Result" json:"-"`
 }
 
 // Publishing is how events get into the server.
 type Publishing struct {
-	Publish string `help:"Way of publishing: redis (PUBLISH), http (POST /api/publish) or ws (the clients themselves)." enum:"redis,http,ws" default:"redis" group:"Publishing" json:"publish"`
-	Redis   string `help:"Redis of the server." default:"redis://127.0.0.1:6379" env:"REDIS_URL" group:"Publishing" json:"-"`
-	Control string `help:"Control port of the server." default:"http://127.0.0.1:3001" group:"Publishing" json:"-"`
-	APIKey  string `help:"API key of the server, sent as X-API-Key." name:"api-key" env:"HUBBENCH_API_KEY" group:"Publishing" json:"-"`
-	Size    int    `help:"Bytes per event; the smallest one has about 110." default:"128" group:"Publishing" json:"size"`
+	Publish     string `help:"Way of publishing: redis (PUBLISH), http (POST /api/publish) or ws (the clients themselves)." enum:"redis,http,ws" default:"redis" group:"Publishing" json:"publish"`
+	Redis       string `help:"Redis of the server." default:"redis://127.0.0.1:6379" env:"REDIS_URL" group:"Publishing" json:"-"`
+	RedisPrefix string `help:"The hub's --redis-prefix." default:"hub" group:"Publishing" json:"-"`
+	Control     string `help:"Control port of the server." default:"http://127.0.0.1:3001" group:"Publishing" json:"-"`
+	APIKey      string `help:"Sent as X-API-Key." name:"api-key" env:"HUBBENCH_API_KEY" group:"Publishing" json:"-"`
+	Size        int    `help:"Bytes per event; the smallest one has about 110." default:"128" group:"Publishing" json:"size"`
 }
 
 // Load is a steady rate for a while.
@@ -99,6 +101,9 @@ func (c *Common) validate() error {
 		if !slices.Contains(findings, a) {
 			return usagef("--allow=%s: want some of %v", a, findings)
 		}
+	}
+	if _, err := parseThresholds(c.FailIf); err != nil {
+		return err
 	}
 	for _, pid := range c.ServerPID {
 		if pid <= 1 {

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -24,12 +25,35 @@ func (s *soakScenario) measure(ctx context.Context, run *Run, p progress) error 
 	err := measureLoad(ctx, &s.Common, &s.Load, s.broadcastTopology(), s.Clients, run, p)
 	drift := driftOf(run.Series)
 	run.Drift = &drift
+	run.doubtDrift()
 	return err
+}
+
+// A drift is of hours. Before that a server still fills its caches and pools.
+const (
+	shortSoak = 30 * time.Minute
+	fewPoints = 40 // ten in a quarter
+)
+
+// doubtDrift notes that the drift has little under it.
+func (r *Run) doubtDrift() {
+	with := len(timed(r.Series))
+	switch seconds := r.Seconds; {
+	case with < 4:
+		r.Notes = append(r.Notes, fmt.Sprintf("%d points with events are too few for a drift: there is none (--duration, --interval)", with))
+	case with < fewPoints || seconds < shortSoak.Seconds():
+		r.Notes = append(r.Notes, fmt.Sprintf("the drift per hour is drawn out of %.0f s and %d points: a warm-up looks the same (--duration=1h)", seconds, with))
+	}
+}
+
+// timed are the points in which events were timed.
+func timed(series []Point) []Point {
+	return slices.DeleteFunc(slices.Clone(series), func(p Point) bool { return p.Latency.Count == 0 })
 }
 
 // driftOf compares the first and the last quarter of the time in which events came.
 func driftOf(series []Point) Drift {
-	series = slices.DeleteFunc(slices.Clone(series), func(p Point) bool { return p.Latency.Count == 0 })
+	series = timed(series)
 	quarter := len(series) / 4
 	if quarter == 0 {
 		return Drift{}

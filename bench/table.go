@@ -9,7 +9,7 @@ import (
 
 // writeTable writes a result for people.
 func writeTable(w io.Writer, r *Result) error {
-	if _, err := fmt.Fprintf(w, "\n%s\n", headline(r)); err != nil {
+	if _, err := fmt.Fprintf(w, "\n%s\n%s\n", headline(r), wrap(r.Verdict, "  ")); err != nil {
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -20,7 +20,7 @@ func writeTable(w io.Writer, r *Result) error {
 		}
 		row := "  " + s.Name + "\t" + format(s.Median, s.Unit)
 		if several {
-			row += "\t" + format(s.Min, s.Unit) + " … " + format(s.Max, s.Unit)
+			row += "\t" + s.spread()
 		}
 		if _, err := fmt.Fprintln(tw, row); err != nil {
 			return err
@@ -51,11 +51,11 @@ func writeRun(w io.Writer, run *Run, i int, several bool) error {
 		mark = fmt.Sprintf("  run %d: ", i+1)
 	}
 	lines := run.remarks()
-	if run.Error != "" {
+	if several && run.Error != "" { // of one alone the verdict tells it
 		lines = append(lines, "ended early: "+run.Error)
 	}
 	for _, line := range lines {
-		if _, err := fmt.Fprintln(w, mark+line); err != nil {
+		if _, err := fmt.Fprintln(w, wrap(line, mark)); err != nil {
 			return err
 		}
 	}
@@ -77,6 +77,11 @@ func (r *Run) remarks() []string {
 		if why := reasons(r.Counts); why != "" {
 			say("why: %s", why)
 		}
+		if r.Error == "" { // else it has them
+			for _, h := range hintsFor(r.Counts) {
+				say("hint: %s", h)
+			}
+		}
 	} else if r.Counts.Delivered > 0 {
 		say("every one of %d deliveries came once, in order and whole", r.Counts.Delivered)
 	}
@@ -97,26 +102,31 @@ func (r *Run) remarks() []string {
 
 // writeParts writes the tables that some scenarios have of their own.
 func writeParts(w io.Writer, run *Run) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	var rows []string
 	if run.Idle != nil && len(run.Server.PIDs) > 0 {
-		rows = append(rows, "  connections\tRSS\tPSS\tsocket buffers\tkernel slab\t")
+		rows := []string{"  connections\tRSS\tPSS\tsocket buffers\tkernel slab\t"}
 		for _, s := range run.Idle.Steps {
 			rows = append(rows, fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t", s.Connections,
 				size(float64(s.RSS)), size(float64(s.PSS)), size(float64(s.Kernel.Buffers)), size(float64(s.Kernel.Slab))))
 		}
-	}
-	if run.Max != nil {
-		rows = append(rows, "  events/s\tdeliveries/s\tp50 ms\tp99 ms\tserver CPU-s/M\t\t")
-		for _, t := range run.Max.Trials {
-			verdict := "kept up"
-			if !t.Kept {
-				verdict = t.Why
-			}
-			rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t", si(t.Rate), si(t.Load.Delivered),
-				short(t.Load.Latency.P50), short(t.Load.Latency.P99), short(t.Load.ServerCPU), verdict))
+		if err := writeRows(w, rows); err != nil {
+			return err
 		}
 	}
+	if run.Max == nil {
+		return nil
+	}
+	const whyWidth = 26 // beside the numbers in 80 columns; the report has all of it
+	rows := []string{"  events/s\tdeliveries/s\tp50 ms\tp99 ms\tCPU-s/M\t"}
+	for _, t := range run.Max.Trials {
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t  %s", si(t.Rate), si(t.Load.Delivered),
+			short(t.Load.Latency.P50), short(t.Load.Latency.P99), short(t.Load.ServerCPU), clip(t.verdict(), whyWidth)))
+	}
+	return writeRows(w, rows)
+}
+
+// writeRows writes a table of numbers. A cell that no tab ends stands as it is.
+func writeRows(w io.Writer, rows []string) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	for _, row := range rows {
 		if _, err := fmt.Fprintln(tw, row); err != nil {
 			return err

@@ -75,6 +75,8 @@ func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients 
 		return nil, err
 	}
 	if c.Server != "" {
+		p.span("start the server", 0)
+		defer p.end()
 		if t.server, err = startServer(ctx, string(c.Server), addr); err != nil {
 			return nil, err
 		}
@@ -140,6 +142,8 @@ func (t *trial) close() error {
 		errs = append(errs, t.fleet.Close())
 	}
 	if t.server != nil {
+		t.progress.span("stop the server", 0)
+		defer t.progress.end()
 		errs = append(errs, t.server.stop())
 	}
 	return errors.Join(errs...)
@@ -224,7 +228,8 @@ func (t *trial) watch(ctx context.Context, d time.Duration, done func(fleet.Coun
 			}
 		}
 		if t.steady && t.run.Counts.Open == 0 {
-			return errors.Join(t.sample(ctx), errors.New("the server closed every connection"))
+			err := fmt.Errorf("the server closed every connection: %s", reasons(t.run.Counts))
+			return errors.Join(t.sample(ctx), hinted(err, hintsFor(t.run.Counts)...))
 		}
 		if d > 0 && !time.Now().Before(until) {
 			return t.sample(ctx)
@@ -234,6 +239,7 @@ func (t *trial) watch(ctx context.Context, d time.Duration, done func(fleet.Coun
 			return errors.Join(errInterrupted, t.sample(context.WithoutCancel(ctx)))
 		case <-poll.C:
 		}
+		t.progress.tick()
 		if now := time.Now(); !now.Before(next) {
 			if err := t.sample(ctx); err != nil {
 				return err
@@ -249,12 +255,12 @@ func (t *trial) liveLine() string {
 		return ""
 	}
 	p := t.run.Series[len(t.run.Series)-1]
-	line := fmt.Sprintf("%d open", p.Open)
+	line := fmt.Sprintf("%d open", p.Open) // short: a bar has 80 columns
 	if p.Delivered > 0 {
-		line += fmt.Sprintf(", %s/s delivered, p50 %s p99 %s ms", si(p.Delivered), short(p.Latency.P50), short(p.Latency.P99))
+		line += fmt.Sprintf(", %s/s, p99 %s ms", si(p.Delivered), short(p.Latency.P99))
 	}
 	if len(t.servers.pids) > 0 {
-		line += fmt.Sprintf(", server %s, %.0f%% of a core", size(float64(p.RSS)), 100*p.ServerCPU)
+		line += fmt.Sprintf(", %s", size(float64(p.RSS)))
 	}
 	return line
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"text/tabwriter"
-	"time"
 )
 
 type tuneCommand struct {
@@ -32,6 +31,10 @@ func (c *tuneCommand) run(ctx context.Context, a *app) (int, error) {
 	if err := errors.Join(c.Common.validate(), c.maxScenario.validate()); err != nil {
 		return exitUsage, fmt.Errorf("tune: %w", err)
 	}
+	files, err := openOutputs(&c.Common, a.stdout)
+	if err != nil {
+		return exitUsage, err
+	}
 	makeRoom(c.Loops)
 	report := newReport(a.args)
 	var tried []tuning
@@ -50,11 +53,7 @@ func (c *tuneCommand) run(ctx context.Context, a *app) (int, error) {
 		}
 	}
 	report.Interrupted = ctx.Err() != nil
-	report.Seconds = time.Since(report.Started).Seconds()
-	if err := errors.Join(a.writeTunings(tried), a.write(report, &c.Common)); err != nil {
-		return exitFailed, err
-	}
-	return statusOf(report, repeated(&c.maxScenario, len(tried)), failed), failed
+	return a.finish(report, repeated(&c.maxScenario, len(tried)), files, failed, a.writeTunings(tried))
 }
 
 func (c *tuneCommand) combinations() ([]string, error) {
