@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"html/template"
 	"io"
-	"strings"
 	"time"
 )
 
@@ -19,7 +18,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"si":      si,
 	"short":   short,
 	"time":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"join":    func(list []string) string { return strings.Join(list, " ") },
+	"command": shellCommand,
 	"verdict": Trial.verdict,
 }).Parse(reportPage))
 
@@ -27,6 +26,22 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 type page struct {
 	*Report
 	Sections []section
+	Held     bool
+	Headline string // the verdict of all
+}
+
+// headline joins the verdicts of all sections.
+func (p *page) headline() {
+	held := 0
+	for _, s := range p.Sections {
+		if s.Held {
+			held++
+		}
+	}
+	p.Held = held == len(p.Sections)
+	if p.Headline = fmt.Sprintf("%d of %d scenarios held", held, len(p.Sections)); len(p.Sections) == 1 {
+		p.Headline = p.Sections[0].Verdict
+	}
 }
 
 // section is one result on the page.
@@ -55,6 +70,7 @@ func (r *Report) writeHTML(w io.Writer) error {
 		}
 		p.Sections = append(p.Sections, s)
 	}
+	p.headline()
 	if err := reportTemplate.Execute(w, p); err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
@@ -73,11 +89,7 @@ func newSection(result *Result) (section, error) {
 		}
 	}
 	for i, run := range result.Runs {
-		drawn, err := charts(run)
-		if err != nil {
-			return section{}, err
-		}
-		s.Runs = append(s.Runs, shownRun{Run: run, Number: i + 1, Lines: run.remarks(), Charts: drawn})
+		s.Runs = append(s.Runs, shownRun{Run: run, Number: i + 1, Lines: run.remarks(), Charts: charts(run)})
 	}
 	return s, nil
 }
