@@ -112,7 +112,7 @@ func curveChart(curve []Share) chart {
 	nines := func(percent float64) float64 { return -math.Log10(1 - percent/100) }
 	last := curve[len(curve)-1]
 	x := axis{high: nines(last.Percent), label: "of all deliveries took no longer"}
-	for _, p := range []string{"0", "50", "90", "99", "99.9", "99.99"} {
+	for _, p := range []string{"50", "90", "99", "99.9", "99.99"} {
 		var percent float64
 		_, _ = fmt.Sscan(p, &percent) // they are numbers
 		if at := nines(percent); at <= x.high+1e-9 {

@@ -8,8 +8,13 @@
 //	phases.go, load.go      parts of scenarios
 //	driver.go, publisher.go the schedule of events, and the ways to publish them
 //	servers.go              memory and CPU, from /proc
-//	result.go, metrics.go   the content of a report (REPORT.md), and the one list of its figures
-//	table.go, html.go, compare.go, tune.go
+//	result.go, metrics.go   what a report holds (REPORT.md), and the one list of its figures
+//	verdict.go, threshold.go    what the figures come to, for people and for exit statuses
+//	compare.go, worse.go        two reports side by side
+//	table.go, progress.go       what a terminal shows   html.go, chart.go, svg.go: the page
+//	secrets.go, hint.go         what is not shown, and advice for usual mistakes
+//	interrupt.go, orphan_*.go   no server stays behind
+//	tune.go
 //
 // Below it stand packages that know less: fleet holds the clients and checks every message, wire is RFC
 // 6455 as a client needs it, probe defines the events, baseline has servers to compare the hub with.

@@ -173,7 +173,7 @@ func TestThePageShowsEverythingAndLoadsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"median of 2 runs", "latency p99", "kept up", "p99 over", "77", "&lt;b&gt;mind", "<svg", "server RSS", "hubbench run max", "Not held: 1 lost.", "prefers-color-scheme: dark", "bound 62.0 ms", "99.9%"} {
+	for _, want := range []string{"median of 2 runs", "latency p99", "kept up", "p99 over", "77", "&lt;b&gt;mind", "<svg", "server RSS", "<span>run</span> <span>max</span>", "Not held: 1 lost.", "prefers-color-scheme: dark", "bound 62.0 ms", "99.9%"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("no %q on the page", want)
 		}
@@ -276,6 +276,7 @@ func TestTicksAreRound(t *testing.T) {
 		{axis{high: 10.5}, "0 2 4 6 8 10"},
 		{axis{high: 0.7}, "0 0.2 0.4 0.6"},
 		{axis{low: 3.2, high: 33}, "5 10 15 20 25 30"},
+		{axis{log: true, low: 30, high: 80}, "30 40 50 60 70 80"},
 		{axis{log: true, low: 40, high: 1300}, "50 100 200 500 1000"},
 		{axis{log: true, low: 0.5, high: 2e6}, "1 10 100 1000 10k 100k 1M"},
 	} {

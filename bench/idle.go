@@ -112,7 +112,7 @@ func (t *trial) doubtSlope(steps []int) {
 		t.note("one step has no slope: there is no figure per connection (--steps=5000,19000)")
 	case span < narrowest:
 		t.note("the steps span only %d connections: the figures per connection may be off by much (--steps, %d apart at least)", span, narrowest)
-	case len(steps) < fewSteps:
+	case len(steps) < fewSteps && t.c.Repeat == 1:
 		t.note("%d steps are a line through %d points: the figures per connection tell nothing of their error (--steps, or --repeat=5)", len(steps), len(steps))
 	}
 }

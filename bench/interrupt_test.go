@@ -48,14 +48,14 @@ func TestTheServerEndsWithHubbench(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		signals []syscall.Signal
-		deaf    string // a server that does not end by itself
+		server  string // SELF and ADDR are put in; a deaf one does not end by itself
 		status  int
 		report  bool
 	}{
-		"interrupted":       {[]syscall.Signal{syscall.SIGINT}, "", exitInterrupted, true},
-		"hung up":           {[]syscall.Signal{syscall.SIGHUP}, "", exitInterrupted, true},
-		"killed":            {[]syscall.Signal{syscall.SIGKILL}, " deaf", -1, false},
-		"interrupted twice": {[]syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, " deaf", exitInterrupted, false},
+		"interrupted":       {[]syscall.Signal{syscall.SIGINT}, "SELF serve ADDR", exitInterrupted, true},
+		"hung up":           {[]syscall.Signal{syscall.SIGHUP}, "SELF serve ADDR", exitInterrupted, true},
+		"killed":            {[]syscall.Signal{syscall.SIGKILL}, "SELF serve ADDR deaf", -1, false},
+		"interrupted twice": {[]syscall.Signal{syscall.SIGINT, syscall.SIGTERM}, `sh -c "SELF serve ADDR deaf; :"`, exitInterrupted, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -66,7 +66,7 @@ func TestTheServerEndsWithHubbench(t *testing.T) {
 			addr, report := freeAddr(t), filepath.Join(t.TempDir(), "report.json")
 			var output tail
 			cmd := process(t, &output, "run", "idle", "--steps=3", "--rest=0s", "--watch=1h", "--json="+report,
-				"--server="+self+" serve "+addr+c.deaf, "--url=ws://"+addr+"/notification")
+				"--server="+strings.NewReplacer("SELF", self, "ADDR", addr).Replace(c.server), "--url=ws://"+addr+"/notification")
 			var pids []int
 			eventually(t, "the server listens", func() bool {
 				pids = listeners(netip.MustParseAddrPort(addr))

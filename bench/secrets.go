@@ -91,8 +91,8 @@ func HideSecrets(args []string) []string {
 	return own
 }
 
-// shellCommand writes a command line so that it can be pasted into a shell, without its secrets.
-func shellCommand(args []string) string {
+// shellCommand returns the words of a command line so that it can be pasted into a shell, without its secrets.
+func shellCommand(args []string) []string {
 	words := []string{"hubbench"}
 	for _, a := range masked(args) {
 		name, value, isFlag := strings.Cut(a, "=")
@@ -102,7 +102,7 @@ func shellCommand(args []string) string {
 			words = append(words, shellWord(a))
 		}
 	}
-	return strings.Join(words, " ")
+	return words
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)

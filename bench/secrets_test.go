@@ -81,7 +81,8 @@ func TestSecretsStayOutOfReportsAndMessages(t *testing.T) {
 }
 
 func TestCommandsCanBePasted(t *testing.T) {
-	got := shellCommand([]string{"run", "fanout", "--server=./hub --history '*=10,1m' --api-key k", "--html=a b.html", "--fail-if", "p99>50ms", "--clients=5"})
+	words := shellCommand([]string{"run", "fanout", "--server=./hub --history '*=10,1m' --api-key k", "--html=a b.html", "--fail-if", "p99>50ms", "--clients=5"})
+	got := strings.Join(words, " ")
 	want := `hubbench run fanout --server='./hub --history '\''*=10,1m'\'' --api-key ***' --html='a b.html' --fail-if 'p99>50ms' --clients=5`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

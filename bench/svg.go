@@ -12,7 +12,7 @@ import (
 // Sizes of a drawing, in its own units: a page stretches it to the width that is there.
 const (
 	svgWidth, svgHeight      = 480, 200
-	svgLeft, svgRight        = 44, 12
+	svgLeft, svgRight        = 44, 24
 	svgTop, svgBottom        = 10, 34
 	plotWidth, plotHeight    = svgWidth - svgLeft - svgRight, svgHeight - svgTop - svgBottom
 	mostTicks                = 6
@@ -63,7 +63,10 @@ func (a axis) marks() []mark {
 				}
 			}
 		}
-		return all
+		if len(all) > 2 {
+			return all
+		}
+		all = nil // less than a decade: evenly spaced ones say more
 	}
 	step := roundStep((a.high - a.low) / mostTicks)
 	for i := math.Ceil(a.low / step); i*step <= a.high; i++ {

@@ -1,7 +1,9 @@
 package fleet
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -168,6 +170,17 @@ func TestTokensTakeThePlaceOfUsersInURLs(t *testing.T) {
 		}
 		if q := u.Query(); q.Has("token") != query || q.Has("user") {
 			t.Errorf("%s: %s", name, u)
+		}
+	}
+}
+
+func TestEachClientHasATokenOfItsOwn(t *testing.T) {
+	target := target{secret: "s"}
+	for _, client := range []int{0, 7} {
+		parts := strings.Split(target.tokenOf(client), ".")
+		claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if want := fmt.Sprintf(`"sub":"u%d"`, client); err != nil || !strings.Contains(string(claims), want) {
+			t.Errorf("%s, %v: want %s", claims, err, want)
 		}
 	}
 }
