@@ -72,6 +72,11 @@ func TestTheServerEndsWithHubbench(t *testing.T) {
 				pids = listeners(netip.MustParseAddrPort(addr))
 				return len(pids) > 0
 			})
+			t.Cleanup(func() {
+				if t.Failed() {
+					_ = syscall.Kill(pids[0], syscall.SIGKILL) // it stayed, and nobody else ends it
+				}
+			})
 			for _, s := range c.signals {
 				if err := cmd.Process.Signal(s); err != nil {
 					t.Fatal(err)
