@@ -39,7 +39,7 @@ func (c *compareCommand) run(_ context.Context, a *app) (int, error) {
 		return exitOK, nil
 	}
 	if worse := worseFigures(first, second, limit, only); len(worse) > 0 {
-		return exitThreshold, fmt.Errorf("B is worse by more than %s: %s", c.FailIfWorse, strings.Join(worse, ", "))
+		return exitThreshold, fmt.Errorf("worse by more than %s: %s", c.FailIfWorse, strings.Join(worse, ", "))
 	}
 	return exitOK, nil
 }
@@ -131,19 +131,19 @@ func compare(w io.Writer, a, b *Report) error {
 		}
 		common++
 		fmt.Fprintf(&out, "\n%s: A %s, B %s\n", ra.Scenario, runs(len(ra.Runs)), runs(len(rb.Runs)))
-		compareResults(&out, ra, rb)
 		if differ := differences(ra.Settings, rb.Settings); len(differ) > 0 {
-			fmt.Fprintln(&out, wrap("note: the settings differ: "+strings.Join(differ, "; "), "  "))
+			fmt.Fprintln(&out, wrap("warning: the settings differ: "+strings.Join(differ, "; "), "  "))
 		}
-		if note := unfinished(ra, rb); note != "" {
-			fmt.Fprintln(&out, wrap("note: "+note, "  "))
+		if early := unfinished(ra, rb); early != "" {
+			fmt.Fprintln(&out, wrap("warning: "+early, "  "))
 		}
+		compareResults(&out, ra, rb)
 	}
 	if common == 0 {
 		return fmt.Errorf("the reports have no scenario in common")
 	}
 	if a.Environment.Kernel != b.Environment.Kernel || a.Environment.CPU != b.Environment.CPU || a.Environment.Cores != b.Environment.Cores {
-		fmt.Fprintln(&out, "\n"+wrap(fmt.Sprintf("note: the machines differ: %s, %d cores, %s; %s, %d cores, %s",
+		fmt.Fprintln(&out, "\n"+wrap(fmt.Sprintf("warning: the machines differ: %s, %d cores, %s; %s, %d cores, %s",
 			a.Environment.CPU, a.Environment.Cores, a.Environment.Kernel, b.Environment.CPU, b.Environment.Cores, b.Environment.Kernel), ""))
 	}
 	_, err := io.WriteString(w, out.String())

@@ -18,7 +18,7 @@ func differences(a, b any) []string {
 	var all []string
 	for _, name := range slices.Sorted(maps.Keys(union(flatA, flatB))) {
 		if va, vb := flatA[name], flatB[name]; va != vb {
-			all = append(all, fmt.Sprintf("%s %s, %s", name, cmp.Or(clip(va, 40), "none"), cmp.Or(clip(vb, 40), "none")))
+			all = append(all, fmt.Sprintf("%s %s → %s", name, cmp.Or(va, "none"), cmp.Or(vb, "none")))
 		}
 	}
 	return all
@@ -33,6 +33,7 @@ func flatten(into map[string]string, name string, value any) {
 		return
 	}
 	switch v := value.(type) {
+	case nil:
 	case map[string]any:
 		for name, value := range v {
 			flatten(into, name, value)

@@ -8,11 +8,11 @@
 //	phases.go, load.go      parts of scenarios
 //	driver.go, publisher.go the schedule of events, and the ways to publish them
 //	servers.go              memory and CPU, from /proc
-//	result.go, metrics.go   what a report holds (REPORT.md), and the one list of its figures
-//	verdict.go, threshold.go    what the figures come to, for people and for exit statuses
+//	result.go, metrics.go   the content of a report (REPORT.md), and the one list of its figures
+//	verdict.go, threshold.go    the outcome, as a sentence and as an exit status
 //	compare.go, worse.go        two reports side by side
-//	table.go, progress.go       what a terminal shows   html.go, chart.go, svg.go: the page
-//	secrets.go, hint.go         what is not shown, and advice for usual mistakes
+//	table.go, progress.go       the terminal            html.go, chart.go, svg.go: the page
+//	secrets.go, hint.go         masks of secrets, and advice for usual mistakes
 //	interrupt.go, orphan_*.go   no server stays behind
 //	tune.go
 //

@@ -120,6 +120,17 @@ func TestReportsAreComparedSideBySide(t *testing.T) {
 	if o.status != exitOK || !row.MatchString(o.stdout) {
 		t.Errorf("status %d", o.status)
 	}
+	text, err := os.ReadFile(fast)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := filepath.Join(t.TempDir(), "changed.json")
+	if err := os.WriteFile(changed, bytes.Replace(text, []byte(`"settings": null`), []byte(`"settings": {"clients": 7}`), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if o := hubbench(t, t.Context(), "compare", slow, changed); !strings.Contains(o.stdout, "warning: the settings differ: clients none → 7\n") {
+		t.Error("no warning of other settings")
+	}
 	other := filepath.Join(t.TempDir(), "other.json")
 	if err := os.WriteFile(other, []byte(`{"schema":"else"}`), 0o600); err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ func Interrupts(stderr io.Writer) context.Context {
 	go func() {
 		<-signals
 		cancel()
-		_, _ = fmt.Fprintln(stderr, "\nhubbench: interrupted: what was measured is written once the server has stopped; again, and everything ends at once")
+		_, _ = fmt.Fprintln(stderr, "\nhubbench: interrupted: ending in order (a run reports what it has and stops its server); once more ends everything at once")
 		<-signals
 		startedServers.kill()
 		os.Exit(exitInterrupted)

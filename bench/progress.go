@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress tells a person what is going on. Phases follow each other; a phase moves by set, or with the time.
+// progress shows a person the state of a run. Phases follow each other; a phase moves by set, or with the time.
 type progress interface {
 	// phase begins something that takes total steps.
 	phase(name string, total int)

@@ -68,7 +68,7 @@ type redisPublisher struct {
 // defaultPrefix is the hub's own --redis-prefix, with which the broadcast topic's channel has no prefix.
 const defaultPrefix = "hub"
 
-// unheardAfter and unheardTime say how much is published before nobody's hearing it is an error. Before that a
+// unheardAfter and unheardTime bound how much is published before a missing subscriber is an error. Before that a
 // subscription may be on its way.
 const (
 	unheardAfter = 100
@@ -76,7 +76,7 @@ const (
 )
 
 // errUnheard tells of a server that listens to another Redis, or to none.
-var errUnheard = errors.New("nobody subscribes at this Redis to what is published\nhint: --redis and --redis-prefix must be those of the hub, and a hub without Redis hears nothing of it (--publish=http or ws)")
+var errUnheard = errors.New("nobody subscribes at this Redis to the published topics\nhint: --redis and --redis-prefix must be those of the hub, and a hub without Redis hears nothing of it (--publish=http or ws)")
 
 func dialRedis(ctx context.Context, p *Publishing, topology fleet.Topology) (*redisPublisher, error) {
 	opts, err := redisOptions(p.Redis)

@@ -16,10 +16,10 @@ import (
 // As JSON it is part of the report; what may be secret is not.
 type Common struct {
 	URL       guarded  `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`
-	Protocol  string   `help:"What the server speaks: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
+	Protocol  string   `help:"Protocol of the server: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
 	Broadcast string   `help:"The topic that plain clients follow unasked." default:"channel" group:"Server" json:"broadcast"`
 	Header    []string `help:"Further handshake header, 'Name: value'. Repeatable." sep:"none" group:"Server" json:"-"`
-	ServerPID []int    `help:"Processes of the server to weigh. Default: whoever listens on the port, if it is on this machine." name:"server-pid" group:"Server" json:"-"`
+	ServerPID []int    `help:"Processes of the server to weigh. Default: the process that listens on the port, if it is on this machine." name:"server-pid" group:"Server" json:"-"`
 	Server    guarded  `help:"Command that starts the server for each run; it is stopped afterwards." placeholder:"COMMAND" group:"Server" json:"server,omitempty"`
 
 	AllowRemote bool `help:"Allow a server that is not on loopback." group:"Server" json:"-"`
@@ -49,7 +49,7 @@ type Publishing struct {
 	Redis       string `help:"Redis of the server." default:"redis://127.0.0.1:6379" env:"REDIS_URL" group:"Publishing" json:"-"`
 	RedisPrefix string `help:"The hub's --redis-prefix." default:"hub" group:"Publishing" json:"-"`
 	Control     string `help:"Control port of the server." default:"http://127.0.0.1:3001" group:"Publishing" json:"-"`
-	APIKey      string `help:"Sent as X-API-Key." name:"api-key" env:"HUBBENCH_API_KEY" group:"Publishing" json:"-"`
+	APIKey      string `help:"API key of the server, sent as X-API-Key." name:"api-key" env:"HUBBENCH_API_KEY" group:"Publishing" json:"-"`
 	Size        int    `help:"Bytes per event; the smallest one has about 110." default:"128" group:"Publishing" json:"size"`
 }
 

@@ -121,7 +121,7 @@ func TestComparisonsCanFail(t *testing.T) {
 func TestDifferentSettingsAreNamed(t *testing.T) {
 	a := map[string]any{"common": map[string]any{"url": "ws://x", "repeat": 5.0}, "clients": 1000.0, "load": map[string]any{"rate": 5.0, "duration_ns": 1e10}}
 	b := map[string]any{"common": map[string]any{"url": "ws://x", "repeat": 2.0}, "clients": 2e6, "load": map[string]any{"rate": 5.0, "duration_ns": 4e9, "new": true}}
-	if got, want := strings.Join(differences(a, b), "; "), "clients 1000, 2000000; duration 10s, 4s; new none, true"; got != want {
+	if got, want := strings.Join(differences(a, b), "; "), "clients 1000 → 2000000; duration 10s → 4s; new none → true"; got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

@@ -79,7 +79,7 @@ func (r *Result) achieved() string {
 			said = append(said, value("RSS per connection")+" each")
 		}
 	case run.Load == nil && run.Connect != nil:
-		said = append(said, fmt.Sprintf("all %d clients came in, %s", run.Connect.Ready, value("connects")))
+		said = append(said, fmt.Sprintf("all %d clients came in, %s a second", run.Connect.Ready, strings.TrimSuffix(value("connects"), " 1/s")))
 	}
 	if run.Storm != nil {
 		said = append(said, "all clients back after "+value("all back after"))
