@@ -41,9 +41,10 @@ func (t *timings) watchSession(cfg *session.Config) {
 	cfg.OnFanout = func(ev *pubsub.Event, took time.Duration) {
 		t.fanout.Observe(took.Seconds())
 		if ms := ev.Position.ID.Ms; ms != 0 {
-			// A position may be ahead of the broker's clock, after a failover by up to a minute: such events have no age.
-			if age := time.Since(time.UnixMilli(int64(ms))) + time.Duration(t.ahead.Load()); age >= 0 {
-				t.delivery.Observe(age.Seconds())
+			// A position may be ahead of the broker's clock, after a failover by up to a minute: such events have no age. How
+			// far the two clocks differ is known to within some ms.
+			if age := time.Since(time.UnixMilli(int64(ms))) + time.Duration(t.ahead.Load()); age > -time.Second {
+				t.delivery.Observe(max(age, 0).Seconds())
 			}
 		}
 	}
