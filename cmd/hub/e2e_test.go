@@ -274,7 +274,7 @@ func (f *threeHubs) aHubDrains(h *process) {
 				Reason  string
 			}
 			got := c.want(`{"type":"goodbye"`)
-			if err := json.Unmarshal([]byte(got), &bye); err != nil || bye.AfterMS == nil || *bye.AfterMS < 0 || *bye.AfterMS >= 1000 || bye.Reason != "drain" {
+			if err := json.Unmarshal([]byte(got), &bye); err != nil || bye.AfterMS == nil || *bye.AfterMS < 1000 || *bye.AfterMS >= 2000 || bye.Reason != "drain" {
 				f.t.Errorf("%s is told %s", c.name, got)
 			}
 		}
