@@ -52,6 +52,7 @@ type Loop struct {
 	relief   bool               // a job to relieve is posted, or at work
 	judging  bool               // the sweep over backlogs is at work
 	judged   int                // how many it found the last time
+	curious  []*backlogLook     // they wait for the next sweep
 	broke    string             // see Conn.Broke
 	random   *rand.Rand
 	age      time.Duration // of the clock, at the poller's last call

@@ -83,3 +83,12 @@ func flows(fd int, d time.Duration) bool {
 	recent := uint32(d.Milliseconds())
 	return err == nil && info.Last_data_sent < recent && info.Last_ack_recv < recent
 }
+
+// vitals is how long ago fd got bytes, and its round trip; below 0 where that is unknown.
+func vitals(fd int) (heard, rtt time.Duration) {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return -1, -1
+	}
+	return time.Duration(info.Last_data_recv) * time.Millisecond, time.Duration(info.Rtt) * time.Microsecond
+}

@@ -39,3 +39,6 @@ func unsent(int) int32 { return 1 }
 
 // flows is unknown here.
 func flows(int, time.Duration) bool { return false }
+
+// vitals are unknown here.
+func vitals(int) (heard, rtt time.Duration) { return -1, -1 }

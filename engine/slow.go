@@ -29,15 +29,23 @@ func (l *Loop) cutSlow() {
 		l.backlogs = make(map[*Conn]backlog) // an empty map keeps the memory of its largest time
 	}
 	l.judged = len(all)
+	curious := l.curious
+	l.curious = nil
 	inTurns(l, all, func(c *Conn) {
 		if b, ok := l.backlogs[c]; ok && c.state == open && c.socket.open() {
 			if c.judge(&b); c.slow(b) {
 				c.Close(SlowConsumer)
 			} else {
 				l.backlogs[c] = b
+				c.show(b, curious)
 			}
 		}
-	}, func() { l.judging = false })
+	}, func() {
+		l.judging = false
+		for _, look := range curious {
+			look.done()
+		}
+	})
 }
 
 // judge notes in b how c has got on. The peer gets on, too, if its kernel took bytes that ours still held, or if ours

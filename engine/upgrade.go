@@ -30,6 +30,7 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	}
 	l := c.loop
 	c.state, c.peer, c.counted = open, peer, true
+	c.born = minutes(l.age)
 	l.count.open.Add(1)
 	l.count.upgraded.Add(1)
 	if f := l.srv.cfg.OnUpgraded; f != nil && c.transit != nil {

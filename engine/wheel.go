@@ -25,6 +25,7 @@ type links[T any] struct {
 	next, prev T
 	due        uint32 // in ticks since the loop began; wraps after 13 years
 	slot       uint16 // where it hangs, plus one; 0: nowhere
+	born       uint16 // of no meaning to the wheel: see Conn.Vitals. It stands where it costs no memory
 }
 
 func (l *links[T]) link() *links[T] { return l }
@@ -123,6 +124,14 @@ func (w *wheel[T]) pop() (T, bool) {
 	}
 	w.remove(t)
 	return t, true
+}
+
+// eachOf calls f for what hangs in one slot, the firing one included. f must not change the wheel.
+func (w *wheel[T]) eachOf(slot int, f func(T)) {
+	var none T
+	for t := w.slots[slot]; t != none; t = t.link().next {
+		f(t)
+	}
 }
 
 // each calls f for everything in the wheel. f may remove or set whatever it likes, but not call each; what
