@@ -46,6 +46,7 @@ type Hub struct {
 	revocations revocations
 	generations generations
 	found       found
+	tracing     tracing
 	draining    atomic.Bool
 	rebalancing atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer

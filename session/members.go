@@ -1,6 +1,10 @@
 package session
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"iter"
+	"slices"
+)
 
 // members finds a loop's sessions by their user, whatever they follow. It belongs to the loop. Anonymous
 // sessions are not in it.
@@ -165,20 +169,35 @@ func (m *members) resize(p *memberPart, size int) {
 	}
 }
 
-// of returns the sessions of the user whose topic is own. They may be closed while the list is walked.
-func (m *members) of(own string) []*Session {
-	p, start := m.place(own)
-	at := p.find(own, start)
-	if own == "" || at < 0 {
-		return nil
-	}
-	list := []*Session{p.slots[at]}
-	f := m.more[own]
-	if f.one != nil {
-		list = append(list, f.one)
-	}
-	for s := range f.many {
-		list = append(list, s)
+// some returns up to n of the sessions of the user whose topic is own.
+func (m *members) some(own string, n int) (list []*Session) {
+	for s := range m.all(own) {
+		if list = append(list, s); len(list) == n {
+			break
+		}
 	}
 	return list
 }
+
+// all calls yield for the sessions of the user whose topic is own, which must not be closed meanwhile.
+func (m *members) all(own string) iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		p, start := m.place(own)
+		at := p.find(own, start)
+		if own == "" || at < 0 || !yield(p.slots[at]) {
+			return
+		}
+		f := m.more[own]
+		if f.one != nil && !yield(f.one) {
+			return
+		}
+		for s := range f.many {
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// of returns the sessions of the user whose topic is own. They may be closed while the list is walked.
+func (m *members) of(own string) []*Session { return slices.Collect(m.all(own)) }

@@ -22,7 +22,7 @@ type Session struct {
 	speaks uint8 // of hub.protocols
 	// Owned by the loop: events wait in the pump, see lag. It stands where it costs no memory.
 	lagging bool
-	traced  bool // fixed at birth: see Config.TraceUsers
+	traced  bool // owned by the loop, too: see tracing
 	// Set once, by a resume; 0 without one.
 	generation generation
 

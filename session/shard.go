@@ -49,11 +49,12 @@ type shard struct {
 	arrivals  bucket
 	lobby     lobby
 	replayed  replayed
-	scratch   []byte    // for joining what a pump writes
-	active    []*topic  // topics with messages to write, from head on
-	head      int       // in active
-	subs      int       // subscriptions on this loop, those on their way included
-	buffers   []*[]byte // spare, as are exts
+	watches   map[string][]*Watch // by topic; nil until somebody looks
+	scratch   []byte              // for joining what a pump writes
+	active    []*topic            // topics with messages to write, from head on
+	head      int                 // in active
+	subs      int                 // subscriptions on this loop, those on their way included
+	buffers   []*[]byte           // spare, as are exts
 	exts      []*topicExt
 	draining  bool
 	touched   int // of no meaning; see Conn.Touch
@@ -280,6 +281,9 @@ func (sh *shard) begin(t *topic) {
 	sh.count.batches.Add(1)
 	for _, sub := range slices.Clone(ext.waiting) {
 		sub.batch(ext.batch)
+	}
+	if t.watched {
+		sh.show(t)
 	}
 }
 

@@ -107,11 +107,16 @@ func (sub *subscribing) ask() {
 	case t.confirmed:
 		sub.readLog()
 	case !t.asked:
-		t.asked = true
-		sh.hub.broker.Follow(t.name, sh.loop.Index, func(err error) {
-			sh.loop.Post(func() { sh.followed(t, err) })
-		})
+		sh.follow(t)
 	}
+}
+
+// follow asks the broker to follow t.
+func (sh *shard) follow(t *topic) {
+	t.asked = true
+	sh.hub.broker.Follow(t.name, sh.loop.Index, func(err error) {
+		sh.loop.Post(func() { sh.followed(t, err) })
+	})
 }
 
 // followed is the broker's answer for t.

@@ -19,11 +19,16 @@ var _ [indexParts]struct{} = [memberParts]struct{}{} // they have as many
 // survey calls visit on every loop, once for each part of its tables; one call on a loop ends before the next one there
 // begins. It ends early, with pubsub.ErrUnavailable, when ctx does, and then visit may still be called once on each loop.
 func (h *Hub) survey(ctx context.Context, visit func(sh *shard, part int)) error {
+	return h.inParts(ctx, surveyParts, visit)
+}
+
+// inParts is survey for tables of so many parts.
+func (h *Hub) inParts(ctx context.Context, parts int, visit func(sh *shard, part int)) error {
 	seen := make(chan struct{}, len(h.shards))
 	for _, sh := range h.shards {
 		var from func(part int)
 		from = func(part int) {
-			if part == surveyParts || ctx.Err() != nil {
+			if part == parts || ctx.Err() != nil {
 				seen <- struct{}{}
 				return
 			}

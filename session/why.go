@@ -45,8 +45,9 @@ func (h *Hub) note(c *engine.Conn, r reasons.Reason, text func() string) {
 		h.reasons.Add(r)
 	}
 	if traced {
-		h.traceLog.Info().Str("user", r.User).Str("session", r.Session).Str("addr", r.Addr).Str("topic", r.Topic).
-			Str("rule", r.Rule).Str("reason", r.Text).Msg("trace: " + string(r.Kind))
+		h.traceLine(r.User, string(r.Kind), func(e *zerolog.Event) {
+			e.Str("session", r.Session).Str("addr", r.Addr).Str("topic", r.Topic).Str("rule", r.Rule).Str("reason", r.Text)
+		})
 	}
 }
 
@@ -209,27 +210,21 @@ func words(c *engine.Conn, cause *engine.Cause, heartbeat time.Duration) string 
 	return strings.Join(text, "; ")
 }
 
-// traces reports whether all that happens to user is to be logged.
-func (h *Hub) traces(user string) bool { return user != "" && slices.Contains(h.cfg.TraceUsers, user) }
-
 // trace logs what happens to a session of a user who is traced. more adds fields: never an event's data, a token or a
 // key.
 func (s *Session) trace(what, topic string, more func(*zerolog.Event)) {
 	if !s.traced {
 		return
 	}
-	e := s.shard.hub.traceLog.Info()
-	if e == nil {
-		return
-	}
-	e = e.Str("user", s.user()).Str("session", s.name())
-	if topic != "" {
-		e = e.Str("topic", topic)
-	}
-	if more != nil {
-		more(e)
-	}
-	e.Msg("trace: " + what)
+	s.shard.hub.traceLine(s.user(), what, func(e *zerolog.Event) {
+		e.Str("session", s.name())
+		if topic != "" {
+			e.Str("topic", topic)
+		}
+		if more != nil {
+			more(e)
+		}
+	})
 }
 
 // traceBatch logs that events reach the session, or wait in its pump.
