@@ -86,6 +86,12 @@ const namePrefix = "s_"
 
 func sessionName(id uint64) string { return namePrefix + strconv.FormatUint(id, 36) }
 
+// ValidName tells whether name can be a session's public name.
+func ValidName(name string) bool {
+	_, ok := parseName(name)
+	return ok
+}
+
 // parseName is the id behind a public name.
 func parseName(name string) (id uint64, ok bool) {
 	digits, ok := strings.CutPrefix(name, namePrefix)

@@ -12,6 +12,7 @@ import (
 
 // Watched is an event of a topic that is watched, or with a nil Event the news of a gap.
 type Watched struct {
+	Topic string
 	Event *pubsub.Event
 	Time  time.Time // when it came to the loop
 }
@@ -116,7 +117,7 @@ func (w *Watch) take(batch []*message, now time.Time, clock uint32) {
 			w.skipped++
 			continue
 		}
-		w.queue = append(w.queue, Watched{m.event, now})
+		w.queue = append(w.queue, Watched{w.topic, m.event, now})
 		w.bytes += m.size()
 	}
 	w.mu.Unlock()

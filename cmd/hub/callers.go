@@ -3,6 +3,7 @@ package main
 import (
 	"container/list"
 	"context"
+	"crypto/tls"
 	"net"
 	"net/http"
 	"sync"
@@ -117,6 +118,9 @@ type callerKey struct{}
 
 // connContext is for http.Server.ConnContext.
 func (l *callers) connContext(ctx context.Context, conn net.Conn) context.Context {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
 	return context.WithValue(ctx, callerKey{}, conn)
 }
 

@@ -26,16 +26,20 @@ func (a channelAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		noRedis.write(w)
 		return
 	}
-	publish := "PUBLISH"
-	if sharded {
-		publish = "SPUBLISH"
-	}
 	respond(w, http.StatusOK, struct {
 		Topic     string `json:"topic"`
 		Partition int    `json:"partition"`
 		Channel   string `json:"channel"`
 		Publish   string `json:"publish"`
-	}{topic, pubsub.Partition(topic), channel, publish})
+	}{topic, pubsub.Partition(topic), channel, publishCommand(sharded)})
+}
+
+// publishCommand is the command of Redis that publishes on a channel.
+func publishCommand(sharded bool) string {
+	if sharded {
+		return "SPUBLISH"
+	}
+	return "PUBLISH"
 }
 
 // topicQuery reads the topic from a request's query, which has nothing else.

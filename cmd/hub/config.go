@@ -83,6 +83,10 @@ type config struct {
 	Control string   `group:"Control port" default:"127.0.0.1:3001" help:"Address of probes, metrics and the API; off for none."`
 	APIKey  []string `group:"Control port" sep:"none" secret:"value" placeholder:"KEY" help:"Key for /api and /debug, at least 16 characters; several while keys change, one a line or in repeated flags. Without one they answer to loopback only."`
 
+	ConsoleKey     []string `group:"Control port" sep:"none" secret:"value" placeholder:"KEY" help:"Key that may look at the fleet (GET /api/nodes and the like), and do nothing, at least 16 characters; several one a line or in repeated flags. Default: whoever may use the API."`
+	ControlTLSCert string   `name:"control-tls-cert" group:"Control port" placeholder:"FILE" help:"PEM file of the control port's certificate, with those that lead to its authority: the port then speaks TLS. It is read anew when it changes."`
+	ControlTLSKey  string   `name:"control-tls-key" group:"Control port" placeholder:"FILE" help:"PEM file of the private key of --control-tls-cert."`
+
 	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between not being ready and closing the public port, for the load balancer to notice."`
 	DrainWindow time.Duration `group:"Stopping" default:"30s" range:"0s..24h" help:"Time over which clients are sent away."`
 
@@ -143,5 +147,5 @@ func (c *config) isOpen() bool {
 
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.JWTSecret, c.ResumeKey)
+	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey)
 }

@@ -30,6 +30,11 @@ func (s *settings) conflicts() (notes []string) {
 	if c.controlOff() && len(c.APIKey) > 0 {
 		note("%s has no effect, since the control port is off.", s.origin("api-key"))
 	}
+	for flag, isSet := range map[string]bool{"console-key": len(c.ConsoleKey) > 0, "control-tls-cert": c.ControlTLSCert != ""} {
+		if c.controlOff() && isSet {
+			note("%s has no effect, since the control port is off.", s.origin(flag))
+		}
+	}
 	if c.RedisURL == "" && c.RedisWait > 0 {
 		note("%s has no effect, since there is no --redis-url.", s.origin("redis-wait"))
 	}
@@ -37,7 +42,7 @@ func (s *settings) conflicts() (notes []string) {
 		flag   string
 		values []string
 		least  int // of a value's length
-	}{{"api-key", c.APIKey, leastKey}, {"jwt-secret", c.JWTSecret, leastTokenSecret}} {
+	}{{"api-key", c.APIKey, leastKey}, {"console-key", c.ConsoleKey, leastKey}, {"jwt-secret", c.JWTSecret, leastTokenSecret}} {
 		for i, v := range list.values {
 			if couldBeList(v, list.least) {
 				note("%s: value %d holds a comma and counts as one. If several were meant, write them one a line or in repeated flags.", s.origin(list.flag), i+1)

@@ -35,7 +35,8 @@ const (
 type control struct {
 	callers *callers
 	server  *http.Server
-	keys    *apiKeys
+	guard   guard
+	tls     bool
 }
 
 // controlled is what the control port needs of the hub.
@@ -47,6 +48,7 @@ type controlled struct {
 	rebalance func(ctx context.Context, percent int, over time.Duration) (chosen int, refusal *apiError)
 	registry  *prometheus.Registry
 	try       http.Handler
+	looks     *looks // nil in tests that look at nothing
 }
 
 // backendHub is what backends may have done by the API. session.Hub is one.
@@ -73,14 +75,24 @@ func listenControl(ctx context.Context, c *config, log zerolog.Logger, of contro
 	if err != nil {
 		return nil, fmt.Errorf("--control: %w", err)
 	}
-	return newControl(newCallers(ln, maxCallers()), c, log, of), nil
+	control := newControl(newCallers(ln, maxCallers()), c, log, of)
+	if c.ControlTLSCert == "" {
+		return control, nil
+	}
+	if control.server.TLSConfig, err = newServerTLS(c.ControlTLSCert, c.ControlTLSKey, log); err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	control.tls = true
+	return control, nil
 }
 
 func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *control {
 	log = sampled(log.With().Str("part", "control").Logger())
-	g := newGuard(c.APIKey, c.isOpen())
-	return &control{from, &http.Server{
-		Handler:           from.count(controlMux(c, log, g, of)),
+	g := newGuard(c.APIKey, c.ConsoleKey, c.isOpen())
+	mux, end := controlMux(c, log, g, of)
+	server := &http.Server{
+		Handler:           from.count(mux),
 		ConnContext:       from.connContext,
 		ErrorLog:          stdlog.New(log, "", 0),
 		ReadHeaderTimeout: controlTime,
@@ -88,13 +100,21 @@ func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *co
 		WriteTimeout:      controlTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    controlHeader,
-	}, g.keys}
+		Protocols:         new(http.Protocols),
+	}
+	server.Protocols.SetHTTP1(true) // callers has one request at a time on a connection
+	server.RegisterOnShutdown(end)
+	return &control{callers: from, server: server, guard: g}
 }
 
 // Run serves until ctx ends.
 func (c *control) Run(ctx context.Context) error {
 	return around(ctx, func(context.Context) error {
-		if err := c.server.Serve(c.callers); !errors.Is(err, http.ErrServerClosed) {
+		serve := c.server.Serve
+		if c.tls {
+			serve = func(ln net.Listener) error { return c.server.ServeTLS(ln, "", "") }
+		}
+		if err := serve(c.callers); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("control port: %w", err)
 		}
 		return nil
@@ -129,24 +149,33 @@ POST /api/refresh      {"user":"42","expire_at":1735689600} or {…,"expired":tr
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node; tells how many were on this one
 POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
 POST /api/rebalance    {"percent":20,"over":"60s"}: send a part of this hub's clients to the others, at an even pace
+GET  /api/nodes        every hub that shares this one's Redis: connections, rates, memory
+GET  /api/user         ?id=42: the sessions of a user, on all hubs; /api/session?id=s_… one of them
+GET  /api/topic        ?name=news: its followers, rate and last events; /api/topics?prefix=… those with most followers
+GET  /api/slow         the clients for which most bytes wait
+GET  /api/reasons      why clients were refused, cut, or lost something
+GET  /api/settings     what the settings come to, secrets masked; ?changed=true for those that are not the default
+GET  /api/tail         ?topic=news or ?user=42: a live stream, one JSON object a line
+POST /api/trace        {"user":"42","for":"10m"}: log all that happens to a user's sessions, on all hubs
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
 `
 
-func controlMux(c *config, log zerolog.Logger, g guard, of controlled) http.Handler {
+// controlMux is what the port answers. end ends the answers that have no end of their own.
+func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *http.ServeMux, end func()) {
 	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "wshub_api_answers_total", Help: "Answers to requests for /api and /debug, by HTTP status.",
 	}, []string{"code"})
 	of.registry.MustRegister(answers)
 	protect := func(h http.Handler) http.Handler {
-		return promhttp.InstrumentHandlerCounter(answers, guarded(g, log, h))
+		return promhttp.InstrumentHandlerCounter(answers, guarded(g.refusal, log, h))
 	}
 	publish := newPublishAPI(c, of.hub.Publish)
 	publish.followers = of.hub.Followers
 	centrifugo := promhttp.InstrumentHandlerCounter(answers, newCentrifugoAPI(c, log, g, of.hub, publish))
 
-	mux := http.NewServeMux()
+	mux, end = http.NewServeMux(), func() {}
 	mux.Handle("GET /livez", probe(of.live))
 	mux.Handle("GET /readyz", probe(of.ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
@@ -162,6 +191,15 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) http.Hand
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
 	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
+	if of.looks != nil {
+		for path, look := range of.looks.routes {
+			mux.Handle("GET "+path, promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, look)))
+		}
+		tails := newTails(of.looks)
+		mux.Handle("GET /api/tail", protect(tails))
+		mux.Handle("POST /api/trace", protect(traceAPI{of.looks}))
+		end = tails.end
+	}
 	mux.Handle("POST /centrifugo/api", centrifugo)
 	mux.Handle("POST /centrifugo/api/{method...}", centrifugo)
 	mux.Handle("GET /debug/pprof/", protect(http.HandlerFunc(pprof.Index)))
@@ -171,7 +209,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) http.Hand
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, endpoints)
 	})
-	return mux
+	return mux, end
 }
 
 // probe answers 200 ok or 503 and the reason, as JSON to those who ask for it.
@@ -191,10 +229,10 @@ func probe(state func() error) http.Handler {
 	})
 }
 
-// guarded puts g in front of next.
-func guarded(g guard, log zerolog.Logger, next http.Handler) http.Handler {
+// guarded lets by to next who is not refused.
+func guarded(judge func(*http.Request) *apiError, log zerolog.Logger, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if refusal := g.refusal(r); refusal != nil {
+		if refusal := judge(r); refusal != nil {
 			log.Warn().Str("peer", r.RemoteAddr).Str("path", r.URL.Path).Int("status", refusal.status).Msg("control request refused")
 			refusal.write(w)
 			return

@@ -15,16 +15,34 @@ import (
 
 // guard decides who may use /api and /debug: every caller with a key; where no key is configured, a program on
 // this machine, and where clients need tokens, nobody. A web page never may, wherever its browser runs. A proxy on this
-// machine brings in the world: it is refused where it can be told from a program.
+// machine brings in the world: it is refused where it can be told from a program. A key of lookers lets in to look.
 type guard struct {
-	keys *apiKeys
-	open bool // clients need no tokens
+	keys, lookers *apiKeys
+	open          bool // clients need no tokens
 }
 
-func newGuard(keys []string, open bool) guard {
-	g := guard{keys: &apiKeys{}, open: open}
-	g.keys.use(keys)
+func newGuard(keys, consoleKeys []string, open bool) guard {
+	g := guard{keys: &apiKeys{}, lookers: &apiKeys{}, open: open}
+	g.use(keys, consoleKeys)
 	return g
+}
+
+// use makes these the keys that are good, from now on.
+func (g guard) use(keys, consoleKeys []string) {
+	g.keys.use(keys)
+	g.lookers.use(consoleKeys)
+}
+
+// looking is nil for a request that may look.
+func (g guard) looking(r *http.Request) *apiError {
+	key := keyOf(r)
+	switch {
+	case !fromPage(r) && g.lookers.knows(key):
+		return nil
+	case !fromPage(r) && g.lookers.any() && !g.keys.any() && key != "":
+		return unauthorized("a valid key is required: Authorization: Bearer <key>")
+	}
+	return g.judge(r, key)
 }
 
 // apiKeys are the keys that are good. They may change at any time.
@@ -60,6 +78,8 @@ func (g guard) judge(r *http.Request, key string) *apiError {
 	switch {
 	case fromPage(r):
 		return forbidden("requests from other origins are refused")
+	case g.lookers.knows(key) && !g.keys.knows(key):
+		return forbidden("a --console-key may look, and nothing else")
 	case g.keys.any() && !g.keys.knows(key):
 		return unauthorized("a valid key is required: Authorization: Bearer <key>")
 	case g.keys.any():

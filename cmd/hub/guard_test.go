@@ -14,7 +14,7 @@ func TestAProxyWithoutAKeyIsRefused(t *testing.T) {
 		r.RemoteAddr, r.Host, r.Header = "127.0.0.1:5555", "127.0.0.1:3001", header
 		r.Proto = proto
 		r.ProtoMajor, r.ProtoMinor, _ = http.ParseHTTPVersion(proto)
-		return newGuard(nil, true).refusal(r)
+		return newGuard(nil, nil, true).refusal(r)
 	}
 	for _, name := range []string{
 		"Via", "Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded", "X-Real-IP",
@@ -47,7 +47,7 @@ func TestWithAKeyAProxyMayAsk(t *testing.T) {
 	r := httptest.NewRequest("POST", "/api/publish", nil)
 	r.RemoteAddr, r.Proto, r.ProtoMinor = "127.0.0.1:5555", "HTTP/1.0", 0
 	r.Header = http.Header{"Via": {"1.1 proxy"}, "X-Api-Key": {key}}
-	if refusal := newGuard([]string{key}, true).refusal(r); refusal != nil {
+	if refusal := newGuard([]string{key}, nil, true).refusal(r); refusal != nil {
 		t.Errorf("refused: %+v", refusal)
 	}
 }
@@ -115,7 +115,7 @@ func TestWhoMayUseTheAPI(t *testing.T) {
 				r.Header = http.Header{}
 			}
 			got := 0
-			if refusal := newGuard(c.keys, !c.closed).refusal(r); refusal != nil {
+			if refusal := newGuard(c.keys, nil, !c.closed).refusal(r); refusal != nil {
 				got = refusal.status
 			}
 			if got != c.want {

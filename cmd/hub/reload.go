@@ -22,7 +22,7 @@ type reloader struct {
 	log       zerolog.Logger
 	verifier  *token.Verifier // nil: the hub is open
 	useSealer func(*token.Sealer)
-	useKeys   func(keys []string) // for the control port
+	useKeys   func(keys, consoleKeys []string) // for the control port
 	started   *settings
 
 	// Owned by Run.
@@ -32,7 +32,7 @@ type reloader struct {
 }
 
 // reloadable are the settings that can change while the hub runs.
-var reloadable = []string{"jwt-secret", "jwt-key", "api-key", "resume-key"}
+var reloadable = []string{"jwt-secret", "jwt-key", "api-key", "console-key", "resume-key"}
 
 // Run reads at each signal until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
@@ -46,7 +46,7 @@ func (r *reloader) Run(ctx context.Context) error {
 			}
 			r.done.Add(1)
 			c := r.now.cfg
-			r.log.Info().Int("jwt_secrets", len(c.JWTSecret)).Int("jwt_key_files", len(c.JWTKey)).Int("api_keys", len(c.APIKey)).
+			r.log.Info().Int("jwt_secrets", len(c.JWTSecret)).Int("jwt_key_files", len(c.JWTKey)).Int("api_keys", len(c.APIKey)).Int("console_keys", len(c.ConsoleKey)).
 				Int("resume_keys", len(c.ResumeKey)).Msg("keys and secrets are read again, and hold from now on")
 		case <-ctx.Done():
 			return nil
@@ -77,7 +77,7 @@ func (r *reloader) reload() error {
 	if sealer != nil {
 		r.useSealer(sealer)
 	}
-	r.useKeys(c.APIKey)
+	r.useKeys(c.APIKey, c.ConsoleKey)
 	if others := r.started.differences(next); len(others) > 0 {
 		r.log.Warn().Strs("settings", others).Msg("these settings have changed, too, and take a restart")
 	}

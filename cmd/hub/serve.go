@@ -89,32 +89,38 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	rebalancing := &rebalancer{hub: hub, draining: ending.Draining, elsewhere: elsewhere, log: log, begun: make(chan *session.Rebalance, 1)}
 	makeRoom(c.Pollers)
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func([]string) {}, started: s, now: s}
+	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func(_, _ []string) {}, started: s, now: s}
 	nested := []runner{sent.ignore(log), reload.Run, memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
 	}
 	start := started{public: server.Addr().String()}
+	var control *control
+	dropped := func() map[string]uint64 { return control.callers.Dropped() }
+	from := sources{
+		engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
+		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, times: times,
+	}
+	sampler := newSampler(from)
+	looks := newLooks(c.Node, others, hub, from)
+	looks.add(s, sampler, nodeState{ready, ending.Draining, c.RedisURL != "", c.MaxConnections, time.Now()}, broker.Channel, hub.Reasons().List)
+	nested = append([]runner{sampler.Run}, nested...)
 	if !c.controlOff() {
-		var control *control
-		dropped := func() map[string]uint64 { return control.callers.Dropped() }
-		control, err := listenControl(ctx, c, log, controlled{
+		control, err = listenControl(ctx, c, log, controlled{
 			live:      live,
 			ready:     ready,
 			hub:       hub,
 			channel:   broker.Channel,
 			rebalance: rebalancing.begin,
-			registry: newRegistry(sources{
-				engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
-				lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, times: times,
-			}),
-			try: tryPage(start.public, c.Path),
+			registry:  newRegistry(from),
+			try:       tryPage(start.public, c.Path),
+			looks:     looks,
 		})
 		if err != nil {
 			return err
 		}
-		start.control, reload.useKeys = control.addr(), control.keys.use
+		start.control, reload.useKeys = control.addr(), control.guard.use
 		nested = append([]runner{control.Run}, nested...)
 	}
 	nested = append([]runner{s.env.manager().run(live, ending.begun, c.drainTime()+closeTime+logPatience, log)}, nested...)

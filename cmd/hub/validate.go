@@ -33,7 +33,7 @@ func (s *settings) validate() error {
 		errs = append(errs, validateRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateNames(), c.validateHistory(),
+	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validateNames(), c.validateHistory(),
 		cmp.Or(c.validateSecrets(), c.validateKeySet(), c.validateKeyFiles(), c.validateTokens()))
 	return s.name(errs)
 }
@@ -67,7 +67,7 @@ func (c *config) validateSecrets() error {
 		flag    string
 		secrets []string
 	}{
-		{"redis-url", redisSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey},
+		{"redis-url", redisSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"console-key", c.ConsoleKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey},
 	} {
 		switch {
 		case slices.ContainsFunc(of.secrets, func(s string) bool { return !utf8.ValidString(s) }):
@@ -197,6 +197,14 @@ func (c *config) validateKeys() error {
 	for i, key := range c.APIKey {
 		if len(key) < leastKey {
 			return fmt.Errorf("--api-key: key %d has %d characters: must be at least %d", i+1, len(key), leastKey)
+		}
+	}
+	for i, key := range c.ConsoleKey {
+		if len(key) < leastKey {
+			return fmt.Errorf("--console-key: key %d has %d characters: must be at least %d", i+1, len(key), leastKey)
+		}
+		if slices.Contains(c.APIKey, key) {
+			return fmt.Errorf("--console-key: key %d is an --api-key, too, so it may do everything: want another one", i+1)
 		}
 	}
 	return nil

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"wshub/engine"
+	"wshub/session"
+)
+
+const (
+	// sampleEvery is how often the counters are read, rateSamples over how many such times a rate goes.
+	sampleEvery, rateSamples = time.Second, 5
+	// causeEvery is how often the counters by cause are kept, causeSamples how many of them: a minute's.
+	causeEvery, causeSamples = 10 * time.Second, 6
+)
+
+// sampler reads the hub's counters once a second, for all who look at rates.
+type sampler struct {
+	from sources
+
+	mu     sync.Mutex
+	last   []sample // the oldest first, up to rateSamples+1
+	minute []causes // likewise, causeSamples
+}
+
+// sample is what counters were at one moment.
+type sample struct {
+	at                             time.Time
+	messages, deliveries           uint64
+	received, sent, opened, closed uint64
+}
+
+// causes is what counters by cause were at one moment.
+type causes struct {
+	at              time.Time
+	closed, dropped map[string]uint64
+	refused         map[string]uint64
+}
+
+// ratesShown are means per second.
+type ratesShown struct {
+	Messages   float64 `json:"messages"`   // from clients
+	Deliveries float64 `json:"deliveries"` // to followers
+	Received   float64 `json:"received_bytes"`
+	Sent       float64 `json:"sent_bytes"`
+	Connects   float64 `json:"connects"`
+	Closes     float64 `json:"closes"`
+	OverMs     int64   `json:"over_ms"`
+}
+
+// causesShown are why clients went, since the start and lately.
+type causesShown struct {
+	Node          string            `json:"node"`
+	Closed        map[string]uint64 `json:"closed"`
+	ClosedLately  map[string]uint64 `json:"closed_lately"`
+	Refused       map[string]uint64 `json:"refused"`
+	RefusedLately map[string]uint64 `json:"refused_lately"`
+	Dropped       map[string]uint64 `json:"dropped"`
+	DroppedLately map[string]uint64 `json:"dropped_lately"`
+	LatelyMs      int64             `json:"lately_ms"`
+}
+
+func newSampler(from sources) *sampler {
+	s := &sampler{from: from}
+	s.read(time.Now())
+	return s
+}
+
+// Run reads until ctx ends.
+func (s *sampler) Run(ctx context.Context) error {
+	tick := time.NewTicker(sampleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case now := <-tick.C:
+			s.read(now)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// read takes a sample.
+func (s *sampler) read(now time.Time) {
+	e, hub := s.from.engine(), s.from.session()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = append(s.last, newSample(now, e, hub))
+	s.last = s.last[max(len(s.last)-rateSamples-1, 0):]
+	if n := len(s.minute); n == 0 || now.Sub(s.minute[n-1].at) >= causeEvery {
+		s.minute = append(s.minute, newCauses(now, e, hub))
+		s.minute = s.minute[max(n+1-causeSamples, 0):]
+	}
+}
+
+func newSample(now time.Time, e engine.Stats, hub session.Stats) sample {
+	at := sample{at: now, messages: hub.Messages, deliveries: hub.Deliveries, received: e.BytesIn, sent: e.BytesOut, opened: e.Upgraded}
+	for _, n := range e.Closed {
+		at.closed += n
+	}
+	return at
+}
+
+func newCauses(now time.Time, e engine.Stats, hub session.Stats) causes {
+	return causes{now, without(e.Closed), without(hub.Dropped), without(byStatus(e.Refused))}
+}
+
+// rates are those between the first sample and the last.
+func (s *sampler) rates() ratesShown {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, b := s.last[0], s.last[len(s.last)-1]
+	over := b.at.Sub(a.at)
+	if over <= 0 {
+		return ratesShown{}
+	}
+	per := func(from, to uint64) float64 { return float64(to-from) / over.Seconds() }
+	return ratesShown{
+		per(a.messages, b.messages), per(a.deliveries, b.deliveries), per(a.received, b.received), per(a.sent, b.sent),
+		per(a.opened, b.opened), per(a.closed, b.closed), over.Milliseconds(),
+	}
+}
+
+// causes are those until now, and those of the last minute.
+func (s *sampler) causes() causesShown {
+	now := newCauses(time.Now(), s.from.engine(), s.from.session())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	then := s.minute[0]
+	return causesShown{
+		Closed: now.closed, ClosedLately: less(now.closed, then.closed),
+		Refused: now.refused, RefusedLately: less(now.refused, then.refused),
+		Dropped: now.dropped, DroppedLately: less(now.dropped, then.dropped),
+		LatelyMs: now.at.Sub(then.at).Milliseconds(),
+	}
+}
