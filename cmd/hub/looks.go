@@ -191,6 +191,7 @@ func get[Q any](l *looks, path string, read func(*query) Q, do func(ctx context.
 			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
 		respond(w, http.StatusOK, answer)
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"time"
 
@@ -135,4 +136,22 @@ func (s *sampler) causes() causesShown {
 		Dropped: now.dropped, DroppedLately: less(now.dropped, then.dropped),
 		LatelyMs: now.at.Sub(then.at).Milliseconds(),
 	}
+}
+
+// less is how much more of each reason there is in now than in then.
+func less[K comparable](now, then map[K]uint64) map[K]uint64 {
+	diff := make(map[K]uint64)
+	for reason, n := range now {
+		if more := n - then[reason]; more > 0 {
+			diff[reason] = more
+		}
+	}
+	return diff
+}
+
+// without drops what never came.
+func without[K comparable](counted map[K]uint64) map[K]uint64 {
+	counted = maps.Clone(counted)
+	maps.DeleteFunc(counted, func(_ K, n uint64) bool { return n == 0 })
+	return counted
 }

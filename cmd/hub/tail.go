@@ -41,13 +41,14 @@ type tailLine struct {
 // tails are GET /api/tail, for those who have the key of the API.
 type tails struct {
 	looks *looks
+	write time.Duration // that a reader may take for one write
 	ended chan struct{} // closed when the hub ends
 	once  sync.Once
 	room  chan struct{}
 }
 
 func newTails(l *looks) *tails {
-	return &tails{looks: l, ended: make(chan struct{}), room: make(chan struct{}, maxTails)}
+	return &tails{looks: l, write: tailWrite, ended: make(chan struct{}), room: make(chan struct{}, maxTails)}
 }
 
 // end ends all tails.
@@ -85,13 +86,14 @@ func tooMany(why string) *apiError {
 func (t *tails) serve(w http.ResponseWriter, r *http.Request, topic, user string, rate int) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	out := &tailWriter{to: w, control: http.NewResponseController(w)}
+	out := &tailWriter{to: w, control: http.NewResponseController(w), limit: t.write}
 	if out.control.SetReadDeadline(time.Time{}) != nil { // that of the request would end the stream
 		return
 	}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("X-Accel-Buffering", "no")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("X-Accel-Buffering", "no") // nginx would gather lines
 	watch := t.looks.hub.Watch(topic, rate)
 	defer watch.Close()
 	var traced <-chan []tailLine
@@ -170,6 +172,7 @@ func eventLines(events []session.Watched) (lines []tailLine) {
 type tailWriter struct {
 	to      http.ResponseWriter
 	control *http.ResponseController
+	limit   time.Duration // for one write
 	wrote   time.Time
 	err     error
 }
@@ -184,7 +187,7 @@ func (w *tailWriter) write(lines ...tailLine) {
 		if line.Time.IsZero() {
 			line.Time = time.Now().UTC()
 		}
-		if w.err = w.control.SetWriteDeadline(time.Now().Add(tailWrite)); w.err == nil {
+		if w.err = w.control.SetWriteDeadline(time.Now().Add(w.limit)); w.err == nil {
 			w.err = encoder.Encode(line)
 		}
 	}

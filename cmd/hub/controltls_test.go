@@ -1,0 +1,134 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// writePair writes a certificate with this serial number for 127.0.0.1, and its key.
+func writePair(t *testing.T, certFile, keyFile string, serial int64) *x509.CertPool {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, block := range map[string]*pem.Block{certFile: {Type: "CERTIFICATE", Bytes: der}, keyFile: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pool := x509.NewCertPool()
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.AddCert(cert)
+	return pool
+}
+
+func TestTheControlPortSpeaksTLS(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	pool := writePair(t, cert, key, 1)
+	h := startInside(t, "--control-tls-cert="+cert, "--control-tls-key="+key)
+	addr := strings.TrimPrefix(h.control, "http://")
+	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, NextProtos: []string{"h2", "http/1.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for range 2 { // on one connection
+		fmt.Fprintf(conn, "GET /api/nodes HTTP/1.1\r\nHost: %s\r\n\r\n", addr)
+		buf := make([]byte, 64<<10)
+		n, err := conn.Read(buf)
+		if err != nil || !strings.HasPrefix(string(buf[:n]), "HTTP/1.1 200 OK") {
+			t.Fatalf("answered %s, %v", buf[:n], err)
+		}
+		for !strings.Contains(string(buf[:n]), `"silent":[]}`) {
+			more, err := conn.Read(buf[n:])
+			if n += more; err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if status, _, _ := ask(t, "GET", h.control+"/livez", ""); status != 400 {
+		t.Errorf("without TLS it is answered %d", status)
+	}
+}
+
+func TestANewCertificateIsTakenAndABadOneIsNot(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	c := &certificate{certFile: cert, keyFile: key, log: zerolog.Nop()}
+	if err := c.read(c.stamps()); err != nil {
+		t.Fatal(err)
+	}
+	serial := func() int64 {
+		t.Helper()
+		c.looked = time.Time{} // the next look is due
+		now, err := c.get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now.Leaf.SerialNumber.Int64()
+	}
+	later := time.Now().Add(time.Minute)
+	for _, file := range []string{cert, key} {
+		if err := os.WriteFile(file, []byte("no PEM"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := serial(); got != 1 {
+		t.Errorf("with bad files it is %d", got)
+	}
+	writePair(t, cert, key, 2)
+	if err := os.Chtimes(cert, later, later); err != nil {
+		t.Fatal(err)
+	}
+	if got := serial(); got != 2 {
+		t.Errorf("with new files it is %d", got)
+	}
+}
+
+func TestFilesOfTheControlPortAreChecked(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writePair(t, cert, key, 1)
+	for _, c := range []struct{ args, want []string }{
+		{[]string{"--control-tls-cert=" + cert}, []string{"--control-tls-cert: needs --control-tls-key"}},
+		{[]string{"--control-tls-key=" + key}, []string{"--control-tls-key: needs"}},
+		{[]string{"--control-tls-cert=" + cert + "x", "--control-tls-key=" + key}, []string{"--control-tls-cert", cert + "x", "no such file"}},
+		{[]string{"--control-tls-cert=" + key, "--control-tls-key=" + key}, []string{"--control-tls-cert"}},
+	} {
+		code, _, stderr := call(t, nil, append(c.args, "--port=0", "--control=127.0.0.1:0")...)
+		for _, want := range c.want {
+			if code == 0 || !strings.Contains(stderr, want) {
+				t.Errorf("%q ends with %d: %s", c.args, code, stderr)
+			}
+		}
+	}
+}
