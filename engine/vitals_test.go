@@ -23,7 +23,8 @@ func TestVitalsSayHowAConnectionIs(t *testing.T) {
 		if runtime.GOOS == "linux" && (v.Heard < 0 || v.Heard > time.Minute || v.RTT <= 0 || v.RTT > time.Second) {
 			t.Errorf("the kernel says: %+v", v)
 		}
-		g.loop.age += 3 * time.Hour
+		g.conn.born = minutes(5 * time.Hour)
+		g.loop.age = 8 * time.Hour
 		g.conn.Owe(5)
 		g.conn.pinged = true
 		if v := g.conn.Vitals(); time.Since(v.Since).Round(2*time.Minute) != 3*time.Hour || v.Owed != 5 || !v.AwaitsPong {
