@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"os"
 	"runtime/metrics"
 	"strconv"
@@ -25,6 +26,7 @@ type nodeShown struct {
 	Subscriptions  int64            `json:"subscriptions"`
 	BacklogBytes   int64            `json:"backlog_bytes"`
 	Rates          ratesShown       `json:"rates"`
+	FanoutP99Ms    *float64         `json:"fanout_p99_ms,omitempty"` // of the last minute, none if there were no events
 	ProbeAgeMs     *int64           `json:"probe_age_ms,omitempty"`
 	Memory         memoryShown      `json:"memory"`
 }
@@ -77,6 +79,10 @@ func (l *looks) nodeHere(of nodeState, s *sampler) nodeShown {
 	}
 	if of.draining() {
 		n.State = "draining"
+	}
+	if p99, ok := s.fanout(); ok {
+		ms := math.Round(p99.Seconds()*1e6) / 1e3
+		n.FanoutP99Ms = &ms
 	}
 	if of.redis {
 		age := broker.ProbeAge.Milliseconds()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"wshub/engine"
+	"wshub/pubsub"
 	"wshub/pubsub/redistest"
 	"wshub/session"
 )
@@ -296,5 +297,22 @@ func TestRatesAreMeansOfTheLastSeconds(t *testing.T) {
 	c := s.causes()
 	if len(c.Closed) != 1 || c.Closed["heartbeat"] != 205 || c.ClosedLately["heartbeat"] != 205-140 || len(s.minute) != causeSamples || len(s.last) != rateSamples+1 {
 		t.Errorf("causes %+v", c)
+	}
+}
+
+func TestAPercentileIsOfWhatCameBetween(t *testing.T) {
+	then := pubsub.Distribution{Count: 1000, Buckets: map[float64]uint64{0.001: 0, 0.01: 0, 0.1: 1000}}
+	now := pubsub.Distribution{Count: 1100, Buckets: map[float64]uint64{0.001: 50, 0.01: 100, 0.1: 1100}}
+	for part, want := range map[float64]time.Duration{0.25: 500 * time.Microsecond, 0.5: time.Millisecond, 0.75: 5500 * time.Microsecond, 1: 10 * time.Millisecond} {
+		if got, ok := lengthOf(then, now, part); !ok || got.Round(time.Microsecond) != want {
+			t.Errorf("%v of them is %s, want %s", part, got, want)
+		}
+	}
+	if _, ok := lengthOf(now, now, 0.99); ok {
+		t.Error("nothing has a percentile")
+	}
+	now.Count = 1200 // a hundred took longer than any bucket
+	if got, _ := lengthOf(then, now, 0.99); got != 100*time.Millisecond {
+		t.Errorf("beyond the buckets it is %s", got)
 	}
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"wshub/engine"
+	"wshub/pubsub"
 	"wshub/session"
 )
 
@@ -38,6 +40,7 @@ type causes struct {
 	at              time.Time
 	closed, dropped map[string]uint64
 	refused         map[string]uint64
+	fanout          pubsub.Distribution
 }
 
 // ratesShown are means per second.
@@ -91,7 +94,7 @@ func (s *sampler) read(now time.Time) {
 	s.last = append(s.last, newSample(now, e, hub))
 	s.last = s.last[max(len(s.last)-rateSamples-1, 0):]
 	if n := len(s.minute); n == 0 || now.Sub(s.minute[n-1].at) >= causeEvery {
-		s.minute = append(s.minute, newCauses(now, e, hub))
+		s.minute = append(s.minute, s.newCauses(now, e, hub))
 		s.minute = s.minute[max(n+1-causeSamples, 0):]
 	}
 }
@@ -104,8 +107,12 @@ func newSample(now time.Time, e engine.Stats, hub session.Stats) sample {
 	return at
 }
 
-func newCauses(now time.Time, e engine.Stats, hub session.Stats) causes {
-	return causes{now, without(e.Closed), without(hub.Dropped), without(byStatus(e.Refused))}
+func (s *sampler) newCauses(now time.Time, e engine.Stats, hub session.Stats) causes {
+	c := causes{at: now, closed: without(e.Closed), dropped: without(hub.Dropped), refused: without(byStatus(e.Refused))}
+	if s.from.times != nil {
+		c.fanout = distribution(s.from.times.fanout)
+	}
+	return c
 }
 
 // rates are those between the first sample and the last.
@@ -124,9 +131,33 @@ func (s *sampler) rates() ratesShown {
 	}
 }
 
+// fanout is the 99th percentile of the time that events of the last minute took to all followers; ok is false if there were
+// none.
+func (s *sampler) fanout() (p99 time.Duration, ok bool) {
+	now := distribution(s.from.times.fanout)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return lengthOf(s.minute[0].fanout, now, 0.99)
+}
+
+// lengthOf is the percentile of the lengths that now has more than then, as far as the buckets tell: within one it rises evenly. Those
+// beyond the last bucket are as long as that.
+func lengthOf(then, now pubsub.Distribution, part float64) (length time.Duration, ok bool) {
+	all := now.Count - then.Count
+	wanted, low, below := part*float64(all), 0.0, 0.0
+	for _, bound := range slices.Sorted(maps.Keys(now.Buckets)) {
+		upTo := float64(now.Buckets[bound] - then.Buckets[bound])
+		if upTo >= wanted && upTo > below {
+			return time.Duration((low + (bound-low)*(wanted-below)/(upTo-below)) * float64(time.Second)), all > 0
+		}
+		low, below = bound, upTo
+	}
+	return time.Duration(low * float64(time.Second)), all > 0
+}
+
 // causes are those until now, and those of the last minute.
 func (s *sampler) causes() causesShown {
-	now := newCauses(time.Now(), s.from.engine(), s.from.session())
+	now := s.newCauses(time.Now(), s.from.engine(), s.from.session())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	then := s.minute[0]
