@@ -291,7 +291,9 @@ func (sh *shard) begin(t *topic) {
 func (sh *shard) finish(t *topic) {
 	ext := t.ext
 	sh.giveBack(ext.written)
-	sh.hub.timeFanout(ext.batch)
+	if ext.limit > 0 { // and not for a watch alone
+		sh.hub.timeFanout(ext.batch)
+	}
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
 	ext.next, ext.limit, ext.written = 0, 0, 0
