@@ -1,7 +1,6 @@
 package session
 
 import (
-	"context"
 	"hash/maphash"
 	"slices"
 	"sync"
@@ -124,20 +123,5 @@ func (w *Watch) take(batch []*message, now time.Time, clock uint32) {
 	select {
 	case w.came <- struct{}{}:
 	default:
-	}
-}
-
-// Rate counts the events of a topic that come to this node in d, a second of which costs nothing but that. ok is false if
-// ctx ends before.
-func (h *Hub) Rate(ctx context.Context, topic string, d time.Duration) (perSecond float64, ok bool) {
-	w := h.Watch(topic, 0)
-	defer w.Close()
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return float64(w.Seen()) / d.Seconds(), true
-	case <-ctx.Done():
-		return 0, false
 	}
 }

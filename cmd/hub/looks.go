@@ -45,6 +45,7 @@ type looks struct {
 	fleet  asker
 	hub    lookedAt
 	engine func() engine.Stats
+	meters *meters
 	room   *semaphore.Weighted
 	routes map[string]http.Handler // by path, all GET
 }
@@ -56,7 +57,6 @@ type lookedAt interface {
 	Topic(ctx context.Context, name string) (session.TopicView, error)
 	TopTopics(ctx context.Context, match func(topic string) bool, most int) ([]session.TopicCount, int, error)
 	CountTopics(ctx context.Context, names []string) ([]session.TopicCount, error)
-	Rate(ctx context.Context, topic string, d time.Duration) (perSecond float64, ok bool)
 	Watch(topic string, rate int) *session.Watch
 	Trace(user string, d time.Duration) error
 	TraceLines(user string, from uint64) (lines []session.TraceLine, next, missed uint64, err error)
@@ -66,7 +66,7 @@ type lookedAt interface {
 
 // newLooks makes the looks of a hub, and has it answer those of others.
 func newLooks(node string, f asker, hub *session.Hub, from sources) *looks {
-	return &looks{node: node, fleet: f, hub: hub, engine: from.engine, room: semaphore.NewWeighted(maxLooks), routes: make(map[string]http.Handler)}
+	return &looks{node: node, fleet: f, hub: hub, engine: from.engine, meters: newMeters(hub.Watch), room: semaphore.NewWeighted(maxLooks), routes: make(map[string]http.Handler)}
 }
 
 // add adds all looks.

@@ -316,3 +316,58 @@ func TestAPercentileIsOfWhatCameBetween(t *testing.T) {
 		t.Errorf("beyond the buckets it is %s", got)
 	}
 }
+
+func TestATopicsRateIsThatOfTheSample(t *testing.T) {
+	h := startInside(t)
+	follow := dial(t, "v1", h.public, "hub.v1.json")
+	follow.want(`{"type":"welcome"`)
+	follow.say(`{"type":"subscribe","id":1,"topic":"news"}`)
+	follow.want(`{"type":"subscribed","id":1`)
+	publishing := time.NewTicker(time.Millisecond)
+	defer publishing.Stop()
+	found := make(chan *float64)
+	go func() {
+		var topic struct{ Rate *float64 }
+		look(t, h.control, "/api/topic?sample=300ms&name=news", &topic)
+		found <- topic.Rate
+	}()
+	for {
+		select {
+		case <-publishing.C:
+			publishOne(t, h.control, "news", "1")
+		case rate := <-found:
+			if rate == nil || *rate < 1 || *rate > 2000 {
+				t.Errorf("a rate of up to 1000 is %v", rate)
+			}
+			return
+		}
+	}
+}
+
+func TestOfManyTopicsFewAreCounted(t *testing.T) {
+	hub := watchable(t)
+	ms := newMeters(hub.Watch)
+	for i := range maxMeters {
+		if ms.read(fmt.Sprint(i)) == nil {
+			t.Fatalf("number %d is not counted", i)
+		}
+	}
+	if ms.read("one more") != nil || ms.read("0") == nil {
+		t.Error("one more is counted, or one of them no more")
+	}
+	for topic, m := range ms.all {
+		m.end.Stop()
+		ms.forget(topic, m)
+	}
+	if ms.read("one more") == nil {
+		t.Error("there is room, and it is not counted")
+	}
+	ms.all["one more"].end.Stop()
+	ms.forget("one more", ms.all["one more"])
+	eventually(t, func() error {
+		if n := hub.Stats().Topics; n != 0 {
+			return fmt.Errorf("%d topics are followed", n)
+		}
+		return nil
+	})
+}

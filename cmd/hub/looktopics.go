@@ -31,7 +31,8 @@ type topicQuestion struct {
 type topicHere struct {
 	Node string `json:"node,omitempty"`
 	session.TopicView
-	Rate *float64 `json:"rate,omitempty"` // none where nobody follows
+	Rate  *float64    `json:"rate,omitempty"`  // none where nobody follows
+	Count *eventCount `json:"count,omitempty"` // between hubs only
 }
 
 // topicShown is a topic of all hubs.
@@ -94,6 +95,7 @@ type topicPublishing struct {
 
 func (l *looks) addTopics(channel func(topic string) (string, bool)) {
 	handle(l, "topic", l.topicHere)
+	handle(l, "events", func(_ context.Context, topic string) (*eventCount, error) { return l.meters.read(topic), nil })
 	get(l, "/api/topic", func(q *query) topicQuestion {
 		asked := topicQuestion{
 			Topic:  q.must("name", pubsub.ValidTopic),
@@ -133,9 +135,7 @@ func (l *looks) topicHere(ctx context.Context, q topicQuestion) (here topicHere,
 		return here, err
 	}
 	if here.Followers > 0 && q.Sample > 0 {
-		if rate, ok := l.hub.Rate(ctx, q.Topic, min(q.Sample, mostSample)); ok {
-			here.Rate = &rate
-		}
+		here.Count = l.meters.read(q.Topic)
 	}
 	return here, nil
 }
@@ -145,15 +145,20 @@ func (l *looks) topic(ctx context.Context, nodes []string, q topicQuestion, chan
 	if err != nil {
 		return nil, err
 	}
+	rates := l.rates(ctx, q, replies)
 	all := topicShown{Topic: q.Topic, Nodes: []topicHere{}, Events: []eventShown{}, Kept: l.hub.Keeps(q.Topic), unheard: of}
 	for _, r := range replies {
-		r.answer.Node = r.node
-		all.Nodes = append(all.Nodes, r.answer)
-		all.Followers += r.answer.Followers
-		all.Waiting += r.answer.Waiting
-		if rate := r.answer.Rate; rate != nil && (all.Rate == nil || *rate > *all.Rate) { // each hub gets all
-			all.Rate, all.RateOverMs = rate, q.Sample.Milliseconds()
+		here := r.answer
+		here.Node, here.Count = r.node, nil
+		if rate, ok := rates[r.node]; ok {
+			here.Rate = &rate
+			if all.Rate == nil || rate > *all.Rate { // each hub gets all
+				all.Rate, all.RateOverMs = here.Rate, q.Sample.Milliseconds()
+			}
 		}
+		all.Nodes = append(all.Nodes, here)
+		all.Followers += here.Followers
+		all.Waiting += here.Waiting
 	}
 	if name, sharded := channel(q.Topic); name != "" {
 		all.Publish = &topicPublishing{pubsub.Partition(q.Topic), name, publishCommand(sharded)}
@@ -162,6 +167,39 @@ func (l *looks) topic(ctx context.Context, nodes []string, q topicQuestion, chan
 		l.showHistory(ctx, &all, q.events)
 	}
 	return all, nil
+}
+
+// rates asks the hubs that count the topic's events a second time, behind the sample.
+func (l *looks) rates(ctx context.Context, q topicQuestion, first []said[topicHere]) map[string]float64 {
+	before := make(map[string]*eventCount)
+	var nodes []string
+	for _, r := range first {
+		if r.answer.Count != nil {
+			before[r.node] = r.answer.Count
+			nodes = append(nodes, r.node)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	timer := time.NewTimer(q.Sample)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return nil
+	}
+	replies, _, err := askAll[*eventCount](ctx, l, nodes, "events", q.Topic)
+	if err != nil {
+		return nil
+	}
+	rates := make(map[string]float64)
+	for _, r := range replies {
+		if a, b := before[r.node], r.answer; b != nil && b.Over > a.Over && b.Seen >= a.Seen {
+			rates[r.node] = float64(b.Seen-a.Seen) / (b.Over - a.Over).Seconds()
+		}
+	}
+	return rates
 }
 
 // showHistory adds to t the last events of its log.

@@ -229,10 +229,10 @@ func TestATailOfAUserShowsWhatHappensOnAllHubs(t *testing.T) {
 	}
 }
 
-// A reader that takes nothing more is cut, and nothing grows meanwhile.
-func TestATailsReaderThatStopsReadingIsCut(t *testing.T) {
-	broker := pubsub.NewMemory(pubsub.MemoryConfig{Node: "a"})
-	hub, err := session.NewHub(session.Config{Node: "a"}, broker)
+// watchable is a hub alone, and its server.
+func watchable(t *testing.T) *session.Hub {
+	t.Helper()
+	hub, err := session.NewHub(session.Config{Node: "a"}, pubsub.NewMemory(pubsub.MemoryConfig{Node: "a"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,13 @@ func TestATailsReaderThatStopsReadingIsCut(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { _ = nest(ctx, server.Run, hub.Run) })
 	t.Cleanup(func() { cancel(); running.Wait() })
-	tails := newTails(newLooks("a", fleet.New("a", broker), hub, sources{}))
+	return hub
+}
+
+// A reader that takes nothing more is cut, and nothing grows meanwhile.
+func TestATailsReaderThatStopsReadingIsCut(t *testing.T) {
+	hub := watchable(t)
+	tails := newTails(newLooks("a", fleet.New("a", pubsub.NewMemory(pubsub.MemoryConfig{Node: "a"})), hub, sources{}))
 	tails.write = 200 * time.Millisecond
 	ended := make(chan struct{})
 	port := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
