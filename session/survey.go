@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"time"
 
 	"wshub/pubsub"
 )
@@ -15,6 +16,10 @@ import (
 const surveyParts = indexParts
 
 var _ [indexParts]struct{} = [memberParts]struct{}{} // they have as many
+
+// surveyTurn is how long parts are looked at in one turn: more than a turn costs, and little to who waits for the loop. A
+// part of a full node's tables takes as long by itself.
+const surveyTurn = 200 * time.Microsecond
 
 // survey calls visit on every loop, once for each part of its tables; one call on a loop ends before the next one there
 // begins. It ends early, with pubsub.ErrUnavailable, when ctx does, and then visit may still be called once on each loop.
@@ -28,12 +33,14 @@ func (h *Hub) inParts(ctx context.Context, parts int, visit func(sh *shard, part
 	for _, sh := range h.shards {
 		var from func(part int)
 		from = func(part int) {
-			if part == parts || ctx.Err() != nil {
-				seen <- struct{}{}
-				return
+			for began := time.Now(); part < parts && ctx.Err() == nil; {
+				visit(sh, part)
+				if part++; time.Since(began) > surveyTurn {
+					sh.loop.Post(func() { from(part) })
+					return
+				}
 			}
-			visit(sh, part)
-			sh.loop.Post(func() { from(part + 1) })
+			seen <- struct{}{}
 		}
 		sh.loop.Post(func() { from(0) })
 	}
