@@ -192,9 +192,17 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	if of.looks != nil {
-		for path, look := range of.looks.routes {
-			mux.Handle("GET "+path, promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, look)))
+		look := func(path string) http.Handler {
+			return promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, of.looks.routes[path]))
 		}
+		mux.Handle("GET /api/nodes", look("/api/nodes"))
+		mux.Handle("GET /api/user", look("/api/user"))
+		mux.Handle("GET /api/session", look("/api/session"))
+		mux.Handle("GET /api/topic", look("/api/topic"))
+		mux.Handle("GET /api/topics", look("/api/topics"))
+		mux.Handle("GET /api/slow", look("/api/slow"))
+		mux.Handle("GET /api/reasons", look("/api/reasons"))
+		mux.Handle("GET /api/settings", look("/api/settings"))
 		tails := newTails(of.looks)
 		mux.Handle("GET /api/tail", protect(tails))
 		mux.Handle("POST /api/trace", protect(traceAPI{of.looks}))

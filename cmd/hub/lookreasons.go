@@ -18,15 +18,15 @@ type reasonHere struct {
 
 // reasonsQuestion leaves those of one user, or of one kind.
 type reasonsQuestion struct {
-	User  string       `json:"user,omitempty"`
-	Kind  reasons.Kind `json:"kind,omitempty"`
+	User  string
+	Kind  reasons.Kind
 	limit int
 }
 
 // reasonsAnswer is one hub's.
 type reasonsAnswer struct {
-	Reasons []reasons.Reason `json:"reasons"`
-	Counts  causesShown      `json:"counts"`
+	Reasons []reasons.Reason
+	Counts  causesShown
 }
 
 func (l *looks) addReasons(list func() []reasons.Reason, s *sampler) {

@@ -23,9 +23,7 @@ type settingShown struct {
 }
 
 // settingsQuestion asks for all settings, or for those that are not the default.
-type settingsQuestion struct {
-	Changed bool `json:"changed"`
-}
+type settingsQuestion struct{ Changed bool }
 
 func (l *looks) addSettings(s *settings) {
 	own := s.shown()

@@ -22,17 +22,17 @@ const (
 
 // topicQuestion is what hubs are asked about a topic.
 type topicQuestion struct {
-	Topic  string        `json:"topic"`
-	Sample time.Duration `json:"sample"`
-	events int           // asked of no other hub: all have the same log
+	Topic  string
+	Sample time.Duration
+	events int // asked of no other hub: all have the same log
 }
 
 // topicHere is a topic at one hub.
 type topicHere struct {
 	Node string `json:"node,omitempty"`
 	session.TopicView
-	Rate  *float64    `json:"rate,omitempty"`  // none where nobody follows
-	Count *eventCount `json:"count,omitempty"` // between hubs only
+	Rate  *float64    `json:"rate,omitempty"` // none where nobody follows
+	Count *eventCount `json:",omitempty"`     // between hubs only
 }
 
 // topicShown is a topic of all hubs.
@@ -220,8 +220,8 @@ func (l *looks) showHistory(ctx context.Context, t *topicShown, events int) {
 
 // topicsQuestion is what hubs are asked about the topics of one name's beginning.
 type topicsQuestion struct {
-	Prefix string `json:"prefix"`
-	Limit  int    `json:"limit"`
+	Prefix string
+	Limit  int
 }
 
 type topicsAnswer struct {

@@ -30,8 +30,8 @@ type meter struct {
 
 // eventCount is how many events of a topic have come in a time.
 type eventCount struct {
-	Seen uint64        `json:"seen"`
-	Over time.Duration `json:"over"`
+	Seen uint64
+	Over time.Duration
 }
 
 func newMeters(watch func(topic string, rate int) *session.Watch) *meters {

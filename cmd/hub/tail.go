@@ -21,6 +21,8 @@ const (
 	// tailBeat is the time without a line after which one is sent all the same, tailWrite how long the reader may take for
 	// one write.
 	tailBeat, tailWrite = 10 * time.Second, 15 * time.Second
+	// longestTail is how long a tail lasts where the query does not say.
+	longestTail = 24 * time.Hour
 	// tailAsk is how often the other hubs are asked for the lines of a trace, and skipped lines are told.
 	tailAsk = time.Second
 )
@@ -58,6 +60,7 @@ func (t *tails) end() { t.once.Do(func() { close(t.ended) }) }
 func (t *tails) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := newQuery(r.URL.RawQuery)
 	topic, user, rate := q.text("topic", ""), q.text("user", ""), q.number("rate", defaultTailRate, 1, mostTailRate)
+	limit := q.duration("for", longestTail, time.Second, longestTail)
 	if user != "" {
 		topic += "user:" + user
 	}
@@ -75,7 +78,9 @@ func (t *tails) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		tooMany(fmt.Sprintf("%d tails are open on this hub", maxTails)).write(w)
 		return
 	}
-	t.serve(w, r, topic, user, rate)
+	ctx, cancel := context.WithTimeout(r.Context(), limit)
+	defer cancel()
+	t.serve(ctx, w, topic, user, rate)
 }
 
 func tooMany(why string) *apiError {
@@ -83,8 +88,8 @@ func tooMany(why string) *apiError {
 }
 
 // serve streams until the reader is gone or the hub ends.
-func (t *tails) serve(w http.ResponseWriter, r *http.Request, topic, user string, rate int) {
-	ctx, cancel := context.WithCancel(r.Context())
+func (t *tails) serve(ctx context.Context, w http.ResponseWriter, topic, user string, rate int) {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	out := &tailWriter{to: w, control: http.NewResponseController(w), limit: t.write}
 	if out.control.SetReadDeadline(time.Time{}) != nil { // that of the request would end the stream
@@ -134,6 +139,9 @@ func (t *tails) copy(ctx context.Context, out *tailWriter, watch *session.Watch,
 			out.write(tailLine{Kind: "end", Reason: "the hub ends"})
 			return
 		case <-ctx.Done():
+			if ctx.Err() == context.DeadlineExceeded {
+				out.write(tailLine{Kind: "end", Reason: "its time is over"})
+			}
 			return
 		}
 	}
@@ -206,15 +214,14 @@ type tailTrace struct {
 
 // traceQuestion asks hubs for the lines of a trace from a number on, by hub.
 type traceQuestion struct {
-	User string            `json:"user"`
-	From map[string]uint64 `json:"from"`
+	User string
+	From map[string]uint64
 }
 
 // traceAnswer is one hub's.
 type traceAnswer struct {
-	Lines  []session.TraceLine `json:"lines"`
-	Next   uint64              `json:"next"`
-	Missed uint64              `json:"missed"`
+	Lines        []session.TraceLine
+	Next, Missed uint64
 }
 
 func (l *looks) addTraceLines() {

@@ -14,8 +14,8 @@ type traceAPI struct{ looks *looks }
 
 // traceOrder is what hubs are asked to do.
 type traceOrder struct {
-	User string        `json:"user"`
-	For  time.Duration `json:"for"`
+	User string
+	For  time.Duration
 }
 
 func (l *looks) addTrace() {
@@ -69,9 +69,9 @@ func (a traceAPI) trace(w http.ResponseWriter, r *http.Request, o traceOrder) {
 	for _, reply := range replies {
 		out.Nodes = append(out.Nodes, reply.node)
 	}
-	status := http.StatusOK
 	if len(out.Nodes) == 0 && len(of.Failed) > 0 {
-		status = http.StatusTooManyRequests
+		tooMany("no hub traces: " + of.Failed[0].Error).write(w)
+		return
 	}
-	respond(w, status, out)
+	respond(w, http.StatusOK, out)
 }
