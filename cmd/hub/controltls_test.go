@@ -83,6 +83,9 @@ func TestTheControlPortSpeaksTLS(t *testing.T) {
 	if res.StatusCode != 400 {
 		t.Errorf("without TLS it is answered %d", res.StatusCode)
 	}
+	if code, stdout, stderr := call(t, nil, "healthcheck", "--control="+addr, "--control-tls-cert="+cert, "--control-tls-key="+key); code != 0 {
+		t.Errorf("hub healthcheck: %d %s%s", code, stdout, stderr)
+	}
 }
 
 func TestANewCertificateIsTakenAndABadOneIsNot(t *testing.T) {

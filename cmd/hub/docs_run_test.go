@@ -42,7 +42,8 @@ var docSteps = map[string]docStep{
 	"go run ./cmd/hub": {wants: `"message":"listening"`, goesOn: true},
 	"REDIS_URL=redis://localhost:6379 go run ./cmd/hub":                                                                                                                           {wants: "connected to redis", goesOn: true},
 	"REDIS_URL=redis://localhost:6379 ./hub --history 'user:*=100,24h'":                                                                                                           {wants: "connected to redis", goesOn: true},
-	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                                                              {wants: "no_other_hub"},
+	`curl -N -H "Authorization: Bearer $HUB_API_KEY" 'http://127.0.0.1:3001/api/tail?topic=news'`:                                                                                 {wants: `"kind":"begin"`, closed: true, goesOn: true},
+	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                                                              {wants: `no_other_hub|"clients":`},
 	`redis-cli PUBLISH channel '{"any":"json"}'`:                                                                                                                                  {wants: `(?m)^[1-9]`},
 	"curl -O http://127.0.0.1:3000/hub.js":                                                                                                                                        {wants: "class Hub", swap: map[string]string{"hub.js": "hub.js; cat hub.js"}},
 	publishing + `'{"topic":"news","data":{"price":1}}' ` + toPublish:                                                                                                             {wants: `"followers_here":`},
@@ -81,10 +82,18 @@ const (
 	toPublish  = `http://127.0.0.1:3001/api/publish`
 )
 
+// lookCost is the program that measures the cost of looks.
+const lookCost = `./hub --port 3910 --control 127.0.0.1:3911 &
+for u in 'slow?timeout=[2000-9999]ms' 'user?id=42&timeout=[2000-9999]ms' 'topics?timeout=[2000-9999]ms'; do
+  curl -s --rate 10/s -o /dev/null "http://127.0.0.1:3911/api/$u" & done # only for the runs with looks
+./hubbench run fanout --url=ws://127.0.0.1:3910/notification --publish=http --control=http://127.0.0.1:3911 \
+  --clients=19000 --rate=2 --duration=10s`
+
 // notRun are the commands of the pages that are not run here, and why.
 var notRun = map[string]string{
-	"go test ./...":                                                           "it is what runs this",
-	"WSHUB_DRILL=short go test ./cmd/hub":                                     "it takes minutes, and .ci/run runs it",
+	lookCost:                              "it is a measurement",
+	"go test ./...":                       "it is what runs this",
+	"WSHUB_DRILL=short go test ./cmd/hub": "it takes minutes, and .ci/run runs it",
 	"WSHUB_DRILL=short go test ./cmd/hub -run LoadBalancer":                   "it wants three load balancers, and .ci/run runs it",
 	"WSHUB_DRILL=full go test -count=1 -v -run TestARollingRestart ./cmd/hub": "it takes minutes; .ci/run runs a shorter one",
 	"export HUB_API_KEY=$(openssl rand -hex 16)":                              "it is for the next line, which wants Docker",
