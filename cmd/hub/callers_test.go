@@ -75,7 +75,7 @@ func visited(t *testing.T, most int, live func() error, f func(ln *pipes, c *cal
 		ln := &pipes{make(chan net.Conn), make(chan struct{})}
 		from := newCallers(ln, most)
 		c := newControl(from, parsed(t, nil).cfg, zerolog.Nop(), controlled{
-			live: live, ready: func() error { return nil }, hub: &backend{}, registry: prometheus.NewRegistry(), try: tryPage("127.0.0.1:3000", "/"),
+			live: live, ready: func() error { return nil }, hub: &backend{}, registry: prometheus.NewRegistry(), console: http.NotFoundHandler(),
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)

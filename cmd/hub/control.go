@@ -47,8 +47,8 @@ type controlled struct {
 	channel   func(topic string) (channel string, sharded bool) // as the broker's
 	rebalance func(ctx context.Context, percent int, over time.Duration) (chosen int, refusal *apiError)
 	registry  *prometheus.Registry
-	try       http.Handler
-	looks     *looks // nil in tests that look at nothing
+	console   http.Handler // at / and /console/
+	looks     *looks       // nil in tests that look at nothing
 }
 
 // backendHub is what backends may have done by the API. session.Hub is one.
@@ -132,13 +132,13 @@ func (c *control) Run(ctx context.Context) error {
 // addr is where the port is, without "tcp:".
 func (c *control) addr() string { return c.callers.Addr().String() }
 
-// endpoints is what / shows.
+// endpoints is what / shows to programs.
 const endpoints = `wshub control port
 
 GET  /livez            200 while every event loop turns
 GET  /readyz           200 while clients should be sent here, else the reason
 GET  /metrics          for Prometheus
-GET  /try              a page to connect with
+GET  /                 the console, in a browser; /try is its client to connect with
 GET  /hub.js           the client for browsers and Node; the public port has it, too
 GET  /openapi.yaml     this port, for programs: what to send, what is answered
 POST /api/publish      {"topic":"news","data":{"any":"json"},"key":"optional, makes a retry safe"}, or an array of these
@@ -179,7 +179,8 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("GET /livez", probe(of.live))
 	mux.Handle("GET /readyz", probe(of.ready))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(of.registry, promhttp.HandlerOpts{}))
-	mux.Handle("GET /try", of.try)
+	mux.Handle("GET /console/", of.console)
+	mux.Handle("GET /try", http.RedirectHandler("/#/try", http.StatusFound))
 	mux.Handle("GET "+hubJS.Path, servePage(hubJS))
 	mux.Handle("GET "+openAPI.Path, servePage(openAPI))
 	mux.Handle("POST /api/publish", protect(publish))
@@ -193,7 +194,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	if of.looks != nil {
 		look := func(path string) http.Handler {
-			return promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, of.looks.routes[path]))
+			return promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, g.markLooker(of.looks.routes[path])))
 		}
 		mux.Handle("GET /api/nodes", look("/api/nodes"))
 		mux.Handle("GET /api/user", look("/api/user"))
@@ -214,9 +215,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("GET /debug/pprof/profile", protect(http.HandlerFunc(pprof.Profile)))
 	mux.Handle("GET /debug/pprof/trace", protect(http.HandlerFunc(pprof.Trace)))
 	mux.Handle("GET /debug/pprof/symbol", protect(http.HandlerFunc(pprof.Symbol)))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprint(w, endpoints)
-	})
+	mux.Handle("GET /{$}", serveRoot(of.console))
 	return mux, end
 }
 

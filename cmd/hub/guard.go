@@ -70,6 +70,17 @@ func (k *apiKeys) knows(key string) bool {
 	return found == 1
 }
 
+// markLooker says in a header of its answer that a request's key may look and nothing else: the console then says why its buttons
+// are off.
+func (g guard) markLooker(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if key := keyOf(r); g.lookers.knows(key) && !g.keys.knows(key) {
+			w.Header().Set("X-Hub-Key", "console")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // refusal is nil for a request that may pass.
 func (g guard) refusal(r *http.Request) *apiError { return g.judge(r, keyOf(r)) }
 

@@ -23,13 +23,13 @@ const liveLimit = 10 * time.Second
 // serve runs the hub until a signal comes and its clients are gone, or until ctx ends, which cuts them.
 func serve(ctx context.Context, s *settings, stderr io.Writer, sent signals) error {
 	lines := newLogQueue(stderr)
-	log, console := newLogger(s.cfg, lines)
+	log, person := newLogger(s.cfg, lines)
 	return around(ctx, func(ctx context.Context) error { return lines.Run(ctx, log) }, func(ctx context.Context) error {
-		return s.serve(ctx, lines, log, console, sent)
+		return s.serve(ctx, lines, log, person, sent)
 	})
 }
 
-func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logger, console bool, sent signals) error {
+func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logger, person bool, sent signals) error {
 	c := s.cfg
 	pubsub.LogClient(log.With().Str("part", "redis").Logger())
 	if c.MemoryLimit > 0 {
@@ -114,7 +114,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			channel:   broker.Channel,
 			rebalance: rebalancing.begin,
 			registry:  newRegistry(from),
-			try:       tryPage(start.public, c.Path),
+			console:   console(start.public, c),
 			looks:     looks,
 		})
 		if err != nil {
@@ -124,7 +124,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 		nested = append([]runner{control.Run}, nested...)
 	}
 	nested = append([]runner{s.env.manager().run(live, ending.begun, c.drainTime()+closeTime+logPatience, log)}, nested...)
-	start.announce(s, lines, log, console)
+	start.announce(s, lines, log, person)
 	if err := nest(ctx, nested...); err != nil {
 		return err
 	}

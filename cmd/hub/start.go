@@ -25,7 +25,11 @@ func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console
 	}
 	fmt.Fprintf(w, "\n  wshub listens on ws://%s%s\n", at.public, c.Path)
 	if at.control != "" {
-		fmt.Fprintf(w, "  control port     http://%s  (try it: http://%s/try)\n", at.control, at.control)
+		scheme := "http"
+		if c.ControlTLSCert != "" {
+			scheme = "https"
+		}
+		fmt.Fprintf(w, "  console and API  %s://%s  (try it: %s://%s/try)\n", scheme, at.control, scheme, at.control)
 	}
 	fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", at.public, c.Path)
 	if note := s.env.file.note(); note != "" {
