@@ -82,6 +82,7 @@ type browser struct {
 	ctx    context.Context
 	ws     *websocket.Conn
 	report func(line string) // called for what the page reports
+	log    func(text string) // called for errors that the browser logs; nil in pages that may have some
 	last   atomic.Int64      // id of a call
 	// waiting are channels by a call's id, which its answer closes.
 	waiting sync.Map
@@ -169,6 +170,7 @@ func (b *browser) listen() {
 			Params struct {
 				Payload string
 				Type    string
+				Entry   struct{ Level, Text, URL string }
 			}
 			Error  json.RawMessage
 			Result struct{ ExceptionDetails json.RawMessage }
@@ -183,6 +185,8 @@ func (b *browser) listen() {
 		switch {
 		case m.Method == "Runtime.bindingCalled":
 			b.report(m.Params.Payload)
+		case m.Method == "Log.entryAdded" && m.Params.Entry.Level == "error" && b.log != nil:
+			b.log(m.Params.Entry.Text + " " + m.Params.Entry.URL)
 		case m.Error != nil, m.Result.ExceptionDetails != nil, m.Method == "Runtime.exceptionThrown":
 			b.t.Errorf("in Chromium: %s", data)
 		case m.Method == "Runtime.consoleAPICalled":
