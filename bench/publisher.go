@@ -78,6 +78,9 @@ const (
 // errUnheard tells of a server that listens to another Redis, or to none.
 var errUnheard = errors.New("nobody subscribes at this Redis to the published topics\nhint: --redis and --redis-prefix must be those of the hub, and a hub without Redis hears nothing of it (--publish=http or ws)")
 
+// The library's own log goes nowhere: its errors are returned, too. It is one for the process, and is read without a lock.
+func init() { redis.SetLogger(&logging.VoidLogger{}) }
+
 func dialRedis(ctx context.Context, p *Publishing, topology fleet.Topology) (*redisPublisher, error) {
 	opts, err := redisOptions(p.Redis)
 	if err != nil {
@@ -87,8 +90,7 @@ func dialRedis(ctx context.Context, p *Publishing, topology fleet.Topology) (*re
 	opts.Protocol = 2
 	opts.DisableIdentity = true
 	opts.PoolSize = 1
-	opts.ReadTimeout = 30 * time.Second    // a server under load is measured, not given up
-	redis.SetLogger(&logging.VoidLogger{}) // its errors are returned, too
+	opts.ReadTimeout = 30 * time.Second // a server under load is measured, not given up
 	client := redis.NewClient(opts)
 	if err := client.Ping(ctx).Err(); err != nil {
 		_ = client.Close() // nothing was sent

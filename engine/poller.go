@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/lesismal/nbio"
-	"github.com/lesismal/nbio/logging"
 	"github.com/rs/zerolog"
 )
 
@@ -42,7 +41,7 @@ type poller struct {
 // newPoller makes a poller for loops. On the loops it calls turn, readable and written; closed on some other goroutine,
 // when a descriptor that was added is closed.
 func newPoller(loops []*Loop, log zerolog.Logger, closed func(socket)) *poller {
-	quietNbio(log)
+	nbioLog.use(log)
 	p := &poller{loops: loops, closed: closed}
 	p.engine = nbio.NewEngine(nbio.Config{
 		Name:               "wshub",
@@ -324,18 +323,3 @@ func (s socket) unsent() int32 { return unsent(s.fd()) }
 // flows reports whether, within the time d, data went to the peer and an acknowledgement came back, and there is more to
 // go.
 func (s socket) flows(d time.Duration) bool { return s.open() && flows(s.fd(), d) }
-
-// nbLog brings nbio's own words into our log, at most ten in ten seconds: a peer can cause some of them.
-type nbLog struct{ log zerolog.Logger }
-
-// quietNbio replaces nbio's logger, which is one for the process and writes to standard output. log names no part
-// yet.
-func quietNbio(log zerolog.Logger) {
-	logging.SetLogger(nbLog{log.With().Str("part", "nbio").Logger().
-		Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second})})
-}
-
-func (n nbLog) Debug(format string, v ...any) { n.log.Trace().Msgf(format, v...) }
-func (n nbLog) Info(format string, v ...any)  { n.log.Debug().Msgf(format, v...) }
-func (n nbLog) Warn(format string, v ...any)  { n.log.Warn().Msgf(format, v...) }
-func (n nbLog) Error(format string, v ...any) { n.log.Error().Msgf(format, v...) }

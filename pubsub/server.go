@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/rs/zerolog"
 )
 
 // errIsCluster: the server is one of a cluster, and was not addressed as such.
@@ -97,16 +96,4 @@ func infoField(info, name string) string {
 		}
 	}
 	return ""
-}
-
-// LogClient sends what the Redis client library logs by itself to log, at debug level: all of it
-// shows in this package's own errors too. The setting holds for the process: call it once, before
-// NewRedis.
-func LogClient(log zerolog.Logger) { redis.SetLogger(clientLog{log}) }
-
-type clientLog struct{ log zerolog.Logger }
-
-// Printf implements the client library's logging interface.
-func (l clientLog) Printf(_ context.Context, format string, v ...any) {
-	l.log.Debug().Msgf(format, v...)
 }

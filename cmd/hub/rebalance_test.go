@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -111,28 +112,32 @@ func TestNoRebalanceOnceTheSignalHasCome(t *testing.T) {
 
 func TestElsewhereIsAskedEachSecondAndUnknownIsNowhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var others []string
-		var failure error
-		e := &elsewhere{others: func(context.Context) ([]string, error) { return others, failure }, log: zerolog.Nop()}
+		type answer struct {
+			others []string
+			err    error
+		}
+		var now atomic.Pointer[answer]
+		now.Store(&answer{})
+		e := &elsewhere{others: func(context.Context) ([]string, error) { a := now.Load(); return a.others, a.err }, log: zerolog.Nop()}
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
 		go func() { _ = e.watch(ctx) }()
-		after := func(want bool) {
-			t.Helper()
+		for _, is := range []struct {
+			answer
+			ready bool
+		}{
+			{answer{}, false},
+			{answer{[]string{"b"}, nil}, true},
+			{answer{[]string{"b"}, pubsub.ErrUnavailable}, false},
+			{answer{[]string{"b"}, nil}, true},
+			{answer{}, false},
+		} {
+			now.Store(&is.answer)
 			time.Sleep(elsewhereEvery)
 			synctest.Wait()
-			if e.Ready() != want {
-				t.Errorf("others are %v, %v: %v", others, failure, e.Ready())
+			if e.Ready() != is.ready {
+				t.Errorf("others are %+v: %v", is.answer, e.Ready())
 			}
 		}
-		after(false)
-		others = []string{"b"}
-		after(true)
-		failure = pubsub.ErrUnavailable
-		after(false)
-		failure = nil
-		after(true)
-		others = nil
-		after(false)
 	})
 }
