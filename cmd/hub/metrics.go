@@ -25,6 +25,13 @@ type sources struct {
 	reloads  func() map[string]uint64 // by outcome
 	times    *timings
 	fleet    func() map[string]uint64 // questions between hubs, and answers, that were dropped, by reason
+	limits   limits
+}
+
+// limits are bounds of the settings that other numbers may come close to.
+type limits struct {
+	connections      int
+	partial, backlog int64 // bytes
 }
 
 // snapshot is all numbers at one moment.
@@ -37,6 +44,7 @@ type snapshot struct {
 	callers, fleet  map[string]uint64
 	reloads         map[string]uint64
 	times           *timings
+	limits          limits
 }
 
 // family is one metric: a single number, or one per reason. A reason is never a topic, a user or a session.
@@ -86,6 +94,9 @@ var families = []family{
 	gauge("wshub_sockets", "All client sockets, those in handshake or closing included.", func(s *snapshot) float64 { return float64(s.engine.Sockets) }),
 	gauge("wshub_partial_bytes", "Bytes of half-received messages.", func(s *snapshot) float64 { return float64(s.engine.Partial) }),
 	gauge("wshub_backlog_bytes", "Bytes that wait for slow readers.", func(s *snapshot) float64 { return float64(s.engine.Backlog) }),
+	gauge("wshub_connections_limit", "--max-connections, or as many as the open-file limit allows.", func(s *snapshot) float64 { return float64(s.limits.connections) }),
+	gauge("wshub_partial_limit_bytes", "--max-partial; over it the clients with the largest half-received messages are cut.", func(s *snapshot) float64 { return float64(s.limits.partial) }),
+	gauge("wshub_backlog_limit_bytes", "--max-backlog; over it the slowest clients are cut.", func(s *snapshot) float64 { return float64(s.limits.backlog) }),
 	counter("wshub_accepted_total", "Accepted sockets.", func(s *snapshot) uint64 { return s.engine.Accepted }),
 	counter("wshub_pages_total", "Plain GETs of the public port that were answered with a file, as /hub.js.", func(s *snapshot) uint64 { return s.engine.Pages }),
 	counter("wshub_upgraded_total", "Handshakes that became connections.", func(s *snapshot) uint64 { return s.engine.Upgraded }),
@@ -248,7 +259,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	from := &c.from
 	s := &snapshot{
 		engine: from.engine(), session: from.session(), broker: from.broker(), ready: from.ready() == nil, draining: from.draining(),
-		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), times: from.times,
+		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), times: from.times, limits: from.limits,
 	}
 	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {

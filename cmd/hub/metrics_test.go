@@ -27,6 +27,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		reloads:  func() map[string]uint64 { return map[string]uint64{"failed": 14} },
 		times:    newTimings(),
 		fleet:    func() map[string]uint64 { return map[string]uint64{"late": 14} },
+		limits:   limits{connections: 15, partial: 16, backlog: 17},
 	}
 }
 
@@ -45,6 +46,9 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_control_dropped_total{reason="idle"}`:            13,
 		`wshub_fleet_dropped_total{reason="late"}`:              14,
 		"wshub_log_lines_lost_total":                            12,
+		"wshub_connections_limit":                               15,
+		"wshub_partial_limit_bytes":                             16,
+		"wshub_backlog_limit_bytes":                             17,
 		`wshub_reloads_total{outcome="failed"}`:                 14,
 		`wshub_reloads_total{outcome="done"}`:                   0,
 		`wshub_connections_closed_total{cause="other"}`:         2,

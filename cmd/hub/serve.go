@@ -101,6 +101,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	from := sources{
 		engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
 		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, times: times,
+		limits: limits{c.MaxConnections, int64(c.MaxPartial), int64(c.MaxBacklog)},
 	}
 	sampler := newSampler(from)
 	looks := newLooks(c.Node, others, hub, from)
