@@ -50,6 +50,15 @@ func TestTheReadmesMetricsAreWrittenFromTheList(t *testing.T) {
 	generated(t, "metrics", b.String())
 }
 
+func TestTheReadmesAlertsAreWrittenFromTheRules(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("\n| alert | severity | after | then |\n|---|---|---|---|\n")
+	for _, r := range readAlerts(t) {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", r.Alert, r.Labels["severity"], r.For, cell(r.Annotations["description"]))
+	}
+	generated(t, "alerts", b.String())
+}
+
 func TestTheProtocolsPageKnowsEveryCodeAndCause(t *testing.T) {
 	text := read(t, protocol)
 	for _, word := range append(errorCodes(), closeCauses()...) {
