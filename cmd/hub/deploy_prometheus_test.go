@@ -155,13 +155,17 @@ func TestTheAlertsFireForTheirFaultsOnly(t *testing.T) {
 func TestPrometheusAnswersTheDashboardAndTheAlerts(t *testing.T) {
 	skipDrill(t)
 	program := needPrometheus(t, "prometheus")
+	t.Parallel()
+	controls := []string{"127.0.0.1:" + redistest.FreePort(t), "127.0.0.1:" + redistest.FreePort(t)}
+	p := startPrometheus(t, program, controls...) // first: it takes 5 s until it scrapes
 	d := newDrill(t, buildHub(t))
 	defer d.end()
-	d.startHubs(2, d.redis.URL())
+	for _, at := range controls {
+		d.startHubs(1, d.redis.URL(), "--control="+at)
+	}
 	d.follow()
 	d.publish()
 	defer d.quiet()
-	p := startPrometheus(t, program, d.hub(0), d.hub(1))
 
 	eventually(t, func() error { return p.has(`count(wshub_ready) == 2`) })
 	d.redis.CLI("client", "kill", "type", "pubsub")  // a silence
@@ -225,21 +229,17 @@ type prometheusServer struct {
 	at string
 }
 
-// startPrometheus runs one until the test ends.
-func startPrometheus(t *testing.T, program string, hubs ...*process) *prometheusServer {
+// startPrometheus runs one until the test ends, for hubs with these control ports.
+func startPrometheus(t *testing.T, program string, controls ...string) *prometheusServer {
 	t.Helper()
 	rules, err := filepath.Abs(alertsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var targets []string
-	for _, h := range hubs {
-		targets = append(targets, strings.TrimPrefix(h.control, "http://"))
-	}
 	config, err := json.Marshal(map[string]any{ // JSON is YAML
 		"global":         map[string]string{"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
 		"rule_files":     []string{rules},
-		"scrape_configs": []any{map[string]any{"job_name": "wshub", "static_configs": []any{map[string]any{"targets": targets}}}},
+		"scrape_configs": []any{map[string]any{"job_name": "wshub", "static_configs": []any{map[string]any{"targets": controls}}}},
 	})
 	if err != nil {
 		t.Fatal(err)
