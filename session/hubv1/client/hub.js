@@ -167,6 +167,7 @@ class Link {
   #due = 0
   #asked = 0 // pings without an answer
   ended = false
+  welcomed = false
   /** A token is being renewed. */
   renewing = false
   /** When it went online. @type {number | undefined} */
@@ -410,7 +411,7 @@ export class Hub {
       firstDelay: 1000, longestDelay: 30_000, patience: 5000, connectTimeout: 10_000, timeout: 60_000,
       maxQueued: 256, maxQueuedBytes: 1 << 20, WebSocket: globalThis.WebSocket, ...options,
     }
-    if (!this.#options.WebSocket) throw new TypeError('no WebSocket here: Node has one from version 22 on')
+    if (!this.#options.WebSocket) throw new TypeError('no WebSocket here: Node has one from version 22 on, or give the option WebSocket')
     this.connect()
   }
 
@@ -531,8 +532,10 @@ export class Hub {
 
   /** @param {TokenReason} reason */
   async #token(reason) {
-    const { token, connectTimeout } = this.#options
-    return typeof token === 'function' ? within(Promise.resolve(token({ reason })), connectTimeout) : token
+    const { token: given, connectTimeout } = this.#options
+    const token = typeof given === 'function' ? await within(Promise.resolve(given({ reason })), connectTimeout) : given
+    if (token && !/^[\w.-]+$/.test(token)) throw new TypeError('the token is no JWT: want a string of letters, digits, -, _ and dots')
+    return token
   }
 
   /** @param {Link} link @param {Message} m */
@@ -563,6 +566,7 @@ export class Hub {
   /** @param {Link} link @param {Message} m */
   #welcomed(link, m) {
     link.watch(Math.min(Math.max(m.ping, 1), 60) * 1000)
+    link.welcomed = true
     link.fresh = m.token
     this.session = m.session
     this.user = m.user
@@ -598,7 +602,7 @@ export class Hub {
       const t = this.#topics.get(name)
       if (!t) this.#unsubscribe(name) // it was left meanwhile
       else if (!answer.error) this.#followed(t, answer)
-      else if (!answer.retry) this.#lose(t, answer.error, 'the topic is not followed any more')
+      else if (!answer.retry) this.#lose(t, answer.error, `the topic ${name} is not followed${t.known ? ' any more' : ''}: ${answer.error}`)
     }
     this.#ready(link)
   }
@@ -635,9 +639,10 @@ export class Hub {
     this.#failures = lasted ? 0 : this.#failures
     const tokenEnded = code === 4001 || code === 4002
     if (tokenEnded) this.#why = code === 4001 ? 'refused' : 'expired'
-    const end = FOR_GOOD.get(code) ?? (tokenEnded && typeof this.#options.token !== 'function' ? 'the token is not accepted' : '')
+    const end = FOR_GOOD.get(code) ?? (tokenEnded && typeof this.#options.token !== 'function' ? 'the token is not accepted: ' + (reason || code) : '')
     if (end) return this.#finish(code, end, new HubError('closed', end))
-    this.#wait({ code, reason: reason || 'the connection broke' }, link.after, LATER.has(code), lasted)
+    const broke = link.welcomed ? 'the connection broke' : 'no connection: no hub at this URL, or it refused the handshake'
+    this.#wait({ code, reason: reason || broke }, link.after, LATER.has(code), lasted)
   }
 
   /**

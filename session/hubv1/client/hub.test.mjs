@@ -180,6 +180,39 @@ test('without a way to another token a refused one ends for good', async () => {
     }
 })
 
+test('the reason of an end names its cause', async () => {
+  const reasons = async (code, reason, welcomed, token) => {
+    const hub = await open({ token })
+    if (welcomed) Socket.last.welcome({ token: undefined })
+    Socket.last.drop(code, reason)
+    return hub.log.state.at(-1).reason
+  }
+  assert.match(await reasons(1006, '', false), /^no connection: .*handshake/)
+  assert.equal(await reasons(1006, '', true), 'the connection broke')
+  assert.equal(await reasons(4002, 'token expired', false, 'jwt'), 'the token is not accepted: token expired')
+})
+
+test('a token that is none is told without a connection, and not shown', async () => {
+  for (const token of [{ token: 'jwt' }, 'jwt\n', '<!doctype html>']) {
+    const hub = await open({ token: () => token })
+    assert.match(hub.log.error[0].message, /^the token is no JWT/)
+    assert.ok(!hub.log.error[0].message.includes('doctype'))
+    assert.equal(Socket.all.length, 0)
+    hub.close()
+  }
+})
+
+test('a topic that is refused when the connection begins is named with the code', async () => {
+  const hub = await online({}, { news: { error: 'forbidden', retry: false }, sport: {} })
+  await comeBack(hub)
+  Socket.last.welcome()
+  Socket.last.resumed({ sport: { error: 'forbidden', retry: false } })
+  assert.deepEqual(hub.log.error.map((e) => e.message), [
+    'the topic news is not followed: forbidden',
+    'the topic sport is not followed any more: forbidden',
+  ])
+})
+
 test('connect begins anew after the end, from where the topics were left', async () => {
   const hub = await online({}, { news: { recovered: false, position: 'p1' } })
   Socket.last.drop(4003)
@@ -841,7 +874,7 @@ test('close in a handler of a gap ends all, too', async () => {
 test('a bad address is an error at once, a bad token is told', async () => {
   assert.throws(() => new Hub('nonsense', { WebSocket: Socket }), TypeError)
   Socket.refuse = new SyntaxError('no token')
-  const hub = await open({ token: 'not a token' })
+  const hub = await open({ token: 'jwt' })
   assert.deepEqual([hub.state, hub.log.error.length], ['waiting', 1])
   Socket.refuse = undefined
   await pass(1000)
