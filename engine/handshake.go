@@ -42,7 +42,7 @@ var (
 	refuseName       = refuse(http.StatusBadRequest, "malformed header name")
 	refuseLength     = refuse(http.StatusBadRequest, "malformed or ambiguous body length")
 	refuseVersion    = refuse(http.StatusBadRequest, "HTTP/1.1 is required")
-	refuseMethod     = refuse(http.StatusMethodNotAllowed, "only GET is allowed", "Allow", "GET")
+	refuseMethod     = refuse(http.StatusMethodNotAllowed, "only GET is allowed: this port is for WebSocket clients", "Allow", "GET")
 	refuseBody       = refuse(http.StatusRequestEntityTooLarge, "the request must have no body")
 	refuseTarget     = refuse(http.StatusBadRequest, "malformed request target")
 	refuseUpgrade    = refuse(http.StatusUpgradeRequired, "this is a WebSocket endpoint and the request is plain HTTP (no Upgrade: websocket)")

@@ -42,7 +42,7 @@ func ParseOrigins(list []string) (*Origins, error) {
 		}
 		scheme, host, ok := cutOrigin(entry)
 		if !ok {
-			return nil, fmt.Errorf("origin %q: want scheme://host or scheme://host:port without a path, null, file:// or *", entry)
+			return nil, fmt.Errorf("origin %q: want scheme://host or scheme://host:port without a path, null, file:// or *; commas separate several", entry)
 		}
 		name, below := strings.CutPrefix(host, "*.")
 		if _, ok := cutPort(name); !ok {

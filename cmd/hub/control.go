@@ -73,7 +73,7 @@ type backendHub interface {
 func listenControl(ctx context.Context, c *config, log zerolog.Logger, of controlled) (*control, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Control)
 	if err != nil {
-		return nil, fmt.Errorf("--control: %w", err)
+		return nil, listenError("--control", err)
 	}
 	control := newControl(newCallers(ln, maxCallers()), c, log, of)
 	if c.ControlTLSCert == "" {
@@ -92,7 +92,7 @@ func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *co
 	g := newGuard(c.APIKey, c.ConsoleKey, c.isOpen())
 	mux, end := controlMux(c, log, g, of)
 	server := &http.Server{
-		Handler:           from.count(mux),
+		Handler:           from.count(hinting(mux)),
 		ConnContext:       from.connContext,
 		ErrorLog:          stdlog.New(log, "", 0),
 		ReadHeaderTimeout: controlTime,
@@ -217,6 +217,17 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("GET /debug/pprof/symbol", protect(http.HandlerFunc(pprof.Symbol)))
 	mux.Handle("GET /{$}", serveRoot(of.console))
 	return mux, end
+}
+
+// hinting adds to the answers of mux to a path or method that it does not have where those that it has are listed.
+func hinting(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, pattern := mux.Handler(r)
+		mux.ServeHTTP(w, r)
+		if pattern == "" {
+			fmt.Fprintln(w, "curl this port's / for the list of its paths")
+		}
+	})
 }
 
 // probe answers 200 ok or 503 and the reason, as JSON to those who ask for it.

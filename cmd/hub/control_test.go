@@ -216,7 +216,7 @@ func TestTheIndexListsWhatIsThere(t *testing.T) {
 			t.Errorf("%s is answered %d; the index:\n%s", path, status, index)
 		}
 	}
-	if status, _, _ := ask(t, "POST", url+"/api/channel", "", asJSON...); status != 405 || !strings.Contains(index, "GET  /api/channel") {
+	if status, answer, _ := ask(t, "POST", url+"/api/channel", "", asJSON...); status != 405 || !strings.Contains(answer, "list of its paths") || !strings.Contains(index, "GET  /api/channel") {
 		t.Errorf("POST /api/channel is answered %d; the index:\n%s", status, index)
 	}
 	for _, path := range []string{"/api/publish", "/api/broadcast", "/api/subscribe", "/api/unsubscribe", "/api/refresh", "/api/disconnect", "/api/revoke", "/api/rebalance", "/centrifugo/api/"} {
@@ -224,8 +224,8 @@ func TestTheIndexListsWhatIsThere(t *testing.T) {
 			t.Errorf("GET %s is answered %d; the index:\n%s", path, status, index)
 		}
 	}
-	if status, _, _ := ask(t, "GET", url+"/nothing", ""); status != 404 {
-		t.Errorf("an unknown path is answered %d", status)
+	if status, answer, _ := ask(t, "GET", url+"/nothing", ""); status != 404 || !strings.Contains(answer, "list of its paths") {
+		t.Errorf("an unknown path is answered %d %s", status, answer)
 	}
 	if status, _, _ := ask(t, "GET", url+"/debug/pprof/cmdline", ""); status != 404 {
 		t.Errorf("the command line, which may hold keys, is answered %d", status)

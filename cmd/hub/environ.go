@@ -210,7 +210,7 @@ func (e environment) unknown(flags []*kong.Flag) []string {
 			}
 			text := l.at(name) + " is no setting of the hub"
 			if near := nearest(name, known); near != "" {
-				text += "; did you mean " + near + "?"
+				text += " (did you mean " + near + "?)"
 			}
 			sentences = append(sentences, text)
 		}

@@ -21,6 +21,9 @@ type guard struct {
 	open          bool // clients need no tokens
 }
 
+// keyWanted is said without < and >, which JSON would escape.
+const keyWanted = "a valid key is required (--api-key; to look, --console-key): Authorization: Bearer KEY, or X-API-Key: KEY"
+
 func newGuard(keys, consoleKeys []string, open bool) guard {
 	g := guard{keys: &apiKeys{}, lookers: &apiKeys{}, open: open}
 	g.use(keys, consoleKeys)
@@ -40,7 +43,7 @@ func (g guard) looking(r *http.Request) *apiError {
 	case !fromPage(r) && g.lookers.knows(key):
 		return nil
 	case !fromPage(r) && g.lookers.any() && !g.keys.any() && key != "":
-		return unauthorized("a valid key is required: Authorization: Bearer <key>")
+		return unauthorized(keyWanted)
 	}
 	return g.judge(r, key)
 }
@@ -92,7 +95,7 @@ func (g guard) judge(r *http.Request, key string) *apiError {
 	case g.lookers.knows(key) && !g.keys.knows(key):
 		return forbidden("a --console-key may look, and nothing else")
 	case g.keys.any() && !g.keys.knows(key):
-		return unauthorized("a valid key is required: Authorization: Bearer <key>")
+		return unauthorized(keyWanted)
 	case g.keys.any():
 		return nil
 	case !g.open:

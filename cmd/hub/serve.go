@@ -3,9 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -68,7 +70,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	}
 	server, err := engine.New(engineConfig, handler)
 	if err != nil {
-		return fmt.Errorf("--addr: %w", err)
+		return listenError("--addr", err)
 	}
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
@@ -131,4 +133,12 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	}
 	log.Info().Msg("ended")
 	return nil
+}
+
+// listenError is err, why the address of this setting could not be opened.
+func listenError(setting string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s: %w: another program has this port, perhaps another hub; end it, or choose another port", setting, err)
+	}
+	return fmt.Errorf("%s: %w", setting, err)
 }
