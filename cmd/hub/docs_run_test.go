@@ -55,6 +55,9 @@ var docSteps = map[string]docStep{
 
 	"go build -o hub ./cmd/hub\nexport HUB_JWT_SECRET=$(openssl rand -base64 32) HUB_API_KEY=$(openssl rand -hex 16)\n./hub --history 'user:*=100,24h' &": {
 		wants: `"message":"listening"`, goesOn: true, swap: map[string]string{"go build -o hub ./cmd/hub": "test -x hub"}},
+	twoHubs: {wants: `(?s)listening.*listening.*hub2 :0 port 2|listening.*hub2 :0 port 2.*listening|hub2 :0 port 2.*listening.*listening`, closed: true, goesOn: true, setUp: copyHAProxy,
+		swap: map[string]string{"--port 3011 --control 127.0.0.1:3001": "--port 0", "--port 3012 --control 127.0.0.1:3002": "--port 0",
+			"127.0.0.1:3012 port 3002": ":0 port 2", "haproxy -f": "cat", "HUBS=": "# "}},
 	"export HUB_JWT_SECRET=$(openssl rand -base64 32) HUB_API_KEY=$(openssl rand -hex 16)\ngo run ./cmd/hub --history '*=100,5m' --default-subscribe '*' --default-publish '*'": {
 		wants: `"message":"listening"`, goesOn: true},
 	"export HUB_JWT_SECRET=$(openssl rand -base64 32)\ngo run ./cmd/hub &\ngo run ./cmd/hub token --sub 42 --ttl 1h --subscribe 'news:*' --publish chat:lobby | go run ./cmd/hub token verify": {
@@ -81,6 +84,14 @@ const (
 	publishing = `curl -H 'Content-Type: application/json' -d `
 	toPublish  = `http://127.0.0.1:3001/api/publish`
 )
+
+// twoHubs is the tutorial's fleet. TestTheTutorialWorks runs the backend, and the drills HAProxy with its file.
+const twoHubs = `export REDIS_URL=redis://localhost:6379
+./hub --port 3011 --control 127.0.0.1:3001 --history 'user:*=100,24h' &
+./hub --port 3012 --control 127.0.0.1:3002 --history 'user:*=100,24h' &
+sed 's/hub1:3000/127.0.0.1:3011/; s/hub2:3000/127.0.0.1:3012 port 3002/; /hub3:3000/d' cmd/hub/deploy/haproxy.cfg > two-hubs.cfg
+haproxy -f two-hubs.cfg &
+HUBS=http://127.0.0.1:3001,http://127.0.0.1:3002 node app.mjs &`
 
 // lookCost is the program that measures the cost of looks.
 const lookCost = `./hub --port 3910 --control 127.0.0.1:3911 &
@@ -121,6 +132,14 @@ func oldToken(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	write(t, filepath.Join(dir, "token.txt"), text+"\n")
+}
+
+func copyHAProxy(t *testing.T, dir string) {
+	to := filepath.Join(dir, "cmd/hub/deploy")
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(to, "haproxy.cfg"), read(t, "deploy/haproxy.cfg"))
 }
 
 var (
