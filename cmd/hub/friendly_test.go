@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"net"
 	"strings"
 	"testing"
 )
@@ -67,23 +66,6 @@ func TestAPlainRequestIsToldWhatToDo(t *testing.T) {
 	}
 	if status, answer, _ := ask(t, "GET", "http"+strings.TrimPrefix(h.public, "ws")+"x", "", upgrade...); status != 404 || !strings.Contains(answer, "there is one at /notification and /connection/websocket") {
 		t.Errorf("answered %d %s", status, answer)
-	}
-}
-
-func TestAPortThatIsTakenIsNamedWithTheRemedy(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	for flag, args := range map[string][]string{
-		"--addr":    {"--control=off", "--addr=" + taken.Addr().String()},
-		"--control": {"--port=0", "--control=" + taken.Addr().String()},
-	} {
-		code, _, stderr := call(t, nil, append([]string{"run"}, args...)...)
-		if code != 1 || !strings.Contains(stderr, flag+": ") || !strings.Contains(stderr, "another program has this port") {
-			t.Errorf("%s ends with %d: %s", flag, code, stderr)
-		}
 	}
 }
 

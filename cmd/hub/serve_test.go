@@ -207,7 +207,7 @@ func TestATakenPortIsNamedWithExitCode1(t *testing.T) {
 		{"--port=0", "--control=" + taken.Addr().String()},
 	} {
 		code, _, stderr := call(t, nil, args...)
-		if flag, _, _ := strings.Cut(args[len(args)-1], "="); code != 1 || !strings.Contains(stderr, taken.Addr().String()) {
+		if flag, _, _ := strings.Cut(args[len(args)-1], "="); code != 1 || !strings.Contains(stderr, taken.Addr().String()) || !strings.Contains(stderr, "another program has this port") {
 			t.Errorf("%s ends with %d: %s", flag, code, stderr)
 		}
 	}
@@ -220,6 +220,14 @@ func TestTheStartTellsAPersonHowToBegin(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
+	}
+}
+
+func TestTheStartOfAHubThatWantsTokensNamesNoWayWithoutOne(t *testing.T) {
+	var out bytes.Buffer
+	started{"127.0.0.1:3000", "127.0.0.1:3001"}.announce(parsed(t, nil, "--jwt-secret="+secret), &out, zerolog.New(io.Discard), true)
+	if text := out.String(); strings.Contains(text, "new WebSocket(") || !strings.Contains(text, "hub token --sub 42") {
+		t.Error(text)
 	}
 }
 

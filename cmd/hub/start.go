@@ -31,7 +31,11 @@ func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console
 		}
 		fmt.Fprintf(w, "  console and API  %s://%s  (try it: %s://%s/try)\n", scheme, at.control, scheme, at.control)
 	}
-	fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", at.public, c.Path)
+	if c.isOpen() {
+		fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", at.public, c.Path)
+	} else {
+		fmt.Fprint(w, "\n  Clients need a token. Where there is a --jwt-secret, \"hub token --sub 42\" makes one to try it with.\n\n")
+	}
 	if note := s.env.file.note(); note != "" {
 		fmt.Fprintln(w, "  "+note)
 	}
