@@ -164,8 +164,14 @@ func withDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, limit)
 }
 
-// living are the names of all nodes that live; of this one alone if the others can't be known.
+// living are the names of all nodes that live; of this one alone if the others can't be known within half of ctx's time: the
+// other half is for the answers.
 func (f *Fleet) living(ctx context.Context) ([]string, error) {
+	if until, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Until(until)/2)
+		defer cancel()
+	}
 	nodes, err := f.broker.Nodes(ctx)
 	if err != nil {
 		return []string{f.node}, err

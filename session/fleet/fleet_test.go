@@ -29,6 +29,8 @@ type post struct {
 	// fail is the error of Notify to a node.
 	fail map[string]error
 	told int
+	// frozen: the list of nodes does not come.
+	frozen bool
 }
 
 func (p *post) Notify(_ context.Context, node string, message []byte) error {
@@ -42,7 +44,11 @@ func (p *post) Notify(_ context.Context, node string, message []byte) error {
 	return err
 }
 
-func (p *post) Nodes(context.Context) (nodes []pubsub.Node, err error) {
+func (p *post) Nodes(ctx context.Context) (nodes []pubsub.Node, err error) {
+	if p.frozen {
+		<-ctx.Done()
+		return nil, pubsub.ErrUnavailable
+	}
 	for name := range p.fleets {
 		nodes = append(nodes, pubsub.Node{Name: name, State: pubsub.Ready})
 	}
@@ -62,6 +68,7 @@ func network(t *testing.T, names ...string) (*post, *Fleet) {
 		f.Handle("fail", func(context.Context, []byte) ([]byte, error) { return nil, errors.New(strings.Repeat("no", maxError)) })
 		f.Handle("large", func(context.Context, []byte) ([]byte, error) { return make([]byte, MaxAnswer+1), nil })
 		f.Handle("largest", func(context.Context, []byte) ([]byte, error) { return make([]byte, MaxAnswer), nil })
+		f.Handle("brief", func(ctx context.Context, _ []byte) ([]byte, error) { return []byte("in time"), ctx.Err() })
 		f.Handle("wait", func(ctx context.Context, _ []byte) ([]byte, error) { <-ctx.Done(); return nil, ctx.Err() })
 		p.fleets[name] = f
 		running.Go(func() { _ = f.Run(ctx) })
@@ -118,6 +125,17 @@ func TestANodeAsksItselfWithoutTheBroker(t *testing.T) {
 		}
 		if p.told != 1 {
 			t.Errorf("%d messages", p.told)
+		}
+	})
+}
+
+func TestANodeHasTimeToAnswerWhileTheBrokerIsFrozen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, a := network(t, "a", "b")
+		p.frozen = true
+		answers, silent, err := a.Ask(t.Context(), nil, "brief", nil)
+		if text(answers) != "a=in time" || silent != nil || !errors.Is(err, pubsub.ErrUnavailable) {
+			t.Errorf("got %s, silent %v, %v", text(answers), silent, err)
 		}
 	})
 }
