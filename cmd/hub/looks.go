@@ -155,6 +155,16 @@ func askAll[A any](ctx context.Context, l *looks, nodes []string, kind string, q
 	return replies, of, nil
 }
 
+// halfOf is ctx for the first of two questions: half of the time without later, which passes between them. A silent hub takes all that it has.
+func halfOf(ctx context.Context, later time.Duration) (context.Context, context.CancelFunc) {
+	until, ok := ctx.Deadline()
+	left := time.Until(until) - later
+	if !ok || left <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, left/2)
+}
+
 // unavailable says why the broker could not be asked, without its own words, which may hold an address.
 func unavailable(err error) string {
 	if errors.Is(err, pubsub.ErrRefused) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"wshub/pubsub"
@@ -141,12 +142,23 @@ func (l *looks) topicHere(ctx context.Context, q topicQuestion) (here topicHere,
 }
 
 func (l *looks) topic(ctx context.Context, nodes []string, q topicQuestion, channel func(string) (string, bool)) (any, error) {
-	replies, of, err := askAll[topicHere](ctx, l, nodes, "topic", q)
+	all := topicShown{Topic: q.Topic, Nodes: []topicHere{}, Events: []eventShown{}, Kept: l.hub.Keeps(q.Topic)}
+	var reading sync.WaitGroup // beside the questions: a hub that is silent takes their time
+	if all.Kept {
+		reading.Go(func() { l.showHistory(ctx, &all, q.events) })
+	}
+	first, cancel := halfOf(ctx, q.Sample)
+	replies, of, err := askAll[topicHere](first, l, nodes, "topic", q)
+	cancel()
+	var rates map[string]float64
+	if err == nil {
+		rates = l.rates(ctx, q, replies)
+	}
+	reading.Wait()
 	if err != nil {
 		return nil, err
 	}
-	rates := l.rates(ctx, q, replies)
-	all := topicShown{Topic: q.Topic, Nodes: []topicHere{}, Events: []eventShown{}, Kept: l.hub.Keeps(q.Topic), unheard: of}
+	all.unheard = of
 	for _, r := range replies {
 		here := r.answer
 		here.Node, here.Count = r.node, nil
@@ -162,9 +174,6 @@ func (l *looks) topic(ctx context.Context, nodes []string, q topicQuestion, chan
 	}
 	if name, sharded := channel(q.Topic); name != "" {
 		all.Publish = &topicPublishing{pubsub.Partition(q.Topic), name, publishCommand(sharded)}
-	}
-	if all.Kept {
-		l.showHistory(ctx, &all, q.events)
 	}
 	return all, nil
 }
@@ -230,7 +239,9 @@ type topicsAnswer struct {
 }
 
 func (l *looks) topics(ctx context.Context, nodes []string, q topicsQuestion) (any, error) {
-	replies, of, err := askAll[topicsAnswer](ctx, l, nodes, "topics", q)
+	first, cancel := halfOf(ctx, 0)
+	defer cancel()
+	replies, of, err := askAll[topicsAnswer](first, l, nodes, "topics", q)
 	if err != nil {
 		return nil, err
 	}
