@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 
 	"wshub/session/reasons"
@@ -9,6 +10,9 @@ import (
 
 // shownReasons bounds the reasons of one answer, of all hubs.
 const shownReasons = 1000
+
+// reasonCounts is room for the counts beside a hub's reasons, in bytes: they are by some 60 names.
+const reasonCounts = 32 << 10
 
 // reasonHere is a reason and where it was.
 type reasonHere struct {
@@ -34,12 +38,25 @@ func (l *looks) addReasons(list func() []reasons.Reason, s *sampler) {
 		all := slices.DeleteFunc(list(), func(r reasons.Reason) bool {
 			return q.User != "" && r.User != q.User || q.Kind != "" && r.Kind != q.Kind
 		})
-		return reasonsAnswer{all, s.causes()}, nil // 200 of up to 1 KiB, and never as long with each byte escaped
+		return reasonsAnswer{fitReasons(all), s.causes()}, nil
 	})
 	get(l, "/api/reasons", func(q *query) reasonsQuestion {
 		kinds := []string{string(reasons.Handshake), string(reasons.Token), string(reasons.Topic), string(reasons.Cut), string(reasons.Drop)}
 		return reasonsQuestion{q.text("user", ""), reasons.Kind(q.oneOf("kind", kinds...)), q.number("limit", 200, 0, shownReasons)}
 	}, l.reasons)
+}
+
+// fitReasons leaves out the oldest, which come last, until list is short enough to be sent: what clients sent may become six
+// times as long as JSON.
+func fitReasons(list []reasons.Reason) []reasons.Reason {
+	size := 0
+	for i, r := range list {
+		text, err := json.Marshal(r)
+		if size += len(text) + 1; err != nil || size > lookBytes-reasonCounts {
+			return list[:i]
+		}
+	}
+	return list
 }
 
 func (l *looks) reasons(ctx context.Context, nodes []string, q reasonsQuestion) (any, error) {

@@ -11,10 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/pubsub/redistest"
 	"wshub/session"
+	"wshub/session/reasons"
 )
 
 // look gets a path of the control port into v, and returns the status.
@@ -283,6 +286,22 @@ func TestWhyClientsWentIsShownByCause(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestReasonsThatClientsMadeLongAreSent(t *testing.T) {
+	log := reasons.New(zerolog.Nop())
+	for range reasons.Kept {
+		log.Add(reasons.Reason{Kind: reasons.Topic, Topic: strings.Repeat("<", 1000), User: strings.Repeat("\x01", 1000), Text: strings.Repeat(`&`, 1000)})
+	}
+	log.Add(reasons.Reason{Kind: reasons.Cut, Text: "the newest"})
+	list := fitReasons(log.List())
+	text, err := json.Marshal(list)
+	if err != nil || len(text) > lookBytes-reasonCounts || len(text) < lookBytes/2 || list[0].Text != "the newest" {
+		t.Errorf("%d bytes, %d reasons, %v", len(text), len(list), err)
+	}
+	if few := fitReasons(list[:1]); len(few) != 1 {
+		t.Errorf("of one there are %d", len(few))
+	}
 }
 
 func TestRatesAreMeansOfTheLastSeconds(t *testing.T) {
