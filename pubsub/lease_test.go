@@ -74,8 +74,8 @@ func TestNodesAreThoseThatLiveByTheClockOfRedis(t *testing.T) {
 			now := time.Now().UnixMilli()
 			list := first.names.nodes()
 			server.CLI("zadd", list,
-				fmt.Sprint(now-1), "dead", fmt.Sprint(now+60_000), "old version", fmt.Sprint(now+60_000, ".25"), "draining",
-				fmt.Sprint(now+60_000, ".75"), "unknown state", "inf", "for ever", fmt.Sprint(now+60_000), "bad\nname")
+				fmt.Sprint(now-1), "dead", fmt.Sprint(now+9_000), "old version", fmt.Sprint(now+9_000, ".25"), "draining",
+				fmt.Sprint(now+9_000, ".75"), "unknown state", "-5", "never", fmt.Sprint(now+9_000), "bad\nname")
 			nodes, err := first.Nodes(t.Context())
 			if got, want := fmt.Sprint(nodes), "[{draining draining} {first not ready} {old version not ready} {second ready}]"; got != want || err != nil {
 				t.Errorf("got %s, %v", got, err)
@@ -116,6 +116,19 @@ func TestALostLeaseIsWrittenAgain(t *testing.T) {
 		eventually(t, "listed again", func() bool { return stateOf(t, r, "a") == "draining" })
 		r.SetState(Ready)
 	}
+}
+
+func TestALeaseThatIsLongerThanAnyIsForgotten(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), Node: "a"})
+	eventually(t, "listed", func() bool { return stateOf(t, r, "a") != "" })
+	hourAhead := fmt.Sprint(time.Now().Add(time.Hour).UnixMilli(), ".125")
+	server.CLI("zadd", r.names.nodes(), hourAhead, "a", hourAhead, "gone", "inf", "for ever")
+	r.SetState(Ready)
+	eventually(t, "only those that live are left", func() bool {
+		return server.CLI("zcard", r.names.nodes()) == "1" && stateOf(t, r, "a") == "ready"
+	})
 }
 
 func TestNodesThatCanNotBeListedAreAnError(t *testing.T) {
