@@ -372,18 +372,21 @@ func TestOfManyTopicsFewAreCounted(t *testing.T) {
 	hub := watchable(t)
 	ms := newMeters(hub.Watch)
 	for i := range maxMeters {
-		if ms.read(fmt.Sprint(i)) == nil {
+		if ms.begin(fmt.Sprint(i)) == nil {
 			t.Fatalf("number %d is not counted", i)
 		}
 	}
-	if ms.read("one more") != nil || ms.read("0") == nil {
+	if ms.begin("one more") != nil || ms.begin("0") == nil || ms.read("0") == nil {
 		t.Error("one more is counted, or one of them no more")
 	}
 	for topic, m := range ms.all {
 		m.end.Stop()
 		ms.forget(topic, m)
 	}
-	if ms.read("one more") == nil {
+	if ms.read("one more") != nil || len(ms.all) > 0 {
+		t.Error("a topic is counted that no look began")
+	}
+	if ms.begin("one more") == nil {
 		t.Error("there is room, and it is not counted")
 	}
 	ms.all["one more"].end.Stop()

@@ -136,7 +136,7 @@ func (l *looks) topicHere(ctx context.Context, q topicQuestion) (here topicHere,
 		return here, err
 	}
 	if here.Followers > 0 && q.Sample > 0 {
-		here.Count = l.meters.read(q.Topic)
+		here.Count = l.meters.begin(q.Topic)
 	}
 	return here, nil
 }

@@ -38,19 +38,35 @@ func newMeters(watch func(topic string, rate int) *session.Watch) *meters {
 	return &meters{watch: watch, all: make(map[string]*meter)}
 }
 
-// read is what was counted of a topic since a look began it, nil where too many are counted.
+// begin begins to count the events of a topic, unless that has begun, and is what was counted; nil where too many are counted.
+func (ms *meters) begin(topic string) *eventCount {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	if m := ms.all[topic]; m != nil {
+		return m.read()
+	}
+	if len(ms.all) == maxMeters {
+		return nil
+	}
+	m := &meter{Watch: ms.watch(topic, 0), since: time.Now()}
+	m.end = time.AfterFunc(meterLife, func() { ms.forget(topic, m) })
+	ms.all[topic] = m
+	return m.read()
+}
+
+// read is what was counted of a topic since begin, nil where it is not counted.
 func (ms *meters) read(topic string) *eventCount {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	m := ms.all[topic]
-	if m == nil {
-		if len(ms.all) == maxMeters {
-			return nil
-		}
-		m = &meter{Watch: ms.watch(topic, 0), since: time.Now()}
-		m.end = time.AfterFunc(meterLife, func() { ms.forget(topic, m) })
-		ms.all[topic] = m
-	} else if m.end.Stop() {
+	if m := ms.all[topic]; m != nil {
+		return m.read()
+	}
+	return nil
+}
+
+// read is what m has counted, and has it count on. Under meters.mu.
+func (m *meter) read() *eventCount {
+	if m.end.Stop() {
 		m.end.Reset(meterLife)
 	}
 	return &eventCount{m.Seen(), time.Since(m.since)}
