@@ -27,14 +27,16 @@ const followersPerTurn = 4096
 func (h *Hub) Topic(ctx context.Context, name string) (v TopicView, err error) {
 	found, seen := make([]topicCount, len(h.shards)), make(chan struct{}, len(h.shards))
 	for i, sh := range h.shards {
-		sh.loop.Post(func() { sh.countFollowers(name, 0, &found[i], func() { seen <- struct{}{} }) })
+		sh.loop.Post(func() { sh.countFollowers(ctx, name, 0, &found[i], func() { seen <- struct{}{} }) })
 	}
 	for range h.shards {
 		select {
 		case <-seen:
 		case <-ctx.Done():
-			return TopicView{}, fmt.Errorf("look at topic: %w: %w", pubsub.ErrUnavailable, ctx.Err())
 		}
+	}
+	if ctx.Err() != nil { // not all were counted, maybe
+		return TopicView{}, fmt.Errorf("look at topic: %w: %w", pubsub.ErrUnavailable, ctx.Err())
 	}
 	v.Protocols = make(map[string]int)
 	for _, own := range found {
@@ -55,10 +57,10 @@ type topicCount struct {
 	speak   [maxProtocols]int
 }
 
-// countFollowers counts the followers of a topic from one of them on, some a turn, into count.
-func (sh *shard) countFollowers(name string, from int, count *topicCount, done func()) {
+// countFollowers counts the followers of a topic from one of them on, some a turn, into count, until ctx ends: then nobody waits.
+func (sh *shard) countFollowers(ctx context.Context, name string, from int, count *topicCount, done func()) {
 	t := sh.topics.get(name)
-	if t == nil {
+	if t == nil || ctx.Err() != nil {
 		done()
 		return
 	}
@@ -67,7 +69,7 @@ func (sh *shard) countFollowers(name string, from int, count *topicCount, done f
 		count.speak[t.followers.at(i).speaks]++
 	}
 	if to < t.followers.len() {
-		sh.loop.Post(func() { sh.countFollowers(name, to, count, done) })
+		sh.loop.Post(func() { sh.countFollowers(ctx, name, to, count, done) })
 		return
 	}
 	if t.ext != nil {
