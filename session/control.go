@@ -67,7 +67,7 @@ func (h *Hub) sendOrder(ctx context.Context, node string, order control) error {
 func (h *Hub) Control(message []byte) {
 	var order control
 	if err := json.Unmarshal(message, &order); err != nil {
-		h.log.Warn().Err(err).Msg("a control message can't be read")
+		h.sampledLog.Warn().Err(err).Msg("a control message can't be read")
 		return
 	}
 	for _, sh := range h.shards {

@@ -38,6 +38,7 @@ type Hub struct {
 	announceAgain time.Duration // see announce
 	log           zerolog.Logger
 	traceLog      zerolog.Logger // of all levels
+	sampledLog    zerolog.Logger // lets through few of the lines that other programs at the broker can cause
 	reasons       *reasons.Log
 	born          time.Time
 
@@ -80,6 +81,7 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		paths:   make(map[string][]uint8),
 
 		announceAgain: replaceAgain,
+		sampledLog:    log.Sample(&zerolog.BurstSampler{Burst: 10, Period: 10 * time.Second}),
 		traceLog:      log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
 	}
 	h.workers = newWorkers(cfg, h.publish)

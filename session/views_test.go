@@ -102,6 +102,46 @@ func TestATopicsFollowersAreCountedByProtocol(t *testing.T) {
 	}
 }
 
+func TestFollowersAreNotCountedForNobody(t *testing.T) {
+	n := start(t, Config{}, engine.Config{Pollers: 1}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+	ctx, cancel := context.WithCancel(t.Context())
+	counted := make(chan topicCount)
+	sh := n.hub.shards[0]
+	sh.loop.Post(func() {
+		crowded := &topic{name: "crowded", followers: crowd{many: &[]*Session{}}}
+		for range 3 * followersPerTurn {
+			*crowded.followers.many = append(*crowded.followers.many, &Session{})
+		}
+		sh.topics.add(crowded)
+		var count topicCount
+		sh.countFollowers(ctx, "crowded", 0, &count, func() {
+			sh.topics.remove(crowded)
+			counted <- count
+		})
+		cancel() // in the first turn
+	})
+	if count := <-counted; count.speak[0] != followersPerTurn {
+		t.Errorf("%d were counted", count.speak[0])
+	}
+	if _, err := n.hub.Topic(ctx, "none"); !errors.Is(err, pubsub.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWhatOthersSendThatIsNoOrderIsLoggedSeldom(t *testing.T) {
+	var log bytes.Buffer
+	h, err := NewHub(Config{Log: zerolog.New(&log)}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		h.Control([]byte("no order"))
+	}
+	if lines := strings.Count(log.String(), "\n"); lines == 0 || lines > 20 {
+		t.Errorf("%d lines", lines)
+	}
+}
+
 func TestTheTopicsWithMostFollowersAreFoundAmongMany(t *testing.T) {
 	n := memory(t, Config{})
 	const many = 100_000 // of one name's beginning, on one loop

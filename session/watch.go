@@ -39,7 +39,7 @@ const (
 
 var watchSeed = maphash.MakeSeed()
 
-// Watch follows a topic on behalf of an operator, on one loop, until Close. It keeps up to rate events a second, 0 to 1,000,
+// Watch follows a topic, of a valid name, on behalf of an operator, on one loop, until Close. It keeps up to rate events a second, 0 to 1,000,
 // until they are taken, and counts the others. Nobody waits for it.
 func (h *Hub) Watch(topic string, rate int) *Watch {
 	w := &Watch{topic: topic, rate: rate, came: make(chan struct{}, 1)}
