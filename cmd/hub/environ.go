@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -71,17 +73,21 @@ func (l layer) get(f *kong.Flag, name string) (value string, set bool, err error
 	return value, set, err
 }
 
+// secretTime is how long the writer of a pipe may take for a secret.
+const secretTime = 5 * time.Second
+
 // readSecret reads the file in which a secret stands. Its errors do not repeat the name: it may be the secret itself, in
 // the wrong place.
 func readSecret(name string) (string, error) {
 	if isPEM(name) {
 		return "", errors.New("want the name of a file, not its text")
 	}
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer would hold us up
 	if err != nil {
 		return "", reason(err)
 	}
 	defer f.Close()
+	_ = f.SetReadDeadline(time.Now().Add(secretTime)) // of a pipe; files have none
 	text, err := readBounded(f)
 	if err != nil {
 		return "", reason(err)

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -105,6 +107,17 @@ func TestAHangUpHasKeysReadAgain(t *testing.T) {
 	wantToken(signed, true)
 	wantKey(newAPIKey, 200)
 	wantKey(apiKey, 200)
+
+	for file, text := range map[string]string{keyFile: newPublic, apiKeyFile: apiKey} { // a pipe that nobody writes to
+		if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		hangUp("those from before hold")
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		write(t, file, text)
+	}
 
 	c.say(`{"type":"ping"}`) // all the time, the first one stays
 	c.want(`{"type":"pong"`)

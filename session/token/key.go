@@ -8,9 +8,12 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 const (
@@ -63,11 +66,23 @@ func secretKey(secret string) (key, error) {
 	return key{use: []byte(secret), secret: true, algs: []string{"HS256", "HS384", "HS512"}}, nil
 }
 
+// maxKeyFile bounds a key file in bytes, keyFileTime how long the writer of a pipe may take for one.
+const maxKeyFile, keyFileTime = 1 << 20, 5 * time.Second
+
 // readKeyFile reads all public keys of a PEM file.
 func readKeyFile(path string) ([]key, error) {
-	text, err := os.ReadFile(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe without a writer would hold us up
 	if err != nil {
 		return nil, err
+	}
+	defer f.Close()
+	_ = f.SetReadDeadline(time.Now().Add(keyFileTime)) // of a pipe; files have none
+	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(text) > maxKeyFile:
+		return nil, fmt.Errorf("%s: it has more than %d bytes", path, maxKeyFile)
 	}
 	keys, err := parsePEM(text)
 	if err != nil {
