@@ -14,6 +14,8 @@ import (
 const (
 	// departPace is how often a loop lets some of its clients go.
 	departPace = 100 * time.Millisecond
+	// departTurn is how long it does so in one turn: a client costs some 0.1 ms, so many at once would hold up the others.
+	departTurn = time.Millisecond
 	// comeback is the least time after which a client comes back that another hub takes, and how much of it is at random
 	// besides.
 	comeback = time.Second
@@ -68,7 +70,8 @@ type departure struct {
 	begun  time.Time
 	window time.Duration // of queue, from begun on
 	queue  []*engine.Conn
-	gone   int // how many of queue have been sent away, or had left
+	gone   int  // how many of queue have been sent away, or had left
+	behind bool // more are due
 }
 
 // drain sends away who is due, until nobody is left. Those that came meanwhile share the rest of the window.
@@ -85,16 +88,28 @@ func (d *departure) drain(gone chan<- struct{}) {
 		d.begun = time.Now()
 	}
 	d.step()
-	loop.After(departPace, func() { d.drain(gone) })
+	d.goOn(func() { d.drain(gone) })
 }
 
-// step sends away who is due by now, and returns how many sessions that were.
+// goOn has f called for the next step.
+func (d *departure) goOn(f func()) {
+	if d.behind {
+		d.sh.loop.Post(f)
+	} else {
+		d.sh.loop.After(departPace, f)
+	}
+}
+
+// step sends away who is due by now, as far as one turn goes, and returns how many sessions that were.
 func (d *departure) step() (sessions int) {
-	due := len(d.queue)
-	if elapsed := time.Since(d.begun) + departPace; elapsed < d.window {
+	due, now := len(d.queue), time.Now()
+	if elapsed := now.Sub(d.begun) + departPace; elapsed < d.window {
 		due = int(math.Ceil(float64(due) * float64(elapsed) / float64(d.window)))
 	}
-	for ; d.gone < due; d.gone++ {
+	for d.behind = false; d.gone < due; d.gone++ {
+		if d.behind = time.Since(now) > departTurn; d.behind {
+			break
+		}
 		c := d.queue[d.gone]
 		d.queue[d.gone] = nil
 		switch peer := c.Peer().(type) {

@@ -42,6 +42,30 @@ func (c *client) wantGoodbye(reason string) (after time.Duration) {
 func always() bool { return true }
 func never() bool  { return false }
 
+func TestManyThatLeaveAtOnceTakeSeveralTurns(t *testing.T) {
+	const many = 1000
+	n := start(t, Config{}, engine.Config{Pollers: 1}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+	for range many {
+		n.dial("", protocolV1)
+	}
+	sh := n.hub.shards[0]
+	left := make(chan int)
+	sh.loop.Post(func() {
+		d := &departure{sh: sh, cause: Drained, begun: time.Now()}
+		sh.loop.Each(func(c *engine.Conn) { d.queue = append(d.queue, c) })
+		left <- d.step()
+	})
+	if first := <-left; first == 0 || first == many {
+		t.Errorf("%d of %d left in the first turn", first, many)
+	}
+	if err := n.hub.Drain(t.Context(), Departure{}); err != nil {
+		t.Fatal(err)
+	}
+	if open := n.hub.Stats().Sessions["v1"]; open != 0 {
+		t.Errorf("%d are left", open)
+	}
+}
+
 func TestADrainIsPacedOverItsWindow(t *testing.T) {
 	t.Parallel()
 	const window = time.Second

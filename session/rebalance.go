@@ -82,7 +82,7 @@ func (d *departure) rebalance(r *Rebalance) {
 	if !d.sh.draining && !r.over.Load() && d.elsewhere() {
 		r.away.Add(int64(d.step()))
 		if d.gone < len(d.queue) {
-			d.sh.loop.After(departPace, func() { d.rebalance(r) })
+			d.goOn(func() { d.rebalance(r) })
 			return
 		}
 	}
