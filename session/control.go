@@ -78,7 +78,7 @@ func (h *Hub) Control(message []byte) {
 func (sh *shard) obey(order control) {
 	sh.replaceAll(order.Replace, order.From)
 	if d := order.Disconnect; d != nil {
-		sh.close(*d, Disconnected)
+		sh.close(sh.find(*d), Disconnected)
 	}
 	if f := order.Subscribe; f != nil {
 		for _, s := range sh.find(f.Target) {
@@ -105,9 +105,13 @@ func (h *Hub) Disconnect(ctx context.Context, target Target) error {
 	return h.sendOrder(ctx, "", control{Disconnect: &target})
 }
 
-// close ends the sessions that target names, on this loop.
-func (sh *shard) close(target Target, cause *engine.Cause) {
-	for _, s := range sh.find(target) {
+// close ends sessions of this loop, over as many turns as it takes.
+func (sh *shard) close(list []*Session, cause *engine.Cause) {
+	for i, s := range list {
+		if sh.loop.Spent() {
+			sh.loop.Post(func() { sh.close(list[i:], cause) })
+			return
+		}
 		s.conn.Close(cause)
 	}
 }

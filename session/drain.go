@@ -14,8 +14,6 @@ import (
 const (
 	// departPace is how often a loop lets some of its clients go.
 	departPace = 100 * time.Millisecond
-	// departTurn is how long it does so in one turn: a client costs some 0.1 ms, so many at once would hold up the others.
-	departTurn = time.Millisecond
 	// comeback is the least time after which a client comes back that another hub takes, and how much of it is at random
 	// besides.
 	comeback = time.Second
@@ -102,12 +100,12 @@ func (d *departure) goOn(f func()) {
 
 // step sends away who is due by now, as far as one turn goes, and returns how many sessions that were.
 func (d *departure) step() (sessions int) {
-	due, now := len(d.queue), time.Now()
-	if elapsed := now.Sub(d.begun) + departPace; elapsed < d.window {
+	due := len(d.queue)
+	if elapsed := time.Since(d.begun) + departPace; elapsed < d.window {
 		due = int(math.Ceil(float64(due) * float64(elapsed) / float64(d.window)))
 	}
 	for d.behind = false; d.gone < due; d.gone++ {
-		if d.behind = time.Since(now) > departTurn; d.behind {
+		if d.behind = d.sh.loop.Spent(); d.behind {
 			break
 		}
 		c := d.queue[d.gone]

@@ -66,6 +66,24 @@ func TestManyThatLeaveAtOnceTakeSeveralTurns(t *testing.T) {
 	}
 }
 
+func TestManySessionsOfAUserAreClosedInSeveralTurns(t *testing.T) {
+	const many = 1000
+	n := start(t, Config{}, engine.Config{Pollers: 1}, pubsub.NewMemory(pubsub.MemoryConfig{}))
+	for range many {
+		n.dial("?user=42", protocolV1)
+	}
+	sh := n.hub.shards[0]
+	left := make(chan int)
+	sh.loop.Post(func() {
+		sh.obey(control{Disconnect: &Target{User: "42"}})
+		left <- len(sh.members.of(userPrefix + "42"))
+	})
+	if open := <-left; open == 0 || open == many {
+		t.Errorf("%d of %d are left behind the first turn", open, many)
+	}
+	n.eventually("all are closed", func() bool { return n.hub.Stats().Sessions["v1"] == 0 })
+}
+
 func TestADrainIsPacedOverItsWindow(t *testing.T) {
 	t.Parallel()
 	const window = time.Second

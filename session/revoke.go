@@ -107,6 +107,7 @@ func (h *Hub) Revoked(list []pubsub.Revocation) {
 func (sh *shard) endRevoked(c *change) {
 	target := targetOf(c.Subject)
 	var used []*grant
+	var refused []*Session
 	for _, s := range sh.find(target) {
 		g := s.granted()
 		switch {
@@ -119,8 +120,9 @@ func (sh *shard) endRevoked(c *change) {
 		default:
 			continue
 		}
-		s.conn.Close(Unidentified)
+		refused = append(refused, s)
 	}
+	sh.close(refused, Unidentified)
 	if len(used) > 0 && target.User != "" {
 		sh.hub.refuseUsed(c.Revocation, used)
 	}
