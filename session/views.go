@@ -18,8 +18,9 @@ const (
 	viewedSessions = 100
 	// viewsPerTurn are made in one turn: each costs two system calls, and a look at up to viewedTopics topics.
 	viewsPerTurn = 16
-	// viewedTopics bounds the topics of one session in an answer.
-	viewedTopics = 128
+	// viewedTopics bounds the topics of one session in an answer; fewTopics are shown however many sessions there are, and of
+	// more only as many as make viewedInAll of a loop's: what is too long to be sent is not made.
+	viewedTopics, fewTopics, viewedInAll = 128, 8, 1024
 	// viewedSlow bounds the answer about those who read slowly.
 	viewedSlow = 20
 )
@@ -60,14 +61,14 @@ type Subscription struct {
 // stageNames are the steps of a subscription.
 var stageNames = [...]string{asking: "asking", reading: "reading", gathered: "gathered", replaying: "replaying", trailing: "trailing", over: "over"}
 
-// view is how s is now.
-func (s *Session) view() SessionView {
+// view is how s is now, with up to so many topics.
+func (s *Session) view(topics int) SessionView {
 	vitals := s.conn.Vitals()
 	v := SessionView{
 		Session: s.name(), User: s.user(), Protocol: s.protocol().Name(), Addr: addr(s.conn), Since: vitals.Since.UTC(),
 		PingInMs: vitals.NextPing.Milliseconds(), AwaitsPong: vitals.AwaitsPong,
 		QueuedBytes: s.conn.Queued(), OwedBytes: vitals.Owed, Lagging: s.lagging,
-		Topics: s.viewTopics(), TopicCount: s.topics(), Traced: s.traced,
+		Topics: s.viewTopics(topics), TopicCount: s.topics(), Traced: s.traced,
 	}
 	if vitals.Heard >= 0 {
 		ms := vitals.Heard.Milliseconds()
@@ -89,9 +90,9 @@ func (s *Session) view() SessionView {
 }
 
 // viewTopics are the session's first topics.
-func (s *Session) viewTopics() []Subscription {
-	list := make([]Subscription, 0, min(s.topics(), viewedTopics))
-	for _, sub := range s.subs[:min(len(s.subs), viewedTopics)] {
+func (s *Session) viewTopics(most int) []Subscription {
+	list := make([]Subscription, 0, min(s.topics(), most))
+	for _, sub := range s.subs[:min(len(s.subs), most)] {
 		v := Subscription{Topic: sub.topic.name, State: "follows"}
 		if at := sub.topic.last; !at.IsZero() {
 			v.Position = at.String()
@@ -99,7 +100,7 @@ func (s *Session) viewTopics() []Subscription {
 		list = append(list, v)
 	}
 	if w := s.busy(); w != nil {
-		for _, sub := range w.pending[:min(len(w.pending), viewedTopics-len(list))] {
+		for _, sub := range w.pending[:min(len(w.pending), most-len(list))] {
 			v := Subscription{Topic: sub.t.name, State: stageNames[sub.stage]}
 			if at := sub.cursor.ID; !at.IsZero() {
 				v.Position = at.String()
@@ -143,7 +144,9 @@ func (h *Hub) view(ctx context.Context, find func(*shard) []*Session) (views []S
 	for i, sh := range h.shards {
 		sh.loop.Post(func() {
 			list := find(sh)
-			sh.viewAll(list[:min(len(list), viewedSessions)], &found[i], func() { seen <- len(list) > viewedSessions })
+			shown := list[:min(len(list), viewedSessions)]
+			topics := min(max(viewedInAll/max(len(shown), 1), fewTopics), viewedTopics)
+			sh.viewAll(shown, topics, &found[i], func() { seen <- len(list) > viewedSessions })
 		})
 	}
 	for range h.shards {
@@ -161,19 +164,19 @@ func (h *Hub) view(ctx context.Context, find func(*shard) []*Session) (views []S
 	return views, more, nil
 }
 
-// viewAll appends to views how the sessions of list are, some a turn.
-func (sh *shard) viewAll(list []*Session, views *[]SessionView, done func()) {
+// viewAll appends to views how the sessions of list are, with up to so many topics each, some a turn.
+func (sh *shard) viewAll(list []*Session, topics int, views *[]SessionView, done func()) {
 	n := min(len(list), viewsPerTurn)
 	for _, s := range list[:n] {
 		if s.Open() {
-			*views = append(*views, s.view())
+			*views = append(*views, s.view(topics))
 		}
 	}
 	if n == len(list) {
 		done()
 		return
 	}
-	sh.loop.Post(func() { sh.viewAll(list[n:], views, done) })
+	sh.loop.Post(func() { sh.viewAll(list[n:], topics, views, done) })
 }
 
 // viewUnnamed looks for a session through all connections.

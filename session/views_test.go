@@ -67,11 +67,20 @@ func TestAUsersSessionsAreShown(t *testing.T) {
 func TestOfManySessionsAHundredAreShown(t *testing.T) {
 	n := start(t, Config{}, engine.Config{Pollers: 1}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 	for range viewedSessions + 1 {
-		n.dial("?user=42", protocolV1)
+		c := n.v1("?user=42")
+		for i := range 2 * fewTopics {
+			c.send(fmt.Sprintf(`{"type":"subscribe","topic":"t%d"}`, i))
+			c.read()
+		}
 	}
 	views, more, err := n.hub.View(looking(t), Target{User: "42"})
 	if err != nil || !more || len(views) != viewedSessions {
 		t.Errorf("%d are shown, %v, %v", len(views), more, err)
+	}
+	for _, v := range views {
+		if want := viewedInAll / viewedSessions; len(v.Topics) != want || v.TopicCount != 2*fewTopics+1 {
+			t.Fatalf("of one %d topics of %d are shown, want %d", len(v.Topics), v.TopicCount, want)
+		}
 	}
 }
 
