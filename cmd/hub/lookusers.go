@@ -71,7 +71,11 @@ func (l *looks) sessions(ctx context.Context, nodes []string, target session.Tar
 
 // fitSessions leaves out topics, and at last sessions, until a is short enough to be sent.
 func fitSessions(a sessionsAnswer[session.SessionView]) sessionsAnswer[session.SessionView] {
-	for most := 64; len(a.Sessions) > 0; most /= 2 {
+	longest := 0
+	for _, v := range a.Sessions {
+		longest = max(longest, len(v.Topics))
+	}
+	for most := longest / 2; len(a.Sessions) > 0; most /= 2 {
 		if text, err := json.Marshal(a); err != nil || len(text) <= lookBytes {
 			break
 		}
