@@ -142,6 +142,16 @@ func (l *callers) count(next http.Handler) http.Handler {
 	})
 }
 
+// boundWrites bounds how much the kernel holds of what is on its way to the caller of r, to about so many bytes: it takes some MB by
+// itself before a write waits.
+func boundWrites(r *http.Request, bytes int) {
+	if c, ok := r.Context().Value(callerKey{}).(*caller); ok {
+		if conn, ok := c.Conn.(*net.TCPConn); ok {
+			_ = conn.SetWriteBuffer(bytes)
+		}
+	}
+}
+
 // Dropped counts the connections that were closed for lack of room: "idle" ones, and new ones while all were "busy".
 func (l *callers) Dropped() map[string]uint64 {
 	l.mu.Lock()

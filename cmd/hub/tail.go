@@ -21,6 +21,9 @@ const (
 	// tailBeat is the time without a line after which one is sent all the same, tailWrite how long the reader may take for
 	// one write.
 	tailBeat, tailWrite = 10 * time.Second, 15 * time.Second
+	// tailBuffer is about how much may be on its way to a reader, in bytes, before it counts as one that takes nothing: with
+	// the kernel's own some MB, so that one who reads no more would keep its place for long.
+	tailBuffer = 64 << 10
 	// longestTail is how long a tail lasts where the query does not say.
 	longestTail = 24 * time.Hour
 	// tailAsk is how often the other hubs are asked for the lines of a trace, and skipped lines are told.
@@ -78,6 +81,7 @@ func (t *tails) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		tooMany(fmt.Sprintf("%d tails are open on this hub", maxTails)).write(w)
 		return
 	}
+	boundWrites(r, tailBuffer)
 	ctx, cancel := context.WithTimeout(r.Context(), limit)
 	defer cancel()
 	t.serve(ctx, w, topic, user, rate)
