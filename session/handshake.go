@@ -373,6 +373,7 @@ func (sh *shard) open(e Entrance, a *Admission) bool {
 	if s.traced {
 		s.trace("open", "", func(e *zerolog.Event) { e.Str("addr", addr(s.conn)).Str("mode", p.Name()) })
 	}
+	sh.opens.add(s, sh.hub.clock())
 	if !s.Open() { // it ended while the 101 was written
 		return true
 	}

@@ -105,7 +105,9 @@ func (s *Session) Message(op engine.Opcode, payload []byte) {
 		s.trace("message", "", func(e *zerolog.Event) { e.Int("bytes", len(payload)) })
 	}
 	s.shard.count.messages.Add(1)
-	switch s.spend(1 + len(payload)/chargeBytes) {
+	now := s.shard.hub.clock()
+	s.shard.received.add(s, now)
+	switch s.spendAt(now, 1+len(payload)/chargeBytes) {
 	case granted:
 		s.protocol().Message(s, op, payload)
 	case denied:
@@ -131,12 +133,14 @@ func (s *Session) Overhead(frames int) {
 }
 
 // spend asks for n messages' worth of the session's rate.
-func (s *Session) spend(n int) verdict {
+func (s *Session) spend(n int) verdict { return s.spendAt(s.shard.hub.clock(), n) }
+
+func (s *Session) spendAt(now uint32, n int) verdict {
 	cfg := &s.shard.hub.cfg
 	if cfg.MessageRate < 0 {
 		return granted
 	}
-	return s.extra().allowed.spend(s.shard.hub.clock(), cfg.MessageRate, cfg.MessageBurst, n)
+	return s.extra().allowed.spend(now, cfg.MessageRate, cfg.MessageBurst, n)
 }
 
 // Charge takes n messages more from the session's rate: for a frame that asks for several things. It is false if the

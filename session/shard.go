@@ -58,6 +58,9 @@ type shard struct {
 	exts      []*topicExt
 	draining  bool
 	touched   int // of no meaning; see Conn.Touch
+
+	// Owned by the loop, too, and apart from its hot fields: the last messages and connections.
+	received, opens visits
 }
 
 // counters are one shard's share of Stats. The loop adds; anybody reads.

@@ -38,7 +38,8 @@ func TestTheConsoleInChromium(t *testing.T) {
 	starting.Go(func() { c.other = openConsole(t, chromium) })
 	path, redis := buildHub(t), redistest.Start(t)
 	for _, name := range []string{"a", "b", "c"} {
-		c.hubs = append(c.hubs, startHub(t, path, redis.URL(), "--node=hub-"+name, "--api-key="+consoleAPIKey, "--console-key="+consoleLookKey,
+		own := "--max-topics=" + map[string]string{"a": "128", "b": "128", "c": "127"}[name]
+		c.hubs = append(c.hubs, startHub(t, path, redis.URL(), own, "--node=hub-"+name, "--api-key="+consoleAPIKey, "--console-key="+consoleLookKey,
 			"--history=*=100", "--log-level=info"))
 	}
 	for _, h := range c.hubs {
@@ -52,8 +53,10 @@ func TestTheConsoleInChromium(t *testing.T) {
 	}{
 		{"key", c.asksForAKeyOnce},
 		{"fleet", c.showsTheFleet},
+		{"clients", c.showsWhoComesAgain},
 		{"looker", c.saysWhyALookerMayNotAct},
 		{"user", c.disconnectsAUser},
+		{"rebalance", c.rebalancesAnotherHub},
 		{"topic", c.showsMarkupAsText},
 		{"tail", c.tails},
 		{"reasons", c.showsWhyAHandshakeWasRefused},
@@ -65,8 +68,8 @@ func TestTheConsoleInChromium(t *testing.T) {
 			t.Fatal("the console shows:\n" + c.page.text())
 		}
 	}
-	c.page.wantNoTrouble()
-	c.other.wantNoTrouble()
+	c.page.in(t).wantNoTrouble()
+	c.other.in(t).wantNoTrouble()
 }
 
 // consoleTest is a fleet with some load, and two consoles.
@@ -137,8 +140,36 @@ func (c *consoleTest) showsTheFleet(t *testing.T) {
 	p.until("three hubs are ready", `shown('.tile', '3 of 3') && ['hub-a', 'hub-b', 'hub-c'].every((n) => shown('tr', n)) && all('.state.good').length === 3`)
 	p.until("their connections add up", `shown('.tile', 'connections36')`)
 	p.until("events are delivered", `parseFloat(shown('.tile', 'deliveries/s').querySelector('dd').textContent.replace(',', '')) > 50`)
+	p.until("one differs", `shown('.alerts li', 'Settings differ')?.textContent.match(/hub-./g).join() === 'hub-c' && !shown('.alerts', 'Versions differ') && !shown('.alerts', 'refused')`)
 	p.press("td a", "hub-b")
 	p.until("one hub has its own address", `location.hash === '#/fleet/hub-b' && shown('dt', 'subscriptions')`)
+}
+
+// rebalancesAnotherHub has the first hub order it, of one client.
+func (c *consoleTest) rebalancesAnotherHub(t *testing.T) {
+	p := c.page.in(t)
+	p.visit("#/fleet/hub-b")
+	p.press("summary", "Rebalance")
+	p.do(`const [percent, over] = all('details.card input'); percent.value = 1; over.value = '24h1s'`)
+	p.press("details button", "Rebalance")
+	p.press("dialog button", "Rebalance")
+	p.until("nonsense is refused", `shown('.outcome.bad', 'over: want a time')`)
+	p.do(`all('details.card input')[1].value = '24h'`)
+	p.press("details button", "Rebalance")
+	p.until("it says of what", `shown('dialog', '1 percent of the clients of hub-b')`)
+	p.press("dialog button", "Rebalance")
+	p.until("it is done", `/Done. \d+ clients? w\w+ chosen/.test(shown('.outcome', 'Done')?.textContent)`)
+}
+
+func (c *consoleTest) showsWhoComesAgain(t *testing.T) {
+	for range 3 {
+		one := dial(t, "v1", c.hubs[2].public+"?user=again", "hub.v1.json")
+		one.want(`{"type":"welcome"`)
+	}
+	p := c.page.in(t)
+	p.visit("#/slow")
+	p.until("the user that came again is first", `shown('section', 'Most connects')?.querySelector('tbody tr').textContent.startsWith('againhub-c')`)
+	p.until("so is who sends", `shown('section', 'Most messages')?.querySelector('tbody tr')`)
 }
 
 func (c *consoleTest) saysWhyALookerMayNotAct(t *testing.T) {
@@ -210,6 +241,7 @@ func (c *consoleTest) showsWhyAHandshakeWasRefused(t *testing.T) {
 		"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "MDEyMzQ1Njc4OWFiY2RlZg==")
 	p := c.page.in(t)
 	p.visit("#/reasons")
+	p.until("its rule is summed up", `shown('tr', 'origin')?.textContent.includes('hub-c 1')`)
 	p.until("the reason is there", `shown('tr', 'origin') && shown('tr', 'https://evil.example') && shown('section', 'Refused handshakes')?.textContent.includes('403')`)
 }
 
@@ -219,6 +251,8 @@ func (c *consoleTest) showsWhereHubsDiffer(t *testing.T) {
 	p.until("what differs is there, without secrets", `shown('tr', '--api-key')?.textContent.includes('***') && shown('tr', '--node') && !shown('tr', '--heartbeat')`)
 	p.do(`document.querySelector('[type=checkbox]').click()`)
 	p.until("and all", `shown('tr', '--heartbeat')`)
+	p.visit("#/settings?differ=1")
+	p.until("and what hubs do not share", `all('tbody tr').length === 1 && shown('tr', '--max-topics')?.textContent.includes('127 hub-c')`)
 }
 
 func (c *consoleTest) triesEachProtocol(t *testing.T) {
@@ -258,7 +292,7 @@ func (c *consoleTest) showsAFrozenHub(t *testing.T) {
 	c.hubs[2].signal(syscall.SIGSTOP)
 	defer c.hubs[2].signal(syscall.SIGCONT)
 	c.other.in(t).visit("#/fleet")
-	p.until("the hub is silent", `shown('tr.silent', 'hub-c') && shown('tr.silent', 'last answer') && shown('.notice.bad', 'hub-c') && shown('.tile', '2 of 3')`)
+	p.until("the hub is silent", `shown('tr.silent', 'hub-c') && shown('tr.silent', 'last answer') && shown('.notice.bad', 'hub-c') && shown('.alerts', 'No answer') && shown('.tile', '2 of 3')`)
 	c.other.until("the other console sees it", `shown('tr.silent', 'hub-c') || shown('.tile', '2 of 2')`)
 	c.hubs[2].signal(syscall.SIGCONT)
 	p.until("it is back", `shown('.tile', '3 of 3') && all('tr.silent').length === 0`)
@@ -287,7 +321,8 @@ func openConsole(t *testing.T, chromium string) *consolePage {
 	p := &consolePage{t: t, answers: make(chan string, 1)}
 	p.browser = startBrowser(t, chromium, func(line string) { p.answers <- line })
 	p.browser.log = func(text string) {
-		if !strings.Contains(text, "the server responded with a status of 401") { // it asks for a key then
+		// It asks for a key then, or shows that an order made no sense.
+		if !strings.Contains(text, "the server responded with a status of 401") && !strings.Contains(text, "the server responded with a status of 400") {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.trouble = append(p.trouble, text)

@@ -148,11 +148,12 @@ POST /api/unsubscribe  the same: have them leave the topic
 POST /api/refresh      {"user":"42","expire_at":1735689600} or {…,"expired":true}: when the tokens of its connections end
 POST /api/disconnect   {"user":"42"} or {"session":"s_…"}: close its connections, on every node; tells how many were on this one
 POST /api/revoke       the same, and refuse its tokens issued until now, or before "before" (seconds, as iat)
-POST /api/rebalance    {"percent":20,"over":"60s"}: send a part of this hub's clients to the others, at an even pace
+POST /api/rebalance    {"percent":20,"over":"60s"}: send a part of this hub's clients, or of "node", to the others, at an even pace
 GET  /api/nodes        every hub that shares this one's Redis: connections, rates, memory
 GET  /api/user         ?id=42: the sessions of a user, on all hubs; /api/session?id=s_… one of them
 GET  /api/topic        ?name=news: its followers, rate and last events; /api/topics?prefix=… those with most followers
 GET  /api/slow         the clients for which most bytes wait
+GET  /api/busy         the users that send or connect most
 GET  /api/reasons      why clients were refused, cut, or lost something
 GET  /api/settings     what the settings come to, secrets masked; ?changed=true for those that are not the default
 GET  /api/tail         ?topic=news or ?user=42: a live stream, one JSON object a line
@@ -190,7 +191,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("POST /api/refresh", protect(refreshAPI{of.hub.Refresh}))
 	mux.Handle("POST /api/disconnect", protect(disconnectAPI{of.hub.Disconnect, of.hub.Sessions}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
-	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance}))
+	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance, of.looks}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	if of.looks != nil {
 		look := func(path string) http.Handler {
@@ -202,6 +203,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 		mux.Handle("GET /api/topic", look("/api/topic"))
 		mux.Handle("GET /api/topics", look("/api/topics"))
 		mux.Handle("GET /api/slow", look("/api/slow"))
+		mux.Handle("GET /api/busy", look("/api/busy"))
 		mux.Handle("GET /api/reasons", look("/api/reasons"))
 		mux.Handle("GET /api/settings", look("/api/settings"))
 		tails := newTails(of.looks)

@@ -29,6 +29,17 @@ type nodeShown struct {
 	FanoutP99Ms    *float64         `json:"fanout_p99_ms,omitempty"` // of the last minute, none if there were no events
 	ProbeAgeMs     *int64           `json:"probe_age_ms,omitempty"`
 	Memory         memoryShown      `json:"memory"`
+	Lately         latelyShown      `json:"lately"`
+	Settings       string           `json:"settings"` // the same on hubs whose settings are the same; see settingsShown.mark
+}
+
+// latelyShown is why clients went within the last minute, by cause.
+type latelyShown struct {
+	Closed  map[string]uint64 `json:"closed"`
+	Refused map[string]uint64 `json:"refused"`
+	Dropped map[string]uint64 `json:"dropped"`
+	Errors  map[string]uint64 `json:"errors"` // told to clients, by code
+	OverMs  int64             `json:"over_ms"`
 }
 
 // memoryShown is the memory of a hub's process, in bytes.
@@ -46,6 +57,7 @@ type nodeState struct {
 	redis          bool
 	maxConnections int
 	born           time.Time
+	settings       string // the settings' mark
 }
 
 func (l *looks) addNodes(of nodeState, s *sampler) {
@@ -68,11 +80,12 @@ func (l *looks) addNodes(of nodeState, s *sampler) {
 }
 
 func (l *looks) nodeHere(of nodeState, s *sampler) nodeShown {
-	e, hub, broker, v := s.from.engine(), s.from.session(), s.from.broker(), readVersion()
+	e, hub, broker, v, causes := s.from.engine(), s.from.session(), s.from.broker(), readVersion(), s.causes()
 	n := nodeShown{
 		Node: l.node, Version: v.version, Revision: v.revision, State: "ready", UptimeMs: time.Since(of.born).Milliseconds(),
 		Connections: e.Open, Sockets: e.Sockets, MaxConnections: of.maxConnections, Sessions: hub.Sessions,
 		Topics: hub.Topics, Subscriptions: hub.Subscriptions, BacklogBytes: e.Backlog, Rates: s.rates(), Memory: readMemory(),
+		Lately: latelyShown{causes.ClosedLately, causes.RefusedLately, causes.DroppedLately, causes.ErrorsLately, causes.LatelyMs}, Settings: of.settings,
 	}
 	if err := of.ready(); err != nil {
 		n.State, n.Reason = "not ready", err.Error()

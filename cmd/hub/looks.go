@@ -54,6 +54,7 @@ type looks struct {
 type lookedAt interface {
 	View(ctx context.Context, target session.Target) ([]session.SessionView, bool, error)
 	Slow(ctx context.Context) ([]session.SlowView, int, error)
+	Busiest(ctx context.Context) (session.Busiest, error)
 	Topic(ctx context.Context, name string) (session.TopicView, error)
 	TopTopics(ctx context.Context, match func(topic string) bool, most int) ([]session.TopicCount, int, error)
 	CountTopics(ctx context.Context, names []string) ([]session.TopicCount, error)
@@ -72,6 +73,7 @@ func newLooks(node string, f asker, hub *session.Hub, from sources) *looks {
 // add adds all looks.
 func (l *looks) add(s *settings, counts *sampler, state nodeState, channel func(topic string) (string, bool), list func() []reasons.Reason) {
 	l.addUsers()
+	l.addBusy()
 	l.addTopics(channel)
 	l.addNodes(state, counts)
 	l.addReasons(list, counts)

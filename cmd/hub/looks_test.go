@@ -39,6 +39,8 @@ type lookedNode struct {
 	Connections          int64
 	Sessions             map[string]int64
 	ProbeAge             *int64 `json:"probe_age_ms"`
+	Settings             string
+	Lately               struct{ Closed, Refused, Errors map[string]uint64 }
 }
 
 type lookedSession struct {
@@ -194,7 +196,7 @@ func TestALookRefusesWhatItCantRead(t *testing.T) {
 func TestAConsoleKeyMayLookAndNothingElse(t *testing.T) {
 	const api, console = "0123456789abcdef", "fedcba9876543210"
 	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
-	looks := []string{"/api/nodes", "/api/user?id=1", "/api/session?id=s_1", "/api/topic?name=a&sample=0s", "/api/topics", "/api/slow", "/api/reasons", "/api/settings"}
+	looks := []string{"/api/nodes", "/api/user?id=1", "/api/session?id=s_1", "/api/topic?name=a&sample=0s", "/api/topics", "/api/slow", "/api/busy", "/api/reasons", "/api/settings"}
 	for name, c := range map[string]struct {
 		args   []string
 		status map[string]int // of a look, by key

@@ -3,6 +3,8 @@ package main
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"slices"
 )
 
@@ -70,4 +72,19 @@ func (s *settings) shown() settingsShown {
 		shown.Notes = append(shown.Notes, clean.text(note))
 	}
 	return shown
+}
+
+// ofOneHub are the settings that each hub has for itself.
+var ofOneHub = []string{"node", "addr", "port", "control"}
+
+// mark is the same for hubs on which the same settings are set to the same values, those of one hub aside. Secrets are masked before,
+// so it says nothing of them.
+func (s settingsShown) mark() string {
+	sum := sha256.New()
+	for _, one := range s.Settings {
+		if one.Changed && !slices.Contains(ofOneHub, one.Name) {
+			fmt.Fprintf(sum, "%q=%q\n", one.Name, one.Value)
+		}
+	}
+	return fmt.Sprintf("%x", sum.Sum(nil)[:6])
 }

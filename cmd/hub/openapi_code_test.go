@@ -39,7 +39,7 @@ func codeOf(t *testing.T) *controlCode {
 		t.Fatal(err, "no codes")
 	}
 	// Looks show these as they stand.
-	paths = append(paths, "../../session/views.go", "../../session/topicviews.go", "../../session/tracing.go", "../../session/reasons/reasons.go")
+	paths = append(paths, "../../session/views.go", "../../session/busy.go", "../../session/topicviews.go", "../../session/tracing.go", "../../session/reasons/reasons.go")
 	for _, path := range paths {
 		if strings.HasSuffix(path, "_test.go") {
 			continue

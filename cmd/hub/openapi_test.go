@@ -105,6 +105,10 @@ func TestEveryRequestOfTheDocumentIsDone(t *testing.T) {
 				status = 409
 			}
 			for _, body := range bodies {
+				status := status
+				if path == "/api/rebalance" && strings.Contains(body, `"node":`) {
+					status = 503
+				}
 				url, method := h.control+exampleURL(s, pointer, path), strings.ToUpper(method)
 				if got, answer, _ := ask(t, method, url, body, asJSON...); got != status {
 					t.Errorf("%s %s %s is answered %d %s", method, url, body, got, answer)

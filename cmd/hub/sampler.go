@@ -40,6 +40,7 @@ type causes struct {
 	at              time.Time
 	closed, dropped map[string]uint64
 	refused         map[string]uint64
+	told            map[string]uint64 // errors, by code
 	fanout          pubsub.Distribution
 }
 
@@ -63,6 +64,7 @@ type causesShown struct {
 	RefusedLately map[string]uint64 `json:"refused_lately"`
 	Dropped       map[string]uint64 `json:"dropped"`
 	DroppedLately map[string]uint64 `json:"dropped_lately"`
+	ErrorsLately  map[string]uint64 `json:"-"`
 	LatelyMs      int64             `json:"lately_ms"`
 }
 
@@ -108,7 +110,7 @@ func newSample(now time.Time, e engine.Stats, hub session.Stats) sample {
 }
 
 func (s *sampler) newCauses(now time.Time, e engine.Stats, hub session.Stats) causes {
-	c := causes{at: now, closed: without(e.Closed), dropped: without(hub.Dropped), refused: without(byStatus(e.Refused))}
+	c := causes{at: now, closed: without(e.Closed), dropped: without(hub.Dropped), refused: without(byStatus(e.Refused)), told: without(hub.Errors)}
 	if s.from.times != nil {
 		c.fanout = distribution(s.from.times.fanout)
 	}
@@ -165,7 +167,8 @@ func (s *sampler) causes() causesShown {
 		Closed: now.closed, ClosedLately: less(now.closed, then.closed),
 		Refused: now.refused, RefusedLately: less(now.refused, then.refused),
 		Dropped: now.dropped, DroppedLately: less(now.dropped, then.dropped),
-		LatelyMs: now.at.Sub(then.at).Milliseconds(),
+		ErrorsLately: less(now.told, then.told),
+		LatelyMs:     now.at.Sub(then.at).Milliseconds(),
 	}
 }
 

@@ -107,7 +107,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	}
 	sampler := newSampler(from)
 	looks := newLooks(c.Node, others, hub, from)
-	looks.add(s, sampler, nodeState{ready, ending.Draining, c.RedisURL != "", c.MaxConnections, time.Now()}, broker.Channel, hub.Reasons().List)
+	looks.add(s, sampler, nodeState{ready, ending.Draining, c.RedisURL != "", c.MaxConnections, time.Now(), s.shown().mark()}, broker.Channel, hub.Reasons().List)
+	looks.addRebalance(rebalancing.begin)
 	nested = append([]runner{sampler.Run}, nested...)
 	if !c.controlOff() {
 		control, err = listenControl(ctx, c, log, controlled{

@@ -7,7 +7,7 @@ var remedies = map[budgetKey]string{
 	{Handshake, "origin"}:           "--origins lets pages of this address in; a proxy before the hub must hand Host through",
 	{Handshake, "path"}:             "clients connect to --path",
 	{Handshake, "topic"}:            "the token's claim topics, or --default-subscribe, must allow it: hub token verify shows what a token allows",
-	{Handshake, "unavailable"}:      "/readyz says what the hub lacks",
+	{Handshake, "unavailable"}:      "a full hub has --max-connections; what another one lacks, /readyz says",
 	{Handshake, "keys_unavailable"}: "the keys of --jwks-url can't be fetched: /readyz says why",
 	{Handshake, "key_wait_full"}:    "the keys of --jwks-url come slowly or not at all",
 	{Handshake, "no_websocket"}:     "it is no WebSocket handshake: a proxy on the way must pass Upgrade and Connection",

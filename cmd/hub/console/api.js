@@ -99,7 +99,7 @@ export function action(label, { path, body, told, sure, danger }) {
       const out = e.target.closest('.acts').querySelector('.outcome')
       const tell = (text, bad) => { out.textContent = text; out.classList.toggle('bad', bad) }
       if (mayAct()) return tell(mayAct(), true)
-      if (sure && !await confirmed(sure.title, sure.text, label)) return
+      if (sure && !await confirmed(sure.title, sure.text?.call?.() ?? sure.text, label)) return
       tell('…', false)
       try { tell(told(await order(path, body())), false) } catch (err) { tell(err.message, true) }
     },

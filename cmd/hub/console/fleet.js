@@ -1,6 +1,7 @@
 // Every hub, and how busy it is.
-import { look, poll } from './api.js'
-import { bytes, clock, count, facts, h, link, name, say, span, spark, table } from './dom.js'
+import alerts from './alerts.js'
+import { action, acts, look, poll } from './api.js'
+import { bytes, clock, count, entry, facts, field, h, link, name, say, span, spark, table } from './dom.js'
 
 const remembered = 600_000 // ms
 const known = new Map() // hub → its last answer, for as long as the page is open
@@ -69,17 +70,30 @@ function totals(nodes, hubs) {
     tile('waiting for slow readers', bytes(sum((n) => n.backlog_bytes))))
 }
 
+// rebalance sends a part of a hub's clients to the others.
+function rebalance(hub) {
+  const percent = h('input', { type: 'number', min: 1, max: 100, value: 20 }), over = entry({ value: '60s' })
+  return h('details.card', { key: 'rebalance', 'data-keep': '' }, h('summary', 'Rebalance'),
+    h('p.hint', 'Sends a part of this hub’s clients away, at an even pace. They come back within seconds, to the hub that the balancer chooses.'),
+    h('div.form', field('Percent', percent), field('Over', over, 'as in 60s or 10m')),
+    acts(action('Rebalance', {
+      danger: true, path: '/api/rebalance', body: () => ({ node: hub, percent: Number(percent.value), over: over.value.trim() }),
+      told: (a) => `Done. ${count(a.clients)} ${a.clients === 1 ? 'client was' : 'clients were'} chosen, to go one by one.`,
+      sure: { title: 'Rebalance ' + hub + '?', text: () => `${percent.value} percent of the clients of ${hub} lose their connection, over ${over.value}.` },
+    })))
+}
+
 const columns = ['Hub', 'State', '#Connections', '#Deliveries/s', '#Messages/s', '#Sent', '#Fan-out p99', '#Backlog', '#Probe age', '#Memory', '#Up', 'Version']
 
 function one(n) {
   const r = n.rates ?? {}, m = n.memory ?? {}
-  return h('section', { key: 'one' }, h('h2', name(n.node)), facts([
+  return h('section', { key: 'of ' + n.node }, h('h2', name(n.node)), facts([
     ['revision', n.revision], ['connections at most', n.max_connections && count(n.max_connections)], ['sockets', count(n.sockets)],
     ...Object.entries(n.sessions ?? {}).map(([protocol, v]) => ['sessions, ' + protocol, count(v)]),
     ['topics', count(n.topics)], ['subscriptions', count(n.subscriptions)],
     ['connects/s', count(r.connects)], ['closes/s', count(r.closes)], ['received', bytes(r.received_bytes) + '/s'],
     ['resident memory', m.rss_bytes && bytes(m.rss_bytes)], ['of the Go runtime', bytes(m.system_bytes)], ['memory limit', m.limit_bytes && bytes(m.limit_bytes)],
-  ]), h('p.links', link('settings', undefined, 'its settings', { node: n.node }), ' ', link('reasons', undefined, 'its reasons', { node: n.node })))
+  ]), h('p.links', link('settings', undefined, 'its settings', { node: n.node }), ' ', link('reasons', undefined, 'its reasons', { node: n.node }), ' ', link('slow', undefined, 'its clients', { node: n.node })), rebalance(n.node))
 }
 
 export default function fleet(root, at) {
@@ -90,6 +104,7 @@ export default function fleet(root, at) {
     const gone = [...known.keys()].filter((hub) => !silent.includes(hub) && !nodes.some((n) => n.node === hub))
     const chosen = nodes.find((n) => n.node === at.name)
     return [
+      alerts(answer, gone.filter((hub) => known.get(hub).last.state !== 'draining')),
       totals(nodes, nodes.length + silent.length + gone.length),
       table('Hubs', columns, [...nodes.map(row), ...silent.map((hub) => away(hub, 'silent')), ...gone.map((hub) => away(hub, 'gone'))].sort((a, b) => a.key < b.key ? -1 : 1), 'No hub answers.'),
       chosen && one(chosen),
