@@ -285,7 +285,7 @@ func (sh *shard) begin(t *topic) {
 	for _, sub := range slices.Clone(ext.waiting) {
 		sub.batch(ext.batch)
 	}
-	if t.watched {
+	if t.shown {
 		sh.show(t)
 	}
 }

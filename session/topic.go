@@ -16,7 +16,7 @@ type topic struct {
 	asked     bool      // Broker.Follow has not answered yet
 	dead      bool      // nobody is left and the shard has forgotten it
 	listed    bool      // in shard.active
-	watched   bool      // in shard.watches
+	shown     bool      // in shard.watches
 }
 
 // topicExt is what a topic has while messages or subscribers are on their way.
@@ -50,7 +50,7 @@ type chunks struct {
 
 // idle tells whether nobody follows, waits or watches.
 func (t *topic) idle() bool {
-	return !t.watched && t.followers.len() == 0 && (t.ext == nil || len(t.ext.waiting) == 0)
+	return !t.shown && t.followers.len() == 0 && (t.ext == nil || len(t.ext.waiting) == 0)
 }
 
 // pending reports whether there is something to write now.

@@ -44,7 +44,7 @@ var watchSeed = maphash.MakeSeed()
 func (h *Hub) Watch(topic string, rate int) *Watch {
 	w := &Watch{topic: topic, rate: rate, came: make(chan struct{}, 1)}
 	w.shard = h.shards[maphash.String(watchSeed, topic)%uint64(len(h.shards))]
-	w.shard.loop.Post(func() { w.shard.watch(w) })
+	w.shard.loop.Post(func() { w.shard.addWatch(w) })
 	return w
 }
 
@@ -70,14 +70,14 @@ func (w *Watch) Seen() uint64 {
 	return w.seen
 }
 
-// watch makes w one of the topic's watches.
-func (sh *shard) watch(w *Watch) {
+// addWatch makes w one of the topic's watches.
+func (sh *shard) addWatch(w *Watch) {
 	t := sh.topic(w.topic)
 	if sh.watches == nil {
 		sh.watches = make(map[string][]*Watch)
 	}
 	sh.watches[w.topic] = append(sh.watches[w.topic], w)
-	t.watched = true
+	t.shown = true
 	if !t.confirmed && !t.asked {
 		sh.follow(t)
 	}
@@ -92,7 +92,7 @@ func (sh *shard) unwatch(w *Watch) {
 	}
 	delete(sh.watches, w.topic)
 	if t := sh.topics.get(w.topic); t != nil {
-		t.watched = false
+		t.shown = false
 		sh.forget(t)
 	}
 }
