@@ -44,6 +44,23 @@ type Broker interface {
 	// harm. ErrUnavailable, ErrUnknownOutcome or ErrRefused as with Publish.
 	RemoveHistory(ctx context.Context, topic string) error
 
+	// ChangePresence makes the changes of batch, those of a topic in order, and answers each in its place: nil, or one of
+	// ErrNoPresence, ErrBadMember, ErrUnavailable, ErrUnknownOutcome and ErrRefused. Followers are told of each by Moved.
+	// To enter a member again tells nobody, and has this instance answer for it from then on, unless another one has
+	// entered it with a larger Generation; it may bring another Info. A leave of who is no member of this
+	// instance, or has a larger Generation, does nothing. Changes that fail with one of the last three errors are repaired
+	// later: the caller need not repeat them.
+	ChangePresence(ctx context.Context, batch []Change) []error
+
+	// ReadPresence reads who is in topic: a page of at most limit members, MaxPresencePage at most, behind the page whose
+	// Next after is; "" is the first one. With limit 0 counts only, which cost the same however many there are.
+	// ErrNoPresence, ErrBadPage, ErrUnavailable or ErrRefused.
+	ReadPresence(ctx context.Context, topic, after string, limit int) (Presence, error)
+
+	// RepairPresence says that changes of topic were not made and won't be asked for again: soon the members that the
+	// broker knows are compared with PresenceConfig.Members. It never blocks.
+	RepairPresence(topic string)
+
 	// Ready is nil when the broker was seen working a moment ago, else why not. It never blocks.
 	Ready() error
 }
@@ -57,6 +74,10 @@ type Sink interface {
 	// Gap says that events of topic may have been lost for good. at is the position that the topic
 	// goes on from, or zero if the topic keeps no history.
 	Gap(topic string, loops Loops, at Position)
+
+	// Moved says that somebody has come to topic or gone, in the order of Version. One may come twice, and some may be
+	// lost: their versions show it.
+	Moved(m *Moved, loops Loops)
 }
 
 // Event is one message of a topic. It is shared by all who get it: nobody changes it.

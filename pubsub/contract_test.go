@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,9 @@ import (
 )
 
 func TestMemoryKeepsTheContract(t *testing.T) {
-	testContract(t, func(testing.TB) Broker { return NewMemory(MemoryConfig{History: contractHistory}) })
+	testContract(t, func(testing.TB) Broker {
+		return NewMemory(MemoryConfig{History: contractHistory, Presence: contractPresence})
+	}, presenceContract...)
 }
 
 func TestRedisKeepsTheContract(t *testing.T) {
@@ -32,8 +35,8 @@ type claim struct {
 
 // testContract holds brokers that fresh makes to what Broker promises. Brokers of one suite may share
 // a server: each test has topics of its own.
-func testContract(t *testing.T, fresh func(testing.TB) Broker) {
-	for _, c := range append([]claim{
+func testContract(t *testing.T, fresh func(testing.TB) Broker, more ...claim) {
+	for _, c := range slices.Concat([]claim{
 		{"only followers get an event, all of them at once", onlyFollowers},
 		{"events of a topic arrive in order and verbatim", inOrder},
 		{"a bad item does not stop the next", badItem},
@@ -45,7 +48,7 @@ func testContract(t *testing.T, fresh func(testing.TB) Broker) {
 		{"empty attributes are none", emptyAttributes},
 		{"attributes out of bounds are no event", badAttributes},
 		{"a node is on the list, with the state that it told last", nodeListed},
-	}, historyContract...) {
+	}, historyContract, more) {
 		t.Run(c.text, func(t *testing.T) {
 			b := fresh(t)
 			sink := start(t, b)

@@ -56,6 +56,8 @@ func (w *witness) Gap(topic string, _ Loops, at Position) {
 	w.at[topic] = at
 }
 
+func (*witness) Moved(*Moved, Loops) {}
+
 func (w *witness) isAt(topic string, at Position) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -95,6 +95,8 @@ func (m *lineModel) Gap(topic string, loops Loops, at Position) {
 	}
 }
 
+func (*lineModel) Moved(*Moved, Loops) {}
+
 // logBegin is the time of what is before the first event of a log.
 const logBegin = 1000
 

@@ -23,6 +23,8 @@ type MemoryConfig struct {
 	// RecordLife is how long a topic's last position is remembered after its events are gone.
 	// Default DefaultRecordLife.
 	RecordLife time.Duration
+	// Presence says which topics have one. Default: none.
+	Presence PresenceConfig
 	// OnControl gets the messages that Notify sends here. It must not block. Default: it is dropped.
 	OnControl func(message []byte)
 	// OnRevoked gets each revocation given to Revoke. It must not block. Default: it is dropped.
@@ -49,6 +51,9 @@ type Memory struct {
 	logs  table[string, *memoryLog]
 	kept  memoryKept
 	once  onceTable
+	// present are the topics that somebody is in; presences counts those that ever were.
+	present   table[string, *memoryPresence]
+	presences uint64
 
 	mu     sync.Mutex
 	topics table[string, Loops]
@@ -61,6 +66,7 @@ func NewMemory(cfg MemoryConfig) *Memory {
 	setDefault(&cfg.MaxMessage, DefaultMaxMessage)
 	setDefault(&cfg.RecordLife, DefaultRecordLife)
 	setDefault(&cfg.HistoryBytes, DefaultHistoryBytes)
+	cfg.Presence.setDefaults()
 	return &Memory{
 		cfg:   cfg,
 		epoch: max(rand.Uint64(), 1),

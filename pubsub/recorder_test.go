@@ -11,15 +11,19 @@ import (
 // patience bounds every wait for something that must happen.
 const patience = 20 * time.Second
 
-// told is one call of a Sink: an event, or a gap if Event is nil.
+// told is one call of a Sink: an event, a change of presence, or a gap if both are nil.
 type told struct {
 	*Event
+	moved *Moved
 	topic string
 	loops Loops
 	at    Position
 }
 
 func (d told) String() string {
+	if d.moved != nil {
+		return fmt.Sprintf("%+v in %s %b", *d.moved, d.topic, d.loops)
+	}
 	if d.Event == nil {
 		return fmt.Sprintf("gap %s@%s %b", d.topic, d.at, d.loops)
 	}
@@ -38,6 +42,8 @@ func (r recorder) Deliver(ev *Event, loops Loops) {
 func (r recorder) Gap(topic string, loops Loops, at Position) {
 	r <- told{topic: topic, loops: loops, at: at}
 }
+
+func (r recorder) Moved(m *Moved, loops Loops) { r <- told{moved: m, topic: m.Topic, loops: loops} }
 
 // next waits for the next step.
 func (r recorder) next(t testing.TB) told {

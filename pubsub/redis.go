@@ -48,6 +48,8 @@ type RedisConfig struct {
 	// RecordLife is how long a topic's last position is remembered after its events are gone.
 	// Default DefaultRecordLife.
 	RecordLife time.Duration
+	// Presence says which topics have one. Default: none.
+	Presence PresenceConfig
 	// RecentBytes bounds the recent events kept in memory, of all followed topics with history, from
 	// which a Replay is answered without Redis. Default 32 MiB.
 	RecentBytes int
@@ -94,6 +96,7 @@ func (c *RedisConfig) setDefaults() {
 	setDefault(&c.MaxMessage, DefaultMaxMessage)
 	setDefault(&c.RecordLife, DefaultRecordLife)
 	setDefault(&c.RecentBytes, 32<<20)
+	c.Presence.setDefaults()
 	setDefault(&c.FollowTimeout, 5*time.Second)
 	setDefault(&c.Linger, 10*time.Second)
 	setDefault(&c.ProbeEvery, 2*time.Second)

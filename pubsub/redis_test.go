@@ -158,6 +158,8 @@ type ignore struct{}
 func (ignore) Deliver(*Event, Loops)       {}
 func (ignore) Gap(string, Loops, Position) {}
 
+func (ignore) Moved(*Moved, Loops) {}
+
 func TestConfigErrorsHideThePassword(t *testing.T) {
 	for _, url := range []string{"", "localhost", "redis://:s3cret@host:port", "redis://:s3/cret@host:1", "redis://:s3cret@h/x"} {
 		_, err := NewRedis(RedisConfig{URL: url})

@@ -51,6 +51,8 @@ type counter struct{ events, gaps atomic.Int64 }
 func (c *counter) Deliver(*Event, Loops)       { c.events.Add(1) }
 func (c *counter) Gap(string, Loops, Position) { c.gaps.Add(1) }
 
+func (*counter) Moved(*Moved, Loops) {}
+
 // started runs r with a counter as its sink until end is called.
 func started(t *testing.T, url string) (r *Redis, sink *counter, end func()) {
 	r, sink = newRedis(t, RedisConfig{URL: url, History: keepAll, PoolSize: 20, ProbeEvery: time.Second, FollowTimeout: time.Minute}), &counter{}

@@ -131,6 +131,9 @@ func (h *Hub) Gap(topic string, loops pubsub.Loops, at pubsub.Position) {
 	h.push(&message{topic: topic, position: at}, loops)
 }
 
+// Moved implements pubsub.Sink.
+func (h *Hub) Moved(*pubsub.Moved, pubsub.Loops) {}
+
 func (h *Hub) push(m *message, loops pubsub.Loops) {
 	for loop := range loops.All {
 		h.shards[loop].push(m)

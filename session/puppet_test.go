@@ -59,6 +59,16 @@ func (p *puppet) Notify(context.Context, string, []byte) error    { return nil }
 func (p *puppet) RemoveHistory(context.Context, string) error     { return nil }
 func (p *puppet) Revoke(context.Context, pubsub.Revocation) error { return nil }
 
+func (p *puppet) ChangePresence(_ context.Context, batch []pubsub.Change) []error {
+	return make([]error, len(batch))
+}
+
+func (p *puppet) ReadPresence(context.Context, string, string, int) (pubsub.Presence, error) {
+	return pubsub.Presence{}, pubsub.ErrNoPresence
+}
+
+func (p *puppet) RepairPresence(string) {}
+
 func (p *puppet) log(topic string) *puppetLog {
 	if p.logs[topic] == nil {
 		p.logs[topic] = &puppetLog{}
