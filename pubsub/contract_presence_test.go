@@ -176,7 +176,7 @@ func badMembers(t *testing.T, b Broker, sink recorder) {
 	}
 	wantMoved(t, sink, "p:bad", "+first u first 1 1")
 	wantMoved(t, sink, "p:bad", "+last u 2 1")
-	for _, after := range []string{"x", "-1", "1:2:3", ":", "99999999999999999999"} {
+	for _, after := range []string{"x", "-1", "1:\n", ":", "99999999999999999999"} {
 		if _, err := b.ReadPresence(context.Background(), "p:bad", after, 10); !errors.Is(err, ErrBadPage) {
 			t.Errorf("after %q: %v", after, err)
 		}

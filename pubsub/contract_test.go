@@ -16,14 +16,14 @@ import (
 func TestMemoryKeepsTheContract(t *testing.T) {
 	testContract(t, func(testing.TB) Broker {
 		return NewMemory(MemoryConfig{History: contractHistory, Presence: contractPresence})
-	}, presenceContract...)
+	})
 }
 
 func TestRedisKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	testContract(t, func(t testing.TB) Broker {
-		return newRedis(t, RedisConfig{URL: server.URL(), History: contractHistory})
+		return newRedis(t, RedisConfig{URL: server.URL(), History: contractHistory, Presence: contractPresence})
 	})
 }
 
@@ -35,7 +35,7 @@ type claim struct {
 
 // testContract holds brokers that fresh makes to what Broker promises. Brokers of one suite may share
 // a server: each test has topics of its own.
-func testContract(t *testing.T, fresh func(testing.TB) Broker, more ...claim) {
+func testContract(t *testing.T, fresh func(testing.TB) Broker) {
 	for _, c := range slices.Concat([]claim{
 		{"only followers get an event, all of them at once", onlyFollowers},
 		{"events of a topic arrive in order and verbatim", inOrder},
@@ -48,7 +48,7 @@ func testContract(t *testing.T, fresh func(testing.TB) Broker, more ...claim) {
 		{"empty attributes are none", emptyAttributes},
 		{"attributes out of bounds are no event", badAttributes},
 		{"a node is on the list, with the state that it told last", nodeListed},
-	}, historyContract, more) {
+	}, historyContract, presenceContract) {
 		t.Run(c.text, func(t *testing.T) {
 			b := fresh(t)
 			sink := start(t, b)

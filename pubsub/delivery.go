@@ -86,10 +86,13 @@ func (r *Redis) deliverStep(topic string, loops Loops, c *chain, step step) {
 }
 
 // confirm says that all that is published to channel's topic arrives from now on, and tells a gap to
-// followers who were told otherwise before, or who may have missed events that no log has. The caller holds
+// followers who were told otherwise before, or who may have missed events that no log has; changes of presence are in none. The caller holds
 // delivery.mu, and answers done without it.
 func (r *Redis) confirm(channel string, c *chain) (done []waiter) {
 	loops, torn, again, done := r.follows.confirm(channel)
+	if topic := r.names.topicOf(channel); loops != 0 && (torn || again) && r.cfg.Presence.has(topic) {
+		r.delivery.sink.Moved(&Moved{Topic: topic}, loops)
+	}
 	var at Position
 	switch {
 	case torn && c != nil:

@@ -98,6 +98,24 @@ func (n *names) log(topic string) []string {
 	return []string{tag + "epoch", tag + "s:" + topic, tag + "r:" + topic}
 }
 
+// members are the keys of who is in topic: members, users and version. See presence.lua.
+func (n *names) members(topic string) []string {
+	tag := n.tagged(partition(topic), "")
+	return []string{tag + "m:" + topic, tag + "u:" + topic, tag + "v:" + topic}
+}
+
+// entries is a set of the members in partition p that boot answers for: topic, 0, session.
+func (n *names) entries(p byte, boot string) string { return n.tagged(p, "b:"+boot) }
+
+// boots is a set of the boots that have or had entries in partition p.
+func (n *names) boots(p byte) string { return n.tagged(p, "boots") }
+
+// fence is a sorted set of the boots whose entries in partition p were swept, by when, in milliseconds.
+func (n *names) fence(p byte) string { return n.tagged(p, "fence") }
+
+// leases is a sorted set of boots. See boots.lua.
+func (n *names) leases() string { return n.tagged(common, "leases") }
+
 // alive is what a node writes in partition p to see whether it can.
 func (n *names) alive(p byte, node string) string { return n.tagged(p, "alive:"+node) }
 

@@ -151,6 +151,7 @@ type Redis struct {
 	formatOK  atomic.Bool
 	others    nodeList
 	lease     lease
+	presence  presences
 
 	mu      sync.Mutex
 	masters map[string]*master // by address
@@ -200,6 +201,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 	r.delivery.recent.limit = cfg.RecentBytes
 	r.list.work = make(chan struct{}, 1)
 	r.lease.changed = make(chan struct{}, 1)
+	r.presence.init(&r.cfg)
 	r.list.setUnread("the list was not read yet")
 	r.topology = r.newTopology()
 	if address.Kind == Cluster {
@@ -260,6 +262,11 @@ func (r *Redis) Run(ctx context.Context, sink Sink) error {
 		return r.topology.watch(ctx, &r.triggers, func(l layout, why trigger) { r.apply(lines, l, why) })
 	})
 	g.Go(func() error { return r.keepFormat(ctx) })
+	if r.cfg.Presence.on() {
+		g.Go(func() error { return r.keepBoot(ctx) })
+		g.Go(func() error { return r.keepSwept(ctx) })
+		g.Go(func() error { return r.keepMembers(ctx) })
+	}
 	return g.Wait()
 }
 
@@ -290,6 +297,9 @@ func (r *Redis) Ready() error {
 	if err == nil && !r.formatOK.Load() {
 		err = fmt.Errorf("%w: the format of the data in redis is unknown, or is another one", ErrUnavailable)
 	}
+	if err == nil && r.cfg.Presence.on() && r.presence.boot() == "" {
+		err = fmt.Errorf("%w: %w", ErrUnavailable, errNoBoot)
+	}
 	return cmp.Or(err, r.list.err())
 }
 
@@ -312,6 +322,7 @@ func (r *Redis) Stats() Snapshot {
 	if l := r.layout.Load(); l != nil {
 		s.Unowned = l.unowned()
 	}
+	s.Presence = r.presence.snapshot()
 	s.PositionLead = time.Duration(r.ids.lead.Load())
 	return s
 }

@@ -34,6 +34,16 @@ func (r *Redis) allMasters() []*master {
 	return slices.SortedFunc(maps.Values(r.masters), func(a, b *master) int { return strings.Compare(a.addr, b.addr) })
 }
 
+// partitionsAt are the partitions that m serves.
+func (r *Redis) partitionsAt(m *master) (list []byte) {
+	for p := range r.routes {
+		if r.routes[p].Load() == m {
+			list = append(list, byte(p))
+		}
+	}
+	return list
+}
+
 // masterAt is the master at addr, nil if there is none.
 func (r *Redis) masterAt(addr string) *master {
 	r.mu.Lock()
@@ -76,6 +86,7 @@ func (r *Redis) apply(crew *crew, l layout, why trigger) {
 	changed, gone := r.arrange(l)
 	if changed {
 		r.stats.layouts[why].Add(1)
+		r.presence.dueNow(allPartitions()...)
 		if why != atStart {
 			r.cfg.Log.Info().Str("trigger", triggerNames[why]).Strs("masters", l.masters()).Int("without_owner", l.unowned()).Msg("redis: other servers serve the partitions now")
 		}

@@ -27,13 +27,21 @@ var removeSource string
 //go:embed once.lua
 var onceSource string
 
+//go:embed presence.lua
+var presenceSource string
+
+//go:embed page.lua
+var pageSource string
+
 // kind is what a call does.
 type kind uint8
 
 const (
-	plain   kind = iota // no script: the command that args are
-	once                // from here on a script
-	publish             // from here on a script that holds the server's name
+	plain kind = iota // no script: the command that args are
+	once              // from here on a script
+	changePresence
+	readPresence
+	publish // from here on a script that holds the server's name
 	read
 	remove
 	numKinds
@@ -64,6 +72,8 @@ func newScripts(server string, sharded bool) *scripts {
 	return &scripts{server, [numKinds]*redis.Script{
 		once: script(onceSource), publish: script(partitionSource + publishSource), read: script(partitionSource + readSource),
 		remove: script(partitionSource + removeSource),
+
+		changePresence: script(presenceSource), readPresence: script(pageSource),
 	}}
 }
 

@@ -75,6 +75,10 @@ type Snapshot struct {
 	Silences Distribution
 	// PublishErrors counts publications that failed: unavailable, unknown_outcome, refused.
 	PublishErrors map[string]uint64
+	// Presence counts members of dead nodes that were taken off (swept), differences to this node's members that were mended
+	// (repaired), how often this node was taken for dead (fenced), and changes that failed: unavailable, unknown_outcome,
+	// refused. Nil in Memory.
+	Presence map[string]uint64
 }
 
 func (s *stats) snapshot() Snapshot {

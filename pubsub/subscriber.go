@@ -280,6 +280,7 @@ func (s *subscriber) acknowledge(channel string) {
 func (s *subscriber) begin() {
 	s.master.scripts.Store(nil) // the server may be another one, or have become a master again
 	if s.hearsTopics() {
+		s.presence.dueNow(s.partitionsAt(s.master)...) // it may have lost members
 		s.follows.begin(s.line)
 		return
 	}
@@ -498,6 +499,10 @@ func (s *subscriber) dispatch(channel string, data []byte) {
 func (s *subscriber) hearTopic(channel string, data []byte) {
 	if last, ok := parseRemoved(data); ok {
 		s.forgetUpTo(s.names.topicOf(channel), last)
+		return
+	}
+	if isMoved(data) {
+		s.hearMoved(channel, data)
 		return
 	}
 	ev, ok := parsePayload(data)

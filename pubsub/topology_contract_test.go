@@ -10,7 +10,7 @@ func TestSentinelKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	set := redistest.StartSentinel(t)
 	testContract(t, func(t testing.TB) Broker {
-		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory})
+		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory, Presence: contractPresence})
 	})
 }
 
@@ -18,6 +18,6 @@ func TestClusterKeepsTheContract(t *testing.T) {
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 1)
 	testContract(t, func(t testing.TB) Broker {
-		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory})
+		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory, Presence: contractPresence})
 	})
 }

@@ -1,0 +1,89 @@
+-- Changes who is in a topic, and tells its followers. Returns 1 if somebody came or went, else 0.
+-- KEYS  members, users, version, the boot's entries, boots, fence
+-- ARGV  the topic's channel, the member's entry, session, generation, boot, a fresh epoch, members up to which all is told,
+--       milliseconds to keep the version of a topic that nobody is in, and for one who enters user and info
+-- members is a hash of sessions: generation (4 bytes), since (8), boot behind its length (2), user behind its length (1), info.
+-- users is a hash of users, of numbers of sessions. version is epoch and number, 8 bytes each. fence are boots that were swept, by time.
+local members, users, version, entries, boots, fence = unpack(KEYS)
+local channel, entry, session, generation, boot = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
+
+-- Without a right nothing is changed.
+local may = redis.acl_check_cmd
+for _, command in ipairs(may and {
+  { 'SADD', entries, entry }, { 'SREM', entries, entry }, { 'SADD', boots, boot }, { 'HSET', members, session, '' },
+  { 'HDEL', members, session }, { 'HLEN', members }, { 'HINCRBY', users, '', 1 }, { 'GET', version }, { 'SET', version, '' },
+  { '%PUBLISH%', channel, '' },
+} or {}) do
+  if not may(unpack(command)) then return redis.error_reply('NOPERM this user may not ' .. command[1] .. ' here') end
+end
+
+local function find()
+  local stored = redis.call('HGET', members, session)
+  if not stored then return nil end
+  local whole, generation, since, boot, user, info = pcall(struct.unpack, '>I4I8Hc0Bc0', stored)
+  if whole then return { generation = generation, since = since, boot = boot, user = user, info = stored:sub(info) } end
+  redis.call('HDEL', members, session) -- it is none of a hub's
+end
+
+local function sessions(user, more)
+  if user == '' then return nil end
+  local n = redis.call('HINCRBY', users, user, more)
+  if n <= 0 then redis.call('HDEL', users, user) end
+  return n
+end
+
+-- flags are 1 for one who left, and 2 for the first or last session of a user.
+local function tell(flags, m)
+  local clients, all = redis.call('HLEN', members), redis.call('HLEN', users)
+  local epoch, number = ARGV[6], 0
+  local stored = redis.call('GET', version)
+  if stored and #stored == 16 then epoch, number = struct.unpack('>c8I8', stored) end
+  local now = struct.pack('>c8I8', epoch, number + 1)
+  if clients > 0 then
+    redis.call('SET', version, now)
+  else
+    redis.call('SET', version, now, 'PX', ARGV[8])
+    if all > 0 then redis.call('DEL', users) end -- of members that are lost
+    all = 0
+  end
+  local counted = clients > tonumber(ARGV[7])
+  local news = '\4' .. now .. struct.pack('>BI4I4', counted and 4 or flags, clients, all)
+  if not counted then news = news .. struct.pack('>I8Bc0Bc0', m.since, #session, session, #m.user, m.user) .. m.info end
+  redis.call('%PUBLISH%', channel, news)
+end
+
+local function remove(m)
+  redis.call('HDEL', members, session)
+  local n = sessions(m.user, -1)
+  tell(n and n <= 0 and 3 or 1, m)
+end
+
+local was = find()
+local ours = was and was.boot == boot
+
+-- One who leaves is taken off if this boot answers for it and does not have it in a later generation.
+if not ARGV[9] then
+  if ours and was.generation > generation then return 0 end
+  redis.call('SREM', entries, entry)
+  if not ours then return 0 end
+  remove(was)
+  return 1
+end
+
+-- One who enters is perhaps there, and from now on this boot answers for it, unless another one has a later generation. A boot
+-- that was swept is refused: its members were told to have left.
+if redis.call('ZSCORE', fence, boot) then return redis.error_reply('FENCED this boot was swept') end
+local user, info = ARGV[9], ARGV[10]
+if was and was.generation > generation then return 0 end
+if was and was.user ~= user then
+  remove(was)
+  was = nil
+end
+local time = redis.call('TIME')
+local now = { since = was and was.since or time[1] * 1000 + math.floor(time[2] / 1000), user = user, info = info }
+redis.call('SADD', boots, boot)
+redis.call('SADD', entries, entry)
+redis.call('HSET', members, session, struct.pack('>I4I8Hc0Bc0', generation, now.since, #boot, boot, #user, user) .. info)
+if was then return 0 end
+tell(sessions(user, 1) == 1 and 2 or 0, now)
+return 1
