@@ -14,7 +14,7 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 if ARGV[5] ~= '' then
   redis.call('ZADD', KEYS[1], 'XX', -now - ARGV[3], ARGV[5])
 elseif ARGV[4] == '1' then
-  claimed = redis.call('ZRANGEBYSCORE', KEYS[1], -now, now, 'LIMIT', 0, 1)[1] or ''
+  claimed = redis.call('ZRANGE', KEYS[1], -now, now, 'BYSCORE', 'LIMIT', 0, 1)[1] or ''
   if claimed ~= '' then redis.call('ZADD', KEYS[1], -now - ARGV[3], claimed) end
 end
 return { now, mine or '', claimed }

@@ -127,6 +127,7 @@ func (r *Redis) checkMaster(ctx context.Context, m, other *master) Finding {
 	}{
 		{"publishing", t.publishing},
 		{"publishing over the cluster's bus", func(ctx context.Context) error { return t.bus(ctx, other) }},
+		{"presence", t.membership},
 		{"the keys that all hubs share", t.shared},
 		{"the format", t.format},
 	} {

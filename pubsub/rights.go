@@ -42,6 +42,8 @@ var harmless = map[string][]string{
 	"xadd": {"never", "d", ""}, "xtrim": {"never", "0"}, "xrange": {"-", "never"}, "xrevrange": {"+", "never"},
 	"zadd": {"never", ""}, "zrem": {"no member"}, "zremrangebyscore": {"never", "never"},
 	"zscan": {"0"}, "zscore": {wholeMark}, "zrange": {"0", "0"},
+	"hget": {""}, "hset": {"", "", "no pair"}, "hdel": {""}, "hlen": {}, "hincrby": {"", "never"}, "hscan": {"0"}, "del": {},
+	"srem": {""}, "sscan": {"0"}, "srandmember": {"1"},
 }
 
 // needs is what the user must be allowed at m, of whose partitions p is one. A hub that keeps no history needs less.
@@ -86,12 +88,28 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(log[1], "xadd", "xtrim", "pexpire", "xrange", "xrevrange")
 		on(log[2], "get", "set", "mget")
 	}
+	if r.cfg.Presence.on() { // no topic and no boot has an empty name
+		for _, key := range []string{"m:", "u:", "v:", "b:", "boots", "fence"} {
+			script(n.tagged(p, key))
+		}
+		on(n.tagged(p, "m:"), "hget", "hset", "hdel", "hlen", "hscan")
+		on(n.tagged(p, "u:"), "hincrby", "hdel", "hlen", "del")
+		on(n.tagged(p, "v:"), "get", "set")
+		on(n.tagged(p, "b:"), "srem", "sscan", "srandmember")
+		on(n.boots(p), "srem", "srandmember")
+		on(n.fence(p), "zadd", "zscore", "zremrangebyscore")
+		list = append(list, need{way: byAsking, args: []string{"sadd", n.tagged(p, "b:"), ""}, object: keys})
+	}
 	if r.routes[common].Load() == m {
 		script(n.revoked())
 		on(n.revoked(), "zadd", "zrem", "zscore", "zscan", "zremrangebyscore")
 		on(n.resumeKey(), "get", "set")
 		script(n.nodes())
 		on(n.nodes(), "zadd", "zrange", "zrem", "zremrangebyscore")
+		if r.cfg.Presence.on() {
+			script(n.leases())
+			on(n.leases(), "zadd", "zrange", "zrem", "zscore")
+		}
 	}
 	if l := r.layout.Load(); l != nil && l.format == m.addr {
 		on(n.format(), "get", "set")

@@ -87,7 +87,7 @@ func TestTheLeastRightsKeepTheContract(t *testing.T) {
 			t.Parallel()
 			p := begin(t)
 			var log lines
-			cfg := RedisConfig{URL: p.url, History: contractHistory, Log: log.logger()}
+			cfg := RedisConfig{URL: p.url, History: contractHistory, Presence: contractPresence, Log: log.logger()}
 			testContract(t, func(t testing.TB) Broker { return newRedis(t, cfg) })
 			t.Run("what is no part of the contract", func(t *testing.T) { besides(t, cfg) })
 			for _, s := range p.servers {
@@ -151,7 +151,7 @@ func TestEachRightOfTheRulesIsNeededAndNamed(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			p := begin(t)
-			cfg := RedisConfig{URL: p.url, History: keepAll, OnRevoked: func([]Revocation) {}}
+			cfg := RedisConfig{URL: p.url, History: keepAll, Presence: contractPresence, OnRevoked: func([]Revocation) {}}
 			if err := newRedis(t, cfg).Check(t.Context()).Err(); err != nil {
 				t.Fatalf("with all of it: %v", err)
 			}

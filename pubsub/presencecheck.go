@@ -1,0 +1,50 @@
+package pubsub
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+)
+
+// membership enters a member in a topic of the trial's own, reads it and takes it off, if any topic has a presence.
+func (t *trial) membership(ctx context.Context) error {
+	if !t.cfg.Presence.on() {
+		return nil
+	}
+	life, mine := trialTime.Milliseconds(), t.names.alive(t.p, t.name)
+	keys := []string{mine + ":m", mine + ":u", mine + ":v", mine + ":b", mine + ":boots", mine + ":fence"}
+	channel, entry := t.names.channel(t.p, "t:"+t.name), entryOf(t.name, t.name)
+	change := func(more ...any) call {
+		args := append([]any{channel, entry, t.name, 0, t.name, freshEpoch(), 1, life}, more...)
+		return call{kind: changePresence, partition: t.p, topic: t.name, keys: keys, args: args}
+	}
+	replies := t.run(ctx, []call{
+		change(t.name, ""),
+		{kind: readPresence, partition: t.p, topic: t.name, keys: keys[:3], args: []any{"0", 1}},
+		change(),
+		{partition: t.p, args: []any{"srem", keys[4], t.name}},
+	})
+	for i, reply := range replies {
+		if err := reply.Err(); err != nil {
+			return fmt.Errorf("%s: %w", []string{"enter", "read", "leave", "forget"}[i], err)
+		}
+	}
+	if clients, _ := at(replies[1].Val(), 1).(int64); clients != 1 {
+		return fmt.Errorf("a member that entered is not there: %w", errBadLog)
+	}
+	t.fact("a member entered and left")
+	return t.lease(ctx)
+}
+
+// lease tries the script of the leases, on a key of the trial's own.
+func (t *trial) lease(ctx context.Context) error {
+	if t.routes[common].Load() != t.m {
+		return nil
+	}
+	list := t.names.alive(common, t.name+":leases")
+	err := bootsScript.Run(ctx, t.m.pub, []string{list}, t.name, trialTime.Milliseconds(), claimTime.Milliseconds(), true, "").Err()
+	if _, gone := t.command(ctx, common, "zrem", list, t.name).Int(); err != nil || gone != nil {
+		return fmt.Errorf("lease: %w", cmp.Or(err, gone))
+	}
+	return nil
+}
