@@ -28,8 +28,6 @@ const (
 	bootTime = 10 * time.Second
 	// claimTime is how long a claim holds without renewal: then another node goes on.
 	claimTime = 10 * time.Second
-	// leaveTime bounds how long the end of a broker waits for Redis.
-	leaveTime = time.Second
 	// vigil is how long a node must have renewed its own lease without a break before it claims another's: while Redis is
 	// away nobody renews, and all would look dead.
 	vigil = 10 * time.Second
@@ -40,7 +38,8 @@ type presences struct {
 	// Fixed at birth.
 	node  string
 	grace time.Duration
-	vigil time.Duration // see the constant
+	// vigil and stranger are as the constants vigil and strangerTime say.
+	vigil, stranger time.Duration
 	// turn is how long it takes to look through all partitions, in turn, where nothing happens.
 	turn time.Duration
 
@@ -70,7 +69,7 @@ type lapsed struct {
 }
 
 func (p *presences) init(cfg *RedisConfig) {
-	p.node, p.grace, p.vigil, p.turn = cfg.Node, cfg.Presence.Grace, vigil, partitions*2*time.Second
+	p.node, p.grace, p.vigil, p.stranger, p.turn = cfg.Node, cfg.Presence.Grace, vigil, strangerTime, partitions*2*time.Second
 	p.writing, p.renew, p.look, p.claims = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1), make(chan lapsed, 1)
 	p.name = p.node + "/" + randomName()
 }

@@ -30,7 +30,7 @@ const (
 	leaseEvery = 3 * time.Second
 	// deadTime is how long the dead stay on the list: see notifyAll.
 	deadTime = 10 * time.Minute
-	// leaveTime bounds how long the end of a broker waits for Redis to take its node off the list.
+	// leaveTime bounds how long the end of a broker waits for Redis to take its node off the list, or its boot.
 	leaveTime = time.Second
 	// maxNodes bounds the nodes that Nodes returns. Those whose lease ends last come first.
 	maxNodes = 10_000

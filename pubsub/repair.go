@@ -100,7 +100,7 @@ func (r *Redis) lookThrough(ctx context.Context, list []byte, strangers map[stri
 	if e != nil {
 		return list, e
 	}
-	r.presence.postpone(unknown, strangerTime/3)
+	r.presence.postpone(unknown, r.presence.stranger/3)
 	return failed, err
 }
 
@@ -235,7 +235,7 @@ func (r *Redis) sweepStrangers(ctx context.Context, list []byte, strangers map[s
 			case !known && len(strangers) < maxBoots:
 				strangers[boot] = now
 				unknown = append(unknown, p)
-			case now.Sub(since) < strangerTime || !r.presence.watchful():
+			case now.Sub(since) < r.presence.stranger || !r.presence.watchful():
 				unknown = append(unknown, p)
 			default:
 				if e := r.sweep(ctx, lapsed{boot, now.UnixMilli()}, []byte{p}); e != nil {

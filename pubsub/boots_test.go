@@ -1,0 +1,364 @@
+package pubsub
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"wshub/pubsub/redistest"
+)
+
+// instance is a broker with the members that its hub has.
+type instance struct {
+	*Redis
+	sink recorder
+	stop func() // ends it as a hub ends
+
+	mu   sync.Mutex
+	have map[string]Member // by entry
+}
+
+// instanceOf runs a broker that takes others for dead at once, and has what it told Redis.
+func instanceOf(t testing.TB, cfg RedisConfig) *instance {
+	t.Helper()
+	n := prepare(t, cfg)
+	n.run(t)
+	return n
+}
+
+func prepare(t testing.TB, cfg RedisConfig) *instance {
+	n := &instance{have: map[string]Member{}}
+	cfg.Presence.Match = contractPresence.Match
+	setDefault(&cfg.Presence.Grace, time.Millisecond)
+	cfg.Presence.Members = n.members
+	n.Redis = newRedis(t, cfg)
+	n.presence.vigil, n.presence.stranger = 1, 1
+	return n
+}
+
+func (n *instance) run(t testing.TB) {
+	t.Helper()
+	n.sink = newRecorder()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := n.Run(ctx, n.sink); err != nil {
+			t.Error(err)
+		}
+	}()
+	n.stop = func() { cancel(); <-ended }
+	t.Cleanup(n.stop)
+	ready(t, n.Redis)
+}
+
+func (n *instance) members(_ context.Context, p byte, yield func(string, Member)) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for entry, m := range n.have {
+		if topic, _, _ := strings.Cut(entry, "\x00"); partition(topic) == p {
+			yield(topic, m)
+		}
+	}
+	return nil
+}
+
+// know makes changes known to the hub, and not to Redis.
+func (n *instance) know(changes ...Change) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range changes {
+		if n.have[entryOf(c.Topic, c.Member.Session)] = c.Member; c.Leave {
+			delete(n.have, entryOf(c.Topic, c.Member.Session))
+		}
+	}
+}
+
+func (n *instance) change(t testing.TB, changes ...Change) {
+	t.Helper()
+	n.know(changes...)
+	mustChange(t, n, changes...)
+}
+
+// watch follows topic on loop 0.
+func (n *instance) watch(t testing.TB, topics ...string) {
+	t.Helper()
+	for _, topic := range topics {
+		mustFollow(t, n, topic, 0)
+	}
+}
+
+// expire has the lease of n's boot, which is at server, run out.
+func (n *instance) expire(server *redistest.Server) {
+	server.CLI("zadd", n.names.leases(), "1", n.presence.boot())
+}
+
+// wantPresent waits until topic has these sessions, and no more.
+func wantPresent(t testing.TB, b Broker, topic, want string) {
+	t.Helper()
+	eventually(t, topic+" has "+want, func() bool {
+		p, err := b.ReadPresence(t.Context(), topic, "", MaxPresencePage)
+		return err == nil && sessions(p) == want && p.Clients == len(strings.Fields(want))
+	})
+}
+
+// quiet says that nothing but want was told until an event that is published now arrives.
+func (n *instance) quiet(t testing.TB, topic string) {
+	t.Helper()
+	mustPublish(t, n, topic, `"quiet"`)
+	if d := n.sink.next(t); d.Event == nil {
+		t.Errorf("told: %s", d)
+	}
+}
+
+// presenceTopics are in different partitions, and of three masters each serves some.
+var presenceTopics = []string{"p:1", "p:2", "p:3", "p:4", "p:5", "p:6"}
+
+func TestMembersOfANodeThatDiedLeave(t *testing.T) {
+	t.Parallel()
+	for kind, begin := range homes {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			h := begin(t)
+			a, b := instanceOf(t, RedisConfig{URL: h.url, Node: "a", Presence: PresenceConfig{Grace: time.Hour}}), instanceOf(t, RedisConfig{URL: h.url, Node: "b"})
+			b.watch(t, presenceTopics...)
+			var batch []Change
+			for _, topic := range presenceTopics {
+				batch = append(batch, enter(topic, "s1", "u"), enter(topic, "s2", "u"))
+			}
+			a.change(t, batch...)
+			b.change(t, enter("p:1", "s3", ""))
+			for range 2*len(presenceTopics) + 1 {
+				b.sink.next(t)
+			}
+			boot := a.presence.boot()
+			a.stop()
+			a.expire(h.server(t, b.Redis, topicIn(common)))
+			got := map[string][]string{}
+			for range 2 * len(presenceTopics) {
+				d := b.sink.next(t)
+				if d.moved == nil || !d.moved.Left || d.moved.Last != (len(got[d.topic]) == 1) {
+					t.Fatalf("told: %s", d)
+				}
+				got[d.topic] = append(got[d.topic], d.moved.Member.Session)
+			}
+			for _, topic := range presenceTopics {
+				if slices.Sort(got[topic]); fmt.Sprint(got[topic]) != "[s1 s2]" {
+					t.Errorf("%s: %v left", topic, got[topic])
+				}
+			}
+			wantPresent(t, b, "p:1", "s3")
+			eventually(t, "the boot is forgotten", func() bool {
+				server := h.server(t, b.Redis, topicIn(common))
+				return server.CLI("zscore", b.names.leases(), boot) == ""
+			})
+			for _, topic := range presenceTopics {
+				p := partition(topic)
+				server := h.server(t, b.Redis, topic)
+				if found := server.CLI("exists", b.names.entries(p, boot)) + server.CLI("sismember", b.names.boots(p), boot); found != "00" {
+					t.Errorf("%s: something is left of it: %s", topic, found)
+				}
+			}
+			if s := b.Stats().Presence; s["swept"] != uint64(2*len(presenceTopics)) || s["fenced"] != 0 {
+				t.Errorf("counted: %v", s)
+			}
+			for _, s := range h.servers {
+				if refusals := s.CLI("acl", "log"); strings.Contains(refusals, "username") {
+					t.Errorf("refused: %s", refusals)
+				}
+			}
+		})
+	}
+}
+
+func TestWhoComesBackElsewhereBeforeTheSweepIsNotTold(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := instanceOf(t, RedisConfig{URL: server.URL(), Node: "a", Presence: PresenceConfig{Grace: time.Hour}})
+	b := instanceOf(t, RedisConfig{URL: server.URL(), Node: "b"})
+	b.watch(t, "p:1")
+	a.change(t, enter("p:1", "returns", "u"), enter("p:1", "stays-away", "u"))
+	b.sink.moved(t, "p:1")
+	b.sink.moved(t, "p:1")
+	boot := a.presence.boot()
+	a.stop()
+	again := enter("p:1", "returns", "u")
+	again.Member.Generation = 1
+	b.change(t, again)
+	late := leave("p:1", "returns") // of the node before
+	for _, reply := range b.changeAs(t.Context(), boot, []Change{late}) {
+		if n, err := reply.Int(); n != 0 || err != nil {
+			t.Errorf("a late leave: %d, %v", n, err)
+		}
+	}
+	a.expire(server)
+	wantMoved(t, b.sink, "p:1", "-stays-away u 1 1")
+	b.quiet(t, "p:1")
+	wantPresent(t, b, "p:1", "returns")
+}
+
+// TestANodeThatWasTakenForDeadEntersItsMembersAnew cuts a node off until it is swept.
+func TestANodeThatWasTakenForDeadEntersItsMembersAnew(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server.Addr())
+	a, b := instanceOf(t, RedisConfig{URL: proxy.URL(), Node: "a"}), instanceOf(t, RedisConfig{URL: server.URL(), Node: "b"})
+	b.watch(t, "p:1", "p:2")
+	a.change(t, enter("p:1", "s", "u"))
+	wantMoved(t, b.sink, "p:1", "+s u first 1 1")
+	old := a.presence.boot()
+	proxy.Freeze(redistest.Both)
+	a.expire(server)
+	wantMoved(t, b.sink, "p:1", "-s u last 0 0")
+	for _, reply := range b.changeAs(t.Context(), old, []Change{enter("p:1", "late", "u"), enter("p:1", "s", "u")}) {
+		if !isFenced(reply.Err()) {
+			t.Errorf("a late write: %v", reply)
+		}
+	}
+	a.know(enter("p:2", "while-away", "v"))
+	proxy.Thaw(redistest.Both)
+	got := map[string]string{}
+	for range 2 {
+		d := b.sink.next(t)
+		if d.moved == nil {
+			t.Fatalf("told: %s", d)
+		}
+		got[d.topic] = describe(d.moved)
+	}
+	if got["p:1"] != "+s u first 1 1" || got["p:2"] != "+while-away v first 1 1" {
+		t.Errorf("got %v", got)
+	}
+	if boot := a.presence.boot(); boot == old {
+		t.Error("it goes on under its old boot")
+	}
+	if n := a.Stats().Presence["fenced"]; n != 1 {
+		t.Errorf("fenced %d times", n)
+	}
+	b.quiet(t, "p:1")
+}
+
+// TestAnOutageOfRedisMakesNobodyLeave has Redis away until all leases have run out by its clock.
+func TestAnOutageOfRedisMakesNobodyLeave(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+	a, b := prepare(t, RedisConfig{URL: server.URL(), Node: "a"}), prepare(t, RedisConfig{URL: server.URL(), Node: "b"})
+	for _, n := range []*instance{a, b} {
+		n.presence.vigil, n.presence.stranger = vigil, strangerTime
+		n.run(t)
+	}
+	b.watch(t, "p:1")
+	a.change(t, enter("p:1", "a", "u"))
+	b.change(t, enter("p:1", "b", "u"))
+	b.sink.moved(t, "p:1")
+	b.sink.moved(t, "p:1")
+	server.Kill()
+	server.SetClock(time.Minute)
+	server.Restart()
+	if m := b.sink.moved(t, "p:1"); !m.Version.IsZero() {
+		t.Errorf("told: %+v", m)
+	}
+	b.sink.gap(t, "p:1")
+	later := time.Now().Add(time.Minute).UnixMilli()
+	for _, n := range []*instance{a, b} {
+		eventually(t, "the lease is renewed", func() bool {
+			return server.CLI("zcount", n.names.leases(), fmt.Sprint(later), "+inf") == "2"
+		})
+		ready(t, n.Redis)
+	}
+	b.quiet(t, "p:1")
+	wantPresent(t, a, "p:1", "a b")
+	if s := a.Stats().Presence; s["swept"]+s["fenced"]+b.Stats().Presence["swept"] > 0 {
+		t.Errorf("counted: %v", s)
+	}
+}
+
+func TestLostMembersAreRepaired(t *testing.T) {
+	t.Parallel()
+	for kind, begin := range homes {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			h := begin(t)
+			a, b := instanceOf(t, RedisConfig{URL: h.url, Node: "a"}), instanceOf(t, RedisConfig{URL: h.url, Node: "b"})
+			for _, topic := range presenceTopics {
+				a.change(t, enter(topic, "a", "u"))
+				b.change(t, enter(topic, "b", "v"))
+			}
+			for _, topic := range presenceTopics {
+				h.server(t, a.Redis, topic).CLI("flushall")
+			}
+			for _, topic := range presenceTopics {
+				wantPresent(t, a, topic, "a b")
+			}
+		})
+	}
+}
+
+// TestAFailedWriteIsRepaired refuses changes, and lets the hub go on.
+func TestAFailedWriteIsRepaired(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := instanceOf(t, RedisConfig{URL: server.URL(), Node: "a"})
+	a.change(t, enter("p:1", "goes", "u"), enter("p:1", "stays", "u"))
+	server.CLI("acl", "setuser", "default", "-hset", "-hdel")
+	for _, c := range []Change{enter("p:1", "comes", "u"), leave("p:1", "goes")} {
+		a.know(c)
+		if err := a.ChangePresence(t.Context(), []Change{c})[0]; err == nil {
+			t.Errorf("%+v succeeded", c)
+		}
+	}
+	a.know(enter("p:2", "unasked", "u"))
+	a.RepairPresence("p:2")
+	server.CLI("acl", "setuser", "default", "+hset", "+hdel")
+	wantPresent(t, a, "p:1", "comes stays")
+	wantPresent(t, a, "p:2", "unasked")
+	if s := a.Stats().Presence; s["refused"] != 2 || s["repaired"] < 3 {
+		t.Errorf("counted: %v", s)
+	}
+}
+
+// TestAReplicaThatLacksTheLastIsRepaired promotes one that knows a member that has left, none of those who came, and a node
+// that was swept.
+func TestAReplicaThatLacksTheLastIsRepaired(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	replica := follower(t, master, -2*time.Second)
+	proxy := redistest.NewProxy(t, master.Addr())
+	a := instanceOf(t, RedisConfig{URL: proxy.URL(), Node: "a"})
+	gone := instanceOf(t, RedisConfig{URL: master.URL(), Node: "gone"})
+	gone.change(t, enter("p:1", "swept", "w"))
+	a.change(t, enter("p:1", "left", "u"), enter("p:1", "stays", "u"))
+	master.CLI("wait", "1", "0")
+	replica.Promote()
+	gone.stop()
+	master.CLI("zadd", a.names.leases(), "1", gone.presence.name)
+	a.change(t, leave("p:1", "left"), enter("p:1", "came", "v"))
+	wantPresent(t, a, "p:1", "came stays")
+	replica.CLI("zrem", a.names.leases(), gone.presence.name)
+	master.Kill()
+	proxy.Point(replica.Addr())
+	eventually(t, "repaired", func() bool {
+		p, err := a.ReadPresence(t.Context(), "p:1", "", 10)
+		return err == nil && sessions(p) == "came stays" && p.Users == 2
+	})
+}
+
+// TestAMemberThatIsIdleCostsNothing watches the commands of two renewals.
+func TestAMemberThatIsIdleCostsNothing(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := instanceOf(t, RedisConfig{URL: server.URL(), Node: "a"})
+	a.change(t, enter("p:idle", "s", "u"))
+	eventually(t, "the first look is over", func() bool { return len(a.presence.takeDue(time.Now())) == 0 })
+	end := server.Monitor()
+	was := server.CLI("zscore", a.names.leases(), a.presence.boot())
+	eventually(t, "a renewal", func() bool { return server.CLI("zscore", a.names.leases(), a.presence.boot()) != was })
+	for _, line := range end() {
+		if strings.Contains(line, "p:idle") {
+			t.Errorf("a command: %s", line)
+		}
+	}
+}
