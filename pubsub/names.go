@@ -104,7 +104,7 @@ func (n *names) members(topic string) []string {
 	return []string{tag + "m:" + topic, tag + "u:" + topic, tag + "v:" + topic}
 }
 
-// entries is a set of the members in partition p that boot answers for: topic, 0, session.
+// entries is a hash of the members in partition p that boot answers for (topic, 0, session), of their generations.
 func (n *names) entries(p byte, boot string) string { return n.tagged(p, "b:"+boot) }
 
 // boots is a set of the boots that have or had entries in partition p.

@@ -12,7 +12,7 @@ func (t *trial) membership(ctx context.Context) error {
 		return nil
 	}
 	life, mine := trialTime.Milliseconds(), t.names.alive(t.p, t.name)
-	keys := []string{mine + ":m", mine + ":u", mine + ":v", mine + ":b", mine + ":boots", mine + ":fence"}
+	keys := []string{mine + ":m", mine + ":u", mine + ":v", mine + ":" + t.name, mine + ":boots", mine + ":fence"}
 	channel, entry := t.names.channel(t.p, "t:"+t.name), entryOf(t.name, t.name)
 	change := func(more ...any) call {
 		args := append([]any{channel, entry, t.name, 0, t.name, freshEpoch(), 1, life}, more...)

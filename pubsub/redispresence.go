@@ -104,7 +104,7 @@ func (r *Redis) presenceCall(boot string, c *Change) call {
 // isFenced reports whether err says that the boot was swept.
 func isFenced(err error) bool { return err != nil && redis.HasErrorPrefix(err, "FENCED ") }
 
-// entryOf is a member in a boot's set. No topic and no session has a 0.
+// entryOf is a member among a boot's entries. No topic and no session has a 0.
 func entryOf(topic, session string) string { return topic + "\x00" + session }
 
 // parseEntry reads what entryOf wrote. The member left, and whatever its generation was, must not stay.

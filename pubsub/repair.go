@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -127,9 +128,9 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	var changes []Change
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
 		c, entry := Change{Topic: topic, Member: m}, entryOf(topic, m.Session)
-		if _, known := entries[entry]; known {
-			delete(entries, entry)
-		} else if partition(topic) == p && r.cfg.Presence.validate(&c) == nil {
+		generation, known := entries[entry]
+		delete(entries, entry)
+		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); !same && partition(topic) == p && r.cfg.Presence.validate(&c) == nil {
 			changes = append(changes, c)
 		}
 	})
@@ -141,7 +142,7 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 		if c, ok := parseEntry(entry); ok && partition(c.Topic) == p {
 			changes = append(changes, c)
 		} else {
-			strange = append(strange, call{partition: p, args: []any{"srem", r.names.entries(p, boot), entry}})
+			strange = append(strange, call{partition: p, args: []any{"hdel", r.names.entries(p, boot), entry}})
 		}
 	}
 	return r.mend(ctx, boot, changes, strange)
@@ -171,13 +172,13 @@ func (r *Redis) mend(ctx context.Context, boot string, changes []Change, strange
 	return err
 }
 
-// entries are boot's in partition p, which is an errFenced if it was swept there.
-func (r *Redis) entries(ctx context.Context, p byte, boot string) (map[string]struct{}, error) {
-	entries, cursor := map[string]struct{}{}, "0"
+// entries are boot's in partition p, with their generations. It is an errFenced if the boot was swept there.
+func (r *Redis) entries(ctx context.Context, p byte, boot string) (map[string]string, error) {
+	entries, cursor := map[string]string{}, "0"
 	for {
 		replies := r.runBriefly(ctx, []call{
 			{partition: p, args: []any{"zscore", r.names.fence(p), boot}, reads: true},
-			{partition: p, args: []any{"sscan", r.names.entries(p, boot), cursor, "count", scanCount}, reads: true},
+			{partition: p, args: []any{"hscan", r.names.entries(p, boot), cursor, "count", scanCount}, reads: true},
 		})
 		if err := replies[0].Err(); err == nil {
 			return nil, errFenced
@@ -189,8 +190,8 @@ func (r *Redis) entries(ctx context.Context, p byte, boot string) (map[string]st
 			return nil, err
 		}
 		list, _ := at(reply, 1).([]any)
-		for i := range list {
-			entries[str(list, i)] = struct{}{}
+		for i := 0; i+1 < len(list); i += 2 {
+			entries[str(list, i)] = str(list, i+1)
 		}
 		if cursor = str(reply, 0); cursor == "0" || cursor == "" {
 			return entries, nil

@@ -43,7 +43,7 @@ var harmless = map[string][]string{
 	"zadd": {"never", ""}, "zrem": {"no member"}, "zremrangebyscore": {"never", "never"},
 	"zscan": {"0"}, "zscore": {wholeMark}, "zrange": {"0", "0"},
 	"hget": {""}, "hset": {"", "", "no pair"}, "hdel": {""}, "hlen": {}, "hincrby": {"", "never"}, "hscan": {"0"}, "del": {},
-	"srem": {""}, "sscan": {"0"}, "srandmember": {"1"},
+	"hrandfield": {"1"}, "srem": {""}, "srandmember": {"1"},
 }
 
 // needs is what the user must be allowed at m, of whose partitions p is one. A hub that keeps no history needs less.
@@ -95,10 +95,10 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(n.tagged(p, "m:"), "hget", "hset", "hdel", "hlen", "hscan")
 		on(n.tagged(p, "u:"), "hincrby", "hdel", "hlen", "del")
 		on(n.tagged(p, "v:"), "get", "set")
-		on(n.tagged(p, "b:"), "srem", "sscan", "srandmember")
+		on(n.tagged(p, "b:"), "hset", "hdel", "hscan", "hrandfield")
 		on(n.boots(p), "srem", "srandmember")
 		on(n.fence(p), "zadd", "zscore", "zremrangebyscore")
-		list = append(list, need{way: byAsking, args: []string{"sadd", n.tagged(p, "b:"), ""}, object: keys})
+		list = append(list, need{way: byAsking, args: []string{"sadd", n.boots(p), ""}, object: keys})
 	}
 	if r.routes[common].Load() == m {
 		script(n.revoked())

@@ -60,7 +60,7 @@ func (r *Redis) sweep(ctx context.Context, c lapsed, list []byte) (failed error)
 			if change, ok := parseEntry(e.entry); ok && partition(change.Topic) == e.partition {
 				changes = append(changes, change)
 			} else {
-				strange = append(strange, call{partition: e.partition, args: []any{"srem", r.names.entries(e.partition, c.boot), e.entry}})
+				strange = append(strange, call{partition: e.partition, args: []any{"hdel", r.names.entries(e.partition, c.boot), e.entry}})
 			}
 		}
 		if err := r.takeOff(ctx, c.boot, changes, strange); err != nil {
@@ -85,7 +85,7 @@ func (r *Redis) fence(ctx context.Context, c lapsed, list []byte) (found []entry
 		calls = append(calls,
 			call{partition: p, args: []any{"zadd", r.names.fence(p), c.now, c.boot}},
 			call{partition: p, args: []any{"zremrangebyscore", r.names.fence(p), "-inf", c.now - fenceTime.Milliseconds()}},
-			call{partition: p, args: []any{"srandmember", r.names.entries(p, c.boot), entryBatch}})
+			call{partition: p, args: []any{"hrandfield", r.names.entries(p, c.boot), entryBatch}})
 	}
 	replies := r.runBriefly(ctx, calls)
 	var gone []call
