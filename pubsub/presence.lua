@@ -1,10 +1,10 @@
 -- Changes who is in a topic, and tells its followers. Returns 1 if somebody came or went, else 0.
--- KEYS  members, users, version, the boot's entries, boots, fence. A member that moves is taken from another boot's entries.
+-- KEYS  members, users, version, the boot's entries, boots, fence
 -- ARGV  the topic's channel, the member's entry, session, generation, boot, a fresh epoch, members up to which all is told,
 --       milliseconds to keep the version of a topic that nobody is in, and for one who enters user and info
 -- members is a hash of sessions: generation (4 bytes), since (8), boot behind its length (2), user behind its length (1), info.
 -- users is a hash of users, of numbers of sessions. version is epoch and number, 8 bytes each. entries is a hash of the members
--- that a boot answers for, of their generations. fence are boots that were swept, by time.
+-- that a boot answers for, of their generations; it may hold some that have moved to another boot since. fence are boots that were swept, by time.
 local members, users, version, entries, boots, fence = unpack(KEYS)
 local channel, entry, session, generation, boot = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 
@@ -53,11 +53,7 @@ local function tell(flags, m)
   redis.call('%PUBLISH%', channel, news)
 end
 
--- release takes the member from the entries of the boot that has answered for it.
-local function release(m) redis.call('HDEL', entries:sub(1, #entries - #boot) .. m.boot, entry) end
-
 local function remove(m)
-  release(m)
   redis.call('HDEL', members, session)
   local n = sessions(m.user, -1)
   tell(n and n <= 0 and 3 or 1, m)
@@ -68,11 +64,9 @@ local ours = was and was.boot == boot
 
 -- One who leaves is taken off if this boot answers for it and does not have it in a later generation.
 if not ARGV[9] then
-  if not ours then
-    redis.call('HDEL', entries, entry) -- it may be there by mistake
-    return 0
-  end
-  if was.generation > generation then return 0 end
+  if ours and was.generation > generation then return 0 end
+  redis.call('HDEL', entries, entry)
+  if not ours then return 0 end
   remove(was)
   return 1
 end
@@ -89,7 +83,6 @@ end
 local time = redis.call('TIME')
 local now = { since = was and was.since or time[1] * 1000 + math.floor(time[2] / 1000), user = user, info = info }
 redis.call('SADD', boots, boot)
-if was and not ours then release(was) end
 redis.call('HSET', entries, entry, generation)
 redis.call('HSET', members, session, struct.pack('>I4I8Hc0Bc0', generation, now.since, #boot, boot, #user, user) .. info)
 if was then return 0 end
