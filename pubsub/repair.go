@@ -239,11 +239,24 @@ func (r *Redis) sweepStrangers(ctx context.Context, list []byte, strangers map[s
 			case now.Sub(since) < r.presence.stranger || !r.presence.watchful():
 				unknown = append(unknown, p)
 			default:
-				if e := r.sweep(ctx, lapsed{boot, now.UnixMilli()}, []byte{p}); e != nil {
+				if e := r.sweepStranger(ctx, boot, p); e != nil {
 					err = e
 				}
 			}
 		}
 	}
 	return unknown, err
+}
+
+// sweepStranger sweeps a boot that no lease is known of in partition p.
+func (r *Redis) sweepStranger(ctx context.Context, boot string, p byte) error {
+	m, err := r.route(p)
+	if err != nil {
+		return err
+	}
+	now, known := m.clock.time()
+	if !known {
+		return errNobody
+	}
+	return r.sweep(ctx, lapsed{boot, now}, []byte{p})
 }
