@@ -12,8 +12,8 @@ import (
 )
 
 // A member is answered for by a boot: a node from a start of its broker on, or since it was taken for dead. Each boot renews a
-// lease by the clock of Redis. Whose lease has run out is claimed by another node, which takes its members off (sweep.go). A
-// boot that was claimed is never used again: its writes are refused (presence.lua), and its node, if it lives, enters all
+// lease by the clock of Redis. A boot whose lease has run out is claimed by another node, which takes its members off (sweep.go).
+// A boot that was claimed is never used again: its writes are refused (presence.lua), and its node, if it lives, enters all
 // members anew under another one.
 
 //go:embed boots.lua
@@ -26,6 +26,8 @@ const (
 	bootEvery = 2 * time.Second
 	// bootTime is how long a boot lives after a renewal, at least: a node that is killed has been dead for the grace by then.
 	bootTime = 10 * time.Second
+	// longestPause is the time between two renewals that counts as a break: this node stood still, and perhaps others did.
+	longestPause = 3 * bootEvery
 	// claimTime is how long a claim holds without renewal: then another node goes on.
 	claimTime = 10 * time.Second
 	// vigil is how long a node must have renewed its own lease without a break before it claims another's: while Redis is
@@ -43,7 +45,7 @@ type presences struct {
 	// turn is how long it takes to look through all partitions, in turn, where nothing happens.
 	turn time.Duration
 
-	// writing holds one token. Whoever has it may change members in the name of this node.
+	// writing has room for one token: its owner may change members in the name of this node.
 	writing chan struct{}
 	// renew wakes keepBoot, look wakes keepMembers, claims has what keepBoot has claimed for keepSwept.
 	renew, look chan struct{}
@@ -57,7 +59,8 @@ type presences struct {
 	held bool   // it has a lease
 	// unbroken is since when each renewal succeeded and found the lease; zero if the last did not.
 	unbroken time.Time
-	claimed  string // the boot that is being swept, "" for none
+	renewal  time.Time // the last one that succeeded
+	claimed  string    // the boot that is being swept, "" for none
 	// due is when each partition is to be looked through.
 	due [partitions]time.Time
 }
@@ -137,7 +140,7 @@ func (p *presences) snapshot() map[string]uint64 {
 func (p *presences) watchful() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.unbroken.IsZero() && time.Since(p.unbroken) >= p.vigil
+	return !p.unbroken.IsZero() && time.Since(p.unbroken) >= p.vigil && time.Since(p.renewal) < longestPause
 }
 
 // keepBoot renews the lease until ctx ends. Then the members have the grace to be entered by another node.
@@ -225,10 +228,11 @@ func (p *presences) renewed(boot string, before bool) {
 		p.due = [partitions]time.Time{}
 		wake(p.look)
 	}
-	if p.unbroken.IsZero() {
-		p.unbroken = time.Now()
+	now := time.Now()
+	if p.unbroken.IsZero() || now.Sub(p.renewal) >= longestPause {
+		p.unbroken = now
 	}
-	p.held = true
+	p.renewal, p.held = now, true
 }
 
 // doneSweeping notes that the boot that was claimed is done with.

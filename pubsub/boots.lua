@@ -1,7 +1,7 @@
 -- Renews the lease of a boot, and perhaps claims one whose members are to be swept.
 -- KEYS  the leases
--- ARGV  the boot, milliseconds that it lives from now on, milliseconds that a claim holds, '1' if it may claim one,
---       the boot that it has claimed, if it is not done with it
+-- ARGV  the boot, milliseconds that it lives from now on, milliseconds that a claim holds, '1' if it may claim one, which takes
+--       that its own lease has not run out, the boot that it has claimed, if it is not done with it
 -- A score is the millisecond until which a boot lives or, negative, until which it is claimed.
 -- Returns the time in milliseconds, the boot's lease before ('' if it had none; where it was claimed it is not renewed), and the
 -- boot that was claimed now or ''.
@@ -13,7 +13,7 @@ if mine and tonumber(mine) < 0 then return { now, mine, claimed } end
 redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 if ARGV[5] ~= '' then
   redis.call('ZADD', KEYS[1], 'XX', -now - ARGV[3], ARGV[5])
-elseif ARGV[4] == '1' then
+elseif ARGV[4] == '1' and mine and tonumber(mine) >= now then
   claimed = redis.call('ZRANGE', KEYS[1], -now, now, 'BYSCORE', 'LIMIT', 0, 1)[1] or ''
   if claimed ~= '' then redis.call('ZADD', KEYS[1], -now - ARGV[3], claimed) end
 end

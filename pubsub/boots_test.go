@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -360,5 +361,53 @@ func TestAMemberThatIsIdleCostsNothing(t *testing.T) {
 		if strings.Contains(line, "p:idle") {
 			t.Errorf("a command: %s", line)
 		}
+	}
+}
+
+// TestABootIsClaimedOnce runs the script of the leases.
+func TestABootIsClaimedOnce(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := newRedis(t, RedisConfig{URL: server.URL()})
+	t.Cleanup(r.closeMasters)
+	now := time.Now().UnixMilli()
+	renew := func(boot string, may bool, claimed, wantLease, wantClaimed string) {
+		t.Helper()
+		reply, err := bootsScript.Run(t.Context(), r.only().pub, []string{r.names.leases()}, boot, 60_000, 60_000, may, claimed).Slice()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lease := str(reply, 1)
+		switch ms, _ := strconv.ParseInt(lease, 10, 64); {
+		case lease == "":
+			lease = "none"
+		case ms < 0:
+			lease = "claimed"
+		case ms < now:
+			lease = "over"
+		default:
+			lease = "holds"
+		}
+		if got := str(reply, 2); lease != wantLease || got != wantClaimed {
+			t.Errorf("%s: its lease: %s, it claimed %q", boot, lease, got)
+		}
+	}
+	expire := func(boot string) { server.CLI("zadd", r.names.leases(), "5", boot) }
+	expire("dead")
+	renew("a", true, "", "none", "")
+	expire("a")
+	renew("a", true, "", "over", "")
+	renew("a", false, "", "holds", "")
+	renew("b", false, "", "none", "")
+	renew("a", true, "", "holds", "dead")
+	renew("b", true, "", "holds", "")
+	renew("dead", true, "", "claimed", "")
+	renew("a", true, "dead", "holds", "")
+	server.CLI("zadd", r.names.leases(), fmt.Sprint(-now+1000), "dead") // the claim has run out
+	renew("b", true, "", "holds", "dead")
+	server.CLI("zrem", r.names.leases(), "dead")
+	renew("b", true, "dead", "holds", "")
+	if server.CLI("zscore", r.names.leases(), "dead") != "" {
+		t.Error("a boot that is done with was claimed again")
 	}
 }

@@ -32,7 +32,8 @@
 //	channel            raw JSON, verbatim an event of the topic of that name (RedisConfig.Broadcast). With another
 //	                   prefix it is <prefix>:channel
 //	hub:t:<topic>      raw JSON, an event of that topic; or from a hub an envelope, which begins with 0x01, or
-//	                   attributes and JSON, which begin with 0x02, or the news that the history was removed, 0x03
+//	                   attributes and JSON, which begin with 0x02, or the news that the history was removed, 0x03, or of a
+//	                   member that came or went, 0x04
 //	hub:to             raw {"to":{"user":"42"},"data":…} or {"to":{"topic":"news"},"data":…}
 //	hub:n:<node>       that node's own probes, and messages of other nodes to it (Notify)
 //	hub:n              messages to all nodes
@@ -56,10 +57,15 @@
 //	hub:{<tag>}:s:<topic> stream: the topic's events, each with the record of the one before
 //	hub:{<tag>}:r:<topic> the topic's record: its last ID and number, which outlive its events by days
 //	hub:{<tag>}:i:…       the result of a publication that had a key
+//	hub:{<tag>}:m:<topic> hash of sessions: the topic's members; u: of users, how many sessions each has; v: the version
+//	hub:{<tag>}:b:<boot>  hash of the members in the partition that a boot answers for, with their generations
+//	hub:{<tag>}:boots     set of the boots that have or had some there
+//	hub:{<tag>}:fence     sorted set of the boots that were swept there, by when: they can't write any more
 //	hub:{<tag>}:alive:…   nothing: a node tries whether it can write
 //	hub:{<tag0>}:resume-key  the key that instances share which were given none
 //	hub:{<tag0>}:revoked  sorted set of revocations, by expiry, and a mark that none is missing
 //	hub:{<tag0>}:nodes    sorted set of the nodes, by the time until which they live, with their state: see lease.go
+//	hub:{<tag0>}:leases   sorted set of the boots, by the time until which they live, or negative, are claimed
 //	hub:format            the format of all this: a hub of another one does not start
 //
 // <tag> is that of the topic's partition, <tag0> that of partition 0. A topic has keys only once somebody published to
@@ -90,6 +96,19 @@
 // scripts hold the name of their server (script.go), so no stale connection is taken for a move. An ID that is
 // too far ahead of the server's clock is looked up in the log before it is believed.
 //
+// # Who is in a topic
+//
+// A topic with [PresenceConfig] has members, which are sessions. One script (presence.lua) enters a member or takes it off,
+// counts users, gives the change the next version and publishes it. So a page of members (page.lua), which has the version of
+// its moment, and the changes behind it fit together without a hole. They stand in no log: after a new connection a
+// [Moved] without a version says that some may be lost.
+//
+// A member is answered for by a boot, which is a node until it ends or is taken for dead. A boot has a lease (boots.go). When it
+// runs out another node claims the boot, fences it and takes its members off (sweep.go), but for those that another
+// boot has entered meanwhile in a later generation. Redis' own outages look like the death of all, so a node must have renewed its
+// lease for a while before it claims. Each node compares the entries of its boot with its own sessions when a connection or the
+// layout is new, a lease or data were lost, or a write failed, and in turn (repair.go).
+//
 // # Who owns what
 //
 // The topology's goroutine alone takes over a layout (routes.go). Each master, and in a cluster the classic channels, have
@@ -109,5 +128,6 @@
 //
 // keepLease, which lives as long as the broker, keeps this node on the list of those that live, until it ends in order.
 // keepRevoked, which lives as long, too, reads the list of revocations each time that others have come to reach
-// this node, and writes back what the server has lost of it. keepFormat holds the format.
+// this node, and writes back what the server has lost of it. keepFormat holds the format. With presence there are keepBoot,
+// which renews the boot's lease, keepSwept, which sweeps the boots that keepBoot has claimed, and keepMembers, which compares.
 package pubsub
