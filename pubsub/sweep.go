@@ -13,7 +13,7 @@ import (
 
 const (
 	// entryBatch is how many members of a partition are taken off at a time.
-	entryBatch = 64
+	entryBatch = 256
 	// changeBatch is how many changes this node makes in one pipeline by itself.
 	changeBatch = 512
 	// fenceTime is how long a boot is fenced: no write is under way for as long.

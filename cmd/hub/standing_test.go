@@ -16,6 +16,7 @@ type nobody struct{}
 
 func (nobody) Deliver(*pubsub.Event, pubsub.Loops)       {}
 func (nobody) Gap(string, pubsub.Loops, pubsub.Position) {}
+func (nobody) Moved(*pubsub.Moved, pubsub.Loops)         {}
 
 // listen runs a broker at url until the test ends.
 func listen(t *testing.T, url string) *pubsub.Redis {

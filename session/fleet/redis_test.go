@@ -16,6 +16,7 @@ type nobody struct{}
 
 func (nobody) Deliver(*pubsub.Event, pubsub.Loops)       {}
 func (nobody) Gap(string, pubsub.Loops, pubsub.Position) {}
+func (nobody) Moved(*pubsub.Moved, pubsub.Loops)         {}
 
 func TestNodesAskEachOtherByRedis(t *testing.T) {
 	for kind, url := range map[string]func(testing.TB) string{
