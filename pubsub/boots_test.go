@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -329,4 +330,23 @@ func TestAReconnectSaysThatChangesMayBeLost(t *testing.T) {
 		t.Errorf("told: %v", told)
 	}
 	a.quiet(t, "p:h")
+}
+
+func TestAFullServerRefusesWhoEntersAndLetsGo(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a := instanceOf(t, RedisConfig{URL: server.URL(), Node: "a"})
+	a.watch(t, "p:1")
+	a.change(t, enter("p:1", "goes", "u"), enter("p:1", "stays", "u"))
+	wantMoved(t, a.sink, "p:1", "+goes u first 1 1")
+	wantMoved(t, a.sink, "p:1", "+stays u 2 1")
+	server.CLI("config", "set", "maxmemory", "1")
+	a.know(enter("p:1", "comes", "v"))
+	if err := a.ChangePresence(t.Context(), []Change{enter("p:1", "comes", "v")})[0]; !errors.Is(err, ErrRefused) {
+		t.Errorf("got %v", err)
+	}
+	a.change(t, leave("p:1", "goes"))
+	wantMoved(t, a.sink, "p:1", "-goes u 1 1")
+	server.CLI("config", "set", "maxmemory", "0")
+	wantMoved(t, a.sink, "p:1", "+comes v first 2 2")
 }
