@@ -27,10 +27,27 @@ var presenceContract = []claim{
 	{"a session that comes back tells nobody", comesBack},
 	{"a session of another user is another member", otherUser},
 	{"a late leave of an older generation does nothing", lateLeave},
+	{"generations count on behind the last number", generationsWrap},
 	{"a crowd is told by counts", crowd},
 	{"pages show each member once", pagedPresence},
 	{"a member that is there all the time is on a page, whoever comes and goes", pagesThatMove},
 	{"presence and its changes fold to the truth", presenceFolds},
+}
+
+func generationsWrap(t *testing.T, b Broker, _ recorder) {
+	of := func(c Change, generation uint32) Change {
+		c.Member.Generation = generation
+		return c
+	}
+	const late = 1<<32 - 10
+	mustChange(t, b, of(enter("p:wrap", "s_1", "7"), late), of(enter("p:wrap", "s_1", "7"), 5), of(leave("p:wrap", "s_1"), late))
+	if p := mustRead(t, b, "p:wrap", "", 10); p.Clients != 1 || p.Members[0].Generation != 5 {
+		t.Errorf("the leave of an earlier connection took a later one off: %+v", p)
+	}
+	mustChange(t, b, of(leave("p:wrap", "s_1"), 5))
+	if p := mustRead(t, b, "p:wrap", "", 10); p.Clients != 0 {
+		t.Errorf("left, and there: %+v", p)
+	}
 }
 
 func enter(topic, session, user string) Change {

@@ -68,7 +68,7 @@ func (m *Memory) changePresence(c *Change) error {
 // user's now.
 func (p *memoryPresence) change(c *Change, now uint64) (told []Moved) {
 	i, known := p.at[c.Member.Session]
-	if known && p.members[i].Generation > c.Member.Generation {
+	if known && laterGeneration(p.members[i].Generation, c.Member.Generation) {
 		return nil
 	}
 	switch {

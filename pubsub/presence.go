@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 	"unicode/utf8"
 )
@@ -19,9 +20,14 @@ type Member struct {
 	Info json.RawMessage
 	// Since is when the session became a member, in Unix milliseconds of Redis' clock. ChangePresence sets it.
 	Since int64
-	// Generation counts how often the session was resumed. Of two hubs that have the session, the one with the larger
-	// generation is right.
+	// Generation orders the connections of a session that was resumed, and counts on from 1 behind 2^32-1; 0 for one that never was.
+	// Of two hubs that have the session, the one with the later generation, by less than 2^31, is right.
 	Generation uint32
+}
+
+// laterGeneration reports whether a is later than b, as presence.lua does.
+func laterGeneration(a, b uint32) bool {
+	return a != b && b != math.MaxUint32 && (b == 0 || a != 0 && int32(a-b) > 0)
 }
 
 // Bounds of a Member, in bytes.

@@ -62,9 +62,14 @@ end
 local was = find()
 local ours = was and was.boot == boot
 
+-- newer says that generation a is later than b: they count on from 0 behind 2^32-1, which itself is that of who leaves in any case.
+local function newer(a, b)
+  return a ~= b and b ~= 4294967295 and (b == 0 or a ~= 0 and (a - b) % 4294967296 < 2147483648)
+end
+
 -- One who leaves is taken off if this boot answers for it and does not have it in a later generation.
 if not ARGV[9] then
-  if ours and was.generation > generation then return 0 end
+  if ours and newer(was.generation, generation) then return 0 end
   redis.call('HDEL', entries, entry)
   if not ours then return 0 end
   remove(was)
@@ -75,7 +80,7 @@ end
 -- that was swept is refused: its members were told to have left.
 if redis.call('ZSCORE', fence, boot) then return redis.error_reply('FENCED this boot was swept') end
 local user, info = ARGV[9], ARGV[10]
-if was and was.generation > generation then return 0 end
+if was and newer(was.generation, generation) then return 0 end
 if was and was.user ~= user then
   remove(was)
   was = nil

@@ -47,6 +47,12 @@ type Config struct {
 
 	// History says which topics the broker keeps: the broker's own configuration.
 	History pubsub.History
+	// Presence reports whether topic has a presence: who follows it are its members. nil: none has. It must not block, and be
+	// the broker's PresenceConfig.Match; so must Hub.Members be its Members.
+	Presence func(topic string) bool
+	// PresenceGrace is how long a client that has disconnected, but not by a backend or for its token, stays a member.
+	// Default pubsub.DefaultPresenceGrace, pubsub.MaxPresenceGrace at most.
+	PresenceGrace time.Duration
 	// HandshakeRate bounds the handshakes per second of this node; a quarter of it is kept for clients
 	// that come back. Default 0: no bound.
 	HandshakeRate int
@@ -56,6 +62,9 @@ type Config struct {
 	// Rights are what a session may do whose token does not say, and every session of an open hub.
 	// Default: everything in an open hub; else to follow the broadcast topic.
 	Rights *token.Rights
+	// PresenceRights are whose members a session may see whose token does not say by its claim presence, and every session of
+	// an open hub. Default: every topic's in an open hub, else none's.
+	PresenceRights *token.Rights
 	// AuthGrace is the time that a client has to send another token when its own expires. Default 10 s.
 	AuthGrace time.Duration
 	// TokenLife is how long a token can live that Revoke is to refuse. Default 7 days.
@@ -94,8 +103,12 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.ReplayLimit, 1000)
 	def(&cfg.AuthGrace, 10*time.Second)
 	def(&cfg.TokenLife, 7*24*time.Hour)
+	def(&cfg.PresenceGrace, pubsub.DefaultPresenceGrace)
 	if cfg.Rights == nil && cfg.Verifier == nil {
 		cfg.Rights = token.Everything
+	}
+	if cfg.PresenceRights == nil && cfg.Verifier == nil {
+		cfg.PresenceRights = token.Everything
 	}
 	if cfg.Rights == nil {
 		cfg.Rights = token.DefaultRights(cfg.Broadcast)

@@ -42,6 +42,13 @@
 // an owner, which gets its outcome once: a request, a group of topics, or nobody (owner.go). Topics that no request named,
 // the user's own one and those of a plain client's URL, are tried until they are followed.
 //
+// # Presence
+//
+// Who follows a topic of Config.Presence is its member (presence.go), so the lists of followers say it, and a member costs nothing besides.
+// Changes go to the broker by one goroutine with a bounded queue (changes.go); one that finds no room, or fails, the broker's
+// repair makes, which asks for all members (present.go). Who disconnects stays a member for a while (away.go). A watch (watch.go) is a
+// topic whose presence sessions of the loop see: its news go to them in the topic's batches (news.go).
+//
 // # The walk of a resume
 //
 //  1. hubv1 cuts the frame into its members; Session.Resume opens the resume token (resume.go).

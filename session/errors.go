@@ -16,6 +16,7 @@ const (
 	AlreadyFollows Code = "already_subscribed"
 	Unsubscribed   Code = "unsubscribed"    // the backend ended a subscription
 	RateLimited    Code = "rate_limited"    // more messages than allowed; retry later
+	NoPresence     Code = "no_presence"     // the topic has no presence
 	Busy           Code = "busy"            // the node has too much to do; retry later
 	Unavailable    Code = "unavailable"     // the broker can't be reached; nothing was done; retry later
 	UnknownOutcome Code = "unknown_outcome" // it may or may not have been published

@@ -17,6 +17,11 @@ type Format struct {
 
 // Words are what a Format is made of.
 type Words struct {
+	// Moved makes the frame of a change of a topic's presence, nil if the format has no words for it. Where it is Counted there
+	// are counts only.
+	Moved func(m *pubsub.Moved) []byte
+	// Presence makes the frame of a topic's whole presence, for who watched it and missed a change; nil likewise.
+	Presence func(topic string, p *pubsub.Presence) []byte
 	// Event makes the frame of an event.
 	Event func(ev *pubsub.Event) []byte
 	// Gap makes the frame that announces a loss, nil if the format has no words for it.
@@ -25,15 +30,21 @@ type Words struct {
 	EndsAtGap bool
 }
 
+// watching, with the id of a format, is that of who watches the topic's presence: there the batch has its news, too.
+const watching = 1 << 7
+
 var (
-	formats     [256]*Format
+	formats     [watching]*Format
 	formatCount atomic.Int32
 )
 
 // NewFormat registers a format, for as long as the process lives. Call it from a package's variables: there is room
-// for 256.
+// for 128.
 func NewFormat(w Words) *Format {
 	f := &Format{id: uint8(formatCount.Add(1) - 1), words: w}
+	if f.id >= watching {
+		panic("session: too many formats")
+	}
 	formats[f.id] = f
 	return f
 }
@@ -45,7 +56,8 @@ func (s *Session) Format() *Format { return formats[s.format] }
 // frame is made once per format, by the loop that needs it first.
 type message struct {
 	topic    string
-	event    *pubsub.Event   // nil: a gap
+	event    *pubsub.Event   // nil: a gap, or news
+	news     *news           // nil: none
 	position pubsub.Position // the event's; of a gap, where the topic goes on
 	came     time.Duration   // of an event that is delivered live: the hub's age; only where OnFanout wants it
 
@@ -63,6 +75,11 @@ type made struct {
 
 // frame returns the message's frame in format f, nil if that format has no words for it.
 func (m *message) frame(f uint8) []byte {
+	if m.news == nil {
+		f &^= watching
+	} else if f&watching == 0 {
+		return nil
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.first.ok && m.first.format == f {
@@ -73,7 +90,7 @@ func (m *message) frame(f uint8) []byte {
 			return m.more[i].frame
 		}
 	}
-	it := made{f, true, m.make(formats[f])}
+	it := made{f, true, m.make(formats[f&^watching])}
 	if m.first.ok {
 		m.more = append(m.more, it)
 	} else {
@@ -84,6 +101,8 @@ func (m *message) frame(f uint8) []byte {
 
 func (m *message) make(f *Format) []byte {
 	switch {
+	case m.news != nil:
+		return m.news.make(m.topic, f)
 	case m.event != nil:
 		return f.words.Event(m.event)
 	case f.words.Gap != nil:
@@ -93,11 +112,16 @@ func (m *message) make(f *Format) []byte {
 }
 
 // ends reports whether a session whose format is f leaves the topic here.
-func (m *message) ends(f uint8) bool { return m.event == nil && formats[f].words.EndsAtGap }
+func (m *message) ends(f uint8) bool {
+	return m.event == nil && m.news == nil && formats[f&^watching].words.EndsAtGap
+}
 
 // size is roughly what a message costs while it waits.
 func (m *message) size() int {
-	if m.event == nil {
+	switch {
+	case m.news != nil:
+		return messageOverhead + m.news.size()
+	case m.event == nil:
 		return messageOverhead
 	}
 	return messageSize(m.event)

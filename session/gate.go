@@ -51,6 +51,17 @@ func (s *Session) mayKeep(name string) Refusal {
 	return s.mayFollow(name)
 }
 
+// maySee says why the session can't see who is in name.
+func (s *Session) maySee(name string) Refusal {
+	if err := validateTopic(name); err != nil {
+		return Refusal{BadTopic, err.Error()}
+	}
+	if !s.shard.hub.HasPresence(name) {
+		return Refusal{NoPresence, "the topic has no presence"}
+	}
+	return s.permit(name, s.maySeePresence)
+}
+
 // mayPublishTo says why the session can't publish to name.
 func (s *Session) mayPublishTo(name string) Refusal { return s.permit(name, s.mayPublish) }
 
@@ -90,6 +101,15 @@ func (s *Session) maySubscribe(topic string) bool {
 
 func (s *Session) mayReadHistory(topic string) bool {
 	return s.hasPass(topic) || s.rights().MayReadHistory(s.user(), topic)
+}
+
+// maySeePresence tells it by the claim presence, else by what holds without one; caps allow it besides.
+func (s *Session) maySeePresence(topic string) bool {
+	g, user := s.granted(), s.user()
+	if g != nil && g.rights.MaySeePresence(user, topic) {
+		return true
+	}
+	return (g == nil || !g.rights.SaysPresence()) && s.shard.hub.cfg.PresenceRights.MaySeePresence(user, topic)
 }
 
 func (s *Session) mayPublish(topic string) bool { return s.rights().MayPublish(s.user(), topic) }

@@ -177,8 +177,12 @@ func (s *Session) authenticated(claims token.Claims, err error, reply func(Refus
 	s.ext.grant.stop(s.shard.loop)
 	s.ext.grant = g
 	s.watchGrant()
+	if s.setInfo(claims.Info) {
+		s.reenter()
+	}
 	reply(Refusal{})
 	s.leaveForbidden()
+	s.unwatchForbidden()
 }
 
 // leaveForbidden ends what the session follows, or is about to, and may not any more.

@@ -378,6 +378,7 @@ func (sh *shard) open(e Entrance, a *Admission) bool {
 		return true
 	}
 	sh.members.add(s)
+	s.setInfo(a.Claims.Info)
 	if a.Named {
 		sh.named[s.id] = s
 	}

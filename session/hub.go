@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
@@ -29,6 +30,7 @@ type Hub struct {
 	broker        Broker
 	workers       *workers
 	readers       *readers
+	changes       *changes
 	protocols     []Protocol         // by Session.speaks
 	paths         map[string][]uint8 // which of them are spoken at a path of the public port
 	shards        []*shard
@@ -85,6 +87,7 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		traceLog:      log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
 	}
 	h.workers = newWorkers(cfg, h.publish)
+	h.changes = newChanges(broker)
 	return h, nil
 }
 
@@ -110,7 +113,10 @@ func (h *Hub) Run(ctx context.Context) error {
 	children.Go(func() error { h.found.share(ctx, h.broker.Revoke); return nil })
 	children.Go(func() error {
 		defer endBroker()
+		var both sync.WaitGroup
+		both.Go(func() { h.changes.serve(ctx) })
 		h.workers.serve(ctx)
+		both.Wait()
 		return nil
 	})
 	children.Go(func() error { h.readers.serve(ctx); return nil })
@@ -131,8 +137,23 @@ func (h *Hub) Gap(topic string, loops pubsub.Loops, at pubsub.Position) {
 	h.push(&message{topic: topic, position: at}, loops)
 }
 
-// Moved implements pubsub.Sink.
-func (h *Hub) Moved(*pubsub.Moved, pubsub.Loops) {}
+// Moved implements pubsub.Sink. Loops where nobody watches a presence do not hear of it.
+func (h *Hub) Moved(moved *pubsub.Moved, loops pubsub.Loops) {
+	if h.cfg.Presence == nil {
+		return
+	}
+	var m *message
+	for loop := range loops.All {
+		sh := h.shards[loop]
+		if sh.presence.watching.Load() == 0 {
+			continue
+		}
+		if m == nil {
+			m = &message{topic: moved.Topic, news: &news{moved: moved}}
+		}
+		sh.push(m)
+	}
+}
 
 func (h *Hub) push(m *message, loops pubsub.Loops) {
 	for loop := range loops.All {

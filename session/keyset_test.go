@@ -108,7 +108,7 @@ func closed(t *testing.T, cfg Config, tokens token.Config) *node {
 			t.Error(err)
 		}
 	})
-	hub, err := newHub(cfg, pubsub.NewMemory(pubsub.MemoryConfig{History: cfg.History}))
+	hub, err := newHub(cfg, pubsub.NewMemory(pubsub.MemoryConfig{History: cfg.History, Presence: pubsub.PresenceConfig{Match: cfg.Presence}}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,9 @@ type Outcome struct {
 	Position pubsub.Position
 	// Head is where the topic stands. Zero for a topic without a history.
 	Head pubsub.Position
+	// Presence is who was there when the session began to watch, it included; nil for one that does not watch. Members are
+	// nil where they are too many.
+	Presence *pubsub.Presence
 	// Later: nothing has come out yet, and it is tried again. Refusal says why.
 	Later bool
 }
@@ -49,6 +52,13 @@ func (a asker) onOutcome(_ *subscribing, o Outcome) bool {
 // called exactly once, now or later, with the outcome; missed events leave behind what report writes.
 func (s *Session) Subscribe(topic string, since *pubsub.Position, report func(Outcome)) {
 	s.subscribe(topic, since, asker(report))
+}
+
+// SubscribeWatching is Subscribe for a client that also watches the topic's presence: it is a member when report is called,
+// with Outcome.Presence, and gets all changes behind that, by Words.Moved. Besides Subscribe's refusals there are NoPresence,
+// and Forbidden for who may not see it.
+func (s *Session) SubscribeWatching(topic string, since *pubsub.Position, report func(Outcome)) {
+	s.subscribeWatching(topic, since, true, asker(report))
 }
 
 // unasked is the owner of subscriptions that nobody waits for: to a user's own topic, and to those of a plain client's

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,6 +24,7 @@ func (p *pass) over(now time.Time) bool { return p.until != 0 && now.UnixMilli()
 
 // rarities are what few sessions have.
 type rarities struct {
+	info   json.RawMessage // that others see of its user; nil without
 	passes []pass
 	timer  *engine.Timer // runs until the first pass ends, or its expiry is compared again
 }
@@ -174,7 +176,16 @@ func (s *Session) dropPass(topic string) {
 // dropPasses takes all passes away.
 func (s *Session) dropPasses() {
 	if s.ext != nil && s.ext.rare != nil {
-		s.shard.loop.Stop(s.ext.rare.timer)
+		r := s.ext.rare
+		s.shard.loop.Stop(r.timer)
+		r.passes, r.timer = nil, nil
+		s.dropIdleRarities()
+	}
+}
+
+// dropIdleRarities lets go of rarities that are none.
+func (s *Session) dropIdleRarities() {
+	if r := s.ext.rare; r != nil && r.info == nil && len(r.passes) == 0 {
 		s.ext.rare = nil
 	}
 }

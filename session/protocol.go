@@ -33,6 +33,8 @@ type Protocol interface {
 	Unasked(s *Session, o Outcome)
 	// Left reports that the session does not follow topic any more. Its client was told before that it follows it.
 	Left(s *Session, topic string, why Refusal)
+	// Unwatched reports that the session does not watch topic's presence any more, which it still follows.
+	Unwatched(s *Session, topic string, why Refusal)
 	// Gap reports a loss to a session whose Format ends there: it has left the topic.
 	Gap(s *Session, topic string, at pubsub.Position)
 	// Expired reports that the session's token has expired, and how long the client has to send another one. 0: it can't.

@@ -149,7 +149,7 @@ func (s *Session) writeAll(messages []*message) bool {
 		if !s.gets(messages[0]) {
 			return true
 		}
-		f := messages[0].frame(s.format)
+		f := messages[0].frame(s.formatFor(messages[0]))
 		return len(f) == 0 || s.conn.Write(f)
 	}
 	out := s.shard.scratch[:0]
@@ -165,7 +165,7 @@ func (s *Session) writeAll(messages []*message) bool {
 			out = out[:0]
 		case !s.gets(m):
 		default:
-			out = append(out, m.frame(s.format)...)
+			out = append(out, m.frame(s.formatFor(m))...)
 		}
 	}
 	if cap(out) <= maxScratch {
@@ -180,7 +180,10 @@ func (s *Session) leaveAtGap(m *message) bool {
 	if sub := s.waitingFor(m.topic); sub != nil {
 		sub.end(Refusal{}) // it was answered, so nobody else is told
 	} else if i := s.following(m.topic); i >= 0 {
-		s.unfollow(i)
+		if s.subs[i].topic.present { // it is about to follow again
+			s.linger([]string{m.topic})
+		}
+		s.unlist(i)
 	}
 	s.protocol().Gap(s, m.topic, m.position)
 	return s.Open()

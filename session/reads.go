@@ -12,12 +12,13 @@ import (
 	"wshub/pubsub"
 )
 
-// read is one read of a topic's log for a session, or for a loop.
+// read is one read of a topic's log, or presence, for a session, or for a loop.
 type read struct {
 	topic string
 	since pubsub.Position
 	limit pubsub.Limit
-	done  func(pubsub.Replay, error) // on the loop; not called for a read that was dropped
+	call  func(context.Context) error // what is read instead of the log; nil: the log
+	done  func(pubsub.Replay, error)  // on the loop; not called for a read that was dropped
 
 	dropped atomic.Bool // nobody waits for it any more
 }
@@ -203,7 +204,11 @@ func (r *readers) do(ctx context.Context, j queuedJob) {
 	if !j.dropped.Load() && time.Since(j.queued) < 2*r.timeout {
 		ctx, cancel := context.WithTimeout(ctx, r.timeout)
 		defer cancel()
-		replay, err = r.replay(ctx, j.topic, j.since, j.limit)
+		if j.call != nil {
+			err = j.call(ctx)
+		} else {
+			replay, err = r.replay(ctx, j.topic, j.since, j.limit)
+		}
 	}
 	j.loop.Post(func() { j.landed(replay, err) })
 	r.pending.Add(-1)

@@ -70,8 +70,15 @@ const (
 func (s *Session) takeOver(ticket token.Resume) {
 	sh := s.shard
 	delete(sh.named, s.id)
+	member := s.memberOf()
+	for _, t := range member {
+		s.leave(t)
+	}
 	s.id = ticket.Session
 	s.generation = sh.hub.generations.next(generation(ticket.Generation), sh.hub.now())
+	for _, t := range member {
+		s.enter(t, nil)
+	}
 	if older := sh.named[s.id]; older != nil {
 		older.conn.Close(Replaced)
 	}

@@ -163,8 +163,9 @@ func (s *Session) Closed(cause *engine.Cause) {
 	s.noteCut(cause)
 	s.protocol().Closed(s)
 	s.dropPasses()
+	s.goAway(cause)
 	for len(s.subs) > 0 {
-		s.unfollow(len(s.subs) - 1)
+		s.unlist(len(s.subs) - 1)
 	}
 	s.dropReads()
 	for w := s.busy(); w != nil && len(w.pending) > 0; w = s.busy() {
@@ -182,8 +183,14 @@ func (s *Session) Closed(cause *engine.Cause) {
 	sh.hub.users.leave(s.user())
 }
 
-// follow makes the session one of t's followers.
+// follow makes the session one of t's followers, and a member of it.
 func (s *Session) follow(t *topic) {
+	s.list(t)
+	s.enter(t, nil)
+}
+
+// list makes the session one of t's followers.
+func (s *Session) list(t *topic) {
 	s.subs = append(s.subs, subscription{t, t.followers.add(s)})
 	s.shard.subs++
 	s.shard.count.subscriptions.Add(1)
@@ -191,7 +198,14 @@ func (s *Session) follow(t *topic) {
 
 // unfollow ends the subscription at index i. Nothing of its topic leaves any more, but for what the connection has.
 func (s *Session) unfollow(i int) {
+	s.leave(s.subs[i].topic)
+	s.unlist(i)
+}
+
+// unlist is unfollow for a session that stays a member, or has left.
+func (s *Session) unlist(i int) {
 	sub := s.subs[i]
+	s.unwatch(sub.topic)
 	last := len(s.subs) - 1
 	s.subs[i] = s.subs[last]
 	s.subs[last] = subscription{}

@@ -36,6 +36,7 @@ type shard struct {
 	inbox  []*message
 	bytes  int                        // of the inbox, and of what the topics have queued
 	torn   map[string]pubsub.Position // topics that lost messages to a full inbox
+	unseen map[string]struct{}        // topics that lost news of their presence so
 	posted bool                       // a flush is on its way
 
 	count counters
@@ -48,6 +49,7 @@ type shard struct {
 	replacing []replacement // yet to be told to the other nodes
 	arrivals  bucket
 	lobby     lobby
+	presence  *presence // nil where no topic has one
 	replayed  replayed
 	watches   map[string][]*Watch // by topic; nil until somebody looks
 	scratch   []byte              // for joining what a pump writes
@@ -74,7 +76,7 @@ type counters struct {
 }
 
 func newShard(h *Hub, loop *engine.Loop) *shard {
-	sh := &shard{hub: h, loop: loop, topics: newIndex(), named: make(map[uint64]*Session), members: newMembers()}
+	sh := &shard{hub: h, loop: loop, topics: newIndex(), named: make(map[uint64]*Session), members: newMembers(), presence: newPresence(h)}
 	sh.flushed = sh.flush
 	return sh
 }
@@ -85,11 +87,8 @@ func (sh *shard) push(m *message) {
 	sh.mu.Lock()
 	_, torn := sh.torn[m.topic]
 	full := false
-	if torn || sh.bytes+m.size() > sh.hub.cfg.MaxInbox {
-		if sh.torn == nil {
-			sh.torn = make(map[string]pubsub.Position)
-		}
-		sh.torn[m.topic] = m.position
+	if torn = torn && m.news == nil; torn || sh.bytes+m.size() > sh.hub.cfg.MaxInbox {
+		sh.lack(m)
 		sh.count.drops.Add("inbox_full")
 		full = true
 	} else {
@@ -107,11 +106,25 @@ func (sh *shard) push(m *message) {
 	}
 }
 
+// lack notes that m did not fit into the inbox. The caller holds mu.
+func (sh *shard) lack(m *message) {
+	switch {
+	case m.news == nil && sh.torn == nil:
+		sh.torn = map[string]pubsub.Position{m.topic: m.position}
+	case m.news == nil:
+		sh.torn[m.topic] = m.position
+	case sh.unseen == nil:
+		sh.unseen = map[string]struct{}{m.topic: {}}
+	default:
+		sh.unseen[m.topic] = struct{}{}
+	}
+}
+
 // flush takes the whole inbox and writes one slice of what there is to write.
 func (sh *shard) flush() {
 	sh.mu.Lock()
-	in, torn := sh.inbox, sh.torn
-	sh.inbox, sh.torn, sh.posted = sh.spare[:0], nil, false
+	in, torn, unseen := sh.inbox, sh.torn, sh.unseen
+	sh.inbox, sh.torn, sh.unseen, sh.posted = sh.spare[:0], nil, nil, false
 	sh.mu.Unlock()
 
 	unwanted := 0
@@ -125,6 +138,9 @@ func (sh *shard) flush() {
 	sh.spare = in[:0]
 	for name, at := range torn {
 		sh.tear(name, at)
+	}
+	for name := range unseen {
+		sh.loseNews(name)
 	}
 
 	for writes := sliceWrites; writes > 0 && sh.head < len(sh.active) && (writes == sliceWrites || !sh.loop.Spent()); sh.head++ {
@@ -160,7 +176,7 @@ func (sh *shard) schedule() {
 // enqueue has m, which has been counted, wait for its topic's turn. It is false if nobody follows any more.
 func (sh *shard) enqueue(m *message) bool {
 	t := sh.topics.get(m.topic)
-	if t == nil {
+	if t == nil || m.news != nil && !sh.takeNews(t, m) {
 		return false
 	}
 	ext := sh.extra(t)
@@ -211,10 +227,10 @@ func (sh *shard) advance(t *topic, limit int) int {
 		if len(ext.excepted) > 0 && slices.Contains(ext.excepted, s.id) {
 			spared += sh.handRest(s, ext)
 		} else {
-			sh.hand(s, ext)
+			sh.hand(s, t)
 		}
 	}
-	sh.count.deliveries.Add(uint64(n*len(ext.batch) - spared))
+	sh.count.deliveries.Add(uint64(n*(len(ext.batch)-ext.news) - spared))
 	if len(ext.batch) == 0 || ext.next == ext.limit {
 		sh.finish(t)
 	}
@@ -222,7 +238,8 @@ func (sh *shard) advance(t *topic, limit int) int {
 }
 
 // hand writes the batch to s, as far as its connection has room; the rest waits for it in its pump.
-func (sh *shard) hand(s *Session, ext *topicExt) {
+func (sh *shard) hand(s *Session, t *topic) {
+	ext := t.ext
 	if s.traced {
 		s.traceBatch(ext)
 	}
@@ -230,7 +247,11 @@ func (sh *shard) hand(s *Session, ext *topicExt) {
 		s.lag(ext.batch)
 		return
 	}
-	chunks := sh.chunks(ext, s.format)
+	format := s.format
+	if ext.news > 0 && s.watches(t) {
+		format |= watching
+	}
+	chunks := sh.chunks(ext, format)
 	for i, chunk := range chunks.frames {
 		if queued := s.conn.Queued(); queued > 0 && queued+len(chunk) > sh.hub.maxChunk {
 			s.lag(ext.batch[chunks.first[i]:])
@@ -249,7 +270,7 @@ func (sh *shard) hand(s *Session, ext *topicExt) {
 // is not joined for others: it leaves by the session's pump.
 func (sh *shard) handRest(s *Session, ext *topicExt) (spared int) {
 	rest := slices.DeleteFunc(slices.Clone(ext.batch), func(m *message) bool { return !s.gets(m) })
-	spared = len(ext.batch) - len(rest)
+	spared = len(ext.batch) - len(rest) // news are for all
 	if len(rest) > 0 {
 		s.lag(rest)
 	}
@@ -276,6 +297,10 @@ func (sh *shard) begin(t *topic) {
 	}
 	ext.batch = t.fresh(ext.batch)
 	for _, m := range ext.batch {
+		if m.news != nil {
+			ext.news++
+			ext.watch = sh.presence.watches[t]
+		}
 		if id, ok := m.except(); ok {
 			ext.excepted = append(ext.excepted, id)
 		}
@@ -283,7 +308,7 @@ func (sh *shard) begin(t *topic) {
 	ext.next, ext.limit = 0, t.followers.len()
 	sh.count.batches.Add(1)
 	for _, sub := range slices.Clone(ext.waiting) {
-		sub.batch(ext.batch)
+		sub.batch(ext.forWaiting(sub.s, t))
 	}
 	if t.shown {
 		sh.show(t)
@@ -297,9 +322,10 @@ func (sh *shard) finish(t *topic) {
 	if ext.limit > 0 { // and not for a watch alone
 		sh.hub.timeFanout(ext.batch)
 	}
+	watch, news := ext.watch, ext.news
 	clear(ext.batch)
 	ext.batch = ext.batch[:0]
-	ext.next, ext.limit, ext.written = 0, 0, 0
+	ext.next, ext.limit, ext.written, ext.news, ext.watch = 0, 0, 0, 0, nil
 	ext.excepted = ext.excepted[:0]
 	clear(ext.chunks)
 	ext.chunks = ext.chunks[:0]
@@ -316,6 +342,9 @@ func (sh *shard) finish(t *topic) {
 	if at := ext.readOn; !at.IsZero() {
 		ext.readOn = pubsub.Position{}
 		sh.reread(t, at)
+	}
+	if watch != nil {
+		watch.handed(news)
 	}
 }
 
@@ -420,6 +449,7 @@ func (sh *shard) topic(name string) *topic {
 	if t == nil {
 		t = &topic{name: name}
 		sh.topics.add(t)
+		sh.presence.add(t, sh.hub.cfg.Presence)
 		sh.count.topics.Add(1)
 	}
 	return t
@@ -440,6 +470,7 @@ func (sh *shard) forget(t *topic) {
 	}
 	t.dead = true
 	sh.topics.remove(t)
+	sh.presence.remove(t)
 	sh.count.topics.Add(-1)
 	sh.hub.broker.Unfollow(t.name, sh.loop.Index)
 }

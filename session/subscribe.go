@@ -16,6 +16,7 @@ import (
 //
 //	asking     the broker was asked to follow the topic
 //	reading    the log is read: where it stands, or the first of what was missed
+//	attending  the presence is read, for who watches it: see attend.go
 //	gathered   it is known how the subscription comes out; its owner has not started it yet
 //	replaying  what was missed leaves, page by page, then what was held
 //	trailing   the replay is ahead of the loop: of each batch leaves what the replay did not have
@@ -28,11 +29,14 @@ type subscribing struct {
 	t     *topic
 	owner owner
 	since *pubsub.Position // where the client left off; nil: it asks for nothing missed
+	watch bool             // it is to watch the topic's presence
 
 	stage    stage
-	reported bool // the owner has the outcome
-	at       int  // its place in the topic's waiting list
-	tries    int  // failures in a row
+	entered  bool     // the session is a member already
+	outcome  *Outcome // to be reported with the presence; nil but while attending
+	reported bool     // the owner has the outcome
+	at       int      // its place in the topic's waiting list
+	tries    int      // failures in a row
 	timer    *engine.Timer
 	retry    func() // is called when timer has run
 	read     *read  // under way or waiting for its turn
@@ -55,6 +59,7 @@ type stage uint8
 const (
 	asking stage = iota
 	reading
+	attending
 	gathered
 	replaying
 	trailing
@@ -66,11 +71,20 @@ const retryFirst, retryLast = time.Second, 10 * time.Second
 
 // subscribe begins to follow a topic, if the session may; the outcome goes to owner.
 func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
+	s.subscribeWatching(name, since, false, o)
+}
+
+// subscribeWatching is subscribe for one that perhaps is to watch the presence.
+func (s *Session) subscribeWatching(name string, since *pubsub.Position, watch bool, o owner) {
 	if s.conn.Peer() == nil { // it has ended, perhaps in the write just before
 		return
 	}
 	s.trace("subscribe", name, nil)
-	if r := s.denied(actFollow, name, s.mayBegin(name)); !r.None() {
+	r := s.denied(actFollow, name, s.mayBegin(name))
+	if r.None() && watch {
+		r = s.denied(actWatch, name, s.maySee(name))
+	}
+	if !r.None() {
 		if r.Code != AlreadyFollows {
 			s.dropPass(name)
 		}
@@ -78,12 +92,12 @@ func (s *Session) subscribe(name string, since *pubsub.Position, o owner) {
 		return
 	}
 	t := s.shard.topic(name)
-	if t.confirmed && since == nil && !o.gathers() && !s.shard.hub.keeps(name) {
+	if t.confirmed && since == nil && !watch && !o.gathers() && !s.shard.hub.keeps(name) {
 		s.follow(t)
 		o.onOutcome(nil, Outcome{Topic: name})
 		return
 	}
-	(&subscribing{s: s, t: t, owner: o, since: since}).begin()
+	(&subscribing{s: s, t: t, owner: o, since: since, watch: watch}).begin()
 }
 
 // begin holds, and asks the broker to follow the topic if nobody has yet.
@@ -203,6 +217,15 @@ func (sub *subscribing) onLogRead(replay pubsub.Replay, err error) {
 		sub.keep(replay, min(firstPage, s.shard.hub.maxChunk-s.working().inHand()))
 		sub.dropLogged()
 	}
+	if sub.watch {
+		sub.attend(o)
+	} else {
+		sub.report(o)
+	}
+}
+
+// report gives the owner the outcome.
+func (sub *subscribing) report(o Outcome) {
 	sub.stage, sub.reported = gathered, true
 	if sub.owner.onOutcome(sub, o) {
 		sub.start()
@@ -270,7 +293,11 @@ func (sub *subscribing) finish() {
 		return
 	}
 	sub.leave()
-	s.follow(sub.t)
+	if sub.entered {
+		s.list(sub.t)
+	} else {
+		s.follow(sub.t)
+	}
 }
 
 // fail is called when the broker can't do now what the subscription needs next. A client that waits for an answer gets
@@ -316,6 +343,7 @@ func (sub *subscribing) end(why Refusal) {
 		s.denied(actFollow, t.name, why)
 	}
 	sub.leave()
+	sub.unattend()
 	s.dropLag(t)
 	s.dropPass(t.name)
 	s.shard.forget(t)

@@ -17,6 +17,8 @@ type topic struct {
 	dead      bool      // nobody is left and the shard has forgotten it
 	listed    bool      // in shard.active
 	shown     bool      // in shard.watches
+	present   bool      // who follows it are its members
+	watched   bool      // in presence.watches
 }
 
 // topicExt is what a topic has while messages or subscribers are on their way.
@@ -27,6 +29,8 @@ type topicExt struct {
 	next      int        // the batch's way through the followers: see crowd
 	limit     int
 	written   int             // bytes of batch
+	news      int             // of batch,
+	watch     *watch          // and whose they are; nil without
 	excepted  []uint64        // ids of sessions that do not get all of batch
 	chunks    []chunks        // the batch as it is written, in each format that was asked for
 	joined    []*[]byte       // buffers behind chunks, to be given back

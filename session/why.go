@@ -137,6 +137,7 @@ const (
 	actFollow  = "follow"
 	actRead    = "read the history of"
 	actPublish = "publish to"
+	actWatch   = "see the presence of"
 )
 
 // explain is the exact rule that r is about.

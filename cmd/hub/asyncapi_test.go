@@ -78,7 +78,7 @@ func TestExamplesOfMessagesFitTheirSchemas(t *testing.T) {
 
 // TestRealMessagesAreAsTheDocumentSays has a client say and hear all that there is, and every member of it.
 func TestRealMessagesAreAsTheDocumentSays(t *testing.T) {
-	h := startClosed(t, "--history=news*=100,1h")
+	h := startClosed(t, "--history=news*=100,1h", "--presence=room*", "--presence-grace=100ms")
 	h.awaitReady(t)
 	said, heard := v1Messages()
 	members := map[string]bool{} // pointers of messages and members that came up
@@ -97,7 +97,7 @@ func TestRealMessagesAreAsTheDocumentSays(t *testing.T) {
 		return c.want(answer)
 	}
 	join := func() (c *client, ticket string) {
-		c = h.v1(h.mint("--sub=42", "--ttl=1h", "--subscribe=news", "--publish=news"))
+		c = h.v1(h.mint("--sub=42", "--ttl=1h", "--subscribe=news,room", "--publish=news", "--sees=room"))
 		all = append(all, c)
 		return c, h.remember(member(t, c.want(`{"type":"welcome"`), "token"))
 	}
@@ -118,8 +118,24 @@ func TestRealMessagesAreAsTheDocumentSays(t *testing.T) {
 	askAPI(t, h, "refresh", fmt.Sprintf(`{"user":"42","expire_at":%d}`, time.Now().Add(time.Hour).Unix()))
 	c.want(`{"type":"expires","expires_in"`)
 
+	room := h.v1(h.mint("--sub=42", "--ttl=1h", "--subscribe=room", "--sees=room", `--info={"name":"Ann"}`))
+	other := h.v1(h.mint("--sub=7", "--ttl=1h", "--subscribe=room", `--info={"name":"Bob"}`))
+	all = append(all, room, other)
+	ask(room, `{"type":"subscribe","id":20,"topic":"room","presence":true}`, `{"type":"subscribed","id":20,"topic":"room","clients":1`)
+	ask(other, `{"type":"subscribe","id":21,"topic":"room"}`, `{"type":"subscribed","id":21`)
+	room.want(`{"type":"joined"`)
+	page := ask(room, `{"type":"presence","id":22,"topic":"room","limit":1}`, `{"type":"presence","id":22`)
+	ask(room, fmt.Sprintf(`{"type":"presence","id":23,"topic":"room","after":%q}`, member(t, page, "next")), `{"type":"presence","id":23`)
+	ask(room, `{"type":"presence_stats","id":24,"topic":"room"}`, `{"type":"presence_stats","id":24`)
+	ask(other, `{"type":"unsubscribe","id":25,"topic":"room"}`, `{"type":"ok","id":25`)
+	room.want(`{"type":"left"`)
+	ask(room, fmt.Sprintf(`{"type":"auth","id":26,"token":%q}`, h.mint("--sub=42", "--ttl=2h", "--subscribe=room")), `{"type":"ok","id":26,"expires_in"`)
+	room.want(`{"type":"error","code":"forbidden"`)
+	ask(room, `{"type":"unsubscribe","id":27,"topic":"room"}`, `{"type":"ok","id":27`)
+
 	again, _ := join()
-	ask(again, fmt.Sprintf(`{"type":"resume","id":10,"token":%q,"positions":{"news":"0","user:42":null,"secret":""}}`, ticket), `{"type":"resumed","id":10`)
+	ask(again, fmt.Sprintf(`{"type":"resume","id":10,"token":%q,"positions":{"news":"0","user:42":null,"secret":"","room":""},"presence":["room"]}`, ticket), `{"type":"resumed","id":10`)
+	again.want(`{"type":"presence","topic":"room","clients":1`)
 	if code := c.wantEnd(); code != 4009 {
 		t.Errorf("the earlier connection is closed with %d", code)
 	}

@@ -148,7 +148,7 @@ func badCommand(format string, args ...any) *replyError {
 }
 
 // longAnswers are the methods whose results may be long.
-var longAnswers = map[string]bool{"history": true, "channels": true}
+var longAnswers = map[string]bool{"history": true, "channels": true, "presence": true}
 
 // do does one command, behind others whose answers have so many bytes. params is a JSON object, or empty.
 func (a *centrifugoAPI) do(ctx context.Context, method string, params []byte, answered int) reply {

@@ -146,7 +146,7 @@ func TestCommandsThatCannotBeDoneAreAnsweredByAnError(t *testing.T) {
 		code       int
 	}{
 		{"/dance", `{}`, 104},
-		{"/presence", ``, 108}, {"/presence_stats", `{}`, 108}, {"/rpc", `{"method":"x"}`, 108},
+		{"/presence", ``, 107}, {"/presence_stats", `{}`, 107}, {"/presence", `{"channel":"a"}`, 108}, {"/presence_stats", `{"channel":"a"}`, 108}, {"/rpc", `{"method":"x"}`, 108},
 		{"/publish", ``, 107}, {"/publish", `[]`, 107}, {"/publish", `[1]`, 107}, {"/publish", `7`, 107},
 		{"/publish", `{"channel":"a"}`, 107}, {"/publish", `{"data":1}`, 107}, {"/publish", `{"channel":7,"data":1}`, 107},
 		{"/publish", `{"channel":"a","b64data":"!"}`, 107}, {"/publish", `{"channel":"a","b64data":"AAAA"}`, 107},

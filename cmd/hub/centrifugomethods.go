@@ -25,8 +25,8 @@ var centrifugoMethods = map[string]func(a *centrifugoAPI, ctx context.Context, p
 	"history_remove": (*centrifugoAPI).doHistoryRemove,
 	"channels":       (*centrifugoAPI).doChannels,
 	"info":           (*centrifugoAPI).doInfo,
-	"presence":       (*centrifugoAPI).unavailable,
-	"presence_stats": (*centrifugoAPI).unavailable,
+	"presence":       (*centrifugoAPI).doPresence,
+	"presence_stats": (*centrifugoAPI).doPresenceStats,
 	"rpc":            (*centrifugoAPI).unavailable,
 }
 

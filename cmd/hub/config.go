@@ -61,6 +61,10 @@ type config struct {
 	ReplayLimit  int      `group:"History" default:"1000" range:"1..100000" help:"Events of one topic that a client gets when it comes back; a client that missed more gets recovered:false."`
 	ResumeKey    []string `group:"History" sep:"none" secret:"value" placeholder:"KEY" help:"Key that seals resume tokens, 32 random bytes as base64 or hex (openssl rand -base64 32), the same on all instances; several while keys change, one a line or in repeated flags, the first one seals. Default: one that the instances share in Redis, or without Redis a random one."`
 
+	Presence          []string      `group:"Presence" example:"room:*" placeholder:"PATTERN" help:"Topics with a presence, as in room:*: of topics that begin with room: others can see who follows them. * alone is for all topics. All instances must have the same. Default: none."`
+	PresenceGrace     time.Duration `group:"Presence" default:"5s" range:"100ms..5m" help:"Time that a client which disconnects stays present, so that nobody is told of one that comes back. All instances must have the same."`
+	PresenceEventsMax int           `group:"Presence" default:"1000" range:"1..100000" help:"Members of one topic up to which those who watch it are told of each that joins or leaves; of more they are told counts, once a second at most. All instances must have the same."`
+
 	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
 	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
 	JWKSURL          string        `name:"jwks-url" group:"Tokens" secret:"url" placeholder:"URL" help:"URL of the issuer's key set, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`
@@ -70,6 +74,7 @@ type config struct {
 	AuthGrace        time.Duration `group:"Tokens" default:"10s" range:"100ms..1h" help:"Time to send another token when the session's expires."`
 	DefaultSubscribe []string      `group:"Tokens" example:"news:*,room:{sub}" placeholder:"PATTERN" help:"Topics that a session without a topics claim in its token may follow, as in news:* or room:{sub}; its user's own one always. Default: the broadcast topic; in an open hub all."`
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
+	DefaultPresence  []string      `group:"Tokens" example:"room:*" placeholder:"PATTERN" help:"Topics of --presence whose members a session may see that has no presence claim in its token. Default: none; in an open hub all."`
 
 	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"redis" placeholder:"URL" help:"The Redis that instances share: redis://[user:password@]host:port[/db], rediss:// for TLS, unix:///path, redis+sentinel://[user:password@]host:port,host:port/master-name[/db][?sentinel_user=…&sentinel_password=…] or redis+cluster://[user:password@]host:port,host:port, the last two with rediss+ for TLS. Default: none, events stay in this process."`
 	RedisPrefix   string `group:"Redis" default:"hub" placeholder:"NAME" help:"Beginning of the names of all keys and channels, up to 64 letters, digits, -, _, . and, within, :. Deployments that share a Redis need one each, also in different databases: channels know none. With another one the broadcast topic's channel gets it, too, as in shop:channel. All instances must have the same."`

@@ -62,6 +62,7 @@ type backendHub interface {
 	Keeps(topic string) bool
 	Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error)
 	RemoveHistory(ctx context.Context, topic string) error
+	Presence(ctx context.Context, topic, after string, limit int) (pubsub.Presence, error)
 	Topics(ctx context.Context, match func(topic string) bool, most int) (followers map[string]int, few bool, err error)
 	Census(ctx context.Context) (users, topics int, err error)
 	Followers(topics []string) (await func(ctx context.Context) (followers []int, ok bool))
@@ -158,6 +159,8 @@ GET  /api/reasons      why clients were refused, cut, or lost something
 GET  /api/settings     what the settings come to, secrets masked; ?changed=true for those that are not the default
 GET  /api/tail         ?topic=news or ?user=42: a live stream, one JSON object a line
 POST /api/trace        {"user":"42","for":"10m"}: log all that happens to a user's sessions, on all hubs
+GET  /api/presence     ?topic=room:1&limit=100: who follows a topic; next of the answer is after of the next page
+GET  /api/presence_stats ?topic=room:1: how many
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
@@ -192,6 +195,8 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("POST /api/disconnect", protect(disconnectAPI{of.hub.Disconnect, of.hub.Sessions}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
 	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance, of.looks}))
+	mux.Handle("GET /api/presence", protect(presenceAPI{of.hub.Presence}))
+	mux.Handle("GET /api/presence_stats", protect(presenceStatsAPI{of.hub.Presence}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	if of.looks != nil {
 		look := func(path string) http.Handler {

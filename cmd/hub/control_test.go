@@ -29,6 +29,7 @@ type backend struct {
 	published   []pubsub.Publication
 	targets     []string // what was done to whom
 	replay      pubsub.Replay
+	presence    pubsub.Presence
 	many        bool // more topics match than are asked for
 	sharded     bool // the broker is a cluster
 	counts      bool // the loops say in time how many follow
@@ -105,6 +106,14 @@ func (b *backend) Replay(context.Context, string, pubsub.Position, pubsub.Limit)
 func (b *backend) RemoveHistory(_ context.Context, topic string) error {
 	b.targets = append(b.targets, "remove "+topic)
 	return b.result.Err
+}
+
+func (b *backend) Presence(_ context.Context, topic, after string, limit int) (pubsub.Presence, error) {
+	if b.presence.Clients == 0 && b.result.Err == nil {
+		return pubsub.Presence{}, pubsub.ErrNoPresence
+	}
+	b.targets = append(b.targets, fmt.Sprintf("presence %s %q %d", topic, after, limit))
+	return b.presence, b.result.Err
 }
 
 func (b *backend) Topics(context.Context, func(string) bool, int) (map[string]int, bool, error) {

@@ -44,6 +44,7 @@ var docSteps = map[string]docStep{
 	"REDIS_URL=redis://localhost:6379 ./hub --history 'user:*=100,24h'":                                                                                                           {wants: "connected to redis", goesOn: true},
 	`curl -N -H "Authorization: Bearer $HUB_API_KEY" 'http://127.0.0.1:3001/api/tail?topic=news'`:                                                                                 {wants: `"kind":"begin"`, closed: true, goesOn: true},
 	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                                                              {wants: `no_other_hub|"clients":`},
+	"curl 'http://127.0.0.1:3001/api/presence?topic=room:1&limit=100'\ncurl 'http://127.0.0.1:3001/api/presence_stats?topic=room:1'":                                              {wants: `(?s)"clients":0,"users":0,"members":\[\]}.*"clients":0,"users":0}`},
 	`redis-cli PUBLISH channel '{"any":"json"}'`:                                                                                                                                  {wants: `(?m)^[1-9]`},
 	"curl -O http://127.0.0.1:3000/hub.js":                                                                                                                                        {wants: "class Hub", swap: map[string]string{"hub.js": "hub.js; cat hub.js"}},
 	publishing + `'{"topic":"news","data":{"price":1}}' ` + toPublish:                                                                                                             {wants: `"followers_here":`},
@@ -230,7 +231,7 @@ func startDocs(t *testing.T) *docs {
 		t.FailNow()
 	}
 	program := filepath.Join(d.dir, "hub")
-	d.open = startHub(t, program, d.redis.URL())
+	d.open = startHub(t, program, d.redis.URL(), "--presence=room:*")
 	d.closed = startHub(t, program, d.redis.URL(), "--jwt-secret="+secret, "--api-key="+apiKey)
 	for _, h := range []*process{d.open, d.closed} {
 		h.await("connected to redis")

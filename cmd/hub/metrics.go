@@ -135,14 +135,17 @@ var families = []family{
 	timing("wshub_publish_seconds", "The broker's time for a batch of publications of clients or a backend, failed ones included.",
 		func(t *timings) prometheus.Histogram { return t.publish }),
 	counter("wshub_batches_total", "Batches written: the waiting events of one topic, to its followers.", func(s *snapshot) uint64 { return s.session.Batches }),
-	gauge("wshub_history_reads", "Reads of histories for clients that wait or are under way.", func(s *snapshot) float64 { return float64(s.session.Reads) }),
+	gauge("wshub_members", "Memberships of topics with presence by clients of this node, those of clients that have just disconnected included.", func(s *snapshot) float64 { return float64(s.session.Members) }),
+	gauge("wshub_presence_watches", "Topics whose presence clients watch, each once per event loop.", func(s *snapshot) float64 { return float64(s.session.Watches) }),
+	gauge("wshub_presence_changes", "Changes of presence that wait for the broker or are under way.", func(s *snapshot) float64 { return float64(s.session.PresenceQueued) }),
+	gauge("wshub_history_reads", "Reads of histories and presences for clients that wait or are under way.", func(s *snapshot) float64 { return float64(s.session.Reads) }),
 	counters("wshub_resumes_total", "outcome", "Topics that clients came back to: recovered, or lost and reported as such.", nil, func(s *snapshot) map[string]uint64 {
 		return map[string]uint64{"recovered": s.session.Recovered, "lost": s.session.Unrecovered}
 	}),
 	counters("wshub_errors_total", "code", "Errors told to clients.", errorCodes(),
 		func(s *snapshot) map[string]uint64 { return s.session.Errors }),
 	counters("wshub_dropped_total", "reason", "Clients, events and requests that were dropped or refused, by the reason.",
-		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full", "subscribe_refused"},
+		[]string{"inbox_full", "hold_full", "rate_limit", "worker_queue_full", "history_queue_full", "early_full", "node_topics", "draining", "handshake_rate", "key_wait_full", "subscribe_refused", "presence_queue_full", "presence_grace_full", "presence_hold_full"},
 		func(s *snapshot) map[string]uint64 { return s.session.Dropped }),
 
 	counters("wshub_control_dropped_total", "reason", "Connections to the control port that were closed for lack of room.", nil,
@@ -179,6 +182,8 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.broker.Drops }),
 	counters("wshub_broker_publish_errors_total", "error", "Publications that failed.", nil,
 		func(s *snapshot) map[string]uint64 { return s.broker.PublishErrors }),
+	counters("wshub_broker_presence_total", "outcome", "Members of dead hubs that were taken off (swept), differences between Redis and this hub that were mended (repaired), times that this hub was taken for dead (fenced), and changes that failed.", nil,
+		func(s *snapshot) map[string]uint64 { return s.broker.Presence }),
 }
 
 // errorCodes are all codes that a client can be told.
@@ -187,7 +192,7 @@ func errorCodes() []string {
 		string(session.BadJSON), string(session.BadRequest), string(session.UnknownType), string(session.BadTopic),
 		string(session.Forbidden), string(session.TooManyTopics), string(session.NotSubscribed), string(session.AlreadyFollows), string(session.Unsubscribed),
 		string(session.RateLimited), string(session.Busy), string(session.Unavailable), string(session.UnknownOutcome),
-		string(session.Refused), string(session.TooLarge), string(session.BadToken), string(session.ExpiredToken), string(session.Internal),
+		string(session.NoPresence), string(session.Refused), string(session.TooLarge), string(session.BadToken), string(session.ExpiredToken), string(session.Internal),
 	}
 }
 

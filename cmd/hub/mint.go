@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,8 @@ type mintFlags struct {
 	TTL       time.Duration `name:"ttl" default:"1h" help:"Time until it expires, at least 1s."`
 	Subscribe []string      `placeholder:"PATTERN" help:"Topics that it allows to follow, as in news:*. Without this and --publish the token has no topics claim, and the hub's defaults hold."`
 	Publish   []string      `placeholder:"PATTERN" help:"Topics that it allows to publish to."`
+	Sees      []string      `placeholder:"PATTERN" help:"Topics of --presence whose members it shows. Without this the token has no presence claim, and --default-presence holds."`
+	Info      string        `placeholder:"JSON" help:"An object of up to 1 KiB that others see of the user."`
 	KeyID     string        `placeholder:"ID" help:"The key's name in the issuer's key set."`
 }
 
@@ -28,6 +31,7 @@ func printToken(s *settings, stdout io.Writer) error {
 	m := s.line.Token.Mint
 	text, err := token.Mint(key, token.Grant{
 		Subject: m.Sub, TTL: m.TTL, Subscribe: m.Subscribe, Publish: m.Publish, KeyID: m.KeyID,
+		Presence: m.Sees, Info: json.RawMessage(m.Info),
 		Issuer: s.cfg.JWTIss, Audience: s.cfg.JWTAud,
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ func holdToOpenAPI(t *testing.T, r *http.Request, body string, res *http.Respons
 
 // TestEveryRequestOfTheDocumentIsDone asks a real hub for all that openapi.yaml shows.
 func TestEveryRequestOfTheDocumentIsDone(t *testing.T) {
-	h := startInside(t, "--history=news*=10,1h")
+	h := startInside(t, "--history=news*=10,1h", "--presence=room:*")
 	h.awaitReady(t)
 	s := theOpenAPI()
 	for path, operations := range s.object("/paths") {

@@ -36,6 +36,8 @@ type sdkEvent struct {
 	Epoch                                 string
 	WasRecovering, Recovered, Recoverable bool
 	Publications                          []sdkPublication
+	Users                                 []string // of a presence
+	NumClients, NumUsers                  int      // of presenceStats
 }
 
 type sdkPublication struct {

@@ -32,6 +32,7 @@ func TestSDKs(t *testing.T) {
 		{"many", sdksFollowManyChannelsAtOnce},
 		{"protocols", onOneTopicAllProtocolsMeet},
 		{"away", sdksRecoverTheirPersonalChannel},
+		{"company", sdksSeeWhoIsThere},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()

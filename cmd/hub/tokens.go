@@ -38,7 +38,8 @@ func (c *config) validateTokens() error {
 	_, err1 := c.verifier(zerolog.Nop())
 	_, err2 := c.rights()
 	_, err3 := c.sealer()
-	return errors.Join(err1, err2, err3)
+	_, err4 := c.presenceRights()
+	return errors.Join(err1, err2, err3, err4)
 }
 
 // verifier checks the tokens of clients. nil: the hub is open.

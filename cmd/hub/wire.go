@@ -69,6 +69,8 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 	history, err1 := c.history()
 	verifier, err2 := c.verifier(log)
 	rights, err3 := c.rights()
+	presence, err4 := c.presence()
+	presenceRights, err5 := c.presenceRights()
 	return session.Config{
 		Node:               c.Node,
 		Broadcast:          c.Broadcast,
@@ -81,6 +83,9 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		MaxSessionsPerUser: c.MaxSessionsPerUser,
 		ReplayLimit:        c.ReplayLimit,
 		History:            history,
+		Presence:           presence,
+		PresenceGrace:      c.PresenceGrace,
+		PresenceRights:     presenceRights,
 		HandshakeRate:      c.HandshakeRate,
 		Verifier:           verifier,
 		Rights:             rights,
@@ -88,7 +93,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		TraceUsers:         c.TraceUser,
 		TrustUserParam:     c.isOpen() && (c.TrustUserParam || isLoopback(c.Addr)),
 		Log:                log,
-	}, errors.Join(err1, err2, err3)
+	}, errors.Join(err1, err2, err3, err4, err5)
 }
 
 // broker is what the hub needs of a pubsub.Memory or pubsub.Redis.
@@ -121,6 +126,14 @@ func (l *listener) revoked(list []pubsub.Revocation) {
 	}
 }
 
+// members are those of this hub; of hub check, none.
+func (l *listener) members(ctx context.Context, partition byte, yield func(topic string, m pubsub.Member)) error {
+	if l.hub == nil {
+		return nil
+	}
+	return l.hub.Members(ctx, partition, yield)
+}
+
 func (l *listener) held(yield func(pubsub.Revocation) bool) {
 	if l.hub != nil {
 		l.hub.HeldRevocations(yield)
@@ -133,12 +146,17 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 	if err != nil {
 		return nil, err
 	}
+	presence, err := c.presenceConfig(to.members)
+	if err != nil {
+		return nil, err
+	}
 	if c.RedisURL == "" {
 		return pubsub.NewMemory(pubsub.MemoryConfig{
 			Node:         c.Node,
 			MaxMessage:   int(c.MaxMessage),
 			History:      history,
 			HistoryBytes: int(c.HistoryBytes),
+			Presence:     presence,
 			OnControl:    to.control,
 			OnRevoked:    to.revoked,
 		}), nil
@@ -156,6 +174,7 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 		Broadcast:  c.Broadcast,
 		MaxMessage: int(c.MaxMessage),
 		History:    history,
+		Presence:   presence,
 		PoolSize:   c.RedisPoolSize,
 		OnControl:  to.control,
 		OnRevoked:  to.revoked,

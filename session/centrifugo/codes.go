@@ -80,6 +80,8 @@ func errorOf(r session.Refusal) *pb.Error {
 		return errLimit
 	case session.BadTopic, session.BadRequest, session.BadJSON, session.TooLarge:
 		return errBadRequest
+	case session.NoPresence:
+		return errNotAvailable
 	case session.ExpiredToken: // the SDK gets another token, and tries again
 		return errTokenExpired
 	case session.RateLimited, session.Busy:

@@ -34,7 +34,11 @@ func (p Protocol) do(s *session.Session, cmd *pb.Command) {
 		c.refresh(cmd.Refresh)
 	case cmd.SubRefresh != nil:
 		c.subRefresh(cmd.SubRefresh)
-	case cmd.Presence != nil, cmd.PresenceStats != nil, cmd.Rpc != nil:
+	case cmd.Presence != nil:
+		c.presence(cmd.Presence)
+	case cmd.PresenceStats != nil:
+		c.presenceStats(cmd.PresenceStats)
+	case cmd.Rpc != nil:
 		c.fail(errNotAvailable)
 	default: // a second connect, a ping, or nothing
 		s.Close(badRequest)
@@ -77,7 +81,7 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 		return
 	}
 	channel, recovers, epoch, at := strings.Clone(r.Channel), r.Recover, strings.Clone(r.Epoch), r.Offset
-	strict := r.Flag&(1<<1) != 0
+	strict, joinLeave := r.Flag&(1<<1) != 0, r.JoinLeave
 	a, why := c.begin(channel)
 	if !why.None() {
 		c.refuse(why)
@@ -93,6 +97,9 @@ func (c command) subscribe(r *pb.SubscribeRequest) {
 				c.s.Unsubscribe(channel)
 			default:
 				c.answer(&pb.Reply{Subscribe: subscribed(c.s, o, until)})
+				if joinLeave {
+					c.s.WatchChanges(channel)
+				}
 			}
 		}
 		switch {

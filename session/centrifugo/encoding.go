@@ -68,6 +68,13 @@ func init() {
 			Event: func(ev *pubsub.Event) []byte {
 				return e.frame(&pb.Reply{Push: &pb.Push{Channel: ev.Topic, Pub: publication(ev)}})
 			},
+			Moved: func(m *pubsub.Moved) []byte {
+				push := moved(m)
+				if push == nil {
+					return nil
+				}
+				return e.frame(&pb.Reply{Push: push})
+			},
 			EndsAtGap: true,
 		})
 	}

@@ -241,6 +241,9 @@ func unsubscribed(s *session.Session, channel string, code uint32, reason string
 	push(s, &pb.Push{Channel: channel, Unsubscribe: &pb.Unsubscribe{Code: code, Reason: reason}})
 }
 
+// Unwatched implements session.Protocol. The protocol has no words for it: no more joins and leaves are pushed.
+func (Protocol) Unwatched(*session.Session, string, session.Refusal) {}
+
 // Gap implements session.Protocol: the client subscribes again, and is told that it has not got all. For a server-side
 // subscription it connects again.
 func (Protocol) Gap(s *session.Session, topic string, _ pubsub.Position) {

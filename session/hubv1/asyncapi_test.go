@@ -137,7 +137,7 @@ func TestTheDocumentHasWhatClientsMaySay(t *testing.T) {
 }
 
 func TestTheDocumentHasWhatTheHubSays(t *testing.T) {
-	text := read(t, "encode.go") + read(t, "hubv1.go") + read(t, "requests.go")
+	text := read(t, "encode.go") + read(t, "hubv1.go") + read(t, "requests.go") + read(t, "presence.go")
 	types, members := map[string]bool{}, map[string]bool{}
 	for _, literal := range regexp.MustCompile("`[^`]*`").FindAllString(text, -1) {
 		if strings.Contains(literal, "as in") { // an example in a text for people

@@ -14,7 +14,9 @@ var Enveloped = session.NewFormat(session.Words{
 	Event: func(ev *pubsub.Event) []byte {
 		return TextFrame(appendEvent(make([]byte, 0, 64+len(ev.Topic)+len(ev.Data)), ev))
 	},
-	Gap: func(topic string, at pubsub.Position) []byte { return GapFrame(topic, at) },
+	Gap:      func(topic string, at pubsub.Position) []byte { return GapFrame(topic, at) },
+	Moved:    func(m *pubsub.Moved) []byte { return TextFrame(appendMoved(nil, m)) },
+	Presence: func(topic string, p *pubsub.Presence) []byte { return TextFrame(appendWhole(nil, topic, p)) },
 })
 
 // TextFrame makes a frame of one JSON message.
@@ -114,6 +116,9 @@ func appendSubscribed(dst []byte, id json.RawMessage, o session.Outcome) []byte 
 	dst = appendPlace(dst, o)
 	if o.Asked {
 		dst = strconv.AppendBool(append(dst, `,"recovered":`...), o.Recovered)
+	}
+	if o.Presence != nil {
+		dst = appendMembers(appendCounts(dst, o.Presence.Clients, o.Presence.Users), o.Presence.Members)
 	}
 	return append(dst, '}')
 }

@@ -118,6 +118,10 @@ func (Protocol) Message(s *session.Session, op engine.Opcode, payload []byte) {
 		r.publish()
 	case "history":
 		r.history()
+	case "presence":
+		r.presence()
+	case "presence_stats":
+		r.presenceStats()
 	case "resume":
 		if !r.resume() {
 			s.AwaitNext()
@@ -159,6 +163,14 @@ func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
 	s.CountError(why.Code)
 	b := appendError(nil, nil, why.Code, "the topic "+topic+" is not followed any more: "+why.Text)
 	b = appendString(append(b[:len(b)-1], `,"topic":`...), topic)
+	s.Write(TextFrame(append(b, '}')))
+}
+
+// Unwatched implements session.Protocol. The error names the topic as presence: topic would say that it was left.
+func (Protocol) Unwatched(s *session.Session, topic string, why session.Refusal) {
+	s.CountError(why.Code)
+	b := appendError(nil, nil, why.Code, "the presence of the topic "+topic+" is not watched any more: "+why.Text)
+	b = appendString(append(b[:len(b)-1], `,"presence":`...), topic)
 	s.Write(TextFrame(append(b, '}')))
 }
 

@@ -11,8 +11,9 @@ import (
 // reads those it needs. A member that is absent or null is nil, but for id, where null is no value. All of it
 // lies in the client's frame: keep copies.
 type request struct {
-	kind, id, topic, since, data, key, limit, token, positions json.RawMessage
-	unknown                                                    int // members of other names
+	kind, id, topic, since, data, key, limit, token, positions, presence, after json.RawMessage
+
+	unknown int // members of other names
 }
 
 var errNoObject = errors.New("the message is not an object")
@@ -75,13 +76,17 @@ func (m *request) set(name, value json.RawMessage) {
 		m.token = value
 	case `"positions"`:
 		m.positions = value
+	case `"presence"`:
+		m.presence = value
+	case `"after"`:
+		m.after = value
 	default:
 		m.unknown++
 	}
 }
 
 // kinds are the requests that there are.
-var kinds = []string{"subscribe", "unsubscribe", "publish", "history", "resume", "auth", "ping"}
+var kinds = []string{"subscribe", "unsubscribe", "publish", "history", "presence", "presence_stats", "resume", "auth", "ping"}
 
 // IsRequest reports whether payload, which is JSON, is a whole request about a topic and nothing else: most likely its sender
 // means to speak hub.v1.
@@ -90,7 +95,7 @@ func IsRequest(payload []byte) bool {
 		return false // by far the most
 	}
 	m, err := parseRequest(payload)
-	if err != nil || m.unknown > 0 || m.token != nil || m.positions != nil || !validID(m.id) {
+	if err != nil || m.unknown > 0 || m.token != nil || m.positions != nil || m.presence != nil || m.after != nil || !validID(m.id) {
 		return false
 	}
 	kind, _ := text(m.kind)
@@ -172,6 +177,11 @@ func text(value json.RawMessage) (s string, ok bool) {
 		return string(value[1 : len(value)-1]), true // the frame is UTF-8
 	}
 	return s, json.Unmarshal(value, &s) == nil
+}
+
+// yes reads a member that is true or false, false if it is absent. ok is false if it is anything else.
+func yes(value json.RawMessage) (is, ok bool) {
+	return string(value) == "true", value == nil || string(value) == "true" || string(value) == "false"
 }
 
 // number reads a member that is a whole number, 0 if it is absent. ok is false if it is anything else.

@@ -93,8 +93,17 @@ func (r asking) subscribe() {
 	if !ok {
 		return
 	}
+	watch, ok := yes(r.m.presence)
+	if !ok {
+		r.bad("presence: want true or false, not " + isA(r.m.presence))
+		return
+	}
 	s, id := r.s, r.m.id
-	s.Subscribe(name, since, func(o session.Outcome) {
+	subscribe := s.Subscribe
+	if watch {
+		subscribe = s.SubscribeWatching
+	}
+	subscribe(name, since, func(o session.Outcome) {
 		if o.None() {
 			WriteSubscribed(s, id, o)
 			return
@@ -228,6 +237,11 @@ func (r asking) resume() (resumed bool) {
 		r.bad(`positions: want an object of topics and positions, as in {"news":"<position>"}, not ` + isA(r.m.positions))
 		return false
 	}
+	var watched []string
+	if r.m.presence != nil && json.Unmarshal(r.m.presence, &watched) != nil {
+		r.bad(`presence: want a list of topics, as in ["room:1"], not ` + isA(r.m.presence))
+		return false
+	}
 	var wanted []session.Wanted
 	for _, name := range slices.Sorted(maps.Keys(positions)) {
 		wanted = append(wanted, want(name, positions[name]))
@@ -239,6 +253,7 @@ func (r asking) resume() (resumed bool) {
 		resumed = false
 	}, func(topics []session.Outcome) {
 		s.Write(TextFrame(appendResumed(s, id, topics)))
+		s.Watch(watched)
 	})
 	return resumed
 }

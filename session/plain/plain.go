@@ -142,6 +142,9 @@ func (Protocol) Left(s *session.Session, topic string, why session.Refusal) {
 	refuse(s, session.Refusal{Code: why.Code, Text: "the topic " + topic + " is not followed any more: " + why.Text})
 }
 
+// Unwatched implements session.Protocol. A plain client watches nothing.
+func (Protocol) Unwatched(*session.Session, string, session.Refusal) {}
+
 // Gap implements session.Protocol. No format of plain clients ends at gaps.
 func (Protocol) Gap(*session.Session, string, pubsub.Position) {}
 

@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// This file reads the claims that issuers of Centrifugo's tokens write: info, b64info, channels, subs and caps. All are
-// optional. One that can't be used is left out, with a note, and the token stays good: it may mean something else there.
+// This file reads the claims that issuers of Centrifugo's tokens write: info, b64info, channels, subs and caps; and the hub's own
+// presence. All are optional. One that can't be used is left out, with a note, and the token stays good: it may mean something else there.
 
 const (
 	// maxInfo bounds an info in bytes: it goes along with events.
@@ -30,7 +30,11 @@ type further struct {
 	channelInfo map[string]json.RawMessage
 	caps        extra // without named
 	capsText    json.RawMessage
-	notes       notes
+	presence    []pattern // of the claim presence
+	// saysPresence: there is that claim, even if it allows nothing. presenceText are its patterns.
+	saysPresence bool
+	presenceText []string
+	notes        notes
 }
 
 // notes say what was left out, and quote nothing.
@@ -53,13 +57,32 @@ func (o object) get(name string, to any) (ok bool) {
 
 // read reads the claims of a token of user.
 func (f *further) read(s signed, user string) {
-	if !s.hasAny("info", "b64info", "channels", "subs", "caps") {
+	if !s.hasAny("info", "b64info", "channels", "subs", "caps", "presence") {
 		return
 	}
 	claims := s.members()
 	f.info = readInfo(claims, "", &f.notes)
 	f.readChannels(claims, user)
 	f.readCaps(claims)
+	f.readPresence(claims)
+}
+
+// readPresence reads the claim presence, the hub's own: patterns of topics whose members the user may see.
+func (f *further) readPresence(claims object) {
+	text, has := claims["presence"]
+	if !has {
+		return
+	}
+	var texts []string
+	patterns, err := []pattern(nil), json.Unmarshal(text, &texts)
+	if err == nil {
+		patterns, err = parsePatterns(texts)
+	}
+	if err != nil {
+		f.notes.add("presence: want a list of up to %d patterns", maxPatterns)
+		return
+	}
+	f.presence, f.saysPresence, f.presenceText = patterns, true, texts
 }
 
 func (s signed) hasAny(names ...string) bool {
@@ -236,13 +259,13 @@ func (x *extra) list(right string) *[]pattern {
 // allowsAny reports whether the claims allow anything.
 func (f *further) allowsAny() bool {
 	x := &f.caps
-	return len(f.channels)+len(x.subscribe)+len(x.publish)+len(x.history)+len(x.presence) > 0
+	return f.saysPresence || len(f.channels)+len(x.subscribe)+len(x.publish)+len(x.history)+len(x.presence) > 0
 }
 
 // extra is what the claims allow, as Rights keep it.
 func (f *further) extra() *extra {
 	x := f.caps
-	x.named = f.channels
+	x.named, x.sees, x.says = f.channels, f.presence, f.saysPresence
 	return &x
 }
 
@@ -251,6 +274,12 @@ func (f *further) appendKey(key []byte) []byte {
 	key = append(append(key, 3), f.capsText...)
 	for _, name := range f.channels {
 		key = append(append(key, 0), name...)
+	}
+	if f.saysPresence {
+		key = append(key, 4)
+		for _, text := range f.presenceText {
+			key = append(append(key, 0), text...)
+		}
 	}
 	return key
 }

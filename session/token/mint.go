@@ -3,6 +3,7 @@ package token
 import (
 	"crypto"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,9 +20,12 @@ type Grant struct {
 	Now     time.Time     // default time.Now()
 	// Subscribe and Publish are the patterns of the topics claim; without any there is no claim.
 	Subscribe, Publish []string
-	Issuer             string   // default: no claim
-	Audience           []string // default: no claim
-	KeyID              string   // default: none
+	// Presence are the patterns of the claim presence, Info is that of the claim info, a JSON object; nil for no claim.
+	Presence []string
+	Info     json.RawMessage
+	Issuer   string   // default: no claim
+	Audience []string // default: no claim
+	KeyID    string   // default: none
 }
 
 // SigningKey signs tokens.
@@ -83,6 +87,12 @@ func Mint(key SigningKey, g Grant) (string, error) {
 	if _, err := NewRights(g.Subscribe, g.Publish); err != nil {
 		return "", err
 	}
+	if _, err := PresenceRights(g.Presence); err != nil {
+		return "", fmt.Errorf("presence: %w", err)
+	}
+	if left := new(notes); len(g.Info) > 0 && readInfo(object{"info": g.Info}, "", left) == nil {
+		return "", errors.New((*left)[0])
+	}
 	if g.Now.IsZero() {
 		g.Now = time.Now()
 	}
@@ -107,6 +117,12 @@ func (g *Grant) claims() jwt.MapClaims {
 	}
 	if len(g.Audience) > 0 {
 		m["aud"] = g.Audience
+	}
+	if g.Presence != nil {
+		m["presence"] = g.Presence
+	}
+	if len(g.Info) > 0 {
+		m["info"] = g.Info
 	}
 	topics := make(map[string][]string)
 	if len(g.Subscribe) > 0 {

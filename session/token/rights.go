@@ -23,10 +23,12 @@ type Rights struct {
 	bare               bool   // there is nothing but extra, and it replaces no defaults
 }
 
-// extra is what the claims channels, subs and caps allow besides.
+// extra is what the claims channels, subs, caps and presence allow besides.
 type extra struct {
 	named                                 []string // to follow
 	subscribe, publish, history, presence []pattern
+	sees                                  []pattern // whose members are shown, by the claim presence
+	says                                  bool      // there is that claim
 }
 
 var anything = []pattern{{parts: []string{""}, rest: true}}
@@ -53,6 +55,19 @@ func NewRights(subscribe, publish []string) (*Rights, error) {
 	}
 	return &Rights{subscribe: s, publish: p}, nil
 }
+
+// PresenceRights let who has them see the members of the topics that the patterns match, and nothing else. Patterns are as those
+// of NewRights.
+func PresenceRights(patterns []string) (*Rights, error) {
+	sees, err := parsePatterns(patterns)
+	if err != nil {
+		return nil, err
+	}
+	return &Rights{extra: &extra{sees: sees, says: true}}, nil
+}
+
+// SaysPresence reports whether the rights come from a token that says by its claim presence whose members may be seen.
+func (r *Rights) SaysPresence() bool { return r != nil && r.extra != nil && r.extra.says }
 
 // Patterns are the topics that the rights let user follow and publish to, as patterns: those that a token names by
 // channels, subs and caps as well. {sub} stays as it is.
@@ -116,6 +131,7 @@ func (r *Rights) with(x *extra) *Rights {
 			named: slices.Concat(had.named, x.named), subscribe: slices.Concat(had.subscribe, x.subscribe),
 			publish: slices.Concat(had.publish, x.publish), history: slices.Concat(had.history, x.history),
 			presence: slices.Concat(had.presence, x.presence),
+			sees:     slices.Concat(had.sees, x.sees), says: had.says || x.says,
 		}
 	}
 	return &Rights{subscribe: r.subscribe, publish: r.publish, extra: x}
@@ -144,8 +160,11 @@ func (r *Rights) MayReadHistory(user, topic string) bool {
 	return r.mayFollow(user, topic) || r.caps(topic) != nil && anyMatches(r.extra.history, user, topic)
 }
 
-// MaySeePresence reports whether a session of user may ask who follows topic.
+// MaySeePresence reports whether a session of user may ask who follows topic, and watch that.
 func (r *Rights) MaySeePresence(user, topic string) bool {
+	if r != nil && r.extra != nil && anyMatches(r.extra.sees, user, topic) {
+		return true
+	}
 	return r.caps(topic) != nil && anyMatches(r.extra.presence, user, topic)
 }
 

@@ -1,10 +1,10 @@
 // Clients of centrifuge-js, unchanged, for the tests of the SDKs. A line on standard input is an order:
 //   {"client":"a","do":"open","build":"json","url":"ws://…","tokens":["…"],"fallback":"http://…"}   tokens in turn
-//   {"client":"a","do":"subscribe","channel":"news","tokens":["…"]}   also unsubscribe, connect, disconnect
+//   {"client":"a","do":"subscribe","channel":"news","tokens":["…"],"joinLeave":true}   also unsubscribe, connect, disconnect
 //   {"client":"a","do":"publish","ask":7,"channel":"news","data":{}}  also history, presence, presenceStats
 // A line on standard output is what happened to a client:
 //   {"client":"a","event":"connected","transport":"websocket"}        also connecting, disconnected, error, token
-//   {"client":"a","event":"publication","channel":"news","data":"{}"} also subscribing, subscribed, unsubscribed
+//   {"client":"a","event":"publication","channel":"news","data":"{}"} also subscribing, subscribed, unsubscribed, join, leave
 //   {"client":"a","event":"answer","ask":7,"code":108,"reason":"…"}
 import { createInterface } from 'node:readline'
 import WebSocket from 'ws'
@@ -60,11 +60,11 @@ function open({ client, build, url, tokens, fallback }) {
   c.on('publication', p => tell(client, 'publication', { ...publication(p), server: true }))
 }
 
-function subscribe({ client, channel, tokens }) {
+function subscribe({ client, channel, tokens, joinLeave }) {
   const c = clients.get(client)
   let sub = c.getSubscription(channel)
   if (!sub) {
-    const options = { minResubscribeDelay: 20, maxResubscribeDelay: 500 }
+    const options = { minResubscribeDelay: 20, maxResubscribeDelay: 500, joinLeave }
     if (tokens) options.token = tokens[0]
     if (tokens?.length > 1) options.getToken = supplier(client, tokens, channel)
     sub = c.newSubscription(channel, options)
@@ -74,6 +74,7 @@ function subscribe({ client, channel, tokens }) {
     sub.on('error', ({ type, error }) => tell(client, 'error', { channel, code: error.code, reason: `${type}: ${error.message}` }))
     sub.on('subscribed', ctx => tell(client, 'subscribed', subscribed(ctx)))
     sub.on('publication', p => tell(client, 'publication', publication(p)))
+    for (const event of ['join', 'leave']) sub.on(event, ({ info }) => tell(client, event, { channel, user: info.user, data: text(info.connInfo) }))
   }
   sub.subscribe()
 }
@@ -81,7 +82,10 @@ function subscribe({ client, channel, tokens }) {
 // requests are what a client asks a server for; each resolves to what is told of the answer.
 const requests = {
   publish: (c, o) => c.publish(o.channel, o.build === 'protobuf' ? new TextEncoder().encode(JSON.stringify(o.data)) : o.data),
-  presence: (c, o) => c.presence(o.channel),
+  presence: async (c, o) => {
+    const { clients } = await c.presence(o.channel)
+    return { users: Object.entries(clients).map(([id, info]) => (id === info.client ? info.user : '')).sort() }
+  },
   presenceStats: (c, o) => c.presenceStats(o.channel),
   history: async (c, o) => {
     const r = await c.history(o.channel, o.options)

@@ -1,0 +1,122 @@
+package session
+
+import (
+	"context"
+	"slices"
+
+	"wshub/pubsub"
+)
+
+// presentSlice bounds the members that are listed in one turn of a loop: some 0.5 ms.
+const presentSlice = 2048
+
+// Members calls yield for each member that this node has of the topics of a partition, for the broker's repair: see
+// pubsub.PresenceConfig. It blocks until every loop has answered.
+func (h *Hub) Members(ctx context.Context, partition byte, yield func(topic string, m pubsub.Member)) error {
+	if h.cfg.Presence == nil {
+		return nil
+	}
+	lists := make(chan []present, len(h.shards))
+	for _, sh := range h.shards {
+		l := &listing{sh: sh, ctx: ctx, done: func(found []present) { lists <- found }}
+		if !sh.loop.Post(func() { l.begin(partition) }) {
+			return pubsub.ErrUnavailable
+		}
+	}
+	for range h.shards {
+		select {
+		case found := <-lists:
+			for i := range found {
+				yield(found[i].topic, found[i].Member)
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// present is a member of a topic.
+type present struct {
+	topic string
+	pubsub.Member
+}
+
+// listing lists the members of a partition on one loop, a slice a turn. Who comes or goes meanwhile is on it as at its
+// beginning, or as later.
+type listing struct {
+	sh     *shard
+	ctx    context.Context // of the caller, who may have gone
+	away   []*away         // yet to be listed
+	topics []*topic
+	crowd  []*Session // of topic, yet to be listed
+	topic  string
+	found  []present
+	// partition is the one that is listed.
+	partition int
+	done      func([]present)
+}
+
+func (l *listing) begin(partition byte) {
+	p := l.sh.presence
+	for t := range p.topics[partition] {
+		l.topics = append(l.topics, t)
+	}
+	l.away = slices.Clone(p.away.list[p.away.head:])
+	l.partition = int(partition)
+	l.next()
+}
+
+// listAway lists some of those who are away, and returns how much there was to look at.
+func (l *listing) listAway() (n int) {
+	for ; len(l.away) > 0 && n < presentSlice; l.away = l.away[1:] {
+		a := l.away[0]
+		for _, name := range a.topics {
+			if pubsub.Partition(name) == l.partition {
+				l.found = append(l.found, present{name, a.member})
+			}
+		}
+		n += 1 + len(a.topics)
+	}
+	return n
+}
+
+func (l *listing) next() {
+	if l.ctx.Err() != nil {
+		return
+	}
+	for n := l.listAway(); n < presentSlice; {
+		if len(l.crowd) == 0 {
+			if len(l.topics) == 0 {
+				l.done(l.found)
+				return
+			}
+			l.take(l.topics[len(l.topics)-1])
+			l.topics = l.topics[:len(l.topics)-1]
+			n++
+			continue
+		}
+		some := l.crowd[:min(len(l.crowd), presentSlice-n)]
+		for _, s := range some {
+			l.found = append(l.found, present{l.topic, s.member()})
+		}
+		l.crowd, n = l.crowd[len(some):], n+len(some)
+	}
+	l.sh.loop.Post(l.next)
+}
+
+// take has t's members listed next. They are copied: a crowd changes its order when somebody leaves.
+func (l *listing) take(t *topic) {
+	l.topic = t.name
+	for i := range t.followers.len() {
+		l.crowd = append(l.crowd, t.followers.at(i))
+	}
+	if t.ext == nil {
+		return
+	}
+	for _, sub := range t.ext.waiting {
+		if sub.entered {
+			l.crowd = append(l.crowd, sub.s)
+		}
+	}
+}
