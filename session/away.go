@@ -14,18 +14,23 @@ import (
 type awayList struct {
 	list   []*away // from head on
 	head   int
-	latest map[uint64]*away // by session
-	topics int              // of all
+	topics int                // of list, those included that a session has come back to
+	at     map[awayFrom]*away // the last one of each
 	timer  *engine.Timer
 }
 
-// away is a session that stays a member of topics until due.
+// awayFrom is a session and a topic that it is still a member of.
+type awayFrom struct {
+	id    uint64
+	topic string
+}
+
+// away is a session that stays a member until due: of those of topics where awayList.at has it.
 type away struct {
-	id      uint64
-	member  pubsub.Member
-	topics  []string
-	due     time.Duration // the hub's age
-	earlier *away         // of the same session
+	id     uint64
+	member pubsub.Member
+	topics []string
+	due    time.Duration // the hub's age
 }
 
 // awaySlice bounds the topics that are left in one turn of the loop.
@@ -37,13 +42,18 @@ func (l *awayList) put(sh *shard, m pubsub.Member, id uint64, topics []string) b
 	if l.topics+len(topics) > hub.cfg.MaxNodeTopics/len(hub.shards) {
 		return false
 	}
-	if l.latest == nil {
-		l.latest = make(map[uint64]*away)
+	if l.at == nil {
+		l.at = make(map[awayFrom]*away)
 	}
-	a := &away{id: id, member: m, topics: topics, due: time.Since(hub.born) + hub.cfg.PresenceGrace, earlier: l.latest[id]}
-	l.latest[id] = a
+	a := &away{id: id, member: m, topics: topics, due: time.Since(hub.born) + hub.cfg.PresenceGrace}
 	l.list = append(l.list, a)
 	l.topics += len(topics)
+	for _, topic := range topics {
+		if l.back(id, topic) { // of two connections
+			sh.presence.members.Add(-1)
+		}
+		l.at[awayFrom{id, topic}] = a
+	}
 	if l.timer == nil {
 		l.timer = sh.loop.After(hub.cfg.PresenceGrace, func() { l.leave(sh) })
 	}
@@ -51,18 +61,21 @@ func (l *awayList) put(sh *shard, m pubsub.Member, id uint64, topics []string) b
 }
 
 // back reports whether the session was away from topic on this loop, and is so no more.
-func (l *awayList) back(sh *shard, id uint64, topic string) (was bool) {
-	for a := l.latest[id]; a != nil; a = a.earlier {
-		if i := slices.Index(a.topics, topic); i >= 0 {
-			a.topics = slices.Delete(a.topics, i, i+1)
-			l.topics--
-			if was { // of two connections
-				sh.presence.members.Add(-1)
+func (l *awayList) back(id uint64, topic string) (was bool) {
+	_, was = l.at[awayFrom{id, topic}]
+	delete(l.at, awayFrom{id, topic})
+	return was
+}
+
+// stays are the topics that a is still a member of.
+func (l *awayList) stays(a *away) func(yield func(topic string) bool) {
+	return func(yield func(string) bool) {
+		for _, topic := range a.topics {
+			if l.at[awayFrom{a.id, topic}] == a && !yield(topic) {
+				return
 			}
-			was = true
 		}
 	}
-	return was
 }
 
 // leave takes off those whose time is up.
@@ -73,8 +86,9 @@ func (l *awayList) leave(sh *shard) {
 		a := l.list[l.head]
 		l.list[l.head] = nil
 		l.head++
-		l.forget(a)
-		for _, topic := range a.topics {
+		for topic := range l.stays(a) {
+			l.back(a.id, topic)
+			sh.presence.members.Add(-1)
 			c := pubsub.Change{Topic: topic, Member: a.member, Leave: true}
 			if !sh.hub.changes.put(memberChange{Change: c}) {
 				sh.count.drops.Add(presenceQueueFull)
@@ -82,7 +96,6 @@ func (l *awayList) leave(sh *shard) {
 		}
 		left += 1 + len(a.topics)
 		l.topics -= len(a.topics)
-		sh.presence.members.Add(int64(-len(a.topics)))
 	}
 	if l.head >= len(l.list)/2 { // so that no more are moved than have left
 		l.list = slices.Delete(l.list, 0, l.head)
@@ -95,18 +108,5 @@ func (l *awayList) leave(sh *shard) {
 		l.timer = sh.loop.After(0, func() { l.leave(sh) })
 	default:
 		l.timer = sh.loop.After(l.list[l.head].due-now, func() { l.leave(sh) })
-	}
-}
-
-// forget takes a, the earliest of its session, out of the table.
-func (l *awayList) forget(a *away) {
-	if l.latest[a.id] == a {
-		delete(l.latest, a.id)
-		return
-	}
-	for b := l.latest[a.id]; b != nil; b = b.earlier {
-		if b.earlier == a {
-			b.earlier = nil
-		}
 	}
 }

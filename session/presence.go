@@ -88,7 +88,7 @@ func (s *Session) enter(t *topic, done func(error)) {
 		return
 	}
 	sh := s.shard
-	if !sh.presence.away.back(sh, s.id, t.name) {
+	if !sh.presence.away.back(s.id, t.name) {
 		sh.presence.members.Add(1)
 	}
 	s.tellPresence(pubsub.Change{Topic: t.name, Member: s.member()}, done)

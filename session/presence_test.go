@@ -284,7 +284,7 @@ func TestWhoComesBackInTimeHasNotLeft(t *testing.T) {
 
 // away counts the topics of sessions that are waited for.
 func (n *node) away() (sum int) {
-	n.onEveryLoop(func(sh *shard) { sum += sh.presence.away.topics })
+	n.onEveryLoop(func(sh *shard) { sum += len(sh.presence.away.at) })
 	return sum
 }
 

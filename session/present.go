@@ -71,7 +71,7 @@ func (l *listing) begin(partition byte) {
 func (l *listing) listAway() (n int) {
 	for ; len(l.away) > 0 && n < presentSlice; l.away = l.away[1:] {
 		a := l.away[0]
-		for _, name := range a.topics {
+		for name := range l.sh.presence.away.stays(a) {
 			if pubsub.Partition(name) == l.partition {
 				l.found = append(l.found, present{name, a.member})
 			}
