@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"wshub/pubsub"
@@ -50,9 +51,9 @@ func (sub *subscribing) attended(p *pubsub.Presence) {
 
 // unattend is called when sub ends.
 func (sub *subscribing) unattend() {
-	if sub.t.watched && sub.watch {
+	if sub.t.watched {
 		sub.s.shard.presence.watches[sub.t].forsake(sub)
-		sub.s.unwatch(sub.t)
+		sub.s.unwatch(sub.t) // which Watch may have begun
 	}
 	if sub.entered {
 		sub.entered = false
@@ -64,7 +65,7 @@ func (sub *subscribing) unattend() {
 // Words.Presence, once it was read, and then of all changes. A topic that it does not follow is passed over; for one whose
 // presence it can't see there is Protocol.Unwatched.
 func (s *Session) Watch(topics []string) {
-	for _, name := range topics {
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(topics))) { // each costs the broker a change
 		t := s.shard.topics.get(name)
 		if t == nil || !s.Follows(name) || s.watches(t) {
 			continue
@@ -77,9 +78,14 @@ func (s *Session) Watch(topics []string) {
 			return
 		}
 		s.enterAgain(t, func(error) { // the whole is read in any case
-			if s.Open() && s.Follows(name) && !t.dead && !s.watches(t) {
-				s.shard.watch(t).join(s)
+			if !s.Open() || !s.Follows(name) || t.dead || s.watches(t) {
+				return
 			}
+			if r := s.denied(actWatch, name, s.maySee(name)); !r.None() { // another token came meanwhile
+				s.protocol().Unwatched(s, name, r)
+				return
+			}
+			s.shard.watch(t).join(s)
 		})
 	}
 }
@@ -122,6 +128,15 @@ func (s *Session) unwatchForbidden() {
 			s.unwatch(t)
 			s.protocol().Unwatched(s, t.name, s.denied(actWatch, t.name, s.maySee(t.name)))
 		}
+	}
+}
+
+// watchAnew has the session, if it watches t, told the whole again: it has lost news.
+func (s *Session) watchAnew(t *topic) {
+	if s.watches(t) {
+		w := s.shard.presence.watches[t]
+		delete(w.who, s)
+		w.join(s)
 	}
 }
 

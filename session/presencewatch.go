@@ -129,7 +129,9 @@ func (w *watch) take(m *message) bool {
 		w.hold(m)
 		w.settle()
 		return false
-	case w.seen.IsZero(): // only those are there who need no whole
+	case len(w.who) == 0: // who is told the whole gets what comes behind it
+		return false
+	case w.seen.IsZero() && v.Number == 1: // nobody was there yet
 	case v.Epoch == w.seen.Epoch && v.Number <= w.seen.Number:
 		return false
 	case !v.Follows(w.seen):
@@ -193,7 +195,7 @@ func (w *watch) hold(m *message) {
 	w.held = append(w.held, m)
 	if w.bytes += m.size(); w.bytes > watchHeld {
 		w.sh.count.drops.Add("presence_hold_full")
-		w.held, w.bytes, w.lost = nil, 0, true
+		w.lose()
 	}
 }
 
@@ -308,7 +310,7 @@ func (w *watch) settle() {
 	if p == nil || w.out > 0 || w.over {
 		return
 	}
-	if !w.lost && !w.seen.IsZero() && w.seen != p.Version {
+	if !w.lost && len(w.who) > 0 && w.seen != p.Version {
 		if w.seen.Epoch != p.Version.Epoch || w.seen.Number > p.Version.Number {
 			w.lose()
 			return
@@ -351,6 +353,7 @@ func (w *watch) tell(p *pubsub.Presence) {
 		w.who[s] = struct{}{}
 	}
 	if all {
+		w.counted, w.whole = nil, false // older than p
 		w.send(m)
 	}
 	for sub := range asked {

@@ -210,6 +210,7 @@ func (sub *subscribing) spill() {
 	if sub.heldBytes > sub.s.shard.hub.cfg.MaxHold {
 		sub.dropHeld()
 		sub.torn = true
+		sub.s.watchAnew(sub.t) // news may have been among it, and are in no log
 	}
 }
 
