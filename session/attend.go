@@ -67,7 +67,7 @@ func (sub *subscribing) unattend() {
 func (s *Session) Watch(topics []string) {
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(topics))) { // each costs the broker a change
 		t := s.shard.topics.get(name)
-		if t == nil || !s.Follows(name) || s.watches(t) {
+		if t == nil || !s.Follows(name) || s.attends(t) {
 			continue
 		}
 		if r := s.denied(actWatch, name, s.maySee(name)); !r.None() {
@@ -77,15 +77,13 @@ func (s *Session) Watch(topics []string) {
 		if !s.Open() {
 			return
 		}
+		w := s.shard.watch(t)
+		w.entering[s] = struct{}{}
 		s.enterAgain(t, func(error) { // the whole is read in any case
-			if !s.Open() || !s.Follows(name) || t.dead || s.watches(t) {
-				return
+			if _, waits := w.entering[s]; waits { // else it has left, or may not any more
+				delete(w.entering, s)
+				w.join(s)
 			}
-			if r := s.denied(actWatch, name, s.maySee(name)); !r.None() { // another token came meanwhile
-				s.protocol().Unwatched(s, name, r)
-				return
-			}
-			s.shard.watch(t).join(s)
 		})
 	}
 }
@@ -112,13 +110,13 @@ func (s *Session) enterAgain(t *topic, done func(error)) {
 func (s *Session) unwatchForbidden() {
 	var ended []*topic
 	for _, sub := range s.subs {
-		if sub.topic.watched && s.attends(sub.topic) && !s.maySee(sub.topic.name).None() {
+		if s.attends(sub.topic) && !s.maySee(sub.topic.name).None() {
 			ended = append(ended, sub.topic)
 		}
 	}
 	if w := s.busy(); w != nil {
 		for _, sub := range w.pending {
-			if sub.t.watched && sub.reported && s.attends(sub.t) && !s.maySee(sub.t.name).None() {
+			if sub.reported && s.attends(sub.t) && !s.maySee(sub.t.name).None() {
 				ended = append(ended, sub.t)
 			}
 		}
@@ -142,10 +140,16 @@ func (s *Session) watchAnew(t *topic) {
 
 // attends reports whether the session watches t, or is about to.
 func (s *Session) attends(t *topic) bool {
+	if !t.watched {
+		return false
+	}
 	w := s.shard.presence.watches[t]
-	_, joining := w.joining[s]
-	_, joined := w.joined[s]
-	return joining || joined || s.watches(t)
+	for _, group := range []map[*Session]struct{}{w.who, w.joining, w.joined, w.entering} {
+		if _, ok := group[s]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 const (

@@ -24,6 +24,7 @@ type watch struct {
 
 	asking, asked   map[*subscribing]struct{} // subscriptions that are answered with the whole; asked: that is being read
 	joining, joined map[*Session]struct{}     // followers that are told the whole by itself
+	entering        map[*Session]struct{}     // those that will join when they are members
 
 	seen    pubsub.Version // of the last change that went on its way; zero: none is known
 	out     int            // news on their way, see handedNews
@@ -64,7 +65,7 @@ func (sh *shard) watch(t *topic) *watch {
 	if w == nil {
 		w = &watch{
 			sh: sh, t: t, who: make(map[*Session]struct{}),
-			asking: make(map[*subscribing]struct{}), joining: make(map[*Session]struct{}),
+			asking: make(map[*subscribing]struct{}), joining: make(map[*Session]struct{}), entering: make(map[*Session]struct{}),
 		}
 		p.watches[t] = w
 		p.watching.Add(1)
@@ -94,6 +95,7 @@ func (s *Session) unwatch(t *topic) {
 	delete(w.who, s)
 	delete(w.joining, s)
 	delete(w.joined, s)
+	delete(w.entering, s)
 	w.endIdle()
 }
 
@@ -106,7 +108,7 @@ func (w *watch) forsake(sub *subscribing) {
 
 // endIdle ends the watch if nobody is left.
 func (w *watch) endIdle() {
-	if w.over || len(w.who)+len(w.asking)+len(w.asked)+len(w.joining)+len(w.joined) > 0 {
+	if w.over || len(w.who)+len(w.asking)+len(w.asked)+len(w.joining)+len(w.joined)+len(w.entering) > 0 {
 		return
 	}
 	w.over = true

@@ -17,6 +17,7 @@ type stagedBroker struct {
 	pagedBroker
 	read    atomic.Pointer[func() (pubsub.Presence, error)] // instead of ReadPresence; nil: none
 	changed atomic.Int64
+	gate    atomic.Pointer[chan struct{}] // ChangePresence waits for it; nil: it does not
 }
 
 func (b *stagedBroker) ReadPresence(ctx context.Context, topic, after string, limit int) (pubsub.Presence, error) {
@@ -28,6 +29,9 @@ func (b *stagedBroker) ReadPresence(ctx context.Context, topic, after string, li
 
 func (b *stagedBroker) ChangePresence(ctx context.Context, batch []pubsub.Change) []error {
 	b.changed.Add(int64(len(batch)))
+	if gate := b.gate.Load(); gate != nil {
+		<-*gate
+	}
 	return b.Memory.ChangePresence(ctx, batch)
 }
 
@@ -155,6 +159,33 @@ func TestAWatchEndsWithAClientThatBreaksOffInItsReplay(t *testing.T) {
 	c, _ := n.returning(b, `["room:log"]`)
 	_ = c.conn.CloseNow()
 	n.eventually("nothing is watched", func() bool { return n.hub.Stats().Watches == 0 })
+}
+
+// The broker is slow, and the client has left the topic and follows it anew, without its presence.
+func TestAWatchIsForgottenWithItsSubscription(t *testing.T) {
+	n, b := staged(t, Config{}, 0)
+	other := n.v1("") // so that the topic stays
+	other.send(`{"type":"subscribe","id":1,"topic":"room:1"}`)
+	other.want(`{"type":"subscribed","id":1,"topic":"room:1"}`)
+	n.eventually("the broker was told", func() bool { return n.hub.Stats().PresenceQueued == 0 })
+	gate := make(chan struct{})
+	b.gate.Store(&gate)
+	_, welcome := n.enter("")
+	c, _ := n.enter("")
+	c.send(fmt.Sprintf(`{"type":"resume","id":1,"token":%q,"positions":{"room:1":""},"presence":["room:1"]}`, welcome.Token))
+	if got := c.read(); !strings.HasPrefix(got, `{"type":"resumed"`) {
+		t.Fatal(got)
+	}
+	c.send(`{"type":"unsubscribe","id":2,"topic":"room:1"}`)
+	c.want(`{"type":"ok","id":2}`)
+	c.send(`{"type":"subscribe","id":3,"topic":"room:1"}`)
+	c.want(`{"type":"subscribed","id":3,"topic":"room:1"}`)
+	close(gate)
+	n.eventually("the broker was told", func() bool { return n.hub.Stats().PresenceQueued == 0 })
+	n.onEveryLoop(func(*shard) {})
+	if got := n.hub.Stats().Watches; got != 0 {
+		t.Errorf("%d topics are watched", got)
+	}
 }
 
 func TestATopicIsWatchedOnceHoweverOftenItIsNamed(t *testing.T) {
