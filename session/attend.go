@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 
@@ -208,4 +209,19 @@ func (s *Session) readPresence(topic, after string, limit int, reply func(pubsub
 			reply(*found, Refusal{})
 		}
 	}})
+}
+
+// presenceRefusal is the client's answer for a presence that can't be read.
+func presenceRefusal(err error) Refusal {
+	switch {
+	case errors.Is(err, errCrowded), errors.Is(err, errCrowdedPresence):
+		return Refusal{Busy, "too much to do; nothing was read"}
+	case errors.Is(err, pubsub.ErrRefused):
+		return Refusal{Refused, "the broker refuses to read the presence"}
+	case errors.Is(err, pubsub.ErrNoPresence):
+		return Refusal{NoPresence, "the topic has no presence"}
+	case errors.Is(err, pubsub.ErrBadPage):
+		return Refusal{BadRequest, "after: want the next of an answer about this topic"}
+	}
+	return Refusal{Unavailable, "the presence can't be read now"}
 }

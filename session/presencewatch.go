@@ -393,18 +393,3 @@ func (w *watch) release() {
 		}
 	}
 }
-
-// presenceRefusal is the client's answer for a presence that can't be read.
-func presenceRefusal(err error) Refusal {
-	switch {
-	case errors.Is(err, errCrowded), errors.Is(err, errCrowdedPresence):
-		return Refusal{Busy, "too much to do; nothing was read"}
-	case errors.Is(err, pubsub.ErrRefused):
-		return Refusal{Refused, "the broker refuses to read the presence"}
-	case errors.Is(err, pubsub.ErrNoPresence):
-		return Refusal{NoPresence, "the topic has no presence"}
-	case errors.Is(err, pubsub.ErrBadPage):
-		return Refusal{BadRequest, "after: want the next of an answer about this topic"}
-	}
-	return Refusal{Unavailable, "the presence can't be read now"}
-}
