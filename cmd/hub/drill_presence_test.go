@@ -1,0 +1,368 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"wshub/pubsub/redistest"
+	"wshub/session/token"
+)
+
+// TestPresenceDrills breaks what can break while clients come and go. Behind each failure the presence of every hub and what those
+// who watch it were told must be the truth within 15 s, and no change may contradict the ones before it; clients that resume, and
+// failures of Redis alone, are never told as changes. See skipDrill.
+func TestPresenceDrills(t *testing.T) {
+	skipDrill(t)
+	path := buildHub(t)
+	for _, one := range []struct {
+		name string
+		run  func(d *presenceDrill)
+	}{
+		{"clients resume", clientsResume},
+		{"hubs are killed", hubsAreKilled},
+		{"rolling restart", hubsAreReplaced},
+		{"redis is away", redisIsAway},
+		{"redis forgets", redisForgetsMembers},
+		{"a hub stands still", aHubStandsStill},
+		{"network", hubsAreCutOff},
+	} {
+		t.Run(one.name, func(t *testing.T) {
+			if !drillScale().full { // they mostly wait
+				t.Parallel()
+			}
+			d := newPresenceDrill(t, path)
+			defer d.end()
+			one.run(d)
+		})
+	}
+}
+
+// presenceLate is within what time presence must be the truth again.
+const presenceLate = 15 * time.Second
+
+// presenceDrill is some hubs, clients that come and go, and the truth.
+type presenceDrill struct {
+	*drill
+	proxy  *redistest.Proxy // between the hubs and Redis
+	rooms  []string
+	guests []*guest
+	// churning is how long clients come and go, by pace changes a second.
+	churning time.Duration
+	pace     int
+
+	changes, wholes atomic.Int64 // that those who watch were told
+}
+
+// Each room has some that watch it, on each hub.
+const watchersEach = 2
+
+func newPresenceDrill(t *testing.T, path string) *presenceDrill {
+	t.Helper()
+	d := &presenceDrill{drill: newDrill(t, path, "--appendonly", "yes", "--appendfsync", "always"), churning: 4 * time.Second, pace: 60}
+	guests, rooms := 150, 50
+	if d.scale.full {
+		guests, d.churning, d.pace = 2000, 20*time.Second, 300
+	}
+	d.args = []string{
+		"--log-level=info", "--resume-key=" + resumeKeyText, "--jwt-secret=" + secret, "--api-key=" + apiKey, "--workers=8",
+		"--drain-grace=100ms", "--drain-window=1s", "--presence=room:*", "--presence-grace=5s",
+	}
+	d.proxy = redistest.NewProxy(t, d.redis.Addr())
+	for i := range rooms {
+		d.rooms = append(d.rooms, fmt.Sprint("room:", i))
+	}
+	d.startHubs(3, d.proxy.URL())
+	for i := range guests {
+		if watcher := i < 3*watchersEach*5; watcher { // a fifth of the rooms each
+			d.guests = append(d.guests, d.newGuest(i, true, slices.Collect(func(yield func(string) bool) {
+				for j := i % 5; j < rooms && yield(d.rooms[j]); j += 5 {
+				}
+			})))
+			continue
+		}
+		d.guests = append(d.guests, d.newGuest(i, false, []string{d.rooms[i%rooms], d.rooms[(i*7+3)%rooms]}))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var running sync.WaitGroup
+	for _, g := range d.guests {
+		running.Go(func() { g.run(ctx) })
+	}
+	t.Cleanup(func() { cancel(); running.Wait() })
+	d.settle("the beginning")
+	return d
+}
+
+// mintGuest is the JWT of a client.
+func (d *presenceDrill) mintGuest(user string, number int) string {
+	return d.mint(secret, token.Grant{
+		Subject: user, Subscribe: []string{"room:*"}, Presence: []string{"room:*"}, Info: json.RawMessage(fmt.Sprintf(`{"n":%d}`, number)),
+	})
+}
+
+func (d *presenceDrill) hubCount() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.hubs)
+}
+
+// get asks a hub's API.
+func (d *presenceDrill) get(h *process, path string, answer *told) error {
+	r, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, h.control+"/api/"+path, nil)
+	if err != nil {
+		return err
+	}
+	r.Header.Set("X-Api-Key", apiKey)
+	res, err := d.http.Do(r)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s is answered %d %s", path, res.StatusCode, text)
+	}
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, answer)
+}
+
+// churn has clients come and go while fault runs, and for a while before and behind it.
+func (d *presenceDrill) churn(fault func()) {
+	d.t.Helper()
+	ctx, cancel := context.WithCancel(d.t.Context())
+	var churning sync.WaitGroup
+	defer churning.Wait()
+	defer cancel()
+	churning.Go(func() {
+		tick := time.NewTicker(time.Second / time.Duration(d.pace))
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				d.stir()
+			}
+		}
+	})
+	d.pass(d.churning / 2)
+	fault()
+	d.pass(d.churning / 2)
+}
+
+// stir has one client do something.
+func (d *presenceDrill) stir() {
+	g := d.guests[rand.IntN(len(d.guests))]
+	if g.watches && rand.IntN(4) > 0 {
+		return
+	}
+	switch n := rand.IntN(12); {
+	case g.isGone():
+		g.comeBack()
+	case g.watches || n < 3:
+		g.cut(rand.N(time.Second), true)
+	case n == 3:
+		g.cut(rand.N(time.Second), false)
+	case n == 4:
+		g.cut(rand.N(8*time.Second), true) // perhaps longer than the grace
+	case n == 5:
+		g.leave()
+	default:
+		g.toggle(d.rooms[rand.IntN(len(d.rooms))])
+	}
+}
+
+// settle waits until all clients have what they want. Then presence must be the truth in time.
+func (d *presenceDrill) settle(behind string) {
+	d.t.Helper()
+	begin := time.Now()
+	d.until("clients are back behind "+behind, drillPatience, func() bool {
+		return !slices.ContainsFunc(d.guests, func(g *guest) bool { return !g.steady() })
+	})
+	steady, truth, wrong := time.Now(), d.truth(), ""
+	over, again := time.NewTimer(presenceLate), time.NewTicker(100*time.Millisecond)
+	defer over.Stop()
+	defer again.Stop()
+	for {
+		if wrong = d.contradiction(truth); wrong == "" {
+			break
+		}
+		select {
+		case <-again.C:
+			continue
+		case <-over.C:
+		}
+		d.t.Errorf("behind %s presence is wrong for %s: %s", behind, presenceLate, wrong)
+		break
+	}
+	members := 0
+	for _, f := range truth {
+		members += len(f)
+	}
+	d.t.Logf("%s: clients are back after %s, %d members of %d rooms are right after %s more; those who watch were told %d changes and %d wholes",
+		behind, steady.Sub(begin).Round(time.Millisecond), members, len(d.rooms), time.Since(steady).Round(time.Millisecond), d.changes.Load(), d.wholes.Load())
+	for _, text := range d.wrongs() {
+		d.t.Error(text)
+	}
+	d.mu.Lock()
+	d.wrong = nil
+	d.mu.Unlock()
+}
+
+// quietly runs what nobody may be told of.
+func (d *presenceDrill) quietly(what string, do func()) {
+	d.t.Helper()
+	before, changes := d.since(), d.changes.Load()
+	do()
+	d.settle(what)
+	if n := d.changes.Load() - changes; n > 0 {
+		d.t.Errorf("%s: those who watch were told %d changes", what, n)
+	}
+	if after := d.since(); !maps.Equal(before, after) { // a member that left meanwhile is there since later
+		for member, at := range before {
+			if after[member] != at {
+				d.t.Errorf("%s: %s is there since %d, before it was %d", what, member, after[member], at)
+				break
+			}
+		}
+	}
+}
+
+// since is when each member came.
+func (d *presenceDrill) since() map[string]int64 {
+	d.t.Helper()
+	all := map[string]int64{}
+	for _, topic := range d.rooms {
+		_, since, err := d.readPresence(d.hub(0), topic)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		for session, at := range since {
+			all[topic+" "+session] = at
+		}
+	}
+	return all
+}
+
+// clientsResume at once, on whichever hub; then some come and go.
+func clientsResume(d *presenceDrill) {
+	d.quietly("all clients resume", func() {
+		for _, g := range d.guests {
+			g.cut(rand.N(time.Second), true)
+		}
+	})
+	d.churn(func() {})
+	d.settle("coming and going")
+}
+
+// hubsAreKilled, one after the other; some of their clients do not come back.
+func hubsAreKilled(d *presenceDrill) {
+	d.churn(func() {
+		for range 2 {
+			h := d.hub(0)
+			d.leave(h)
+			for _, g := range d.guests {
+				if g.number%5 == 4 {
+					g.leave()
+				}
+			}
+			h.signal(syscall.SIGKILL)
+			d.startHubs(1, d.proxy.URL())
+		}
+	})
+	d.settle("two hubs were killed")
+}
+
+// replace restarts all hubs, as a deployment does.
+func (d *presenceDrill) replace() {
+	d.t.Helper()
+	for range 3 {
+		old := d.hub(0)
+		d.startHubs(1, d.proxy.URL())
+		d.leave(old)
+		old.terminate()
+		if code := old.exitCode(); code != 0 {
+			d.t.Errorf("a drained hub exits with %d", code)
+		}
+	}
+}
+
+func hubsAreReplaced(d *presenceDrill) {
+	d.quietly("a rolling restart", func() {
+		d.replace()
+		d.pass(2 * d.churning) // until the old hubs' members would have been taken off
+	})
+	d.churn(d.replace)
+	d.settle("a rolling restart amid coming and going")
+}
+
+// redisIsAway, killed or frozen, for longer than hubs are waited for.
+func redisIsAway(d *presenceDrill) {
+	d.quietly("redis is killed for 12 s", func() {
+		d.redis.Kill()
+		d.pass(12 * time.Second)
+		d.redis.Restart()
+		d.pass(5 * time.Second)
+	})
+	d.churn(func() {
+		d.redis.Freeze()
+		d.pass(3 * time.Second)
+		d.redis.Thaw()
+		d.pass(time.Second)
+		d.redis.Kill()
+		d.pass(time.Second)
+		d.redis.Restart()
+	})
+	d.settle("redis was away amid coming and going")
+}
+
+func redisForgetsMembers(d *presenceDrill) {
+	d.redis.CLI("flushall")
+	d.settle("FLUSHALL")
+	d.churn(func() {
+		for range 3 {
+			d.redis.CLI("flushall")
+			d.pass(d.churning / 4)
+		}
+	})
+	d.settle("FLUSHALL amid coming and going")
+}
+
+// aHubStandsStill for so long that others take it for dead, and comes back. Half of its clients go elsewhere meanwhile.
+func aHubStandsStill(d *presenceDrill) {
+	h := d.hub(0)
+	d.churn(func() {
+		d.leave(h)
+		h.signal(syscall.SIGSTOP)
+		d.pass(20 * time.Second)
+		h.signal(syscall.SIGCONT)
+		d.mu.Lock()
+		d.hubs = append(d.hubs, h)
+		d.mu.Unlock()
+	})
+	d.settle("a hub stood still for 20 s")
+}
+
+// hubsAreCutOff from Redis: one in both ways, one does not hear.
+func hubsAreCutOff(d *presenceDrill) {
+	d.churn(func() {
+		d.proxy.CutOffProcess(d.hub(0).cmd.Process.Pid, redistest.Both)
+		d.proxy.CutOffProcess(d.hub(1).cmd.Process.Pid, redistest.ToClient)
+		d.pass(18 * time.Second)
+		d.proxy.RejoinProcess()
+	})
+	d.settle("two hubs were cut off from redis")
+}
