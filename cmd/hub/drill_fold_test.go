@@ -150,7 +150,7 @@ func (d *presenceDrill) contradiction(truth map[string]fold) string {
 				return fmt.Sprintf("client %d, who watches %s, knows %d: %s", g.number, topic, len(f), text)
 			}
 		}
-		if g.watches && len(g.folds) != len(g.wants) {
+		if g.watches && g.conn != nil && len(g.folds) != len(g.wants) {
 			g.mu.Unlock()
 			return fmt.Sprintf("client %d watches %d topics of %d", g.number, len(g.folds), len(g.wants))
 		}

@@ -302,7 +302,10 @@ func (g *guest) comeBack() {
 	defer g.mu.Unlock()
 	if g.gone {
 		g.gone = false
-		g.back <- struct{}{}
+		select {
+		case g.back <- struct{}{}:
+		default: // it has not even left
+		}
 	}
 }
 

@@ -208,6 +208,11 @@ func (d *presenceDrill) settle(behind string) {
 		d.t.Errorf("behind %s presence is wrong for %s: %s", behind, presenceLate, wrong)
 		break
 	}
+	wholes := d.wholes.Load()
+	d.pass(time.Second)
+	if n := d.wholes.Load() - wholes; n > 0 {
+		d.t.Errorf("behind %s those who watch were told %d wholes in a second while nothing happened", behind, n)
+	}
 	members := 0
 	for _, f := range truth {
 		members += len(f)
@@ -257,6 +262,14 @@ func (d *presenceDrill) since() map[string]int64 {
 	return all
 }
 
+// happened fails the drill if the hubs that are left have not counted an outcome: then nothing was proved.
+func (d *presenceDrill) happened(outcome string) {
+	d.t.Helper()
+	if d.metric(fmt.Sprintf("wshub_broker_presence_total{outcome=%q}", outcome)) == 0 {
+		d.t.Errorf("no hub has %s anything", outcome)
+	}
+}
+
 // clientsResume at once, on whichever hub; then some come and go.
 func clientsResume(d *presenceDrill) {
 	d.quietly("all clients resume", func() {
@@ -284,6 +297,7 @@ func hubsAreKilled(d *presenceDrill) {
 		}
 	})
 	d.settle("two hubs were killed")
+	d.happened("swept")
 }
 
 // replace restarts all hubs, as a deployment does.
@@ -339,6 +353,7 @@ func redisForgetsMembers(d *presenceDrill) {
 		}
 	})
 	d.settle("FLUSHALL amid coming and going")
+	d.happened("repaired")
 }
 
 // aHubStandsStill for so long that others take it for dead, and comes back. Half of its clients go elsewhere meanwhile.
@@ -354,6 +369,8 @@ func aHubStandsStill(d *presenceDrill) {
 		d.mu.Unlock()
 	})
 	d.settle("a hub stood still for 20 s")
+	d.happened("swept")
+	d.happened("fenced")
 }
 
 // hubsAreCutOff from Redis: one in both ways, one does not hear.
@@ -365,4 +382,6 @@ func hubsAreCutOff(d *presenceDrill) {
 		d.proxy.RejoinProcess()
 	})
 	d.settle("two hubs were cut off from redis")
+	d.happened("swept")
+	d.happened("fenced")
 }
