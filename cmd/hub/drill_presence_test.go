@@ -208,7 +208,7 @@ func (d *presenceDrill) settle(behind string) {
 		d.t.Errorf("behind %s presence is wrong for %s: %s", behind, presenceLate, wrong)
 		break
 	}
-	wholes := d.wholes.Load()
+	took, wholes := time.Since(steady), d.wholes.Load()
 	d.pass(time.Second)
 	if n := d.wholes.Load() - wholes; n > 0 {
 		d.t.Errorf("behind %s those who watch were told %d wholes in a second while nothing happened", behind, n)
@@ -218,7 +218,7 @@ func (d *presenceDrill) settle(behind string) {
 		members += len(f)
 	}
 	d.t.Logf("%s: clients are back after %s, %d members of %d rooms are right after %s more; those who watch were told %d changes and %d wholes",
-		behind, steady.Sub(begin).Round(time.Millisecond), members, len(d.rooms), time.Since(steady).Round(time.Millisecond), d.changes.Load(), d.wholes.Load())
+		behind, steady.Sub(begin).Round(time.Millisecond), members, len(d.rooms), took.Round(time.Millisecond), d.changes.Load(), d.wholes.Load())
 	for _, text := range d.wrongs() {
 		d.t.Error(text)
 	}
