@@ -53,7 +53,11 @@ type resumeKey struct {
 
 func newResumeKey(c *config, from broker, to *session.Hub, log zerolog.Logger) (*resumeKey, error) {
 	given, err := c.sealer()
-	return &resumeKey{given: given, ask: from.ResumeKey, use: to.UseSealer, log: log}, err
+	k := &resumeKey{given: given, ask: from.ResumeKey, use: to.UseSealer, log: log}
+	if err == nil && (given != nil || c.RedisURL == "") { // nobody is waited for: the first client has a token, too
+		err = k.try(context.Background())
+	}
+	return k, err
 }
 
 // firstRetry and lastRetry are the shortest and the longest time between two questions, less a random part
