@@ -275,11 +275,15 @@ export class Subscription {
     this.onEvent = onEvent
     /** @internal */
     this.options = options
-    /**
-     * Resolves when the topic is followed for the first time, and rejects with a {@link HubError} if it can't be.
-     * @type {Promise<void>}
-     */
-    this.ready = topic.first
+  }
+
+  /**
+   * Resolves when the topic is followed for the first time, and rejects with a {@link HubError} if it can't be: with
+   * `closed` if the connection ends for good before. After `connect()` it is another promise.
+   * @returns {Promise<void>}
+   */
+  get ready() {
+    return this.#topic.first
   }
 
   /** The topic's name. */
@@ -320,12 +324,18 @@ class Topic {
   constructor(name, position) {
     this.name = name
     this.position = position ?? ''
+    this.first = this.begin()
+  }
+
+  /** A promise for the first time that it is followed. @returns {Promise<void>} */
+  begin() {
     /** @type {Promise<void>} */
-    this.first = new Promise((resolve, reject) => {
+    const first = new Promise((resolve, reject) => {
       this.settle = resolve
       this.fail = reject
     })
-    this.first.catch(() => {}) // an app that does not wait for it is told by onError
+    first.catch(() => {}) // an app that does not wait for it is told by onError
+    return first
   }
 
   /**
@@ -438,6 +448,7 @@ export class Hub {
     globalThis.addEventListener?.('online', this.#online)
     globalThis.addEventListener?.('offline', this.#offline)
     this.#failures = 0
+    for (const t of this.#topics.values()) if (!t.known) t.first = t.begin()
     this.#open()
   }
 
@@ -460,6 +471,7 @@ export class Hub {
       t = new Topic(topic, options.since)
       this.#topics.set(topic, t)
       if (this.#state === 'online') this.#follow(t)
+      if (this.#state === 'closed') t.fail(isClosed())
     }
     const of = t
     const s = new Subscription(of, (s) => this.#leave(of, s), onEvent, options)
@@ -674,6 +686,7 @@ export class Hub {
     this.#drop()?.end(code, reason)
     this.#queue = []
     this.#flying.clear()
+    for (const t of this.#topics.values()) t.fail(error) // before a handler connects again
     this.#change({ state: 'closed', code, reason })
     for (const r of [...this.#requests]) {
       this.#settle(r)
@@ -828,7 +841,7 @@ export class Hub {
    */
   async #request(message, timeout, publishes) {
     const { maxQueued, maxQueuedBytes } = this.#options
-    if (this.#state === 'closed') throw new HubError('closed', 'the connection is closed')
+    if (this.#state === 'closed') throw isClosed()
     if (this.#requests.size >= maxQueued || this.#size >= maxQueuedBytes) {
       throw new HubError('queue_full', `${maxQueued} requests or ${maxQueuedBytes} bytes wait already`)
     }
@@ -961,6 +974,10 @@ export class Hub {
 /** The error of a publication that may have been sent with success, undefined for other requests. @param {Request} r */
 function unknown(r) {
   return r.publishes && r.attempts > 0 ? outcomeUnknown() : undefined
+}
+
+function isClosed() {
+  return new HubError('closed', 'the connection is closed')
 }
 
 function outcomeUnknown() {

@@ -881,3 +881,31 @@ test('a bad address is an error at once, a bad token is told', async () => {
   new Hub('https://hub.example/n', { WebSocket: Socket }).close()
   assert.equal(hub.state, 'connecting')
 })
+
+test('ready rejects when the connection ends for good, and connect gives another chance', async () => {
+  const hub = await open()
+  const early = hub.subscribe('early', () => {})
+  const rejected = assert.rejects(early.ready, { code: 'closed', message: /a backend disconnected/ })
+  Socket.last.drop(4003)
+  await rejected
+  const late = hub.subscribe('late', () => {})
+  await assert.rejects(late.ready, { code: 'closed' })
+  hub.connect()
+  await settled()
+  Socket.last.welcome()
+  Socket.last.resumed({ early: {}, late: {} })
+  await Promise.all([early.ready, late.ready])
+  hub.close()
+  await early.ready // it was followed
+
+  const other = await open()
+  const s = other.subscribe('news', () => {})
+  const closed = s.ready
+  other.on('state', ({ state }) => state === 'closed' && other.connect())
+  Socket.last.drop(4003)
+  await assert.rejects(closed, { code: 'closed' })
+  await settled()
+  Socket.last.welcome()
+  Socket.last.resumed({ news: {} })
+  await s.ready
+})
