@@ -40,6 +40,7 @@ func TestHubJS(t *testing.T) {
 		{"answers", jsPublishesOnce},
 		{"replaced", jsStaysAwayWhenItIsTold},
 		{"many", jsFollowsManyTopics},
+		{"presence", jsSeesWhoIsThere},
 	} {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()

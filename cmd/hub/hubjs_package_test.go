@@ -86,6 +86,7 @@ func TestHubJSIsAPackage(t *testing.T) {
 const hub = new Hub('ws://127.0.0.1:1/', { token: async ({ reason }) => reason.toUpperCase() })
 const off: () => void = hub.on('gap', ({ topic, position, reason }) => console.log(topic, position, reason satisfies 'live' | 'return'))
 hub.subscribe('news', (data, event) => console.log(data, event.position), { onError: (e: HubError) => console.log(e.code) }).unsubscribe()
+hub.subscribe('room', () => {}, { onPresence: ({ members }, change) => console.log(members?.get('s')?.user, change?.type satisfies 'joined' | 'left' | undefined) })
 // @ts-expect-error: no such event
 hub.on('nonsense', () => {})
 off()

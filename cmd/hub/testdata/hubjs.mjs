@@ -2,11 +2,12 @@
 // standard output is what happened; in a browser the test calls order, and this calls report.
 //   {"client":"a","do":"open","url":"ws://…","tokens":["…"]}   tokens in turn, the last one for ever; "!" has the callback fail
 //   {"client":"a","do":"tokens","tokens":["…"]}                those from now on
-//   {"client":"a","do":"subscribe","topic":"news"}             also unsubscribe, connect, close
-//   {"client":"a","do":"publish","ask":7,"topic":"news","data":{},"key":"k"}   also history
+//   {"client":"a","do":"subscribe","topic":"news","presence":true}             also unsubscribe, connect, close
+//   {"client":"a","do":"publish","ask":7,"topic":"news","data":{},"key":"k"}   also history, presence, presenceStats
 // What happened:
 //   {"client":"a","event":"state","state":"waiting","close":1012,"reason":"…","retryIn":20}
 //   {"client":"a","event":"event","topic":"news","data":{},"position":"…"}   also gap, error, token, ended
+//   {"client":"a","event":"presence","topic":"room","reason":"joined","data":[2,2,"ann","bob"]}   clients, users and theirs
 //   {"client":"a","event":"answer","ask":7,"code":"forbidden"}
 
 export function harness(Hub, report) {
@@ -32,10 +33,14 @@ export function harness(Hub, report) {
     tokens({ client, tokens }) {
       clients.get(client).tokens = tokens
     },
-    subscribe({ client, topic, since }) {
+    subscribe({ client, topic, since, presence }) {
       const c = clients.get(client)
       const onError = ({ code }) => report({ client, event: 'ended', topic, code })
-      const s = c.hub.subscribe(topic, () => {}, { since, onError })
+      const onPresence = presence && (({ clients, users, members }, change) => {
+        const data = [clients, users, ...[...members.values()].map((m) => m.user).sort()]
+        report({ client, event: 'presence', topic, reason: change?.type ?? 'whole', data })
+      })
+      const s = c.hub.subscribe(topic, () => {}, { since, onError, onPresence })
       c.subscriptions.set(topic, s)
       s.ready.then(() => report({ client, event: 'subscribed', topic, position: s.position }), () => {})
     },
@@ -56,6 +61,22 @@ export function harness(Hub, report) {
         return { data, pages }
       }
       await answer(client, ask, all())
+    },
+    async presence({ client, ask, topic, limit }) {
+      const { hub } = clients.get(client)
+      const all = async () => {
+        const data = []
+        let pages = 0
+        for (let after; ; pages++) {
+          const page = await hub.presence(topic, { limit, after })
+          data.push(...page.members.map((m) => m.user))
+          if ((after = page.next) === undefined) return { data: data.sort(), pages: pages + 1 }
+        }
+      }
+      await answer(client, ask, all())
+    },
+    async presenceStats({ client, ask, topic }) {
+      await answer(client, ask, clients.get(client).hub.presenceStats(topic).then((data) => ({ data })))
     },
     connect: ({ client }) => clients.get(client).hub.connect(),
     close: ({ client }) => clients.get(client).hub.close(),

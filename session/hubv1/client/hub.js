@@ -75,10 +75,47 @@
  */
 
 /**
+ * A session that follows a topic.
+ * @typedef {object} Member
+ * @property {string} session
+ * @property {string} [user] Absent if anonymous.
+ * @property {any} [info] The claim `info` of its token.
+ * @property {number} since When it came, in Unix milliseconds.
+ */
+
+/**
+ * Who is there. It is kept up to date: read it, and do not change it.
+ * @typedef {object} Presence
+ * @property {number} clients How many members there are.
+ * @property {number} users How many different users they are of.
+ * @property {Map<string, Member>} [members] By session. Absent if they are too many to be told.
+ */
+
+/**
+ * One member that came or went.
+ * @typedef {object} PresenceChange
+ * @property {'joined' | 'left'} type
+ * @property {Member} member
+ * @property {boolean} first It joined as the first of its user.
+ * @property {boolean} last It left as the last of its user.
+ */
+
+/**
+ * @typedef {object} PresencePage
+ * @property {number} clients
+ * @property {number} users
+ * @property {Member[]} members
+ * @property {string} [next] The `after` of the next page. Absent behind the last one.
+ */
+
+/**
  * @typedef {object} SubscribeOptions
  * @property {string} [since] A position to begin behind, as `position` had it. Default: from now on.
+ * @property {(presence: Presence, change?: PresenceChange) => void} [onPresence] Who is there, at first and after each
+ *   change. Without `change` it is the whole anew.
  * @property {(gap: Gap) => void} [onGap]
- * @property {(error: HubError) => void} [onError] The topic is not followed, or not any more.
+ * @property {(error: HubError) => void} [onError] The topic is not followed, or not any more. Or only
+ *   its presence is not told any more: then the subscription is still `live`.
  */
 
 /**
@@ -301,6 +338,11 @@ export class Subscription {
     return this.#topic.live
   }
 
+  /** Who is there, as `onPresence` was last told. Undefined before that, and if nobody asked for it. @returns {Presence | undefined} */
+  get presence() {
+    return this.#topic.presence
+  }
+
   /** Ends it: `onEvent` is not called any more. */
   unsubscribe() {
     this.#leave(this)
@@ -313,6 +355,8 @@ class Topic {
   live = false
   /** It was live before, on any connection. */
   known = false
+  /** Who is there. @type {Presence | undefined} */
+  presence
   /** @type {Set<Subscription>} */
   subscriptions = new Set()
   /** @type {() => void} */
@@ -320,10 +364,11 @@ class Topic {
   /** @type {(error: HubError) => void} */
   fail = () => {}
 
-  /** @param {string} name @param {string} [position] */
-  constructor(name, position) {
+  /** @param {string} name @param {string} [position] @param {boolean} [watched] Its presence is wanted. */
+  constructor(name, position, watched = false) {
     this.name = name
     this.position = position ?? ''
+    this.watched = watched
     this.first = this.begin()
   }
 
@@ -462,13 +507,14 @@ export class Hub {
    * @param {string} topic
    * @param {(data: any, event: HubEvent) => void} onEvent
    * @param {SubscribeOptions} [options]
-   * @throws {HubError} `already_subscribed` if the topic is followed and `since` is given.
+   * @throws {HubError} `already_subscribed` if the topic is followed and `since` is given, or `onPresence` for the first time.
    */
   subscribe(topic, onEvent, options = {}) {
     let t = this.#topics.get(topic)
     if (t && options.since) throw new HubError('already_subscribed', 'the topic is followed: since can not be given', topic)
+    if (t && options.onPresence && !t.watched) throw new HubError('already_subscribed', 'the topic is followed without its presence', topic)
     if (!t) {
-      t = new Topic(topic, options.since)
+      t = new Topic(topic, options.since, !!options.onPresence)
       this.#topics.set(topic, t)
       if (this.#state === 'online') this.#follow(t)
       if (this.#state === 'closed') t.fail(isClosed())
@@ -476,6 +522,7 @@ export class Hub {
     const of = t
     const s = new Subscription(of, (s) => this.#leave(of, s), onEvent, options)
     of.subscriptions.add(s)
+    if (of.presence) queueMicrotask(() => of.presence && of.subscriptions.has(s) && this.#show(of.presence, s))
     return s
   }
 
@@ -521,6 +568,30 @@ export class Hub {
     }
   }
 
+  /**
+   * Reads a page of who follows a topic, of 1 to 1000 members.
+   * @param {string} topic
+   * @param {{limit?: number, after?: string, timeout?: number}} [options] limit is 100 by default; after is a page's `next`.
+   * @returns {Promise<PresencePage>}
+   * @throws {HubError}
+   */
+  async presence(topic, { limit, after, timeout = this.#options.timeout } = {}) {
+    const { clients, users, members, next } = await this.#request({ type: 'presence', topic, limit, after }, timeout)
+    return { clients, users, members, next }
+  }
+
+  /**
+   * Counts who follows a topic.
+   * @param {string} topic
+   * @param {{timeout?: number}} [options]
+   * @returns {Promise<{clients: number, users: number}>}
+   * @throws {HubError}
+   */
+  async presenceStats(topic, { timeout = this.#options.timeout } = {}) {
+    const { clients, users } = await this.#request({ type: 'presence_stats', topic }, timeout)
+    return { clients, users }
+  }
+
   // The life of a connection: #open, #welcomed, #resume, #resumed, #ready; then #ended, and #open again or #finish.
 
   async #open() {
@@ -562,6 +633,13 @@ export class Hub {
         return t?.live && this.#deliver(t, m)
       case 'gap':
         return t?.live && this.#gap(t, m.position, 'live')
+      case 'joined':
+      case 'left':
+        return t?.live && this.#moved(t, m)
+      case 'presence':
+      case 'presence_stats':
+        if (m.id === undefined) return t?.live && t.watched && this.#whole(t, m)
+        break
       case 'expires':
         return this.#expires(link, m.expires_in)
       case 'goodbye':
@@ -596,13 +674,16 @@ export class Hub {
     this.#tried = ticket
     /** @type {Record<string, string>} */
     const positions = Object.create(null) // a topic may be named __proto__
+    const watched = []
     let size = 0
     for (const t of this.#topics.values()) {
-      size += t.name.length + t.since.length + 8
+      size += (t.watched ? 2 : 1) * t.name.length + t.since.length + 12
       if (size > this.#maxResume) break
       positions[t.name] = t.since
+      if (t.watched) watched.push(t.name)
     }
-    link.send(JSON.stringify({ type: 'resume', id: 'resume', token: ticket, positions }))
+    const presence = watched.length > 0 ? watched : undefined
+    link.send(JSON.stringify({ type: 'resume', id: 'resume', token: ticket, positions, presence }))
   }
 
   /** @param {Link} link @param {Message} m */
@@ -763,13 +844,15 @@ export class Hub {
     const current = () => this.#topics.get(t.name) === t && !t.live
     // No promise: the first event may come right behind the answer, before a promise's turn.
     this.#enqueue({
-      message: { type: 'subscribe', topic: t.name, since: t.since || undefined },
+      message: { type: 'subscribe', topic: t.name, since: t.since || undefined, presence: t.watched || undefined },
       topic: t,
       resolve: (m) => current() && this.#followed(t, m),
       reject: (error) => {
         if (!current()) return
-        if (error.code === 'already_subscribed') this.#followed(t, t) // by the hub itself
-        else this.#lose(t, error.code, error.message)
+        if (error.code === 'already_subscribed') {
+          this.#followed(t, t) // by the hub itself
+          if (t.watched) this.#unwatched(t, error)
+        } else this.#lose(t, error.code, error.message)
       },
     })
   }
@@ -781,6 +864,7 @@ export class Hub {
     t.settle()
     t.position = m.position && m.position !== '0' ? m.position : ''
     if (since && m.recovered === false) this.#gap(t, m.position, 'return')
+    if (t.live && m.clients !== undefined) this.#whole(t, m) // a handler may have closed all
   }
 
   /** @param {Topic} t @param {Subscription} s */
@@ -799,12 +883,16 @@ export class Hub {
   #lose(t, code, message) {
     this.#topics.delete(t.name)
     t.live = false
+    t.presence = undefined
     const error = new HubError(code, message, t.name)
     t.fail(error)
-    for (const { options } of t.subscriptions) {
-      if (options.onError) this.#call(options.onError, error)
-      else this.#emit('error', error)
-    }
+    for (const s of t.subscriptions) this.#blame(s, error)
+  }
+
+  /** @param {Subscription} s @param {HubError} error */
+  #blame({ options }, error) {
+    if (options.onError) this.#call(options.onError, error)
+    else this.#emit('error', error)
   }
 
   /** @param {Topic} t @param {Message} m */
@@ -827,9 +915,45 @@ export class Hub {
 
   /** An error that answers nothing. @param {Link} link @param {Message} m @param {Topic} [t] */
   #refused(link, m, t) {
+    const watched = this.#topics.get(m.presence)
     if (m.topic !== undefined) t && this.#lose(t, m.code, m.message)
+    else if (m.presence !== undefined) watched?.watched && this.#unwatched(watched, { code: m.code, message: m.message })
     else if (m.code === 'token_expired' && typeof this.#options.token === 'function') this.#renew(link, 'expired')
     else this.#emit('error', new HubError(m.code, m.message))
+  }
+
+  // Presence.
+
+  /** All members anew, or how many they are. @param {Topic} t @param {Message} m */
+  #whole(t, { clients, users, members }) {
+    t.presence = { clients, users, members: members && new Map(members.map((/** @type {Member} */ one) => [one.session, one])) }
+    for (const s of [...t.subscriptions]) this.#show(t.presence, s) // one that a handler adds is told by itself
+  }
+
+  /** @param {Topic} t @param {Message} m */
+  #moved(t, { type, topic, first = false, last = false, session, ...rest }) {
+    const p = t.presence
+    if (!p) return
+    /** @type {PresenceChange} */
+    const change = { type, member: { session, since: rest.since, ...rest }, first, last }
+    p.clients += type === 'joined' ? 1 : -1
+    p.users += +first - +last
+    if (type === 'joined') p.members?.set(session, change.member)
+    else p.members?.delete(session)
+    for (const s of [...t.subscriptions]) this.#show(p, s, change)
+  }
+
+  /** @param {Presence} presence @param {Subscription} s @param {PresenceChange} [change] */
+  #show(presence, { options }, change) {
+    if (options.onPresence) this.#call(options.onPresence, presence, change)
+  }
+
+  /** Its presence is not told any more. The topic is still followed. @param {Topic} t @param {{code: string, message: string}} why */
+  #unwatched(t, { code, message }) {
+    t.watched = false
+    t.presence = undefined
+    const error = new HubError(code, message, t.name)
+    for (const s of t.subscriptions) if (s.options.onPresence) this.#blame(s, error)
   }
 
   // Requests.

@@ -909,3 +909,127 @@ test('ready rejects when the connection ends for good, and connect gives another
   Socket.last.resumed({ news: {} })
   await s.ready
 })
+
+// Presence.
+
+const ann = { session: 's_a', user: 'ann', info: { name: 'Ann' }, since: 1 }
+const bob = { session: 's_b', user: 'bob', since: 2 }
+
+/** A subscription that watches room, and all that it was told: clients, users, sessions, and the change. */
+function watching(hub, topic = 'room', options) {
+  const told = []
+  const onPresence = ({ clients, users, members }, change) => told.push([clients, users, members && [...members.keys()].join(), change?.type])
+  return Object.assign(hub.subscribe(topic, () => {}, { onPresence, ...options }), { told })
+}
+
+test('who is there: all at first, then who joins and leaves', async () => {
+  const hub = await online()
+  const changes = []
+  const s = watching(hub)
+  hub.subscribe('room', () => {}, { onPresence: (_, change) => changes.push(change) })
+  const m = Socket.last.take('subscribe')
+  assert.equal(m.presence, true)
+  assert.equal(s.presence, undefined)
+  Socket.last.say({ type: 'subscribed', id: m.id, topic: 'room', clients: 1, users: 1, members: [ann] })
+  Socket.last.say({ type: 'joined', topic: 'room', ...bob, first: true })
+  Socket.last.say({ type: 'joined', topic: 'room', ...bob, session: 's_b2' })
+  await s.ready
+  assert.deepEqual(s.presence, { clients: 3, users: 2, members: new Map([['s_a', ann], ['s_b', bob], ['s_b2', { ...bob, session: 's_b2' }]]) })
+  Socket.last.say({ type: 'left', topic: 'room', ...bob })
+  Socket.last.say({ type: 'left', topic: 'room', ...bob, session: 's_b2', last: true })
+  Socket.last.say({ type: 'joined', topic: 'other', ...bob })
+  assert.deepEqual(s.told, [
+    [1, 1, 's_a', undefined],
+    [2, 2, 's_a,s_b', 'joined'],
+    [3, 2, 's_a,s_b,s_b2', 'joined'],
+    [2, 2, 's_a,s_b2', 'left'],
+    [1, 1, 's_a', 'left'],
+  ])
+  assert.deepEqual(changes[1], { type: 'joined', member: bob, first: true, last: false })
+  assert.deepEqual(changes[4], { type: 'left', member: { ...bob, session: 's_b2' }, first: false, last: true })
+})
+
+test('a presence that is too large, or changes too fast, is told as counts', async () => {
+  const hub = await online()
+  const s = watching(hub)
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'room', clients: 2000, users: 9 })
+  Socket.last.say({ type: 'joined', topic: 'room', ...bob, first: true })
+  Socket.last.say({ type: 'presence', topic: 'room', clients: 2, users: 2, members: [ann, bob] })
+  Socket.last.say({ type: 'presence_stats', topic: 'room', clients: 3000, users: 10 })
+  assert.deepEqual(s.told, [
+    [2000, 9, undefined, undefined],
+    [2001, 10, undefined, 'joined'],
+    [2, 2, 's_a,s_b', undefined],
+    [3000, 10, undefined, undefined],
+  ])
+})
+
+test('a presence is watched again behind a break, and told as a whole', async () => {
+  const hub = await open()
+  const s = watching(hub)
+  hub.subscribe('news', () => {})
+  for (const members of [[ann, bob], [ann]]) {
+    Socket.last.welcome()
+    assert.deepEqual(Socket.last.sent.at(-1).presence, ['room'])
+    Socket.last.say({ type: 'joined', topic: 'room', ...bob }) // of nobody's asking
+    Socket.last.resumed({ news: { recovered: true }, room: { recovered: true } })
+    Socket.last.say({ type: 'presence', topic: 'room', clients: members.length, users: members.length, members })
+    assert.equal(s.presence.members.size, members.length)
+    await comeBack(hub)
+    assert.equal(s.presence.members.size, members.length) // until there is news
+  }
+  Socket.last.welcome()
+  Socket.last.resumed({ news: { recovered: true }, room: { error: 'busy', retry: true } })
+  assert.equal(Socket.last.take('subscribe').presence, true)
+  assert.deepEqual(s.told, [[2, 2, 's_a,s_b', undefined], [1, 1, 's_a', undefined]])
+})
+
+test('without a topic that is watched resume says nothing of presence', async () => {
+  await open().then((hub) => hub.subscribe('news', () => {}))
+  Socket.last.welcome()
+  assert.ok(!('presence' in Socket.last.take('resume')))
+})
+
+test('a presence that is not told any more is an error of those who asked for it', async () => {
+  const hub = await online()
+  const errors = []
+  const s = watching(hub, 'room', { onError: (e) => errors.push(e) })
+  hub.subscribe('room', () => {}, { onError: () => assert.fail('it did not ask') })
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'room', clients: 1, users: 1, members: [ann] })
+  Socket.last.say({ type: 'error', code: 'forbidden', message: 'no right', retry: false, presence: 'room' })
+  Socket.last.say({ type: 'joined', topic: 'room', ...bob })
+  assert.deepEqual(errors.map((e) => [e.code, e.topic]), [['forbidden', 'room']])
+  assert.deepEqual([s.live, s.presence, s.told.length, hub.log.error.length], [true, undefined, 1, 0])
+  const next = await comeBack(hub)
+  next.welcome()
+  assert.ok(!('presence' in next.take('resume')))
+})
+
+test('who subscribes later is told who is there, if the topic is watched', async () => {
+  const hub = await online({}, { news: {} })
+  assert.throws(() => watching(hub, 'news'), { code: 'already_subscribed' })
+  const first = watching(hub)
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'room', clients: 1, users: 1, members: [ann] })
+  const second = watching(hub)
+  const left = watching(hub)
+  left.unsubscribe()
+  await settled()
+  assert.deepEqual([first.told, second.told, left.told], [[[1, 1, 's_a', undefined]], [[1, 1, 's_a', undefined]], []])
+  // One that the hub itself has this client follow is not watched.
+  const own = watching(hub, 'user:42')
+  const m = Socket.last.take('subscribe')
+  Socket.last.say({ type: 'error', id: m.id, code: 'already_subscribed', message: 'followed', retry: false })
+  assert.deepEqual([own.live, hub.log.error.map((e) => e.code)], [true, ['already_subscribed']])
+})
+
+test('a presence is read in pages, and counted', async () => {
+  const hub = await online()
+  const page = hub.presence('room', { limit: 1, after: 'x' })
+  const count = hub.presenceStats('room')
+  const [m, n] = [Socket.last.take('presence'), Socket.last.take('presence_stats')]
+  assert.deepEqual(m, { type: 'presence', topic: 'room', limit: 1, after: 'x', id: m.id })
+  Socket.last.say({ type: 'presence', id: m.id, topic: 'room', clients: 2, users: 2, members: [ann], next: 'y' })
+  Socket.last.say({ type: 'presence_stats', id: n.id, topic: 'room', clients: 2, users: 2 })
+  assert.deepEqual(await page, { clients: 2, users: 2, members: [ann], next: 'y' })
+  assert.deepEqual(await count, { clients: 2, users: 2 })
+})
