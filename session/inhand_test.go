@@ -110,7 +110,6 @@ func TestAResumeThatWaitsOwesNoMoreThanMayWait(t *testing.T) {
 
 // What comes live while a slow client is in its replay is read from the log later: it is not kept for hours.
 func TestWhatIsHeldForASlowClientIsBounded(t *testing.T) {
-	t.Parallel()
 	const topics, maxQueued = 8, 64 << 10
 	history := pubsub.History{{Count: 1000}}
 	n := start(t, Config{History: history}, engine.Config{Pollers: 1, MaxQueued: maxQueued, SendBuffer: 8 << 10},
