@@ -72,7 +72,7 @@ func TestEventsLeaveWhenTheyAreDue(t *testing.T) {
 	})
 }
 
-// What a publisher that takes 1 s for each batch holds up is sent all the same, with the times at which it
+// Events that a publisher holds up, taking 1 s for each batch, are sent all the same, with the times at which it
 // was due: none is left out, and none is stamped later.
 func TestASlowPublisherDelaysAndOmitsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// What a server accepted of a batch is not sent again, and large batches go in several requests.
+// Events of a batch that a server accepted are not sent again, and large batches go in several requests.
 func TestThePosterSendsAgainOnlyWhatWasNotAccepted(t *testing.T) {
 	var requests [][]string // the keys of each
 	failing := ""

@@ -146,7 +146,7 @@ func TestAPauseBeginsTheCatchingUpAnew(t *testing.T) {
 	})
 }
 
-// What is owed counts as what is queued does, wherever bytes are counted, until the connection ends.
+// Owed bytes count as queued ones do, wherever bytes are counted, until the connection ends.
 func TestOwedBytesAreOnTheAccount(t *testing.T) {
 	g := newLaggard(t, Config{MaxBacklog: 2 << 20})
 	s := g.loop.srv

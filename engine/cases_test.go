@@ -58,7 +58,7 @@ func msg(op Opcode, payload string) message { return message{op, []byte(payload)
 func frameCases() []frameCase {
 	long := func(n int) string { return strings.Repeat("0123456789abcdef", n/16+1)[:n] }
 	cases := []frameCase{
-		// What must be understood.
+		// These must be understood.
 		{"text [5.6]", clientFrame(finText, "Hello"), []message{msg(OpText, "Hello")}, 0},
 		{"text of the RFC's example [5.7]", rawHex("81 85 37fa213d 7f9f4d5158"), []message{msg(OpText, "Hello")}, 0},
 		{"binary [5.6]", clientFrame(finBinary, "\x00\xFF\xC0"), []message{msg(OpBinary, "\x00\xFF\xC0")}, 0},
@@ -257,7 +257,7 @@ func head(edits ...string) string {
 func handshakeCases() []handshakeCase {
 	const accept = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 	return []handshakeCase{
-		// What must be accepted.
+		// These must be accepted.
 		{"the RFC's example", head(), 101, accept},
 		{"switching", head(), 101, "Connection: Upgrade"},
 		{"switching to", head(), 101, "Upgrade: websocket"},

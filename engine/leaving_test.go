@@ -294,7 +294,7 @@ func TestWhatWasSentBeforeAFinIsRead(t *testing.T) {
 	}
 }
 
-// What a client sent before it broke off is read, and the answer to the first of it finds that it is gone.
+// Messages that a client sent before it broke off are read, and the answer to the first of it finds that it is gone.
 func TestAnswerToWhoBrokeOffIsNoPanic(t *testing.T) {
 	p := new(counting)
 	s := running(t, Config{}, p)

@@ -82,7 +82,7 @@ func TestConnectionsOverTheLimitAreTold(t *testing.T) {
 	rawDial(t, s, "")
 }
 
-// Who was let in and sent away again, as with a bad token, has no place any more, though it does not go.
+// A client that was let in and sent away again, as with a bad token, has no place any more, though it does not go.
 func TestClosingSocketsHoldNoPlaces(t *testing.T) {
 	const places, spare = 10, 192
 	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places}, handler(func(h *engine.Handshake) {

@@ -112,7 +112,7 @@ func TestFarTimersDoNotFireAtOnce(t *testing.T) {
 	within(t, "the near timer", soon)
 }
 
-// What a Peer, a Handler or a job does wrong costs its connection, and nobody else's.
+// A mistake of a Peer, a Handler or a job costs its connection, and nobody else's.
 func TestPanicsEndOneConnection(t *testing.T) {
 	closed := make(chan *engine.Cause, 10)
 	s := serve(t, engine.Config{Pollers: 1}, handler(func(h *engine.Handshake) {

@@ -31,7 +31,7 @@ type partial struct {
 	inside   bool // the header is complete
 	frame    header
 
-	// What has come of a control frame, which may stand between the fragments of a message.
+	// The part that has come of a control frame, which may stand between the fragments of a message.
 	control []byte
 }
 

@@ -43,7 +43,7 @@ func TestHeadsAreScannedAsTheyAreParsed(t *testing.T) {
 	}
 }
 
-// What no HTTP client sends: how many of its bytes make that sure, and the answer.
+// Bytes that no HTTP client sends: how many of them make that sure, and the answer.
 var foreignCases = []struct {
 	name, in string
 	sure     int

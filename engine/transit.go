@@ -18,7 +18,7 @@ type transit struct {
 	// The head so far; then what came behind it before frames can be worked on.
 	buf  []byte
 	scan headScanner
-	// What comes while it closes.
+	// Input that comes while it closes.
 	skimmer skimmer
 	late    int  // bytes, and lateFrame for each frame
 	page    bool // it was answered with a Page

@@ -10,7 +10,7 @@ import (
 	"wshub/engine"
 )
 
-// What a client sends while the decision about it is pending reaches its peer afterwards, in order.
+// Messages that a client sends while the decision about it is pending reach its peer afterwards, in order.
 func TestLateAcceptKeepsWhatCameMeanwhile(t *testing.T) {
 	pending := make(chan *engine.Handshake, 1)
 	s := serve(t, engine.Config{Pollers: 1}, handler(func(h *engine.Handshake) { pending <- h }))

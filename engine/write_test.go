@@ -249,7 +249,7 @@ func TestAfterWrittenIsNotCalledForTheClosed(t *testing.T) {
 	}
 }
 
-// What was queued before Close reaches the client before the Close frame does.
+// Frames that were queued before Close reach the client before the Close frame does.
 func TestQueuedDataIsDeliveredBeforeTheClose(t *testing.T) {
 	t.Parallel()
 	r := newRoster()

@@ -19,7 +19,7 @@ type world struct {
 	number uint64
 	stored []*Event
 	clock  uint64
-	// What pub/sub has not handed over yet.
+	// Events that pub/sub has not handed over yet.
 	wire []*Event
 	raws int
 	// hidden is true while something happened that only the next event, or a reconnect, can show.

@@ -106,7 +106,7 @@ func greet(ctx context.Context, conn net.Conn) error {
 			return err
 		}
 	}
-	// What else is wrong, a missing password say, shows again when it matters.
+	// Another fault, a missing password say, shows again when it matters.
 	for _, refusal := range []string{"-ERR max number of clients", "-DENIED"} {
 		if strings.HasPrefix(string(line), refusal) {
 			return errors.New(strings.TrimSpace(string(line[1:])))

@@ -263,7 +263,7 @@ func (r *Redis) restoreRevoked(ctx context.Context) (mark uint64, err error) {
 	} else if err := m.refusal.err(m.addr); err != nil {
 		return 0, err
 	}
-	// What is left here is gone if the list is lost from now on.
+	// The mark that is left here is gone if the list is lost from now on.
 	token := fmt.Sprintf("%s %s %x", wholeMark, r.cfg.Node, rand.Uint64())
 	if err := r.leaveToken(ctx, token); err != nil {
 		return 0, err

@@ -252,7 +252,7 @@ func TestAResumeOfManyTopicsArrivesWhole(t *testing.T) {
 	n.eventually("nothing waits any more", func() bool { return n.server.Stats().Backlog == 0 })
 }
 
-// What the broker brings at once, after an outage of its own, is no reason to call a follower slow.
+// Events that the broker brings at once, after an outage of its own, are no reason to call a follower slow.
 func TestAFollowerThatReadsGetsAllThatComesAtOnce(t *testing.T) {
 	const events, size = 439, 20_000
 	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{})

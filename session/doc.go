@@ -44,7 +44,7 @@
 //
 // # Presence
 //
-// Who follows a topic of Config.Presence is its member (presence.go), so the lists of followers say it, and a member costs nothing besides.
+// A session that follows a topic of Config.Presence is its member (presence.go), so the lists of followers say it, and a member costs nothing besides.
 // Changes go to the broker by one goroutine with a bounded queue (changes.go); one that finds no room, or fails, the broker's
 // repair makes, which asks for all members (present.go). Who disconnects stays a member for a while (away.go). A watch (watch.go) is a
 // topic whose presence sessions of the loop see: its news go to them in the topic's batches (news.go).

@@ -161,7 +161,7 @@ func TestWhatIsHeldPassesOverTheSessionThatItExcepts(t *testing.T) {
 	c.want(`{"type":"event","topic":"news","data":4}`)
 }
 
-// What did not fit the inbox is read from the log again.
+// Events that did not fit the inbox are read from the log again.
 func TestWhatIsReadAgainPassesOverTheSessionThatItExcepts(t *testing.T) {
 	n := bend(t, Config{MaxInbox: 64 << 10}, engine.Config{Pollers: 1}, &bent{})
 	c, name := n.enter("")

@@ -69,7 +69,7 @@ func (x *index) remove(t *topic) {
 	p.slots[h&mask] = nil
 	p.n--
 	x.n--
-	// What stands behind the hole without a gap may have been put off by t: put it in anew.
+	// Topics behind the hole without a gap may have been put off by t: put them in anew.
 	for h++; p.slots[h&mask] != nil; h++ {
 		next := p.slots[h&mask]
 		p.slots[h&mask] = nil

@@ -108,7 +108,7 @@ func TestAResumeThatWaitsOwesNoMoreThanMayWait(t *testing.T) {
 	c.wantAll(topics, 1)
 }
 
-// What comes live while a slow client is in its replay is read from the log later: it is not kept for hours.
+// Live events that come while a slow client is in its replay are read from the log later: they are not kept for hours.
 func TestWhatIsHeldForASlowClientIsBounded(t *testing.T) {
 	const topics, maxQueued = 8, 64 << 10
 	history := pubsub.History{{Count: 1000}}

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Who comes back may read events from the log that the hub has not heard, and then a failover loses them: the topic goes
+// A client that comes back may read events from the log that the hub has not heard, and then a failover loses them: the topic goes
 // on as if they had not been, for all that the hub knows. The next event's link leads past them. Here the log was read up
 // to event 5, and a failover has lost 4 and 5.
 func TestAnEventThatLeavesOutWhatWasReadComesBehindAGap(t *testing.T) {

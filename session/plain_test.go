@@ -80,7 +80,7 @@ func TestAPlainClientHearsItsFirstMessage(t *testing.T) {
 // maxEarly is how many messages of a plain client wait for its topics: see package plain.
 const maxEarly = 64
 
-// What a client sends before its topics are followed is bounded, keeps its order, and is published when it leaves.
+// Messages that a client sends before its topics are followed are bounded, keep their order, and are published when it leaves.
 func TestWhatAPlainClientSendsEarlyWaitsWithinBounds(t *testing.T) {
 	n, b := slow(t, Config{MessageRate: -1})
 	hears := n.v1("")

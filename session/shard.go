@@ -19,7 +19,7 @@ const (
 	touchAhead = 16
 	// joinBytes bounds what is joined into one write.
 	joinBytes = 64 << 10
-	// What a loop keeps for the next message at most: 1 MiB of joined frames, and lists of so many topics of
+	// The most that a loop keeps for the next message: 1 MiB of joined frames, and lists of so many topics of
 	// so many messages.
 	spareBuffers, spareExts, spareQueue = 16, 64, 1024
 )

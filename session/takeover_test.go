@@ -34,7 +34,7 @@ func TestASessionThatIsOneTooManyTakesThePlaceOfTheOneItResumes(t *testing.T) {
 	}
 }
 
-// Who only says that it resumes is closed like any other, by a code that a page can see.
+// A client that only says that it resumes is closed like any other, by a code that a page can see.
 func TestASessionThatIsOneTooManyAndResumesNothingIsClosed(t *testing.T) {
 	t.Parallel()
 	n := bend(t, Config{MaxSessionsPerUser: 1}, engine.Config{Pollers: spread}, &bent{})

@@ -29,7 +29,7 @@ func TestWhoFollowsATopicWithoutEventsHasArrived(t *testing.T) {
 	})
 }
 
-// What trails may lag, and is dropped with its subscription: nothing of a topic leaves behind the answer that it was left.
+// A trailing subscription may lag, and is dropped with its subscription: nothing of a topic leaves behind the answer that it was left.
 func TestNothingOfATopicThatTrailedLeavesBehindItsEnd(t *testing.T) {
 	n := oneLoop(t)
 	c := n.v1("")

@@ -23,7 +23,7 @@ const (
 // Control reports whether o is a control frame's.
 func (o Opcode) Control() bool { return o >= Close }
 
-// What a server must not send.
+// Frames that a server must not send.
 var (
 	ErrReserved = errors.New("reserved bits set in a frame")
 	ErrOpcode   = errors.New("unknown opcode in a frame")

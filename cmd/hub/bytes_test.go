@@ -33,7 +33,7 @@ func TestByteSizesAreWrittenShort(t *testing.T) {
 	}
 }
 
-// What is written can be read again and means the same.
+// A written size can be read again and means the same.
 func FuzzByteSize(f *testing.F) {
 	for _, text := range []string{"64KiB", "64KB", "1", " 7 tb", "9223372036854775807", "8388607TiB"} {
 		f.Add(text)

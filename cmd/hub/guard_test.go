@@ -32,7 +32,7 @@ func TestAProxyWithoutAKeyIsRefused(t *testing.T) {
 	if refusal := ask("HTTP/1.0", http.Header{}); refusal == nil || refusal.status != 401 {
 		t.Errorf("HTTP/1.0: %+v", refusal)
 	}
-	// What programs send by themselves, tracing included, hinders none.
+	// Fields that programs send by themselves, tracing included, hinder none.
 	if refusal := ask("HTTP/1.1", http.Header{
 		"User-Agent": {"python-requests/2.32"}, "Accept": {"*/*"}, "Accept-Encoding": {"gzip"}, "Connection": {"keep-alive"}, "Content-Type": {"application/json"},
 		"Traceparent": {"00-1-2-01"}, "X-Request-Id": {"1"}, "X-Amzn-Trace-Id": {"1"}, "X-Cloud-Trace-Context": {"1"}, "X-B3-Traceid": {"1"}, "Expect": {"100-continue"},

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What one more idle connection may cost of user-space memory: with one topic that all share, and with a second
+// The user-space memory that one more idle connection may cost: with one topic that all share, and with a second
 // one of its own.
 const maxShared, maxOwn = 600, 700
 

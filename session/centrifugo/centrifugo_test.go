@@ -297,7 +297,7 @@ func TestABackendRefreshesAConnection(t *testing.T) {
 	})
 }
 
-// What a backend has a session follow, and leave, is told by pushes; the subscription is a server-side one.
+// Topics that a backend has a session follow, and leave, are told by pushes; the subscription is a server-side one.
 func TestABackendSubscribes(t *testing.T) {
 	both(t, func(t *testing.T, binary bool) {
 		n := closed(t, session.Config{})

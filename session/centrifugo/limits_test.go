@@ -171,7 +171,7 @@ func TestComingBackToManyChannelsIsWithinTheRate(t *testing.T) {
 	})
 }
 
-// Who does not say who it is takes no more than a quarter of the places: the oldest of them goes.
+// A client that does not say who it is takes no more than a quarter of the places: the oldest of them goes.
 func TestSilentOnesTakeFewPlaces(t *testing.T) {
 	n := start(t, session.Config{}, engine.Config{MaxConnections: 16}) // 2 loops with 2 places each for the silent
 	healthy, _ := n.connect(false, "")

@@ -199,7 +199,7 @@ func TestAChannelIsLeftWhileItsTokenIsChecked(t *testing.T) {
 	})
 }
 
-// What ends on the way because a token has expired is tried again with another one.
+// A subscription that ends on the way because a token has expired is tried again with another one.
 func TestATokenThatExpiresOnTheWayIsToldSo(t *testing.T) {
 	t.Parallel()
 	broker := newReluctant()
@@ -286,7 +286,7 @@ func TestAConnectNamesAsManyChannelsAsASessionMayFollow(t *testing.T) {
 	c.wantClose(3501)
 }
 
-// What can't be followed when connect is answered is followed later, and told by a push; its place is not known then, so
+// A topic that can't be followed when connect is answered is followed later, and told by a push; its place is not known then, so
 // nothing is recovered from it.
 func TestServerSideChannelsAreTriedForAgain(t *testing.T) {
 	both(t, func(t *testing.T, binary bool) {

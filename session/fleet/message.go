@@ -9,7 +9,7 @@ import (
 	"wshub/pubsub"
 )
 
-// What nodes send each other begins with a byte that no JSON does: so it is told from the orders of package session.
+// A message between nodes begins with a byte that no JSON does: so it is told from the orders of package session.
 //
 //	question  0x01, number (8 bytes), milliseconds that are left, node that asks, kind, arguments
 //	answer    0x02, number (8 bytes), status (1 byte), node that answers, data

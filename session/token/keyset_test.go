@@ -182,7 +182,7 @@ func TestAnUnknownKeyIsFetchedOnceForAll(t *testing.T) {
 		if n, least := int(is.fetches.Load()), int(time.Since(begun)/(3*time.Second)); n < 590 || n > least+2 {
 			t.Errorf("%d fetches in %s", n, time.Since(begun))
 		}
-		// What a fetch can't help is answered at once.
+		// A token that a fetch can't help is answered at once.
 		before := is.fetches.Load()
 		for name, text := range map[string]string{
 			"symmetric":        sign(t, "HS256", []byte(secret), map[string]any{"kid": "none"}, claims(nil)),

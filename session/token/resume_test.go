@@ -109,7 +109,7 @@ func TestAnyChangeIsRefused(t *testing.T) {
 		refused("last bit", i, text[:len(text)-1]+alphabet[last^1:last^1+1])
 	}
 	refused("over-long", 0, s.Seal(Resume{User: strings.Repeat("x", maxResume)}))
-	// What another version under the same key sealed: the payload is not ours.
+	// A token that another version sealed under the same key: the payload is not ours.
 	k := &s.keys[0]
 	for i, payload := range []string{"", "short", strings.Repeat("\xff", 40), strings.Repeat("\x00", 15)} {
 		head := append(bytes.Clone(k.id[:]), make([]byte, saltSize)...)
