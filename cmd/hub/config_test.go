@@ -213,7 +213,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		"--send-buffer=6000", "--max-message=7", "--max-queued=8KiB", "--max-partial=9KiB", "--max-backlog=10KiB", "--heartbeat=11s",
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
-		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB").cfg
+		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB", "--presence-grace=29s").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	got, err := c.session(zerolog.Nop())
 	if want := (session.Config{
 		Node: "n14", Broadcast: "b15", Workers: 16, MaxTopics: 17, MaxNodeTopics: 18, MessageRate: 19, MessageBurst: 20,
-		MaxSessionsPerUser: 21, History: history, ReplayLimit: 25, HandshakeRate: 26, AuthGrace: 27 * time.Second, TrustUserParam: true,
+		MaxSessionsPerUser: 21, History: history, ReplayLimit: 25, HandshakeRate: 26, AuthGrace: 27 * time.Second, TrustUserParam: true, PresenceGrace: 29 * time.Second,
 		Log: zerolog.Nop(),
 	}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("the session gets %+v, %v; want %+v", got, err, want)

@@ -108,7 +108,7 @@ func TestAnErrorNamesTheFieldInPlainEnglish(t *testing.T) {
 	for _, one := range []struct{ say, code, want string }{
 		{`{"id":1,"topic":"news"}`, "unknown_type", `type is missing: want \"type\"`},
 		{`{"type":5}`, "bad_request", "type: want a string, not a number"},
-		{`{"type":"subscrieb","topic":"news"}`, "unknown_type", `history, resume, auth or ping, not \"subscrieb\"`},
+		{`{"type":"subscrieb","topic":"news"}`, "unknown_type", `history, presence, presence_stats, resume, auth or ping, not \"subscrieb\"`},
 		{`{"type":"subscribe","Topic":"news"}`, "bad_topic", `topic is missing: want \"topic\", as in \"topic\":\"news\"; members are named exactly so`},
 		{`{"type":"subscribe","topic":["news"]}`, "bad_request", "topic: want a string, not a list"},
 		{`{"type":"subscribe","topic":"news","since":12}`, "bad_request", "since: want a position as the hub gave it, in quotes"},
