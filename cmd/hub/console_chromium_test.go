@@ -40,7 +40,7 @@ func TestTheConsoleInChromium(t *testing.T) {
 	for _, name := range []string{"a", "b", "c"} {
 		own := "--max-topics=" + map[string]string{"a": "128", "b": "128", "c": "127"}[name]
 		c.hubs = append(c.hubs, startHub(t, path, redis.URL(), own, "--node=hub-"+name, "--api-key="+consoleAPIKey, "--console-key="+consoleLookKey,
-			"--history=*=100", "--log-level=info"))
+			"--history=*=100", "--presence=*", "--log-level=info"))
 	}
 	for _, h := range c.hubs {
 		(&threeHubs{t: t}).awaitReady(h)
@@ -213,6 +213,7 @@ func (c *consoleTest) showsMarkupAsText(t *testing.T) {
 	p.until("the topic is in the list", `shown('td a', markup)`)
 	p.press("td a", markup)
 	p.until("the topic and its events are text", `shown('h1', markup) && shown('td', 'hub-c') && all('details.event').length > 0 && all('img').length === 0`)
+	p.until("it is seen who is there", `shown('h2', 'Who is there') && shown('td a', '42') && shown('td a', 's_')`)
 	p.press("summary", "Publish")
 	p.do(`document.querySelector('textarea').value = JSON.stringify({ html: markup })`)
 	p.press("button", "Publish")

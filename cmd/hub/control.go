@@ -195,13 +195,14 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("POST /api/disconnect", protect(disconnectAPI{of.hub.Disconnect, of.hub.Sessions}))
 	mux.Handle("POST /api/revoke", protect(revokeAPI{of.hub.Revoke}))
 	mux.Handle("POST /api/rebalance", protect(rebalanceAPI{of.rebalance, of.looks}))
-	mux.Handle("GET /api/presence", protect(presenceAPI{of.hub.Presence}))
-	mux.Handle("GET /api/presence_stats", protect(presenceStatsAPI{of.hub.Presence}))
+	looked := func(h http.Handler) http.Handler {
+		return promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, g.markLooker(h)))
+	}
+	mux.Handle("GET /api/presence", looked(presenceAPI{of.hub.Presence}))
+	mux.Handle("GET /api/presence_stats", looked(presenceStatsAPI{of.hub.Presence}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
 	if of.looks != nil {
-		look := func(path string) http.Handler {
-			return promhttp.InstrumentHandlerCounter(answers, guarded(g.looking, log, g.markLooker(of.looks.routes[path])))
-		}
+		look := func(path string) http.Handler { return looked(of.looks.routes[path]) }
 		mux.Handle("GET /api/nodes", look("/api/nodes"))
 		mux.Handle("GET /api/user", look("/api/user"))
 		mux.Handle("GET /api/session", look("/api/session"))

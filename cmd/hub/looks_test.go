@@ -196,7 +196,7 @@ func TestALookRefusesWhatItCantRead(t *testing.T) {
 func TestAConsoleKeyMayLookAndNothingElse(t *testing.T) {
 	const api, console = "0123456789abcdef", "fedcba9876543210"
 	bearer := func(key string) []string { return []string{"Authorization", "Bearer " + key} }
-	looks := []string{"/api/nodes", "/api/user?id=1", "/api/session?id=s_1", "/api/topic?name=a&sample=0s", "/api/topics", "/api/slow", "/api/busy", "/api/reasons", "/api/settings"}
+	looks := []string{"/api/nodes", "/api/user?id=1", "/api/session?id=s_1", "/api/topic?name=a&sample=0s", "/api/topics", "/api/slow", "/api/busy", "/api/reasons", "/api/settings", "/api/presence?topic=room:1", "/api/presence_stats?topic=room:1"}
 	for name, c := range map[string]struct {
 		args   []string
 		status map[string]int // of a look, by key
@@ -205,7 +205,7 @@ func TestAConsoleKeyMayLookAndNothingElse(t *testing.T) {
 		"alone":                   {[]string{"--jwt-secret=" + strings.Repeat("s", 32)}, map[string]int{api: 401, console: 200, "": 401}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := startInside(t, append(c.args, "--console-key="+console)...).control
+			h := startInside(t, append(c.args, "--console-key="+console, "--presence=room:*")...).control
 			for _, path := range looks {
 				for key, want := range c.status {
 					if status, body, _ := ask(t, "GET", h+path, "", bearer(key)...); status != want {

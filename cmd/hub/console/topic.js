@@ -41,12 +41,32 @@ function event(e) {
     h('pre', pretty(e.data)), facts([['position', h('code.fine', e.position)], ['tags', e.tags && JSON.stringify(e.tags)]]))
 }
 
+// presence shows who is in the topic; p is undefined if it has no presence.
+const presence = (p) => p && [
+  h('h2', { key: 'who' }, 'Who is there'),
+  p.error ? h('p.empty', { key: 'unread' }, 'The presence can’t be read: ' + p.error)
+    : h('p.hint', { key: 'many' }, `${count(p.clients)} clients of ${count(p.users)} users` + (p.next ? `; ${count(p.members.length)} are shown` : '')),
+  p.members && table('Who is there', ['User', 'Session', 'Since', 'Info'], p.members.map((m) => ({
+    key: m.session,
+    cells: [m.user ? link('user', m.user) : 'anonymous', link('session', m.session), when(new Date(m.since).toISOString()), h('code.fine', m.info ? JSON.stringify(m.info).slice(0, 300) : '–')],
+  })), 'Nobody is there.'),
+]
+
+const readPresence = (topic, signal) => look('/api/presence', { topic, limit: 100 }, signal).catch((err) => {
+  if (err.code === 'no_presence') return undefined
+  if (err.name === 'AbortError' || err.status === 401) throw err
+  return { error: err.message }
+})
+
 export default function topic(root, at) {
   if (!at.name) return list(root, at.query.prefix ?? '')
   const rates = []
   root.append(h('h1', 'Topic ', name(at.name)), search(at.name))
   const publishing = publisher(at.name)
-  return poll(root, (signal) => look('/api/topic', { name: at.name, events: 20 }, signal), (a) => {
+  return poll(root, async (signal) => {
+    const a = await look('/api/topic', { name: at.name, events: 20 }, signal)
+    return { ...a, presence: await readPresence(at.name, signal) }
+  }, (a) => {
     if (a.rate !== undefined) rates.push(a.rate)
     if (rates.length > 60) rates.shift()
     return [
@@ -61,6 +81,7 @@ export default function topic(root, at) {
         key: n.node,
         cells: [link('fleet', n.node), count(n.followers), count(n.waiting ?? 0), Object.entries(n.protocols ?? {}).map(([p, v]) => `${p} ${count(v)}`).join(' · ') || '–', count(n.rate)],
       })), 'Nobody follows this topic.'),
+      presence(a.presence),
       publishing,
       h('h2', { key: 'last' }, 'Last events'),
       (a.events ?? []).map(event),
