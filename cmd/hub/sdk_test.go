@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -282,7 +283,13 @@ func hastySDKsFollowInTheEnd(s *sdkTest) {
 			channel := fmt.Sprint(c.name, ":", i)
 			n := 0
 			eventually(t, func() error { // when it follows can't be told: it may have followed before
-				n++
+				if n++; n%20 == 0 && strings.HasPrefix(path.Base(c.name), "go") {
+					// While a subscribe is under way, centrifuge-go 0.12.1 sends no other: it takes the answer to that for the
+					// answer to a later one, which it never sends, and the hub has only heard that the channel is left. It
+					// does so with any server. An app has to leave the channel once more.
+					c.unsubscribe(channel)
+					c.subscribe(channel)
+				}
 				h.send(t, numbered(channel, n, n))
 				if c.count("publication", channel) == 0 {
 					return fmt.Errorf("%s does not hear %s:%s", c.name, channel, lastOf(c.all()))
