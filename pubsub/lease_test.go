@@ -75,12 +75,12 @@ func TestNodesAreThoseThatLiveByTheClockOfRedis(t *testing.T) {
 			list := first.names.nodes()
 			server.CLI("zadd", list,
 				fmt.Sprint(now-1), "dead", fmt.Sprint(now+9_000), "old version", fmt.Sprint(now+9_000, ".25"), "draining",
-				fmt.Sprint(now+9_000, ".75"), "unknown state", "-5", "never", fmt.Sprint(now+9_000), "bad\nname")
+				fmt.Sprint(now+9_000, ".75"), "unknown state", fmt.Sprint(now+9_000), "bad\nname")
 			nodes, err := first.Nodes(t.Context())
 			if got, want := fmt.Sprint(nodes), "[{draining draining} {first not ready} {old version not ready} {second ready}]"; got != want || err != nil {
 				t.Errorf("got %s, %v", got, err)
 			}
-			if n := first.Stats().Drops["bad_control"]; n != 3 {
+			if n := first.Stats().Drops["bad_control"]; n != 2 {
 				t.Errorf("%d entries were dropped", n)
 			}
 
@@ -92,6 +92,19 @@ func TestNodesAreThoseThatLiveByTheClockOfRedis(t *testing.T) {
 				t.Errorf("it has ended, and is listed as %s", state)
 			}
 		})
+	}
+}
+
+func TestParseLease(t *testing.T) {
+	for score, want := range map[string]string{
+		"1700000000000": "1700000000000 not ready true", "1700000000000.125": "1700000000000 ready true", "1700000000000.25": "1700000000000 draining true",
+		"1700000000000.375": "0 not ready false", "-5": "0 not ready false", "1125899906842624": "0 not ready false", "inf": "0 not ready false",
+		"-inf": "0 not ready false", "nan": "0 not ready false", "": "0 not ready false", "soon": "0 not ready false",
+	} {
+		until, state, ok := parseLease(score)
+		if got := fmt.Sprint(until, " ", state, " ", ok); got != want {
+			t.Errorf("%q: %s, want %s", score, got, want)
+		}
 	}
 }
 
