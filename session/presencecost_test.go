@@ -12,7 +12,9 @@ import (
 // farBroker keeps its members elsewhere, as Redis does.
 type farBroker struct{ *pubsub.Memory }
 
-func (farBroker) ChangePresence(_ context.Context, list []pubsub.Change) []error { return make([]error, len(list)) }
+func (farBroker) ChangePresence(_ context.Context, list []pubsub.Change) []error {
+	return make([]error, len(list))
+}
 
 // TestAMemberCostsTheHubFewBytes compares followers of a topic with presence with those of one without.
 func TestAMemberCostsTheHubFewBytes(t *testing.T) {

@@ -50,6 +50,8 @@ const (
 	// Of one kind and rule, burst are kept in each period, so that a flood of one pushes out no other.
 	burst  = 10
 	period = 10 * time.Second
+	// At info a rule that refuses clients is logged once in each sayEvery: whoever has locked all clients out sees it without debug.
+	sayEvery = time.Hour
 	// maxBudgets bounds the rules that are told apart; there are some 60.
 	maxBudgets = 256
 	// maxName bounds a user, topic or text in bytes: what clients sent may be longer.
@@ -77,9 +79,11 @@ type budget struct {
 	ends   time.Time // of the period
 	left   int
 	others uint64
+	said   time.Time // at info
 }
 
-// New makes a Log that writes each reason that it keeps to log, at debug.
+// New makes a Log that writes each reason that it keeps to log, at debug; of those that refuse a handshake or token the first of a
+// rule in each hour at info, without the client's names.
 func New(log zerolog.Logger) *Log { return &Log{log: log, now: time.Now} }
 
 // Wants reports whether a reason of this kind and rule is to be added now; others is for Reason.Others. Ask before the
@@ -128,8 +132,30 @@ func (l *Log) Add(r Reason) {
 		l.ring[l.next] = r
 		l.next = (l.next + 1) % Kept
 	}
+	first := l.isFirst(&r)
 	l.mu.Unlock()
-	e := l.log.Debug()
+	if first && l.log.GetLevel() > zerolog.DebugLevel {
+		l.write(l.log.Info(), &Reason{Kind: r.Kind, Rule: r.Rule, Text: r.Text, Remedy: r.Remedy}, messages[r.Kind]+"; see --log-level=debug for each client")
+		return
+	}
+	l.write(l.log.Debug(), &r, messages[r.Kind])
+}
+
+// isFirst reports whether r is to be logged at info.
+func (l *Log) isFirst(r *Reason) bool {
+	if r.Kind != Handshake && r.Kind != Token {
+		return false
+	}
+	b := l.budget(budgetKey{r.Kind, r.Rule})
+	if !b.said.IsZero() && r.Time.Sub(b.said) < sayEvery {
+		return false
+	}
+	b.said = r.Time
+	return true
+}
+
+// write logs r by e, which is nil where its level is not logged.
+func (l *Log) write(e *zerolog.Event, r *Reason, message string) {
 	if e == nil {
 		return
 	}
@@ -146,7 +172,7 @@ func (l *Log) Add(r Reason) {
 	if r.Remedy != "" {
 		e = e.Str("remedy", r.Remedy)
 	}
-	e.Msg(messages[r.Kind])
+	e.Msg(message)
 }
 
 var messages = map[Kind]string{

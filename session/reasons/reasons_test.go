@@ -69,6 +69,34 @@ func TestALineAtDebugHasWhatIsKnown(t *testing.T) {
 	}
 }
 
+func TestTheFirstRefusalOfARuleIsSaidAtInfo(t *testing.T) {
+	var out bytes.Buffer
+	now := time.Unix(1, 0)
+	l := New(zerolog.New(&out).Level(zerolog.InfoLevel))
+	l.now = func() time.Time { return now }
+	add := func(kind Kind, rule string) {
+		l.Add(Reason{Kind: kind, Rule: rule, Session: "s_1", User: "42", Addr: "127.0.0.1:5", Text: "no token"})
+	}
+	for range 3 {
+		add(Token, "missing")
+		add(Handshake, "origin")
+		add(Cut, "slow_consumer")
+		add(Drop, "rate_limit")
+	}
+	first := out.String()
+	if n := strings.Count(first, "\n"); n != 2 || strings.Contains(first, "42") || strings.Contains(first, "127.0.0.1") {
+		t.Errorf("%d lines: %s", n, first)
+	}
+	if want := `"level":"info","kind":"token","rule":"missing","reason":"no token"`; !strings.Contains(first, want) || !strings.Contains(first, "--log-level=debug") {
+		t.Errorf("%s", first)
+	}
+	now = now.Add(sayEvery)
+	add(Token, "missing")
+	if n := strings.Count(out.String(), "\n"); n != 3 {
+		t.Errorf("%d lines after an hour", n)
+	}
+}
+
 func TestWhatClientsSentIsCutShort(t *testing.T) {
 	l := New(zerolog.Nop())
 	l.Add(Reason{Topic: strings.Repeat("ä", 1<<20), Text: strings.Repeat("x", 1<<20)})
