@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -14,7 +15,11 @@ func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "6") // those that are parallel mostly wait
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+		goleak.Cleanup(func(code int) {
+			built.remove()
+			os.Exit(code)
+		}))
 }
 
 // call runs the program with args and variables, and returns its exit code and what it printed. A hub that

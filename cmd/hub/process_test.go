@@ -18,14 +18,53 @@ import (
 // patience is how long anything may take that the tests wait for. All of it takes far less.
 const patience = 30 * time.Second
 
-// buildHub compiles the program and returns its path.
+// buildHub returns the path of the program, which the first call compiles for all tests. TestMain removes it.
 func buildHub(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "hub")
-	if out, err := exec.Command("go", "build", "-o", path, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	path, err := built.hub()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return path
+}
+
+// built are the programs that tests start, in a directory of their own.
+var built = newPrograms()
+
+type programs struct {
+	dir func() (string, error)
+	hub func() (path string, err error)
+	// centrifugego has clients of centrifuge-go.
+	centrifugego func() (path string, err error)
+}
+
+func newPrograms() *programs {
+	p := &programs{dir: sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "wshub-programs") })}
+	p.hub = p.compiling("hub", ".")
+	p.centrifugego = p.compiling("centrifugego", "./testdata/centrifugego")
+	return p
+}
+
+// compiling compiles a package when it is first called, and returns the program's path.
+func (p *programs) compiling(name, source string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		dir, err := p.dir()
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(dir, name)
+		if out, err := exec.Command("go", "build", "-o", path, source).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("go build %s: %w\n%s", source, err, out)
+		}
+		return path, nil
+	})
+}
+
+// remove deletes all programs. Call it when no test runs any more.
+func (p *programs) remove() {
+	if dir, err := p.dir(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
 }
 
 // process is a hub of its own process.

@@ -5,7 +5,6 @@ import (
 	"io"
 	"maps"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -35,9 +34,9 @@ func startJS(t *testing.T) *sdkProgram {
 // startGo runs clients of centrifuge-go until the test ends.
 func startGo(t *testing.T) *sdkProgram {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "centrifugego")
-	if out, err := exec.Command("go", "build", "-o", path, "./testdata/centrifugego").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	path, err := built.centrifugego()
+	if err != nil {
+		t.Fatal(err)
 	}
 	p := newSDKProgram(t)
 	p.orders = runClients(t, exec.Command(path), p.note)
