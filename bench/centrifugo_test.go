@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"wshub/pubsub/redistest/drills"
 
 	"github.com/centrifugal/protocol"
 	"github.com/coder/websocket"
@@ -163,6 +164,7 @@ func (s *faulty) follow(c *faultyConn, topic string, ask *protocol.SubscribeRequ
 var encodings = []string{"centrifugo", "centrifugo-protobuf"}
 
 func TestEveryScenarioSpeaksCentrifugo(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for line, assert := range map[string]func(*testing.T, *Run){
 		"idle --steps=10,20 --rest=0s --watch=100ms":               func(t *testing.T, r *Run) { wantEqual(t, r.Counts.Ready, 20) },
@@ -214,6 +216,7 @@ func wantEqual[T comparable](t *testing.T, got, want T) {
 }
 
 func TestFaultsOfACentrifugoServerAreCountedAsWhatTheyAre(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	type want struct{ lost, repeated, reordered, foreign, corrupt uint64 }
 	flip := func(event string) []byte { return []byte(strings.Replace(event, `"xx`, `"xy`, 1)) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // trying is what Check finds with cfg.
@@ -107,6 +108,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			return RedisConfig{URL: asUser(redistest.Start(t).URL())}
 		}, "WRONGPASS"},
 		"a cluster, by the form of one server": {func(t *testing.T) RedisConfig {
+			drills.InProcess(t)
 			return RedisConfig{URL: redistest.StartCluster(t, 1, 0).Servers[0].URL()}
 		}, "redis+cluster://"},
 		"one server, by the form of a cluster": {func(t *testing.T) RedisConfig {
@@ -116,6 +118,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			return RedisConfig{URL: strings.Replace(redistest.Start(t).URL(), "redis:", "redis+sentinel:", 1) + "/main"}
 		}, "no majority of them names a master"},
 		"slots that nobody serves": {func(t *testing.T) RedisConfig {
+			drills.InProcess(t)
 			set := redistest.StartCluster(t, 1, 0)
 			set.Servers[0].CLI("cluster", "delslots", fmt.Sprint(slotOf("{"+tags[7]+"}")))
 			return RedisConfig{URL: set.URL()}
@@ -146,16 +149,19 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 			return RedisConfig{URL: server.URL()}
 		}, "apart: a failover may give positions twice"},
 		"sentinels that let nobody ask": {func(t *testing.T) RedisConfig {
+			drills.InProcess(t)
 			set := redistest.StartSentinel(t)
 			allow([]string{"on", ">password", "-@all", "resetchannels"}, set.Sentinels...)
 			return RedisConfig{URL: set.URL() + "?sentinel_user=hub&sentinel_password=password"}
 		}, "the user lacks +sentinel|get-master-addr-by-name +ping +subscribe"},
 		"sentinels that are not all there": {func(t *testing.T) RedisConfig {
+			drills.InProcess(t)
 			set := redistest.StartSentinel(t)
 			set.Sentinels[0].Kill()
 			return RedisConfig{URL: set.URL()}
 		}, "doubtful: dial tcp"},
 		"nodes that do not tell who serves what": {func(t *testing.T) RedisConfig {
+			drills.InProcess(t)
 			set := redistest.StartCluster(t, 1, 0)
 			allow(slices.DeleteFunc(rule(t, ruleOfCluster), func(w string) bool { return strings.HasPrefix(w, "+cluster") }), set.Servers...)
 			return RedisConfig{URL: asUser(set.URL())}

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // slot is that of topic's partition.
@@ -90,6 +91,7 @@ func TestAMovedPartitionCostsItsOwnTopicsOnly(t *testing.T) {
 
 // A master that stands still costs its own topics only, once that is noticed: a batch does not wait for it.
 func TestASilentMasterHoldsUpNoOther(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r, _ := running(t, RedisConfig{URL: set.URL(), History: keepAll, ProbeDeadline: 500 * time.Millisecond})
@@ -119,6 +121,7 @@ func TestASilentMasterHoldsUpNoOther(t *testing.T) {
 
 // Each node of a cluster gets a message for all nodes. A node that comes later gets a revocation, too.
 func TestAllNodesOfAClusterAreTold(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	const nodes = 4
@@ -197,6 +200,7 @@ func TestNoCallIsSentAgainBehindALaterOneOfItsTopic(t *testing.T) {
 
 // The key of the format may be on a master that has no partition.
 func TestTheFormatMayBeOnAMasterOfNoPartition(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 2, 0)
 	key := slotOf(plainNames.format())
@@ -222,6 +226,7 @@ func TestTheFormatMayBeOnAMasterOfNoPartition(t *testing.T) {
 // While slots have no master, all of the cluster refuses to publish, probes too. No connection is to blame: topics
 // elsewhere are not told of a gap again and again.
 func TestAClusterThatIsDownCostsNoConnection(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r, _ := running(t, RedisConfig{URL: set.URL(), ProbeDeadline: time.Second})

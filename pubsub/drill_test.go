@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // register knows which event each position was given to, from whoever saw it.
@@ -152,7 +152,7 @@ func (d *trio) disturb(t *testing.T) {
 func TestDrillOnePositionIsOneEvent(t *testing.T) {
 	t.Parallel()
 	length := 2 * time.Second
-	if os.Getenv("WSHUB_DRILL") == "full" {
+	if drills.IsFull(t) {
 		length = time.Minute
 	}
 	servers := startTrio(t)

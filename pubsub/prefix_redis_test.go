@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // Two deployments on one server hear nothing of each other, and have no key in common.
@@ -95,6 +96,7 @@ func TestAHubOfAnotherFormatDoesNotStart(t *testing.T) {
 }
 
 func TestAServerOfAClusterIsNotTakenForASingleOne(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
 	r := newRedis(t, RedisConfig{URL: set.Servers[0].URL(), History: keepAll})

@@ -1,18 +1,16 @@
 package pubsub
 
 import (
-	"os"
 	"testing"
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestTheDeadLeaveInTime has the true times of leases: one node is cut off for good, one stands still for 20 s.
 func TestTheDeadLeaveInTime(t *testing.T) {
-	if os.Getenv("WSHUB_DRILL") == "" {
-		t.Skip("half a minute; WSHUB_DRILL=short runs it")
-	}
+	drills.InProcess(t)
 	server := redistest.Start(t)
 	var proxies []*redistest.Proxy
 	var nodes []*instance

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // An error that a server answers to all there is, to the fence behind a batch too, ends the connection: else the batch
@@ -45,6 +46,9 @@ func TestADeniedChannelCostsItsOwnTopicOnly(t *testing.T) {
 		}, "&hub:{*}:t:ok:*"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "single" {
+				drills.InProcess(t)
+			}
 			url, cli := c.url(t)
 			cli("acl", "setuser", "default", "resetchannels", c.ok, "&hub:n*", "&hub:{*}:n:*", "&hub:t:probe", "&hub:{*}:t:probe", "&hub:to", "&channel", "&hub:t:channel")
 			r, sink := running(t, RedisConfig{URL: url})

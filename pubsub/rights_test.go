@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // The rules of README.md, in their order.
@@ -84,6 +85,9 @@ func TestTheLeastRightsKeepTheContract(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			if kind != "single" {
+				drills.InProcess(t)
+			}
 			t.Parallel()
 			p := begin(t)
 			var log lines
@@ -149,6 +153,9 @@ func TestEachRightOfTheRulesIsNeededAndNamed(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			if kind != "single" {
+				drills.InProcess(t)
+			}
 			t.Parallel()
 			p := begin(t)
 			cfg := RedisConfig{URL: p.url, History: keepAll, Presence: contractPresence, OnRevoked: func([]Revocation) {}}

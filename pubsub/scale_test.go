@@ -3,7 +3,6 @@ package pubsub
 import (
 	"context"
 	"fmt"
-	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestWhatMastersCarry prints what events cost with one server, and in a cluster with 1, 2 and 3 masters, and what
@@ -21,9 +21,7 @@ import (
 //
 //	WSHUB_DRILL=full go test -count=1 -v -run TestWhatMastersCarry ./pubsub
 func TestWhatMastersCarry(t *testing.T) {
-	if os.Getenv("WSHUB_DRILL") != "full" {
-		t.Skip("a measurement; WSHUB_DRILL=full runs it")
-	}
+	drills.Measurement(t)
 	for masters := range 4 {
 		name := fmt.Sprintf("cluster of %d", masters)
 		if masters == 0 {

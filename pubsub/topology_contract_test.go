@@ -4,9 +4,11 @@ import (
 	"testing"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestSentinelKeepsTheContract(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartSentinel(t)
 	testContract(t, func(t testing.TB) Broker {
@@ -15,6 +17,7 @@ func TestSentinelKeepsTheContract(t *testing.T) {
 }
 
 func TestClusterKeepsTheContract(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 1)
 	testContract(t, func(t testing.TB) Broker {

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // These tests hold Sentinel and Cluster to what a single server does: TestNothingIsStoredThatIsRefused,
@@ -39,6 +40,7 @@ func tryPublish(t testing.TB, r *Redis, topic, data, key string) Result {
 }
 
 func TestNothingIsStoredThatSetsOfServersRefuse(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for _, kind := range sets() {
 		t.Run(kind, func(t *testing.T) {
@@ -66,6 +68,7 @@ func TestNothingIsStoredThatSetsOfServersRefuse(t *testing.T) {
 
 // TestTooManyClientsOfOneOfTheServersIsNoDoubt has a master turn away new connections, and ends those of hubs.
 func TestTooManyClientsOfOneOfTheServersIsNoDoubt(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for _, kind := range sets() {
 		t.Run(kind, func(t *testing.T) {
@@ -107,6 +110,7 @@ func TestTooManyClientsOfOneOfTheServersIsNoDoubt(t *testing.T) {
 
 // TestAFullServerOfSeveralRefusesItsTopicsOnly has one master run out of memory.
 func TestAFullServerOfSeveralRefusesItsTopicsOnly(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for _, kind := range sets() {
 		t.Run(kind, func(t *testing.T) {
@@ -155,6 +159,7 @@ func TestAFullServerOfSeveralRefusesItsTopicsOnly(t *testing.T) {
 
 // TestAllMastersThatRefuseAreNamed looks at several at once.
 func TestAllMastersThatRefuseAreNamed(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	h := homes["cluster"](t)
 	r, _ := running(t, RedisConfig{URL: h.url, History: keepAll})

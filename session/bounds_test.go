@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestReplaysThatNobodyReadsCostLittleAndAreCounted(t *testing.T) {
@@ -39,9 +39,7 @@ func TestReplaysThatNobodyReadsCostLittleAndAreCounted(t *testing.T) {
 }
 
 func TestAReplayThatNobodyReadsIsCut(t *testing.T) {
-	if os.Getenv("WSHUB_DRILL") == "" {
-		t.Skip("it takes half a minute; WSHUB_DRILL=short runs it")
-	}
+	drills.InProcess(t)
 	t.Parallel()
 	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{})
 	n.number("log", 1, 100, 60_000)

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"wshub/pubsub/redistest/drills"
 
 	"github.com/gobwas/ws"
 )
@@ -27,7 +28,7 @@ func TestSubscribersDoNotWaitForABroadcast(t *testing.T) {
 	t.Parallel()
 	const every = 200 * time.Millisecond // an event
 	followers, events, limit := 1_000, 5, time.Second
-	if drillScale().full {
+	if drills.IsFull(t) {
 		followers, events, limit = 10_000, 15, 50*time.Millisecond
 	}
 	h := startHub(t, buildHub(t), "", "--pollers=1", "--heartbeat=1h", "--message-rate=0", "--max-topics=1000", "--log-level=info")

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestCheckPrintsWhatTheSettingsComeToWithoutSecrets(t *testing.T) {
@@ -92,6 +93,7 @@ func TestCheckNamesAllThatIsMissing(t *testing.T) {
 }
 
 func TestCheckPrintsALineForEachServer(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	sentinels, cluster := redistest.StartSentinel(t), redistest.StartCluster(t, 3, 1)
 	for _, c := range []struct {

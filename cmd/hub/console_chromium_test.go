@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 const (
@@ -24,6 +25,7 @@ const (
 
 // TestTheConsoleInChromium drives the console of one of three hubs, as an operator would.
 func TestTheConsoleInChromium(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	chromium := findChromium()
 	if chromium == "" {

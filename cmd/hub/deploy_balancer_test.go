@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"wshub/pubsub/redistest/drills"
 
 	"github.com/coder/websocket"
 )
@@ -41,7 +42,7 @@ var balancers = []struct {
 // there costs nobody anything; of a hub that drains all clients find the other one at once, and it gets clients again
 // when it is back. Nothing leads to the control port.
 func TestTheLoadBalancersFilesWork(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {
@@ -77,7 +78,7 @@ func TestTheLoadBalancersFilesWork(t *testing.T) {
 // In a storm of handshakes over --handshake-rate nobody is told that there are no hubs: who is refused hears 503, and when
 // to come again.
 func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {

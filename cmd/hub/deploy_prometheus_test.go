@@ -21,6 +21,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session"
 )
 
@@ -153,7 +154,7 @@ func TestTheAlertsFireForTheirFaultsOnly(t *testing.T) {
 // Every query of the dashboard has a result in a Prometheus that scrapes two hubs under load, every metric with labels that an
 // alert reads is there, and no alert's expression fails.
 func TestPrometheusAnswersTheDashboardAndTheAlerts(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	program := needPrometheus(t, "prometheus")
 	t.Parallel()
 	controls := []string{"127.0.0.1:" + redistest.FreePort(t), "127.0.0.1:" + redistest.FreePort(t)}

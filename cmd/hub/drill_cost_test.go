@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"wshub/pubsub/redistest/drills"
 
 	"github.com/gobwas/ws"
 	"github.com/redis/go-redis/v9"
@@ -24,9 +25,7 @@ const (
 // TestWhatAPublishCosts prints the CPU time of a publication of 128 bytes that a client sends, with and
 // without history, beside that of a plain PUBLISH, each pipelined alike.
 func TestWhatAPublishCosts(t *testing.T) {
-	if !drillScale().full {
-		t.Skip("a measurement; WSHUB_DRILL=full runs it")
-	}
+	drills.Measurement(t)
 	d := newDrill(t, buildHub(t))
 	defer d.end()
 	d.startHubs(1, d.redis.URL(), "--message-rate=0")

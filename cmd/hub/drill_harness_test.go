@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,16 +16,8 @@ import (
 	"github.com/gobwas/ws"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
-
-// skipDrill skips a drill unless WSHUB_DRILL is set: short runs it in a minute or so, as .ci/run does, and full at the real
-// size, one after the other. The hubs are programs of their own, so the race detector sees nothing of them.
-func skipDrill(t *testing.T) {
-	t.Helper()
-	if os.Getenv("WSHUB_DRILL") == "" {
-		t.Skip("hubs and servers are killed for a minute; WSHUB_DRILL=short runs it")
-	}
-}
 
 // scale is how large the drills are. WSHUB_DRILL=full makes them as large as the promise.
 type scale struct {
@@ -44,8 +35,9 @@ type scale struct {
 	freezes, deaths []time.Duration
 }
 
-func drillScale() scale {
-	if os.Getenv("WSHUB_DRILL") == "full" {
+func drillScale(t *testing.T) scale {
+	t.Helper()
+	if drills.IsFull(t) {
 		return scale{
 			full: true, topics: 200, followers: 10, each: 5, every: 100 * time.Millisecond, crowd: 10_000,
 			killing: 30 * time.Second, standstill: 7 * time.Second,
@@ -128,7 +120,7 @@ func newDrill(t *testing.T, path string, redisArgs ...string) *drill {
 // newDrillWithout has no Redis yet.
 func newDrillWithout(t *testing.T, path string) *drill {
 	t.Helper()
-	s := drillScale()
+	s := drillScale(t)
 	d := &drill{
 		t: t, scale: s, path: path, began: time.Now(),
 		args: []string{

@@ -16,14 +16,15 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session/token"
 )
 
 // TestPresenceDrills breaks what can break while clients come and go. Behind each failure the presence of every hub and what those
 // who watch it were told must be the truth within 15 s, and no change may contradict the ones before it; clients that resume, and
-// failures of Redis alone, are never told as changes. See skipDrill.
+// failures of Redis alone, are never told as changes.
 func TestPresenceDrills(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, one := range []struct {
 		name string
@@ -38,7 +39,7 @@ func TestPresenceDrills(t *testing.T) {
 		{"network", hubsAreCutOff},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if !drillScale().full { // they mostly wait
+			if !drills.IsFull(t) { // they mostly wait
 				t.Parallel()
 			}
 			d := newPresenceDrill(t, path)

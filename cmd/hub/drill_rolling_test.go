@@ -20,6 +20,7 @@ import (
 	"github.com/coder/websocket"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestARollingRestart restarts three hubs, one after the other, behind a balancer, and measures how long each client is without
@@ -27,9 +28,9 @@ import (
 //
 //	WSHUB_DRILL=full go test -count=1 -v -run TestARollingRestart ./cmd/hub
 func TestARollingRestart(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	clients, window := 300, 4*time.Second
-	if drillScale().full {
+	if drills.IsFull(t) {
 		clients, window = 1500, 10*time.Second
 	}
 	path := os.Getenv("WSHUB_DRILL_HUB")

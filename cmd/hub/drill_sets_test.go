@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestFailoverDrills has masters fail, and slots and networks come and go, while events flow through three hubs. In
@@ -16,7 +17,7 @@ import (
 // gone. A failover that is asynchronous may lose acknowledged events, unless --redis-wait has them confirmed by a
 // replica.
 func TestFailoverDrills(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, one := range []struct {
 		name string
@@ -30,7 +31,7 @@ func TestFailoverDrills(t *testing.T) {
 		{"cluster, waiting", 1, aClusterFailsOver},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if !drillScale().full {
+			if !drills.IsFull(t) {
 				t.Parallel()
 			}
 			d := &setDrill{drill: newDrillWithout(t, path), wait: one.wait}

@@ -4,12 +4,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestDrills breaks what can break while events flow. Among acknowledged events none may be lost, repeated
-// or reordered unless the client is told, and no request unanswered. -v prints what happened. See skipDrill.
+// or reordered unless the client is told, and no request unanswered. -v prints what happened.
 func TestDrills(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, one := range []struct {
 		name  string
@@ -33,7 +34,7 @@ func TestDrills(t *testing.T) {
 		{"tokens", nil, tokensAreJudged},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if !drillScale().full { // they mostly wait
+			if !drills.IsFull(t) { // they mostly wait
 				t.Parallel()
 			}
 			d := newDrill(t, path, one.redis...)

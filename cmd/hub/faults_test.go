@@ -16,6 +16,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestTenFaultsAreFoundByTheLogAlone plays what goes wrong at an operator's against a hub of its own process. One line of
@@ -112,7 +113,7 @@ func TestTenFaultsAreFoundByTheLogAlone(t *testing.T) {
 		h.wantLine(t, `"rule":"worker_queue_full"`, "too many publications wait", `"session":"`+name, `"user":"42"`, `"topic":"news"`, `"addr":"127.0.0.1:`, "--workers")
 	})
 	t.Run("frozen Redis", func(t *testing.T) { // 6 s
-		skipDrill(t)
+		drills.Programs(t)
 		h.wantLine(t, `"message":"not connected to redis"`, "redis does not answer", `"redis":"127.0.0.1:`)
 	})
 	redis.Thaw()

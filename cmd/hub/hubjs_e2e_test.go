@@ -12,12 +12,19 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
-// TestHubJS holds hub.js to its promises, in Node and in Chromium, where there is one.
+// TestHubJS holds hub.js to its promises, in Node and in Chromium, where there is one. A plain run has it do its
+// day's work in Node.
 func TestHubJS(t *testing.T) {
 	path := buildHub(t)
 	programs := []*jsProgram{startJSInNode(t)}
+	if !drills.HasPrograms(t) {
+		t.Parallel()
+		jsDoesItsDaysWork(&jsTest{sdkTest{t: t, path: path, redis: redistest.Start(t)}, programs})
+		return
+	}
 	host := startHub(t, path, "", "--log-level=info")
 	if p := startJSInChromium(t, "http://"+host.addr()+"/hub.js"); p != nil {
 		programs = append(programs, p)
@@ -496,6 +503,7 @@ func jsTriesWhenTheNetworkIsBack(s *jsTest) {
 
 // TestHubJSAgainstAHubThatTheTestPlays runs the client's own tests, in virtual time.
 func TestHubJSAgainstAHubThatTheTestPlays(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	out, err := exec.Command(needNode22(t), "--test", "--test-reporter=spec", "../../session/hubv1/client/hub.test.mjs").CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("fail 0")) || bytes.Contains(out, []byte("pass 0")) {

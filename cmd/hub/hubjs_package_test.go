@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"wshub/pubsub/redistest/drills"
 )
 
 // hubJSFolder is where the client lives.
@@ -32,6 +33,7 @@ func TestHubJSIsSmall(t *testing.T) {
 }
 
 func TestHubJSTypesHold(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	out, err := exec.Command(needTool(t, "tsc"), "--allowJs", "--checkJs", "--strict", "--noEmit", "--target", "es2022", "--lib", "es2022,dom", hubJSFile).CombinedOutput()
 	if err != nil {
@@ -41,6 +43,7 @@ func TestHubJSTypesHold(t *testing.T) {
 
 // TestHubJSIsAPackage: npm pack makes one that Node imports and TypeScript knows.
 func TestHubJSIsAPackage(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	node, tsc := needNode22(t), needTool(t, "tsc")
 	bin, err := filepath.Abs(filepath.Dir(tsc))

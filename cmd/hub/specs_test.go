@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"wshub/pubsub/redistest/drills"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
@@ -173,6 +174,7 @@ func TestReferencesOfTheDocumentsLeadSomewhere(t *testing.T) {
 
 // TestTheDocumentsKeepTheRulesOfTheirKind has others' programs look at them, as OpenAPI 3.1 and AsyncAPI 3.0.
 func TestTheDocumentsKeepTheRulesOfTheirKind(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	needTool(t, "validate-api")
 	out, err := exec.Command("node", "testdata/specs.mjs", openAPIPath, asyncAPIPath).CombinedOutput()

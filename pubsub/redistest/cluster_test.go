@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"wshub/pubsub/redistest/drills"
 )
 
 const (
@@ -12,6 +13,7 @@ const (
 )
 
 func TestAClusterMovesASlotAndReplacesItsMaster(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := StartCluster(t, 3, 1)
 	first, other := set.Master(slotOfK), set.Servers[0]
@@ -58,6 +60,7 @@ func TestAClusterMovesASlotAndReplacesItsMaster(t *testing.T) {
 
 // TestAProxiedClusterSendsClientsToTheProxies holds also that a frozen proxy stops no replica.
 func TestAProxiedClusterSendsClientsToTheProxies(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := StartCluster(t, 3, 1, Proxied())
 	master := set.Master(slotOfK)

@@ -4,9 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestSentinelsReplaceAMasterThatComesBackAsAReplica(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := StartSentinel(t)
 	first := set.Master()
@@ -40,6 +42,7 @@ func TestSentinelsReplaceAMasterThatComesBackAsAReplica(t *testing.T) {
 // TestProxiedSentinelsSendClientsToTheProxies holds also that a frozen proxy stops no replica or sentinel, and that
 // a master that is cut off from them is replaced though clients reach it.
 func TestProxiedSentinelsSendClientsToTheProxies(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	set := StartSentinel(t, Proxied())
 	first := set.Master()

@@ -9,6 +9,7 @@ import (
 
 	"wshub/pubsub"
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // nobody follows anything.
@@ -25,6 +26,9 @@ func TestNodesAskEachOtherByRedis(t *testing.T) {
 		"cluster":  func(t testing.TB) string { return redistest.StartCluster(t, 3, 0).URL() },
 	} {
 		t.Run(kind, func(t *testing.T) {
+			if kind != "single" {
+				drills.InProcess(t)
+			}
 			t.Parallel()
 			url := url(t)
 			var running sync.WaitGroup

@@ -1,0 +1,22 @@
+package drills
+
+import "testing"
+
+func TestEachLevelHasAllOfTheOneBefore(t *testing.T) {
+	for value, want := range map[string][3]bool{"": {}, "race": {true}, "short": {true, true}, "full": {true, true, true}} {
+		t.Setenv(Variable, value)
+		for i, skip := range []func(testing.TB){InProcess, Programs, Measurement} {
+			ran := false
+			t.Run("", func(t *testing.T) {
+				skip(t)
+				ran = true
+			})
+			if ran != want[i] {
+				t.Errorf("%s=%s: number %d runs: %t", Variable, value, i, ran)
+			}
+		}
+		if IsFull(t) != want[2] || HasPrograms(t) != want[1] {
+			t.Errorf("%s=%s: full %t, with programs %t", Variable, value, IsFull(t), HasPrograms(t))
+		}
+	}
+}
