@@ -3,7 +3,6 @@ package bench
 import (
 	"bytes"
 	"context"
-	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 
 	"go.uber.org/goleak"
 )
@@ -33,8 +34,7 @@ func TestMain(m *testing.M) {
 		fmt.Println(http.ListenAndServe(os.Args[2], &faulty{history: map[string][]string{}, conns: map[*faultyConn]bool{}}))
 		os.Exit(1)
 	}
-	flag.Parse()
-	_ = flag.Set("test.parallel", "4") // these tests mostly wait
+	drills.Parallel(10, 4) // they mostly wait
 	goleak.VerifyTestMain(m)
 }
 

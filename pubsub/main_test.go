@@ -1,16 +1,16 @@
 package pubsub
 
 import (
-	"flag"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // those that are parallel mostly wait
+	drills.Parallel(12, 6) // they mostly wait
 	LogClient(zerolog.Nop())
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.

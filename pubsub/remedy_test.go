@@ -48,10 +48,14 @@ func TestTheLogNamesARemedyForWhatRedisSays(t *testing.T) {
 }
 
 func TestARightThatIsMissingIsNotTakenForAServerThatIsFrozen(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.CLI("acl", "setuser", "bob", "on", ">1", "allkeys", "allchannels", "+@all")
 	var log lines
-	running(t, RedisConfig{URL: strings.Replace(server.URL(), "//", "//bob:1@", 1), Log: log.logger(), ProbeDeadline: 500 * time.Millisecond, ProbeEvery: 100 * time.Millisecond})
+	r := newRedis(t, RedisConfig{URL: strings.Replace(server.URL(), "//", "//bob:1@", 1), ProbeDeadline: 2 * time.Second})
+	r.trouble = log.logger() // not sampled: each probe that is refused is logged, too
+	start(t, r)
+	ready(t, r)
 	server.CLI("acl", "setuser", "bob", "-publish")
 	eventually(t, "it is cut off", func() bool { return log.contains(`"message":"not connected to redis"`) })
 	if log.contains("frozen") || !log.contains("the user lacks +publish") {

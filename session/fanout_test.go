@@ -133,6 +133,7 @@ func TestAFullInboxIsToldAsAGap(t *testing.T) {
 }
 
 func TestASlowConsumerIsCutAloneAndLeavesItsTopics(t *testing.T) {
+	t.Parallel()
 	n := start(t, Config{}, engine.Config{Pollers: spread, MaxQueued: 64 << 10, SendBuffer: 16 << 10}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 	good := n.plain("", 1)
 	n.listener("?user=slow", nil) // never reads

@@ -1,9 +1,10 @@
 package session
 
 import (
-	"flag"
 	"testing"
 	"time"
+
+	"wshub/pubsub/redistest/drills"
 
 	"go.uber.org/goleak"
 )
@@ -12,8 +13,7 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // those that are parallel mostly wait
+	drills.Parallel(16, 6) // they mostly wait
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))

@@ -155,6 +155,7 @@ func (c *client) wantMasked(text string) {
 }
 
 func TestWhoWatchesIsToldWhoIsThereAndWhoComesAndGoes(t *testing.T) {
+	t.Parallel()
 	n := lobbyists(t, 100*time.Millisecond, 0)
 	a := n.v1("?user=42")
 	a.want(`{"type":"subscribed","topic":"user:42"}`)
@@ -225,6 +226,7 @@ func TestPresenceIsRefusedInWords(t *testing.T) {
 }
 
 func TestATokenSaysWhosePresenceIsSeen(t *testing.T) {
+	t.Parallel()
 	n := closed(t, Config{Presence: isRoom}, token.Config{})
 	see := func(presence ...string) string {
 		return mint(t, secretSigner(t), token.Grant{Subscribe: []string{"room*"}, Presence: presence, Info: json.RawMessage(`{"name":"Ann"}`)})
@@ -259,6 +261,7 @@ func TestATokenSaysWhosePresenceIsSeen(t *testing.T) {
 }
 
 func TestWhoComesBackInTimeHasNotLeft(t *testing.T) {
+	t.Parallel()
 	n := lobbyists(t, 300*time.Millisecond, 0)
 	seen := n.v1("?user=7")
 	w := seen.watch("room:1")
@@ -335,6 +338,7 @@ func roommates(t *testing.T, server *redistest.Server, name string) *node {
 }
 
 func TestOfACrowdCountsAreTold(t *testing.T) {
+	t.Parallel()
 	n := lobbyists(t, 50*time.Millisecond, 3)
 	seen := n.v1("?user=7")
 	w := seen.watch("room:1")

@@ -277,6 +277,7 @@ func (l *lines) String() string {
 }
 
 func TestAUserIsTracedForAWhile(t *testing.T) {
+	t.Parallel()
 	var log lines
 	n := start(t, Config{Log: zerolog.New(&log).Level(zerolog.WarnLevel)}, engine.Config{Pollers: spread}, pubsub.NewMemory(pubsub.MemoryConfig{}))
 	before, other := n.v1("?user=42"), n.v1("?user=43")

@@ -106,6 +106,7 @@ func TestChangesThatAreNotHeldAreReadAgain(t *testing.T) {
 
 // Counts that wait for their time are older than a whole presence that is told meanwhile.
 func TestCountsAreNotToldBehindNewerOnes(t *testing.T) {
+	t.Parallel()
 	n, b := staged(t, Config{}, 1)
 	c := n.v1("")
 	w := c.watch("room:1")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -8,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -61,18 +63,16 @@ func TestTheControlPortSpeaksTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	answers := bufio.NewReader(conn)
 	for range 2 { // on one connection
 		fmt.Fprintf(conn, "GET /api/nodes HTTP/1.1\r\nHost: %s\r\n\r\n", addr)
-		buf := make([]byte, 64<<10)
-		n, err := conn.Read(buf)
-		if err != nil || !strings.HasPrefix(string(buf[:n]), "HTTP/1.1 200 OK") {
-			t.Fatalf("answered %s, %v", buf[:n], err)
+		res, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for !strings.Contains(string(buf[:n]), `"silent":[]}`) {
-			more, err := conn.Read(buf[n:])
-			if n += more; err != nil {
-				t.Fatal(err)
-			}
+		if body, err := io.ReadAll(res.Body); err != nil || res.StatusCode != 200 || !strings.Contains(string(body), `"silent":[]`) {
+			t.Fatalf("answered %s %s, %v", res.Status, body, err)
 		}
 	}
 	res, err := http.Get(h.control + "/livez")

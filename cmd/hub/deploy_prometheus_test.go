@@ -143,6 +143,7 @@ func TestThePanelsOfTheDashboardLieBesideEachOther(t *testing.T) {
 }
 
 func TestTheAlertsFireForTheirFaultsOnly(t *testing.T) {
+	t.Parallel()
 	promtool := needPrometheus(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", alertsTestFile}} {
 		if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {

@@ -8,6 +8,7 @@ import (
 )
 
 func TestSystemdTakesTheUnit(t *testing.T) {
+	t.Parallel()
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip(err)

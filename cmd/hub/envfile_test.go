@@ -60,6 +60,7 @@ func TestTheFileOfVariablesIsNamed(t *testing.T) {
 }
 
 func TestDotEnvIsReadInTheWorkingDirectoryUnlessToldOtherwise(t *testing.T) {
+	t.Parallel()
 	name := envFileOf(t, "HUB_WORKERS=7\n")
 	other := envFileOf(t, "HUB_WORKERS=8\n")
 	hub := buildHub(t)

@@ -16,6 +16,7 @@ type lookedBusy struct {
 }
 
 func TestAnotherHubsClientsAreLookedAtAndSentAway(t *testing.T) {
+	t.Parallel()
 	url := redistest.Start(t).URL()
 	path := buildHub(t)
 	same, other := startHub(t, path, url, "--node=a", "--history=*=1"), startHub(t, path, url, "--node=b", "--history=*=1", "--max-topics=100")

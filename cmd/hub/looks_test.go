@@ -65,6 +65,7 @@ type looked struct {
 }
 
 func TestALookAsksAllHubsAndSaysWhoIsSilent(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	path := buildHub(t)
 	var hubs []*process

@@ -3,16 +3,16 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
 	"os"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 
 	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	_ = flag.Set("test.parallel", "6") // those that are parallel mostly wait
+	drills.Parallel(10, 6) // they mostly wait
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),

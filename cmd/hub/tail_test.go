@@ -186,6 +186,7 @@ func TestTailsAreBoundedAndEndWithTheirReader(t *testing.T) {
 }
 
 func TestATailOfAUserShowsWhatHappensOnAllHubs(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	path := buildHub(t)
 	a, b := startHub(t, path, redis.URL(), "--node=a"), startHub(t, path, redis.URL(), "--node=b")

@@ -3,7 +3,9 @@
 package drills
 
 import (
+	"flag"
 	"os"
+	"strconv"
 	"testing"
 )
 
@@ -69,3 +71,13 @@ func HasPrograms(t testing.TB) bool { t.Helper(); return level(t) >= Short }
 
 // IsFull is true where drills have their real size.
 func IsFull(t testing.TB) bool { t.Helper(); return level(t) == Full }
+
+// Parallel has so many tests run at once in a plain run, of those that are parallel, and so many in others. Tests that wait
+// want many; a race detector, sets of servers and programs want few. Call it in TestMain.
+func Parallel(plain, others int) {
+	flag.Parse()
+	if os.Getenv(Variable) != "" || raceDetector {
+		plain = others
+	}
+	_ = flag.Set("test.parallel", strconv.Itoa(plain))
+}
