@@ -10,11 +10,12 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"wshub/pubsub/redistest/drills"
 
 	"github.com/centrifugal/protocol"
 	"github.com/coder/websocket"
 	"github.com/golang-jwt/jwt/v5"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // centrifugoConn is what the faulty server needs of a client that speaks Centrifugo's protocol. It uses the

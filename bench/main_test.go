@@ -13,9 +13,9 @@ import (
 	"syscall"
 	"testing"
 
-	"wshub/pubsub/redistest/drills"
-
 	"go.uber.org/goleak"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestMain also plays hubbench itself, the shard that --shards starts, and a server that --server starts: the test's

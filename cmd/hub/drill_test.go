@@ -4,6 +4,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
 	"wshub/pubsub/redistest/drills"
 )
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+
 	"wshub/pubsub/redistest/drills"
 )
 

@@ -6,9 +6,9 @@ import (
 	"os"
 	"testing"
 
-	"wshub/pubsub/redistest/drills"
-
 	"go.uber.org/goleak"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestMain(m *testing.M) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -72,6 +73,15 @@ func startInside(t *testing.T, args ...string) *hubInside {
 	case err := <-h.ended:
 		t.Fatalf("ended with %v:\n%s", err, h.log)
 	}
+	if h.control == "http://" {
+		return h
+	}
+	eventually(t, func() error { // the broker without a Redis runs: a hub listens before
+		if _, reason, _ := ask(t, "GET", h.control+"/readyz", ""); strings.Contains(reason, "not running") {
+			return errors.New(reason)
+		}
+		return nil
+	})
 	return h
 }
 

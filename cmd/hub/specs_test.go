@@ -11,10 +11,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"wshub/pubsub/redistest/drills"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // spec is a document with schemas, which real traffic is held to.

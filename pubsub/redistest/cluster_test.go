@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
 	"wshub/pubsub/redistest/drills"
 )
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
 	"wshub/pubsub/redistest/drills"
 )
 
