@@ -87,9 +87,7 @@ func TestCheckNamesAllThatIsMissing(t *testing.T) {
 		}
 		return nil
 	})
-	if !strings.Contains(h.text(), "the user lacks") {
-		t.Error("the log does not name it")
-	}
+	h.wantLine(t, "the user lacks", `"level":"error"`)
 }
 
 func TestCheckPrintsALineForEachServer(t *testing.T) {

@@ -104,9 +104,9 @@ for u in 'slow?timeout=[2000-9999]ms' 'user?id=42&timeout=[2000-9999]ms' 'topics
 
 // notRun are the commands of the pages that are not run here, and why.
 var notRun = map[string]string{
-	lookCost:                              "it is a measurement",
-	"go test ./...":                       "it is what runs this",
-	"WSHUB_DRILL=short go test ./cmd/hub": "it takes minutes, and .ci/run runs it",
+	lookCost:                          "it is a measurement",
+	"go test ./...":                   "it is what runs this",
+	"WSHUB_DRILL=short go test ./...": "it takes minutes, and .ci/run runs it",
 	"WSHUB_DRILL=short go test ./cmd/hub -run LoadBalancer":                   "it wants three load balancers, and .ci/run runs it",
 	"WSHUB_DRILL=full go test -count=1 -v -run TestARollingRestart ./cmd/hub": "it takes minutes; .ci/run runs a shorter one",
 	"export HUB_API_KEY=$(openssl rand -hex 16)":                              "it is for the next line, which wants Docker",
@@ -114,8 +114,8 @@ var notRun = map[string]string{
 	"npm install centrifuge ws":                                               "it asks npm's registry; the SDK tests run the programs with the modules of testdata",
 	"npm pack":                                                                "TestHubJSIsAPackage runs it",
 	"npm install ./wshub-client-<version>.tgz":                                "TestHubJSIsAPackage runs it",
-	"npm test":                     "hubjs_e2e_test.go runs the file with Node",
-	"go test ./cmd/hub -run HubJS": "it is a part of go test ./...",
+	"npm test": "hubjs_e2e_test.go runs the file with Node",
+	"WSHUB_DRILL=short go test ./cmd/hub -run HubJS":                           "it is a part of WSHUB_DRILL=short go test ./...",
 	"node app.mjs &\ncurl -X POST http://127.0.0.1:8000/order":                 "TestTheTutorialWorks runs it",
 	"docker compose -f cmd/hub/deploy/compose.yaml up --build":                 "it wants Docker",
 	"redis-cli -c -p 7000 SPUBLISH 'hub:{p465y3}:t:news' '{\"any\":\"json\"}'": "it wants a cluster at that port: channel_test.go holds the channel, and pubsub's tests publish so",
