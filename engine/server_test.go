@@ -55,7 +55,7 @@ func serve(t testing.TB, cfg engine.Config, h engine.Handler) *engine.Server {
 
 func dial(t testing.TB, s *engine.Server) *websocket.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	c, _, err := websocket.Dial(ctx, fmt.Sprintf("ws://%s/notification", s.Addr()), nil)
 	if err != nil {

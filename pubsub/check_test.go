@@ -16,7 +16,7 @@ import (
 // trying is what Check finds with cfg.
 func trying(t testing.TB, cfg RedisConfig) Report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	return newRedis(t, cfg).Check(ctx)
 }

@@ -244,7 +244,7 @@ func (n *node) allowBy(topic, raw string) (claims token.SubscriptionClaims, r Re
 	select {
 	case got := <-replies:
 		return got.SubscriptionClaims, got.Refusal
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		n.t.Fatal("no reply")
 		return
 	}

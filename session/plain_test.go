@@ -59,7 +59,7 @@ func TestAPlainClientHearsItsFirstMessage(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		_, err = fmt.Fprintf(c, "GET /notification?topic=behind:%d HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
 			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n%s%s", i, masked(`{"n":1}`), masked(`{"n":2}`))
 		if err != nil {

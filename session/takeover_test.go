@@ -104,7 +104,7 @@ func TestOfTwoResumesAtOnceWithOneTokenOneStays(t *testing.T) {
 			} else {
 				stayed = append(stayed, a)
 			}
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("round %d: both stay", round)
 		}
 	}

@@ -25,6 +25,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a test waits for an event that must come.
+const patience = 20 * time.Second
+
 const secret = "a secret of thirty-two bytes, at least"
 
 var history = pubsub.History{{Prefix: "raw"}, {Count: 1000}}
@@ -111,7 +114,7 @@ func verifier(t testing.TB, cfg token.Config) *token.Verifier {
 
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	late, poll := time.After(10*time.Second), time.NewTicker(2*time.Millisecond)
+	late, poll := time.After(patience), time.NewTicker(2*time.Millisecond)
 	defer poll.Stop()
 	for !ok() {
 		select {
@@ -226,7 +229,7 @@ func (c *client) try(frame []byte) error {
 // read reads the next reply.
 func (c *client) read() (*pb.Reply, error) {
 	for len(c.replies) == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		kind, data, err := c.conn.Read(ctx)
 		cancel()
 		if err != nil {
