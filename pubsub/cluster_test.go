@@ -229,7 +229,7 @@ func TestAClusterThatIsDownCostsNoConnection(t *testing.T) {
 	drills.InProcess(t)
 	t.Parallel()
 	set := redistest.StartCluster(t, 3, 0)
-	r, _ := running(t, RedisConfig{URL: set.URL(), ProbeDeadline: time.Second})
+	r, _ := running(t, RedisConfig{URL: set.URL(), ProbeDeadline: 2 * time.Second})
 	well, dead := set.Servers[0], set.Servers[1]
 	connection := func() string {
 		for line := range strings.Lines(well.CLI("client", "list")) {
@@ -245,7 +245,7 @@ func TestAClusterThatIsDownCostsNoConnection(t *testing.T) {
 	}
 	dead.Kill()
 	m := r.masterAt(well.Addr())
-	eventually(t, "probes are long overdue", func() bool { return m.age(r) > 3*time.Second })
+	eventually(t, "probes are long overdue", func() bool { return m.age(r) > 5*time.Second })
 	if after := connection(); after != before {
 		t.Errorf("the connection was %s, and is %s", before, after)
 	}

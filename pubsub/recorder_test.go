@@ -9,7 +9,7 @@ import (
 )
 
 // patience bounds every wait for something that must happen.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // told is one call of a Sink: an event, a change of presence, or a gap if both are nil.
 type told struct {

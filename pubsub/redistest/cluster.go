@@ -103,13 +103,14 @@ func (s *Server) id() string {
 // URL is the set's REDIS_URL, of all nodes.
 func (set *ClusterSet) URL() string { return "redis+cluster://" + publics(set.Servers) }
 
-// Master is the server that has the slot. There may be none, or none that answers, which fails the test.
+// Master is the server that has the slot. There may be none, or none that answers for seconds, which fails the test.
 func (set *ClusterSet) Master(slot uint16) *Server {
 	set.t.Helper()
-	owner := set.owner(set.askAll(), slot)
-	if owner == nil {
-		set.t.Fatalf("slot %d has no master", slot)
-	}
+	var owner *Server
+	until(set.t, wait, func() string {
+		owner = set.owner(set.askAll(), slot)
+		return need(owner != nil, fmt.Sprintf("slot %d has no master", slot))
+	})
 	return owner
 }
 
