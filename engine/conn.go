@@ -94,7 +94,7 @@ func (c *Conn) readable() {
 		if errors.Is(err, syscall.EINTR) {
 			continue
 		}
-		if err != nil || n < len(buf) || !c.socket.hungUp() {
+		if err != nil || n < len(buf) || c.state == ended || !c.socket.hungUp() {
 			return // an error's own event closes the connection
 		}
 		buf = l.buf
