@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"wshub/engine/proxy"
 )
 
 // Config shapes a Server. The zero value of each field stands for its default.
@@ -21,6 +23,19 @@ type Config struct {
 	Pages []Page
 	// Origins are the browser origins let in besides the Host's own and loopback ones.
 	Origins *Origins
+
+	// ClientAddress is where the address of a client stands. Default: the peer of its socket is the client.
+	ClientAddress proxy.Source
+	// TrustedProxies are the proxies that are believed; all ClientAddresses but proxy.Socket need some. A header field of
+	// another peer is passed over. With proxy.Protocol other peers are refused. Danger: whoever is in these networks can
+	// claim to have any address.
+	TrustedProxies proxy.Networks
+	// MaxPerAddress bounds the connections of one client address, of IPv6 those of a /64; more are answered 429.
+	// Default 0: no bound.
+	MaxPerAddress int
+	// AddressRate bounds the handshakes of one client address, of IPv6 those of a /64, in a second, as many at once; more
+	// are answered 429. Default 0: no bound.
+	AddressRate int
 
 	// Pollers is the number of loops, 1 to MaxPollers. Default GOMAXPROCS.
 	Pollers int
@@ -98,12 +113,17 @@ func (cfg Config) withDefaults() (Config, error) {
 			return cfg, fmt.Errorf("path %q: must begin with /", path)
 		}
 	}
+	if cfg.ClientAddress != proxy.Socket && len(cfg.TrustedProxies) == 0 {
+		return cfg, fmt.Errorf("client address %s: no proxy is trusted to tell it", cfg.ClientAddress)
+	}
 	if cfg.MaxConnections > limit {
 		return cfg, fmt.Errorf("max connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", cfg.MaxConnections, limit)
 	}
 	return cfg, errors.Join(
 		within("pollers", cfg.Pollers, 1, MaxPollers),
 		within("max connections", cfg.MaxConnections, 1, limit),
+		within("max per address", cfg.MaxPerAddress, 0, 1<<26),
+		within("address rate", cfg.AddressRate, 0, 1_000_000),
 		within("read buffer", cfg.ReadBuffer, 4<<10, 16<<20),
 		within("send buffer", cfg.SendBuffer, 4<<10, 64<<20),
 		within("max head", cfg.MaxHead, 4<<10, 64<<10),

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"net/netip"
 	"syscall"
 )
 
@@ -63,9 +62,6 @@ type Conn struct {
 // Loop is the loop that owns c.
 func (c *Conn) Loop() *Loop { return c.loop }
 
-// RemoteAddr is the peer's address, the zero one if it is not known any more. It costs a system call.
-func (c *Conn) RemoteAddr() netip.AddrPort { return c.socket.peer() }
-
 // Queued is how many bytes wait for the kernel to take them.
 func (c *Conn) Queued() int { return int(c.queued) }
 
@@ -104,7 +100,9 @@ func (c *Conn) readable() {
 func (c *Conn) receive(data []byte) {
 	switch c.state {
 	case arriving:
-		c.receiveHead(data)
+		if data = c.introduce(data); len(data) > 0 {
+			c.receiveHead(data)
+		}
 	case deciding:
 		c.holdBehindHead(data)
 	case open:

@@ -19,6 +19,13 @@
 // (our side is shut, further bytes are thrown away) → ended. A connection that must go at once jumps to ended.
 // From deciding to open it has one of Config.MaxConnections places; before and after it is in transit: see transit.go.
 //
+// # Clients behind proxies
+//
+// Config.ClientAddress says where a client's address stands: clientaddress.go, by package proxy. The PROXY protocol's head
+// comes before the HTTP head, within the same bounds of bytes and time. A server that keeps addresses, because they are not
+// those of the sockets or are counted, has 16 bytes more for each connection. addresses.go bounds the connections and
+// handshakes of each; an address is counted with the connection's place, and given back with it.
+//
 // # A turn, and slow connections
 //
 // Between two polls a loop does a bounded amount of work: meter.go counts sends, bytes, frames and jobs. Jobs that are

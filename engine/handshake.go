@@ -55,11 +55,11 @@ var (
 	refuseProtocol   = refuse(http.StatusBadRequest, "Sec-WebSocket-Protocol must list 1 to 16 different tokens")
 	refuseExtensions = refuse(http.StatusBadRequest, "malformed Sec-WebSocket-Extensions")
 	refuseTwoOrigins = refuse(http.StatusBadRequest, "empty or repeated Origin")
-	refuseOrigin     = refuse(http.StatusForbidden, "origin not allowed")
+	refuseOrigin     = refuseNamed("origin", http.StatusForbidden, "origin not allowed")
 	refuseFull       = refuse(http.StatusServiceUnavailable, "node is full, try again later", "Retry-After", "5")
 
 	refuseTLS   = refuse(http.StatusBadRequest, "this port speaks no TLS: use ws:// or http://, or end TLS in front of it")
-	refuseProxy = refuse(http.StatusBadRequest, "this port does not read the PROXY protocol: turn it off in front of it")
+	refuseProxy = refuseNamed("proxy_head", http.StatusBadRequest, "this port does not read the PROXY protocol: turn it off in front of it")
 	refuseSSH   = refuse(http.StatusBadRequest, "this port speaks HTTP, not SSH")
 )
 
@@ -85,7 +85,12 @@ func (r *Refusal) at(paths []string) *Refusal {
 }
 
 func refuse(status int, reason string, field ...string) *Refusal {
-	r := &Refusal{Status: status, Reason: reason}
+	return refuseNamed("", status, reason, field...)
+}
+
+// refuseNamed is refuse for a rule that has a name of its own.
+func refuseNamed(name string, status int, reason string, field ...string) *Refusal {
+	r := &Refusal{Status: status, Name: name, Reason: reason}
 	if len(field) == 2 {
 		r.Header = http.Header{field[0]: field[1:]}
 	}
@@ -114,11 +119,14 @@ func headEnd(b []byte) int {
 type headParser struct {
 	src bytes.Reader
 	buf *bufio.Reader
+	// header is that of the last head, whatever parse made of it; nil if it was too malformed to be read.
+	header http.Header
 }
 
 // parse reads a whole head, up to its blank line. A handshake that breaks a rule, asks for another path
 // or comes from an origin that is not allowed is refused. With refuseUpgrade comes the request, too: a page may answer it.
 func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Request, *Refusal) {
+	p.header = nil
 	raw, refusal := scanHead(head)
 	if refusal != nil {
 		return nil, refusal
@@ -135,6 +143,7 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	if err != nil || bytes.IndexByte(raw.target, '#') >= 0 {
 		return nil, refuseTarget // what else net/http might refuse has been refused above
 	}
+	p.header = hr.Header
 	r := &Request{Request: hr}
 	switch refusal := r.validate(paths); refusal {
 	case nil:

@@ -281,8 +281,7 @@ func (l *Loop) recovered(c *Conn, r any) {
 // would do it, so both do.
 func (l *Loop) admit() {
 	for _, s := range l.opened {
-		c := &Conn{socket: s, loop: l, transit: new(transit)}
-		s.attach(c)
+		c := l.newConn(s)
 		l.transits.push(c)
 		l.conns.set(c, l.due(ticks(l.srv.cfg.HandshakeTimeout)))
 	}
@@ -310,6 +309,9 @@ func (l *Loop) sweep() {
 	}
 	l.expirePartials()
 	l.cutSlow()
+	if a := l.srv.addresses; a != nil {
+		a.sweep(l.Index, l.srv.cfg.Pollers, l.age)
+	}
 }
 
 // expirePartials ends those whose message takes too long. (Handshakes have their own deadline.)

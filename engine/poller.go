@@ -230,12 +230,24 @@ func (s socket) open() bool {
 	return err == nil
 }
 
-// attach makes c the owner of s, whom conn finds.
-func (s socket) attach(c *Conn) { s.nb.SetSession(c) }
+// attach makes c, a *Conn or an *addressed, the owner of s.
+func (s socket) attach(c any) { s.nb.SetSession(c) }
 
+// conn is the owner of s, nil if there is none yet.
 func (s socket) conn() *Conn {
-	c, _ := s.nb.Session().(*Conn)
-	return c
+	switch c := s.nb.Session().(type) {
+	case *Conn:
+		return c
+	case *addressed:
+		return &c.Conn
+	}
+	return nil
+}
+
+// addressed is the owner of s, nil if that keeps no address.
+func (s socket) addressed() *addressed {
+	a, _ := s.nb.Session().(*addressed)
+	return a
 }
 
 // touch reads what write will read of s; see Conn.Touch.

@@ -11,6 +11,8 @@ import (
 type Refusal struct {
 	// Status is the HTTP status, 400 to 599.
 	Status int
+	// Name is a short and stable one of the rule, for logs; "" for that of Status.
+	Name string
 	// Reason is one line for the reader of the answer. It says what to change, and repeats no byte of the request: the
 	// query or a header may hold a secret.
 	Reason string

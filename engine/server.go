@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"wshub/engine/proxy"
 )
 
 // Server accepts WebSocket connections and runs them on its loops.
@@ -22,9 +24,12 @@ type Server struct {
 	acceptor *acceptor
 	poller   *poller
 	loops    []*Loop
-	clock    *clock
-	ending   chan struct{} // closed when no more connections are accepted
-	endOnce  sync.Once
+	// addressed: the clients' addresses are kept, because they are not their sockets', or are counted.
+	addressed bool
+	addresses *addresses // nil where they are not counted
+	clock     *clock
+	ending    chan struct{} // closed when no more connections are accepted
+	endOnce   sync.Once
 
 	// Shared.
 	room     *room
@@ -60,7 +65,10 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		clock:    newClock(),
 		room:     newRoom(cfg.MaxConnections),
 		ending:   make(chan struct{}),
+
+		addresses: newAddresses(cfg.MaxPerAddress, cfg.AddressRate),
 	}
+	s.addressed = s.addresses != nil || cfg.ClientAddress != proxy.Socket
 	for i := range cfg.Pollers {
 		s.loops = append(s.loops, newLoop(s, i))
 	}

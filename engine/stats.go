@@ -46,6 +46,10 @@ type Stats struct {
 	Dropped map[string]uint64
 	// Refused counts handshakes answered with an HTTP error, by status.
 	Refused map[int]uint64
+	// Sources counts those of Refused that were refused for their address, by name: address_connections and
+	// address_rate had too many, for address_table_full their rate could not be told, untrusted_proxy came past the
+	// proxies, and for proxy_head the PROXY protocol's head was missing or malformed.
+	Sources map[string]uint64
 	// Closed counts ended connections, by Cause.Name.
 	Closed map[string]uint64
 }
@@ -59,6 +63,7 @@ type counters struct {
 	bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 
 	refused Tally[int]
+	sources Tally[string]
 	closed  Tally[string]
 }
 
@@ -69,6 +74,7 @@ func (s *Server) Stats() Stats {
 		Accepted: s.accepted.Load(),
 		Dropped:  s.dropped.Snapshot(),
 		Refused:  make(map[int]uint64),
+		Sources:  make(map[string]uint64),
 		Closed:   make(map[string]uint64),
 	}
 	for _, l := range s.loops {
@@ -84,6 +90,7 @@ func (s *Server) Stats() Stats {
 		st.Pings += c.pings.Load()
 		st.Panics += c.panics.Load()
 		c.refused.AddTo(st.Refused)
+		c.sources.AddTo(st.Sources)
 		c.closed.AddTo(st.Closed)
 	}
 	return st

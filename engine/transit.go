@@ -15,9 +15,10 @@ import (
 type transit struct {
 	older, newer *Conn         // in transits
 	since        time.Duration // the clock's age when it came into transit
-	// The head so far; then what came behind it before frames can be worked on.
-	buf  []byte
-	scan headScanner
+	// The PROXY protocol's head so far; then HTTP's; then what came behind it before frames can be worked on.
+	buf        []byte
+	introduced bool // the PROXY protocol's head has come
+	scan       headScanner
 	// Input that comes while it closes.
 	skimmer skimmer
 	late    int  // bytes, and lateFrame for each frame
@@ -90,7 +91,7 @@ func (c *Conn) move(to state) {
 	}
 	switch from {
 	case connection:
-		s.room.connections.Add(-1)
+		s.leave(c)
 	case inTransit:
 		l.transits.remove(c)
 		l.count.transit.Add(-1)

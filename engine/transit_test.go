@@ -1,18 +1,44 @@
 package engine
 
 import (
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"wshub/engine/proxy"
 )
 
 // Whatever sockets do, all at once and against every limit, each account comes to what is there, and in the end to nothing.
 func TestAccountsOfSocketsComeOut(t *testing.T) {
-	s := running(t, Config{MaxConnections: 20, HandshakeTimeout: 300 * time.Millisecond, MaxMessage: 1000}, &echoing{decide: func(h *Handshake, p Peer) {
+	accountsComeOut(t, Config{}, func(int) string { return head() })
+}
+
+// Also those of the clients' addresses, of which each may have some connections.
+func TestAccountsOfAddressesComeOut(t *testing.T) {
+	loopback := proxy.Networks{netip.MustParsePrefix("127.0.0.0/8")}
+	t.Run("by header", func(t *testing.T) {
+		accountsComeOut(t, Config{ClientAddress: proxy.XForwardedFor, TrustedProxies: loopback, MaxPerAddress: 3, AddressRate: 40}, func(i int) string {
+			return head(fmt.Sprintf("+X-Forwarded-For: 192.0.2.%d", i%8))
+		})
+	})
+	t.Run("by PROXY protocol", func(t *testing.T) {
+		accountsComeOut(t, Config{ClientAddress: proxy.Protocol, TrustedProxies: loopback, MaxPerAddress: 3}, func(i int) string {
+			return fmt.Sprintf("PROXY TCP6 2001:db8:0:%d::%d ::1 4711 80\r\n", i%8, i) + head()
+		})
+	})
+}
+
+// accountsComeOut has clients come and go in each way, with the head for the i-th.
+func accountsComeOut(t *testing.T, cfg Config, headOf func(i int) string) {
+	cfg.MaxConnections, cfg.HandshakeTimeout, cfg.MaxMessage = 20, 300*time.Millisecond, 1000
+	s := running(t, cfg, &echoing{decide: func(h *Handshake, p Peer) {
 		accept := func() {
 			h.Accept("", p, nil)
 			if h.URL.RawQuery == "close" {
@@ -33,17 +59,22 @@ func TestAccountsOfSocketsComeOut(t *testing.T) {
 			accept()
 		}
 	}})
-	ask := func(query string) []byte { return []byte(head("GET /notification?" + query + " HTTP/1.1")) }
-	says := [][]byte{
-		nil, ask("good")[:40], []byte("\x16\x03\x01"), []byte("GET / HTTP/1.0\r\n\r\n"), []byte(strings.Repeat("x", 20_000)),
-		ask("good"), ask("close"), ask("refuse"), ask("never"), ask("late"), ask("refuse-late"), ask("panic"),
-		join(ask("good"), clientFrame(finText, "close now"), clientFrame(finClose, "")),
-		join(ask("good"), clientFrame(finText, "close now")),
-		join(ask("late"), clientFrame(finText, "close now"), clientFrame(text, "half")),
-		join(ask("late"), []byte(strings.Repeat("x", 20_000))),
-		join(ask("good"), clientFrame(finBinary, strings.Repeat("x", 2000))),
-		join(ask("close"), clientFrame(finClose, "")),
-		join(ask("good"), rawHex("FF FF")),
+	var asked atomic.Int64
+	ask := func(query string) []byte {
+		return []byte(strings.Replace(headOf(int(asked.Add(1))), "GET /notification ", "GET /notification?"+query+" ", 1))
+	}
+	says := func() [][]byte {
+		return [][]byte{
+			nil, ask("good")[:40], []byte("\x16\x03\x01"), []byte("GET / HTTP/1.0\r\n\r\n"), []byte(strings.Repeat("x", 20_000)),
+			ask("good"), ask("close"), ask("refuse"), ask("never"), ask("late"), ask("refuse-late"), ask("panic"),
+			join(ask("good"), clientFrame(finText, "close now"), clientFrame(finClose, "")),
+			join(ask("good"), clientFrame(finText, "close now")),
+			join(ask("late"), clientFrame(finText, "close now"), clientFrame(text, "half")),
+			join(ask("late"), []byte(strings.Repeat("x", 20_000))),
+			join(ask("good"), clientFrame(finBinary, strings.Repeat("x", 2000))),
+			join(ask("close"), clientFrame(finClose, "")),
+			join(ask("good"), rawHex("FF FF")),
+		}
 	}
 	// consistent compares the accounts with the sockets, each loop standing still.
 	consistent := func() {
@@ -72,15 +103,19 @@ func TestAccountsOfSocketsComeOut(t *testing.T) {
 					connections++
 				}
 			})
+			counted := l.count.transit.Load() // before those to come: of these there may be more at any time
 			l.mu.Lock()
 			unknown = int64(len(l.opened))
 			l.mu.Unlock()
-			if counted := l.count.transit.Load(); counted < n || counted > n+unknown+1 || l.count.parting.Load() != parting {
+			if counted < n || counted > n+unknown+1 || l.count.parting.Load() != parting {
 				t.Errorf("%d in transit, %d of them parting, and %d to come; counted %d and %d", n, parting, unknown, counted, l.count.parting.Load())
 			}
 		}
 		if counted := s.room.connections.Load(); counted != connections || counted > s.room.places {
 			t.Errorf("%d connections, counted %d of %d", connections, counted, s.room.places)
+		}
+		if of, n := s.addresses.counted(); s.addresses != nil && (n != connections || of > 8+1) { // one for those whose socket had no peer any more
+			t.Errorf("%d connections, %d counted for %d addresses", connections, n, of)
 		}
 		if n := s.room.sockets.Load(); n > s.room.most {
 			t.Errorf("%d sockets, %d at most", n, s.room.most)
@@ -102,7 +137,8 @@ func TestAccountsOfSocketsComeOut(t *testing.T) {
 					next = randomly(rnd.Uint64())
 				}
 				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-				send(c, says[rnd.IntN(len(says))], next)
+				words := says()
+				send(c, words[rnd.IntN(len(words))], next)
 				switch rnd.IntN(4) {
 				case 0:
 					_ = c.(*net.TCPConn).SetLinger(0)
@@ -137,4 +173,41 @@ func TestAccountsOfSocketsComeOut(t *testing.T) {
 	if st := s.Stats(); st.Open != 0 || st.Partial != 0 || st.Backlog != 0 || s.room.connections.Load() != 0 {
 		t.Errorf("%+v, %d connections", st, s.room.connections.Load())
 	}
+	if s.addresses != nil {
+		if st := s.Stats(); st.Refused[429] == 0 || st.Upgraded == 0 {
+			t.Errorf("no address was over its bound, or all were: %+v", st)
+		}
+		until(t, "all addresses are forgotten", func() bool { return s.addresses.forgotten() })
+	}
+}
+
+// counted is how many addresses have connections, and how many they have together.
+func (a *addresses) counted() (of int, connections int64) {
+	if a == nil {
+		return 0, 0
+	}
+	for i := range a.shards {
+		s := &a.shards[i]
+		s.mu.Lock()
+		of += len(s.open)
+		for _, n := range s.open {
+			connections += int64(n)
+		}
+		s.mu.Unlock()
+	}
+	return of, connections
+}
+
+// forgotten reports whether nothing is kept.
+func (a *addresses) forgotten() bool {
+	for i := range a.shards {
+		s := &a.shards[i]
+		s.mu.Lock()
+		kept := s.open != nil || s.recent != nil || s.older != nil
+		s.mu.Unlock()
+		if kept {
+			return false
+		}
+	}
+	return true
 }

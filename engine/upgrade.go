@@ -81,14 +81,16 @@ func (c *Conn) receiveHead(data []byte) {
 func (c *Conn) decide(head, behind []byte) {
 	l := c.loop
 	req, refusal := l.heads.parse(head, l.srv.cfg.Paths, l.srv.cfg.Origins)
+	c.findClient(l.heads.header)
+	l.heads.header = nil // a token may stand in it
 	if refusal != nil && req != nil {
 		if p := l.srv.pageFor(req); p != nil {
 			c.serve(p.to(req.Header))
 			return
 		}
 	}
-	if refusal == nil && !l.srv.room.enter() {
-		refusal = refuseFull
+	if refusal == nil {
+		refusal = l.srv.enter(c)
 	}
 	if refusal != nil {
 		c.refuse(refusal)
