@@ -3,7 +3,6 @@ package session
 import (
 	"cmp"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -23,11 +22,7 @@ func (h *Hub) Reasons() *reasons.Log { return h.reasons }
 
 // Refused notes a handshake that the engine has refused: it is the server's OnRefused.
 func (h *Hub) Refused(c *engine.Conn, r *engine.Refusal) {
-	rule := ""
-	if r.Status == 403 { // the engine knows no other one
-		rule = "origin"
-	}
-	h.noteRefusal(c, "", rule, r)
+	h.noteRefusal(c, "", r.Name, r)
 }
 
 // note keeps a reason. text puts it into words where it is wanted.
@@ -51,11 +46,16 @@ func (h *Hub) note(c *engine.Conn, r reasons.Reason, text func() string) {
 	}
 }
 
+// addr is the client's address, and its port where that is the socket's.
 func addr(c *engine.Conn) string {
-	if at := c.RemoteAddr(); at != (netip.AddrPort{}) {
+	switch at := c.RemoteAddr(); {
+	case !at.IsValid():
+		return ""
+	case at.Port() == 0:
+		return at.Addr().String()
+	default:
 		return at.String()
 	}
-	return ""
 }
 
 // static is a text that needs no making.

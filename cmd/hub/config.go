@@ -27,26 +27,30 @@ import (
 //	secret  "value": never printed; "url": printed without its password and the values of its query; "redis": printed
 //	        without its passwords
 type config struct {
-	Addr             string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect: host and port, or a host alone, as 0.0.0.0, whose port is --port. Default: 127.0.0.1 and --port."`
-	Port             int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port, where --addr has none; 0 takes a free one."`
-	Path             string        `group:"Public port" default:"/notification" help:"The path that clients of hub.v1 and plain ones open."`
-	CentrifugoPath   string        `group:"Public port" default:"/connection/websocket" help:"The path that SDKs of Centrifugo open; off closes it."`
-	Open             bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys for tokens listens on loopback only."`
-	TrustUserParam   bool          `group:"Public port" default:"false" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
-	HandshakeRate    int           `group:"Public port" default:"0" range:"1..1000000" zero:"no limit" help:"Handshakes per second, a quarter of it kept for clients that come back; over it they are answered 503 with Retry-After."`
-	Origins          []string      `group:"Public port" example:"https://example.com,https://*.example.com" placeholder:"ORIGIN" help:"Web pages that may connect besides those of the hub's own host and of loopback, as in https://example.com or https://*.example.com; null or file:// for pages without a host, as of Electron; * for all."`
-	MaxConnections   int           `group:"Public port" default:"0" range:"1..67108864" zero:"as many as the open-file limit allows" help:"Connections at one time; more are answered 503. Sockets whose handshake has not come whole take no place."`
-	HandshakeTimeout time.Duration `group:"Public port" default:"10s" range:"100ms..1h" help:"Time for the opening handshake."`
-	Heartbeat        time.Duration `group:"Public port" default:"25s" range:"100ms..24h" help:"Time between two pings to one client. One that is silent for as long after a ping is dead."`
-	MessageTimeout   time.Duration `group:"Public port" default:"30s" range:"100ms..1h" help:"Time from a message's first byte to its last."`
-	MaxHead          byteSize      `group:"Public port" default:"16KiB" range:"4KiB..64KiB" help:"Largest HTTP head of a handshake in bytes, cookies and tokens included; more is answered 431."`
-	MaxMessage       byteSize      `group:"Public port" default:"64KiB" range:"1..64MiB" help:"Largest message, from a client or a backend, in bytes."`
-	MaxQueued        byteSize      `group:"Public port" default:"256KiB" range:"1KiB..256MiB" help:"Bytes that may wait for one client; with more it is cut as a slow consumer if nothing leaves for a second, or if it does not catch up."`
-	MaxPartial       byteSize      `group:"Public port" default:"256MiB" share:"8" range:"1KiB..1TiB" help:"Bytes of half-received messages of all clients; over it the largest are cut. Not given, it is at most 1/8 of the memory."`
-	MaxBacklog       byteSize      `group:"Public port" default:"1GiB" share:"4" range:"1KiB..1TiB" help:"Bytes that may wait for all clients; over it the slowest are cut. Not given, it is at most 1/4 of the memory."`
-	SendBuffer       byteSize      `group:"Public port" default:"128KiB" range:"4KiB..64MiB" help:"Kernel send buffer of one connection in bytes; Linux doubles it. Not given, it is at most 1/8192 of a container's memory where the kernel's buffers count there (control groups version 2)."`
-	ReadBuffer       byteSize      `group:"Public port" default:"64KiB" range:"4KiB..16MiB" help:"Read buffer of one event loop in bytes."`
-	Pollers          int           `group:"Public port" default:"0" range:"1..64" zero:"one per CPU" help:"Event loops. Each owns its share of the connections."`
+	Addr                     string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect: host and port, or a host alone, as 0.0.0.0, whose port is --port. Default: 127.0.0.1 and --port."`
+	Port                     int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port, where --addr has none; 0 takes a free one."`
+	Path                     string        `group:"Public port" default:"/notification" help:"The path that clients of hub.v1 and plain ones open."`
+	CentrifugoPath           string        `group:"Public port" default:"/connection/websocket" help:"The path that SDKs of Centrifugo open; off closes it."`
+	Open                     bool          `group:"Public port" default:"false" help:"Let everybody in on an address that others can reach. Without it a hub without keys for tokens listens on loopback only."`
+	TrustUserParam           bool          `group:"Public port" default:"false" help:"Believe ?user= on an address that others can reach. Anybody can then claim to be any user."`
+	HandshakeRate            int           `group:"Public port" default:"0" range:"1..1000000" zero:"no limit" help:"Handshakes per second, a quarter of it kept for clients that come back; over it they are answered 503 with Retry-After."`
+	Origins                  []string      `group:"Public port" example:"https://example.com,https://*.example.com" placeholder:"ORIGIN" help:"Web pages that may connect besides those of the hub's own host and of loopback, as in https://example.com or https://*.example.com; null or file:// for pages without a host, as of Electron; * for all."`
+	MaxConnections           int           `group:"Public port" default:"0" range:"1..67108864" zero:"as many as the open-file limit allows" help:"Connections at one time; more are answered 503. Sockets whose handshake has not come whole take no place."`
+	MaxConnectionsPerAddress int           `group:"Public port" default:"0" range:"1..67108864" zero:"no limit" help:"Connections of one client address at one time, of IPv6 those of a /64; more are answered 429 with Retry-After. Behind a proxy --client-address must say where the address stands."`
+	HandshakeRatePerAddress  int           `group:"Public port" default:"0" range:"1..1000000" zero:"no limit" help:"Handshakes of one client address per second, as many at once, of IPv6 those of a /64; more are answered 429 with Retry-After."`
+	ClientAddress            string        `group:"Public port" default:"socket" enum:"socket,x-forwarded-for,forwarded,proxy" help:"Where the address of a client stands: it is the socket's, or a proxy tells it in the header X-Forwarded-For or Forwarded, or by the PROXY protocol (versions 1 and 2), without which nobody is let in then."`
+	TrustedProxies           []string      `group:"Public port" example:"10.0.0.0/8" placeholder:"NETWORK" help:"Addresses and networks of the proxies that are believed about --client-address, as in 10.0.0.0/8 or 2001:db8::7. All others come for themselves: their headers are passed over, their PROXY protocol refused. Whoever is in these networks can claim any address."`
+	HandshakeTimeout         time.Duration `group:"Public port" default:"10s" range:"100ms..1h" help:"Time for the opening handshake."`
+	Heartbeat                time.Duration `group:"Public port" default:"25s" range:"100ms..24h" help:"Time between two pings to one client. One that is silent for as long after a ping is dead."`
+	MessageTimeout           time.Duration `group:"Public port" default:"30s" range:"100ms..1h" help:"Time from a message's first byte to its last."`
+	MaxHead                  byteSize      `group:"Public port" default:"16KiB" range:"4KiB..64KiB" help:"Largest HTTP head of a handshake in bytes, cookies and tokens included; more is answered 431."`
+	MaxMessage               byteSize      `group:"Public port" default:"64KiB" range:"1..64MiB" help:"Largest message, from a client or a backend, in bytes."`
+	MaxQueued                byteSize      `group:"Public port" default:"256KiB" range:"1KiB..256MiB" help:"Bytes that may wait for one client; with more it is cut as a slow consumer if nothing leaves for a second, or if it does not catch up."`
+	MaxPartial               byteSize      `group:"Public port" default:"256MiB" share:"8" range:"1KiB..1TiB" help:"Bytes of half-received messages of all clients; over it the largest are cut. Not given, it is at most 1/8 of the memory."`
+	MaxBacklog               byteSize      `group:"Public port" default:"1GiB" share:"4" range:"1KiB..1TiB" help:"Bytes that may wait for all clients; over it the slowest are cut. Not given, it is at most 1/4 of the memory."`
+	SendBuffer               byteSize      `group:"Public port" default:"128KiB" range:"4KiB..64MiB" help:"Kernel send buffer of one connection in bytes; Linux doubles it. Not given, it is at most 1/8192 of a container's memory where the kernel's buffers count there (control groups version 2)."`
+	ReadBuffer               byteSize      `group:"Public port" default:"64KiB" range:"4KiB..16MiB" help:"Read buffer of one event loop in bytes."`
+	Pollers                  int           `group:"Public port" default:"0" range:"1..64" zero:"one per CPU" help:"Event loops. Each owns its share of the connections."`
 
 	Broadcast          string `group:"Topics" default:"channel" help:"The topic that plain clients follow and publish to."`
 	MaxTopics          int    `group:"Topics" default:"128" range:"1..65535" help:"Topics that one session may follow."`

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"wshub/engine"
+	"wshub/engine/proxy"
 	"wshub/pubsub"
 	"wshub/session"
 )
@@ -22,14 +24,20 @@ const (
 
 // bad is, for every flag, values that must be refused.
 var bad = map[string][]string{
-	"addr":                  {"3000", "0.0.0.0", "example.com", "a b", "127.0.0.1:http", "127.0.0.1:65536", "user@127.0.0.1:3000", ":3000", "0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "example.com:3000"},
-	"port":                  {"65536", "-1", "x", ""},
-	"path":                  {"notification", "/a?b", "/a b", "/connection/websocket"},
-	"centrifugo-path":       {"connection", "/a?b", "/a b", "/notification", "on"},
-	"open":                  {"maybe"},
-	"trust-user-param":      {"maybe"},
-	"origins":               {"example.com", "https://example.com/path", "https://ex*mple.com"},
-	"max-connections":       {"-1", "67108865", "60000000", "many"},
+	"addr":             {"3000", "0.0.0.0", "example.com", "a b", "127.0.0.1:http", "127.0.0.1:65536", "user@127.0.0.1:3000", ":3000", "0.0.0.0:3000", "[::]:3000", "192.0.2.1:3000", "example.com:3000"},
+	"port":             {"65536", "-1", "x", ""},
+	"path":             {"notification", "/a?b", "/a b", "/connection/websocket"},
+	"centrifugo-path":  {"connection", "/a?b", "/a b", "/notification", "on"},
+	"open":             {"maybe"},
+	"trust-user-param": {"maybe"},
+	"origins":          {"example.com", "https://example.com/path", "https://ex*mple.com"},
+	"max-connections":  {"-1", "67108865", "60000000", "many"},
+	"client-address":   {"x-real-ip", "proxy", "x-forwarded-for", "forwarded"},
+	"trusted-proxies":  {"10.0.0.0/33", "proxy.example", "10.0.0.0/8,all", "fe80::1%eth0"},
+
+	"max-connections-per-address": {"-1", "67108865", "many"},
+	"handshake-rate-per-address":  {"-1", "1000001"},
+
 	"handshake-timeout":     {"99ms", "2h", "10", "soon"},
 	"heartbeat":             {"0s", "25h", "25"},
 	"message-timeout":       {"1ms", "2h", "x"},
@@ -213,7 +221,8 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		"--send-buffer=6000", "--max-message=7", "--max-queued=8KiB", "--max-partial=9KiB", "--max-backlog=10KiB", "--heartbeat=11s",
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
-		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB", "--presence-grace=29s").cfg
+		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB", "--presence-grace=29s", "--client-address=forwarded", "--trusted-proxies=10.0.0.0/8,::1",
+		"--max-connections-per-address=30", "--handshake-rate-per-address=31").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -227,6 +236,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
 		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, Log: zerolog.Nop(),
+		ClientAddress: proxy.Forwarded, TrustedProxies: proxy.Networks{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, MaxPerAddress: 30, AddressRate: 31,
 	}); err != nil || !reflect.DeepEqual(e, want) {
 		t.Errorf("the engine gets %+v, %v; want %+v", e, err, want)
 	}

@@ -35,6 +35,7 @@ func (s *settings) conflicts() (notes []string) {
 			note("%s has no effect, since the control port is off.", s.origin(flag))
 		}
 	}
+	notes = append(notes, s.addressNotes()...)
 	if c.RedisURL == "" && c.RedisWait > 0 {
 		note("%s has no effect, since there is no --redis-url.", s.origin("redis-wait"))
 	}

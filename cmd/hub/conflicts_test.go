@@ -21,6 +21,13 @@ func TestSettingsThatCantWorkTogetherAreNamed(t *testing.T) {
 		{[]string{"--port=4000"}, ""},
 		{[]string{"--port=4000", "--addr=127.0.0.2"}, ""},
 		{[]string{"--control=off", "--api-key=0123456789abcdef"}, "--api-key has no effect"},
+		{[]string{"--trusted-proxies=10.0.0.0/8"}, "--trusted-proxies has no effect, since --client-address is socket"},
+		{[]string{"--trusted-proxies=10.0.0.0/8", "--client-address=proxy"}, ""},
+		{[]string{"--trusted-proxies=10.0.0.0/8,::/0", "--client-address=forwarded"}, "--trusted-proxies trusts everybody"},
+		{[]string{"--max-connections-per-address=9"}, "--max-connections-per-address counts by the address of the socket"},
+		{[]string{"--handshake-rate-per-address=9"}, "--handshake-rate-per-address counts by the address of the socket"},
+		{[]string{"--handshake-rate-per-address=9", "--max-connections-per-address=9", "--trusted-proxies=::1", "--client-address=x-forwarded-for"}, ""},
+		{[]string{"--max-connections=9", "--max-connections-per-address=10"}, "--max-connections-per-address has no effect"},
 		{[]string{"--api-key=one, two and three"}, ""}, // no part would do alone
 	} {
 		s := parsed(t, nil, c.args...)

@@ -115,6 +115,47 @@ func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
 	}
 }
 
+// Through each load balancer the hub sees the address of the client, by X-Forwarded-For and, from HAProxy, by the PROXY
+// protocol, and none that the client makes up.
+func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
+	skipDrill(t)
+	path := buildHub(t)
+	for _, b := range balancers {
+		for _, source := range []string{"x-forwarded-for", "proxy"} {
+			if source == "proxy" && b.program != "haproxy" {
+				continue
+			}
+			t.Run(b.program+" "+source, func(t *testing.T) {
+				t.Parallel()
+				program := needBalancer(t, b.program)
+				net := newHubNet(t)
+				net.startHub(path, 1, "--client-address="+source, "--trusted-proxies="+net.host(9)+",127.0.0.1")
+				fixed := b.fixed
+				if source == "proxy" {
+					fixed = func(text, _ string) string {
+						return strings.Replace(text, "default-server check", "default-server send-proxy-v2 check", 1)
+					}
+				}
+				net.balance(program, b.file, fixed, b.args)
+				net.awaitHubs(1)
+				header := http.Header{"X-Forwarded-For": {"6.6.6.6"}, "Forwarded": {"for=6.6.6.6"}}
+				eventually(t, func() error { // the balancer may still try the hubs that are not there
+					ws, _, err := websocket.Dial(t.Context(), net.url+"?user=42", &websocket.DialOptions{HTTPHeader: header, HTTPClient: net.clientAt(7)})
+					if err == nil {
+						t.Cleanup(func() { _ = ws.CloseNow() })
+					}
+					return err
+				})
+				var views looked
+				look(t, net.hubs[1].control, "/api/user?id=42", &views)
+				if len(views.Sessions) != 1 || views.Sessions[0].Addr != net.host(7) {
+					t.Errorf("the client at %s is seen as %+v", net.host(7), views.Sessions)
+				}
+			})
+		}
+	}
+}
+
 // needBalancer is the path of a load balancer's program. Without it the test is skipped, or fails if
 // WSHUB_REQUIRE_BALANCERS is 1.
 func needBalancer(t *testing.T, program string) string {
@@ -150,6 +191,12 @@ func newHubNet(t *testing.T) *hubNet {
 
 // host is the address of hub i; of the balancer for 9. Others on this machine use the 127.0.0.0/24.
 func (n *hubNet) host(i int) string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, i) }
+
+// clientAt makes connections whose own end is at host i.
+func (n *hubNet) clientAt(i int) *http.Client {
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(n.host(i))}}
+	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext}}
+}
 
 // freePort is free on all addresses.
 func (n *hubNet) freePort() string {

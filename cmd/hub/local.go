@@ -14,6 +14,7 @@ type localOnly struct{ *session.Hub }
 
 var refuseForeignHost = &engine.Refusal{
 	Status: http.StatusForbidden,
+	Name:   "origin",
 	Reason: "this open hub serves pages of this machine only; --open lets in those of other hosts",
 }
 

@@ -34,7 +34,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 	r := newRegistry(counted(
 		engine.Stats{
-			Open: 3, Accepted: 9, Dropped: map[string]uint64{"half_open": 4}, Refused: map[int]uint64{403: 5, 599: 1},
+			Open: 3, Accepted: 9, Dropped: map[string]uint64{"half_open": 4}, Refused: map[int]uint64{403: 5, 599: 1}, Sources: map[string]uint64{"address_rate": 18},
 			Closed: map[string]uint64{"slow_consumer": 6, "drain": 7, "new_reason": 1, "newer_reason": 1},
 		},
 		session.Stats{Sessions: map[string]int64{"plain": 2, "v1": 1}, Recovered: 5, Unrecovered: 4, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
@@ -60,6 +60,8 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_sockets_dropped_total{reason="half_open"}`:       4,
 		`wshub_sockets_dropped_total{reason="file_limit"}`:      0,
 		`wshub_handshakes_refused_total{status="403"}`:          5,
+		`wshub_address_refusals_total{reason="address_rate"}`:   18,
+		`wshub_address_refusals_total{reason="proxy_head"}`:     0,
 		`wshub_handshakes_refused_total{status="other"}`:        1,
 		`wshub_sessions{mode="plain"}`:                          2,
 		`wshub_errors_total{code="bad_json"}`:                   8,

@@ -17,6 +17,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"wshub/engine"
+	"wshub/engine/proxy"
 	"wshub/pubsub"
 )
 
@@ -33,7 +34,7 @@ func (s *settings) validate() error {
 		errs = append(errs, validateRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validateNames(), c.validateHistory(), c.validatePresence(),
+	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validateNames(), c.validateHistory(), c.validatePresence(),
 		cmp.Or(c.validateSecrets(), c.validateKeySet(), c.validateKeyFiles(), c.validateTokens()))
 	return s.name(errs)
 }
@@ -182,6 +183,16 @@ func validateHostPort(flag, addr string) error {
 func (c *config) validateConnections() error {
 	if limit := engine.ConnectionLimit(); c.MaxConnections > limit {
 		return fmt.Errorf("--max-connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", c.MaxConnections, limit)
+	}
+	return nil
+}
+
+func (c *config) validateProxies() error {
+	if _, err := proxy.ParseNetworks(c.TrustedProxies); err != nil {
+		return fmt.Errorf("--trusted-proxies: %w", err)
+	}
+	if c.ClientAddress != proxy.Socket.String() && len(c.TrustedProxies) == 0 {
+		return fmt.Errorf("--client-address %s: --trusted-proxies must name the proxies that are believed, for anybody can send such an address", c.ClientAddress)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"wshub/engine"
+	"wshub/engine/proxy"
 	"wshub/pubsub"
 	"wshub/session"
 	"wshub/session/centrifugo"
@@ -39,7 +40,9 @@ func (c *config) serve(hub *session.Hub) error {
 }
 
 func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
-	origins, err := engine.ParseOrigins(c.Origins)
+	origins, err1 := engine.ParseOrigins(c.Origins)
+	source, err2 := proxy.ParseSource(c.ClientAddress)
+	trusted, err3 := proxy.ParseNetworks(c.TrustedProxies)
 	return engine.Config{
 		Addr:             c.Addr,
 		Paths:            c.paths(),
@@ -58,7 +61,11 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		HandshakeTimeout: c.HandshakeTimeout,
 		MessageTimeout:   c.MessageTimeout,
 		Log:              log,
-	}, err
+		ClientAddress:    source,
+		TrustedProxies:   trusted,
+		MaxPerAddress:    c.MaxConnectionsPerAddress,
+		AddressRate:      c.HandshakeRatePerAddress,
+	}, errors.Join(err1, err2, err3)
 }
 
 func (c *config) session(log zerolog.Logger) (session.Config, error) {

@@ -36,7 +36,7 @@ type Reason struct {
 	Rule    string    `json:"rule"`
 	Session string    `json:"session,omitempty"`
 	User    string    `json:"user,omitempty"`
-	Addr    string    `json:"addr,omitempty"` // the peer's, a proxy's where there is one
+	Addr    string    `json:"addr,omitempty"` // the client's, as --client-address says
 	Topic   string    `json:"topic,omitempty"`
 	Text    string    `json:"text"`
 	Remedy  string    `json:"remedy,omitempty"` // what can be done about it; Add sets it

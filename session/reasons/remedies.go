@@ -12,6 +12,12 @@ var remedies = map[budgetKey]string{
 	{Handshake, "key_wait_full"}:    "the keys of --jwks-url come slowly or not at all",
 	{Handshake, "no_websocket"}:     "it is no WebSocket handshake: a proxy on the way must pass Upgrade and Connection",
 
+	{Handshake, "address_connections"}: "--max-connections-per-address bounds them; behind a proxy --client-address says where a client's address stands",
+	{Handshake, "address_rate"}:        "--handshake-rate-per-address bounds them; behind a proxy --client-address says where a client's address stands",
+	{Handshake, "address_table_full"}:  "more addresses came at once than --handshake-rate-per-address can count: --handshake-rate bounds all together",
+	{Handshake, "untrusted_proxy"}:     "--trusted-proxies names the networks of the proxies, and only they may come with --client-address=proxy",
+	{Handshake, "proxy_head"}:          "the PROXY protocol is on in the proxy (send-proxy-v2, proxy_protocol) if, and only if, --client-address=proxy is set",
+
 	{Token, "missing"}:     "the client sends its token as Authorization: Bearer, as the subprotocol bearer.<token>, or as ?token=",
 	{Token, "malformed"}:   "hub token verify explains a token",
 	{Token, "signature"}:   "--jwt-secret, --jwt-key or --jwks-url must be the issuer's: hub token verify explains a token",
