@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 
 	"wshub/engine/proxy"
 )
@@ -317,12 +316,6 @@ func statusOf(t testing.TB, c *net.TCPConn) (status int, header http.Header, bod
 		body = string(text)
 	}
 	return res.StatusCode, res.Header, body
-}
-
-func TestAddressesCostWhatTheyMust(t *testing.T) {
-	if plus := unsafe.Sizeof(addressed{}) - unsafe.Sizeof(Conn{}); plus != 16 {
-		t.Errorf("an address costs %d bytes", plus)
-	}
 }
 
 func TestNobodyIsBelievedWithoutANetwork(t *testing.T) {
