@@ -85,7 +85,13 @@ func (c *Conn) readable() {
 			l.count.bytesIn.Add(uint64(n))
 			l.spend(bytesCost(n))
 			c.pinged = false
-			c.receive(buf[:n])
+			data := buf[:n]
+			if c.state <= arriving {
+				data = c.introduce(data)
+			}
+			if len(data) > 0 {
+				c.receive(data)
+			}
 		}
 		if errors.Is(err, syscall.EINTR) {
 			continue
@@ -100,9 +106,7 @@ func (c *Conn) readable() {
 func (c *Conn) receive(data []byte) {
 	switch c.state {
 	case arriving:
-		if data = c.introduce(data); len(data) > 0 {
-			c.receiveHead(data)
-		}
+		c.receiveHead(data)
 	case deciding:
 		c.holdBehindHead(data)
 	case open:
