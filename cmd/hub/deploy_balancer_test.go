@@ -118,7 +118,7 @@ func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
 // Through each load balancer the hub sees the address of the client, by X-Forwarded-For and, from HAProxy, by the PROXY
 // protocol, and none that the client makes up.
 func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, b := range balancers {
 		for _, source := range []string{"x-forwarded-for", "proxy"} {
