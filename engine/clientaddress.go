@@ -21,11 +21,11 @@ type addressed struct {
 // newConn makes the state of sock.
 func (l *Loop) newConn(sock socket) *Conn {
 	if !l.srv.addressed {
-		c := &Conn{socket: sock, loop: l, transit: new(transit)}
+		c := &Conn{state: l.srv.firstState(), socket: sock, loop: l, transit: new(transit)}
 		sock.attach(c)
 		return c
 	}
-	a := &addressed{Conn: Conn{socket: sock, loop: l, transit: new(transit)}}
+	a := &addressed{Conn: Conn{state: l.srv.firstState(), socket: sock, loop: l, transit: new(transit)}}
 	sock.attach(a)
 	return &a.Conn
 }

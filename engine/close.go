@@ -98,6 +98,15 @@ func (c *Conn) leave() {
 		c.move(awaiting)
 		l.conns.set(c, l.due(ticks(lingerTime)))
 	default:
+		if l.layers != nil {
+			if c.endTLS(); c.state == ended {
+				return
+			}
+			if c.queued > 0 {
+				l.conns.set(c, l.due(1))
+				return
+			}
+		}
 		c.socket.shut()
 		c.move(lingering)
 		l.conns.set(c, l.due(ticks(lingerTime)))

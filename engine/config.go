@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -49,6 +50,15 @@ type Config struct {
 	// consumer's backlog. Default 128 KiB.
 	SendBuffer int
 
+	// TLS, where not nil, has the port speak TLS and nothing else, with those certificates and versions. The server reads it
+	// at each handshake, on goroutines of their own: its funcs may block for a moment. Session tickets change their keys by
+	// SetSessionTicketKeys. Default: no TLS.
+	TLS *tls.Config
+	// MaxTLSHandshakes and MaxTLSHandshakesPerAddr bound the TLS handshakes that are at work, from the whole ClientHello on,
+	// in all and of one address (of IPv6: one /64). Over them the one ends whose client has been silent for longest. The
+	// loops have an equal share each. Default 4096 and 1024.
+	MaxTLSHandshakes, MaxTLSHandshakesPerAddr int
+
 	// MaxHead bounds the HTTP head of a handshake, cookies and tokens included, and what a client sends before
 	// the answer, in bytes. Default 16 KiB.
 	MaxHead int
@@ -96,6 +106,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.MaxConnections, limit)
 	def(&cfg.ReadBuffer, 64<<10)
 	def(&cfg.SendBuffer, 128<<10)
+	def(&cfg.MaxTLSHandshakes, 4096)
+	def(&cfg.MaxTLSHandshakesPerAddr, 1024)
 	def(&cfg.MaxHead, 16<<10)
 	def(&cfg.MaxMessage, 64<<10)
 	def(&cfg.MaxQueued, 256<<10)
@@ -126,6 +138,8 @@ func (cfg Config) withDefaults() (Config, error) {
 		within("address rate", cfg.AddressRate, 0, 1_000_000),
 		within("read buffer", cfg.ReadBuffer, 4<<10, 16<<20),
 		within("send buffer", cfg.SendBuffer, 4<<10, 64<<20),
+		within("max TLS handshakes", cfg.MaxTLSHandshakes, 1, 1<<20),
+		within("max TLS handshakes of one address", cfg.MaxTLSHandshakesPerAddr, 1, 1<<20),
 		within("max head", cfg.MaxHead, 4<<10, 64<<10),
 		within("max message", cfg.MaxMessage, 1, 64<<20),
 		within("max queued", cfg.MaxQueued, 1<<10, 256<<20),

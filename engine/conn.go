@@ -34,7 +34,9 @@ func (Usual) Ping() []byte { return PingFrame }
 type state uint8
 
 const (
-	arriving  state = iota // the HTTP head arrives
+	hailing   state = iota // the ClientHello arrives, where the server speaks TLS
+	shaking                // the TLS handshake is at work
+	arriving               // the HTTP head arrives
 	deciding               // the Handler has the Handshake
 	open                   // the Peer has the connection
 	closing                // our Close frame waits to leave, and the peer's is awaited
@@ -89,8 +91,12 @@ func (c *Conn) readable() {
 			if c.state <= arriving {
 				data = c.introduce(data)
 			}
-			if len(data) > 0 {
+			switch {
+			case len(data) == 0:
+			case l.layers == nil:
 				c.receive(data)
+			default:
+				c.receiveWire(data)
 			}
 		}
 		if errors.Is(err, syscall.EINTR) {
@@ -207,17 +213,23 @@ type holding struct {
 
 // held is the memory that half-received input holds.
 func (c *Conn) held() int32 {
+	n := 0
 	if c.transit != nil {
-		return int32(cap(c.transit.buf))
+		n = cap(c.transit.buf)
+	} else {
+		n = c.in.held()
 	}
-	return int32(c.in.held())
+	if c.loop.layers != nil {
+		n += c.loop.layers[c].held()
+	}
+	return int32(n)
 }
 
 // countHeld keeps account of held. anew says that a message was completed since the last time: what is held
 // now began after it.
 func (c *Conn) countHeld(anew bool) {
 	l := c.loop
-	if c.in.p == nil && c.transit == nil && len(l.partials) == 0 {
+	if c.in.p == nil && c.transit == nil && len(l.partials) == 0 && l.layers == nil {
 		return // by far the most
 	}
 	was, counted := l.partials[c]
@@ -239,6 +251,8 @@ func (c *Conn) countHeld(anew bool) {
 // due is called when c's time in the wheel has come.
 func (c *Conn) due() {
 	switch c.state {
+	case hailing, shaking:
+		c.lateHello()
 	case arriving:
 		c.refuse(&Refusal{Status: 408, Reason: "handshake not completed in time"})
 	case deciding:

@@ -58,6 +58,7 @@ var (
 	refuseOrigin     = refuseNamed("origin", http.StatusForbidden, "origin not allowed")
 	refuseFull       = refuse(http.StatusServiceUnavailable, "node is full, try again later", "Retry-After", "5")
 
+	refusePlain = refuse(http.StatusBadRequest, "this port speaks TLS only: use wss:// or https://")
 	refuseTLS   = refuse(http.StatusBadRequest, "this port speaks no TLS: use ws:// or http://, or end TLS in front of it")
 	refuseProxy = refuseNamed("proxy_head", http.StatusBadRequest, "this port does not read the PROXY protocol: turn it off in front of it")
 	refuseSSH   = refuse(http.StatusBadRequest, "this port speaks HTTP, not SSH")

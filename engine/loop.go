@@ -34,30 +34,33 @@ type Loop struct {
 	count    counters
 
 	// Owned by the loop.
-	jobs     []func()      // the inbox's other half: the two are swapped when all of these have run
-	ran      int           // of jobs
-	leaving  []socket      // closed by the poller, not yet let go of
-	spent    time.Duration // work done in this turn; see turnWork
-	buf      []byte        // what was just read
-	out      []byte        // the bytes being written; reused
-	heads    headParser
-	conns    wheel[*Conn]
-	transits transits
-	timers   wheel[*Timer]
-	pongs    pongs
-	chatter  map[*Conn]int32   // control frames and fragments since the last sweep
-	partials map[*Conn]holding // mid-message
-	backlogs map[*Conn]backlog
-	emptied  map[*Conn][]func() // to be called when nothing is queued any more
-	relief   bool               // a job to relieve is posted, or at work
-	judging  bool               // the sweep over backlogs is at work
-	judged   int                // how many it found the last time
-	curious  []*backlogLook     // they wait for the next sweep
-	broke    string             // see Conn.Broke
-	random   *rand.Rand
-	age      time.Duration // of the clock, at the poller's last call
-	now      uint32        // age in ticks
-	yielded  time.Duration // age when the scheduler last had a look
+	jobs       []func()      // the inbox's other half: the two are swapped when all of these have run
+	ran        int           // of jobs
+	leaving    []socket      // closed by the poller, not yet let go of
+	spent      time.Duration // work done in this turn; see turnWork
+	buf        []byte        // what was just read
+	out        []byte        // the bytes being written; reused
+	heads      headParser
+	layers     map[*Conn]*tlsLayer // nil: the server speaks no TLS
+	tls        tlsBuffers
+	handshakes tlsHandshakes
+	conns      wheel[*Conn]
+	transits   transits
+	timers     wheel[*Timer]
+	pongs      pongs
+	chatter    map[*Conn]int32   // control frames and fragments since the last sweep
+	partials   map[*Conn]holding // mid-message
+	backlogs   map[*Conn]backlog
+	emptied    map[*Conn][]func() // to be called when nothing is queued any more
+	relief     bool               // a job to relieve is posted, or at work
+	judging    bool               // the sweep over backlogs is at work
+	judged     int                // how many it found the last time
+	curious    []*backlogLook     // they wait for the next sweep
+	broke      string             // see Conn.Broke
+	random     *rand.Rand
+	age        time.Duration // of the clock, at the poller's last call
+	now        uint32        // age in ticks
+	yielded    time.Duration // age when the scheduler last had a look
 }
 
 func newLoop(s *Server, index int) *Loop {
@@ -71,6 +74,10 @@ func newLoop(s *Server, index int) *Loop {
 		backlogs: make(map[*Conn]backlog),
 		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
+	}
+	if s.cfg.TLS != nil {
+		l.layers = make(map[*Conn]*tlsLayer)
+		l.tls = newTLSBuffers(s.cfg.ReadBuffer)
 	}
 	l.woken.Store(true) // by connectWakeUps
 	l.sweep()

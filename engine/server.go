@@ -33,6 +33,8 @@ type Server struct {
 
 	// Shared.
 	room     *room
+	tlsCPU   chan struct{}  // holds one for each TLS handshake that computes
+	shaking  sync.WaitGroup // for the goroutines of TLS handshakes
 	accepted atomic.Uint64
 	dropped  Tally[string]
 }
@@ -64,6 +66,7 @@ func New(cfg Config, handler Handler) (*Server, error) {
 		acceptor: acceptor,
 		clock:    newClock(),
 		room:     newRoom(cfg.MaxConnections),
+		tlsCPU:   make(chan struct{}, tlsComputing()),
 		ending:   make(chan struct{}),
 
 		addresses: newAddresses(cfg.MaxPerAddress, cfg.AddressRate),
@@ -120,6 +123,7 @@ func (s *Server) stop() {
 	for _, l := range s.loops {
 		l.end()
 	}
+	s.shaking.Wait()
 	s.poller.stop()
 }
 

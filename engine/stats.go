@@ -44,6 +44,11 @@ type Stats struct {
 	// Dropped counts sockets that were no connections, by name: half_open and closing made room for others, flood went
 	// on sending while it was to close; for file_limit, accept_error and register_error there was no room.
 	Dropped map[string]uint64
+	// TLS counts TLS handshakes by result: ok, resumed (with a ticket), plain_text, bad_hello, too_big, version, protocol,
+	// client_certificate, rejected (by the client), failed, gone (the client left), timeout, dropped_full. Handshaking are
+	// those at work.
+	TLS         map[string]uint64
+	Handshaking int64
 	// Refused counts handshakes answered with an HTTP error, by status.
 	Refused map[int]uint64
 	// Sources counts those of Refused that were refused for their address, by name: address_connections and
@@ -62,9 +67,11 @@ type counters struct {
 	upgraded, pages                            atomic.Uint64
 	bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 
-	refused Tally[int]
-	sources Tally[string]
-	closed  Tally[string]
+	shaking    atomic.Int64  // TLS handshakes with a goroutine
+	handshakes Tally[string] // of TLS, by result
+	refused    Tally[int]
+	sources    Tally[string]
+	closed     Tally[string]
 }
 
 // Stats reads all counters. It takes no lock that a loop holds for long.
@@ -73,6 +80,7 @@ func (s *Server) Stats() Stats {
 		Sockets:  s.room.sockets.Load(),
 		Accepted: s.accepted.Load(),
 		Dropped:  s.dropped.Snapshot(),
+		TLS:      make(map[string]uint64),
 		Refused:  make(map[int]uint64),
 		Sources:  make(map[string]uint64),
 		Closed:   make(map[string]uint64),
@@ -89,6 +97,8 @@ func (s *Server) Stats() Stats {
 		st.FramesIn += c.framesIn.Load()
 		st.Pings += c.pings.Load()
 		st.Panics += c.panics.Load()
+		st.Handshaking += c.shaking.Load()
+		c.handshakes.AddTo(st.TLS)
 		c.refused.AddTo(st.Refused)
 		c.sources.AddTo(st.Sources)
 		c.closed.AddTo(st.Closed)

@@ -15,9 +15,10 @@ import (
 type transit struct {
 	older, newer *Conn         // in transits
 	since        time.Duration // the clock's age when it came into transit
-	// The PROXY protocol's head so far; then HTTP's; then what came behind it before frames can be worked on.
+	// The PROXY protocol's head so far; then TLS's or HTTP's; then what came behind it before frames can be worked on.
 	buf        []byte
 	introduced bool // the PROXY protocol's head has come
+	hello      helloScanner
 	scan       headScanner
 	// Input that comes while it closes.
 	skimmer skimmer
@@ -106,6 +107,9 @@ func (c *Conn) move(to state) {
 		l.count.transit.Add(1)
 	case none:
 		s.room.living.Add(-1)
+		if l.layers != nil {
+			c.dropLayer()
+		}
 	}
 }
 
@@ -114,7 +118,7 @@ func (c *Conn) move(to state) {
 func (l *Loop) dropOldest() {
 	s := l.srv
 	if c := l.transits.oldest; c != nil && s.room.over() {
-		if c.state == arriving {
+		if c.state <= arriving {
 			s.dropped.Add("half_open")
 		} else {
 			s.dropped.Add("closing")

@@ -49,9 +49,17 @@ func (c *Conn) runEmptied() {
 	}
 }
 
-// send writes b in whatever state c is, while its socket is open. With nothing queued it writes at once; an error's own
-// event closes the socket.
+// send writes b in whatever state c is, while its socket is open.
 func (c *Conn) send(b []byte) {
+	if c.loop.layers != nil {
+		c.sendSealed(b)
+		return
+	}
+	c.sendRaw(b)
+}
+
+// sendRaw writes b as it is. With nothing queued it writes at once; an error's own event closes the socket.
+func (c *Conn) sendRaw(b []byte) {
 	if c.state == ended {
 		return
 	}
