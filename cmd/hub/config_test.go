@@ -28,6 +28,13 @@ var bad = map[string][]string{
 	"port":             {"65536", "-1", "x", ""},
 	"path":             {"notification", "/a?b", "/a b", "/connection/websocket"},
 	"centrifugo-path":  {"connection", "/a?b", "/a b", "/notification", "on"},
+	"tls-cert":         {"/does/not/exist", "config.go", "-----BEGIN CERTIFICATE-----"},
+	"tls-key":          {"/does/not/exist", "config.go", "-----BEGIN PRIVATE KEY-----"},
+	"tls-dir":          {"/does/not/exist", "testdata"},
+	"tls-min":          {"1.1", "2", ""},
+	"tls-client-ca":    {"/does/not/exist", "config.go", "-----BEGIN CERTIFICATE-----"},
+	"tls-client-auth":  {"never", ""},
+	"tls-handshakes":   {"0", "65537", "many"},
 	"open":             {"maybe"},
 	"trust-user-param": {"maybe"},
 	"origins":          {"example.com", "https://example.com/path", "https://ex*mple.com"},
@@ -222,7 +229,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
 		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB", "--presence-grace=29s", "--client-address=forwarded", "--trusted-proxies=10.0.0.0/8,::1",
-		"--max-connections-per-address=30", "--handshake-rate-per-address=31").cfg
+		"--max-connections-per-address=30", "--handshake-rate-per-address=31", "--tls-handshakes=400").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -235,7 +242,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	if want := (engine.Config{
 		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
-		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, Log: zerolog.Nop(),
+		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, MaxTLSHandshakes: 400, MaxTLSHandshakesPerAddr: 100, Log: zerolog.Nop(),
 		ClientAddress: proxy.Forwarded, TrustedProxies: proxy.Networks{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, MaxPerAddress: 30, AddressRate: 31,
 	}); err != nil || !reflect.DeepEqual(e, want) {
 		t.Errorf("the engine gets %+v, %v; want %+v", e, err, want)

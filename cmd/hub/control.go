@@ -37,6 +37,22 @@ type control struct {
 	server  *http.Server
 	guard   guard
 	tls     bool
+	certs   *certificates // nil: no TLS
+}
+
+// certificates are those of the port, nil without TLS, or without a port.
+func (c *control) certificates() *certificates {
+	if c == nil {
+		return nil
+	}
+	return c.certs
+}
+
+// again has the port's certificates read again.
+func (c *control) again() {
+	if certs := c.certificates(); certs != nil {
+		certs.again()
+	}
 }
 
 // controlled is what the control port needs of the hub.
@@ -80,7 +96,7 @@ func listenControl(ctx context.Context, c *config, log zerolog.Logger, of contro
 	if c.ControlTLSCert == "" {
 		return control, nil
 	}
-	if control.server.TLSConfig, err = newServerTLS(c.ControlTLSCert, c.ControlTLSKey, log); err != nil {
+	if control.server.TLSConfig, control.certs, err = newServerTLS(c.ControlTLSCert, c.ControlTLSKey, log); err != nil {
 		_ = ln.Close()
 		return nil, err
 	}

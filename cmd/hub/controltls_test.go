@@ -92,8 +92,8 @@ func TestANewCertificateIsTakenAndABadOneIsNot(t *testing.T) {
 	dir := t.TempDir()
 	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	writePair(t, cert, key, 1)
-	c := &certificate{certFile: cert, keyFile: key, log: zerolog.Nop()}
-	if err := c.read(c.stamps()); err != nil {
+	c, err := newCertificates("control", onePair(cert, key), zerolog.Nop())
+	if err != nil {
 		t.Fatal(err)
 	}
 	serial := func() int64 {

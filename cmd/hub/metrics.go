@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"runtime"
 	"strconv"
 
@@ -24,6 +25,7 @@ type sources struct {
 	callers  func() map[string]uint64 // connections to the control port that were dropped, by reason
 	reloads  func() map[string]uint64 // by outcome
 	times    *timings
+	certs    func() certificateState  // of both ports
 	fleet    func() map[string]uint64 // questions between hubs, and answers, that were dropped, by reason
 	limits   limits
 }
@@ -43,6 +45,7 @@ type snapshot struct {
 	lost            uint64
 	callers, fleet  map[string]uint64
 	reloads         map[string]uint64
+	certs           certificateState
 	times           *timings
 	limits          limits
 }
@@ -51,7 +54,7 @@ type snapshot struct {
 type family struct {
 	name, help string
 	kind       prometheus.ValueType
-	one        func(*snapshot) float64
+	one        func(*snapshot) float64 // NaN: there is none to show
 
 	label string // the reason's label
 	many  func(*snapshot) map[string]uint64
@@ -114,6 +117,10 @@ var families = []family{
 	counters("wshub_address_refusals_total", "reason", "Handshakes refused for the address that they come from: it has too many connections or handshakes (address_…), comes past the proxies (untrusted_proxy), or without a good head of the PROXY protocol (proxy_head).",
 		[]string{"address_connections", "address_rate", "address_table_full", "untrusted_proxy", "proxy_head"},
 		func(s *snapshot) map[string]uint64 { return s.engine.Sources }),
+	counters("wshub_tls_handshakes_total", "result", "TLS handshakes of the public port: ok, resumed with a ticket, or the reason why there was none.",
+		[]string{"ok", "resumed", "plain_text", "bad_hello", "too_big", "version", "protocol", "client_certificate", "rejected", "failed", "gone", "timeout", "dropped_full"},
+		func(s *snapshot) map[string]uint64 { return s.engine.TLS }),
+	gauge("wshub_tls_handshakes", "TLS handshakes at work.", func(s *snapshot) float64 { return float64(s.engine.Handshaking) }),
 	timing("wshub_handshake_seconds", "Time from the acceptance of a socket to the answer that makes it a connection, the client's part included.",
 		func(t *timings) prometheus.Histogram { return t.handshake }),
 	counters("wshub_connections_closed_total", "cause", "Ended connections.", closeCauses(),
@@ -157,6 +164,9 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.fleet }),
 	counters("wshub_reloads_total", "outcome", "Times that keys and secrets were read again; after a failed one those from before hold.", []string{"done", "failed"},
 		func(s *snapshot) map[string]uint64 { return s.reloads }),
+	gauge("wshub_certificate_expiry_seconds", "Time until the first certificate of the public or the control port expires, negative once it has; absent without TLS.",
+		func(s *snapshot) float64 { return s.certs.untilExpiry }),
+	counter("wshub_certificate_failures_total", "Times that new files of certificates could not be used; the old certificates are kept.", func(s *snapshot) uint64 { return s.certs.failed }),
 	counter("wshub_log_lines_lost_total", "Log lines that could not be written, or for which the log's reader was too slow.", func(s *snapshot) uint64 { return s.lost }),
 
 	gauge("wshub_broker_topics", "Topics that this node follows at the broker, lingering ones included.", func(s *snapshot) float64 { return float64(s.broker.Followed) }),
@@ -204,7 +214,7 @@ func closeCauses() []string {
 	var names []string
 	for _, c := range []*engine.Cause{
 		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
-		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown,
+		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown, engine.TLSBroken,
 		session.Drained, session.Rebalanced, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
 		session.Replaced, session.TooManySessions, session.LobbyFull,
 	} {
@@ -267,7 +277,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	from := &c.from
 	s := &snapshot{
 		engine: from.engine(), session: from.session(), broker: from.broker(), ready: from.ready() == nil, draining: from.draining(),
-		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), times: from.times, limits: from.limits,
+		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), certs: from.certs(), times: from.times, limits: from.limits,
 	}
 	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {
@@ -277,7 +287,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		if f.one != nil {
-			ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, f.one(s))
+			if v := f.one(s); !math.IsNaN(v) {
+				ch <- prometheus.MustNewConstMetric(c.descs[i], f.kind, v)
+			}
 			continue
 		}
 		for reason, n := range f.reasons(s) {

@@ -26,6 +26,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		callers:  func() map[string]uint64 { return map[string]uint64{"idle": 13} },
 		reloads:  func() map[string]uint64 { return map[string]uint64{"failed": 14} },
 		times:    newTimings(),
+		certs:    func() certificateState { return certificateState{18, 19} },
 		fleet:    func() map[string]uint64 { return map[string]uint64{"late": 14} },
 		limits:   limits{connections: 15, partial: 16, backlog: 17},
 	}
@@ -34,7 +35,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 	r := newRegistry(counted(
 		engine.Stats{
-			Open: 3, Accepted: 9, Dropped: map[string]uint64{"half_open": 4}, Refused: map[int]uint64{403: 5, 599: 1}, Sources: map[string]uint64{"address_rate": 18},
+			Open: 3, Accepted: 9, TLS: map[string]uint64{"ok": 20}, Handshaking: 21, Dropped: map[string]uint64{"half_open": 4}, Refused: map[int]uint64{403: 5, 599: 1}, Sources: map[string]uint64{"address_rate": 18},
 			Closed: map[string]uint64{"slow_consumer": 6, "drain": 7, "new_reason": 1, "newer_reason": 1},
 		},
 		session.Stats{Sessions: map[string]int64{"plain": 2, "v1": 1}, Recovered: 5, Unrecovered: 4, Errors: map[string]uint64{"bad_json": 8}, Dropped: map[string]uint64{"hold_full": 2}},
@@ -54,6 +55,11 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_connections_closed_total{cause="other"}`:         2,
 		`wshub_connections_closed_total{cause="peer"}`:          0,
 		`wshub_connections`:                                     3,
+		`wshub_certificate_expiry_seconds`:                      18,
+		`wshub_certificate_failures_total`:                      19,
+		`wshub_tls_handshakes_total{result="ok"}`:               20,
+		`wshub_tls_handshakes_total{result="version"}`:          0,
+		`wshub_tls_handshakes`:                                  21,
 		`wshub_ready`:                                           0,
 		`wshub_draining`:                                        1,
 		`wshub_accepted_total`:                                  9,

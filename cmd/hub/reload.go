@@ -14,7 +14,7 @@ import (
 	"wshub/session/token"
 )
 
-// reloader reads keys and secrets again when a signal says so: the files of --jwt-key, those of variables …_FILE, and the
+// reloader reads keys, secrets and certificates again when a signal says so: the files of --jwt-key, those of variables …_FILE, and the
 // file of variables. All else was read at the start. Clients notice nothing: whoever was let in stays.
 type reloader struct {
 	// Fixed at birth.
@@ -23,7 +23,10 @@ type reloader struct {
 	verifier  *token.Verifier // nil: the hub is open
 	useSealer func(*token.Sealer)
 	useKeys   func(keys, consoleKeys []string) // for the control port
-	started   *settings
+
+	certificates func()                    // reads them again, and says itself if it can't
+	useTickets   func(resumeKeys [][]byte) // for TLS
+	started      *settings
 
 	// Owned by Run.
 	now *settings // whose keys are in force
@@ -39,6 +42,7 @@ func (r *reloader) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-r.signals:
+			r.certificates()
 			if err := r.reload(); err != nil {
 				r.failed.Add(1)
 				r.log.Error().Err(err).Msg("keys and secrets can't be read again; those from before hold")
@@ -76,6 +80,9 @@ func (r *reloader) reload() error {
 	}
 	if sealer != nil {
 		r.useSealer(sealer)
+	}
+	if keys, err := c.resumeKeys(); err == nil && len(keys) > 0 {
+		r.useTickets(keys)
 	}
 	r.useKeys(c.APIKey, c.ConsoleKey)
 	if others := r.started.differences(next); len(others) > 0 {

@@ -16,12 +16,8 @@ import (
 	"wshub/session/token"
 )
 
-// sealer seals resume tokens with the keys of --resume-key. nil: the broker has a key.
-func (c *config) sealer() (*token.Sealer, error) {
-	if len(c.ResumeKey) == 0 {
-		return nil, nil
-	}
-	var keys [][]byte
+// resumeKeys are the keys of --resume-key.
+func (c *config) resumeKeys() (keys [][]byte, err error) {
 	for i, text := range c.ResumeKey {
 		key, err := token.ParseResumeKey(text)
 		switch {
@@ -31,6 +27,15 @@ func (c *config) sealer() (*token.Sealer, error) {
 			return nil, fmt.Errorf("--resume-key: key %d: %w", i+1, err)
 		}
 		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// sealer seals resume tokens with the keys of --resume-key. nil: the broker has a key.
+func (c *config) sealer() (*token.Sealer, error) {
+	keys, err := c.resumeKeys()
+	if err != nil || len(keys) == 0 {
+		return nil, err
 	}
 	s, err := token.NewSealer(token.SealerConfig{Keys: keys})
 	if err != nil {
@@ -43,17 +48,20 @@ func (c *config) sealer() (*token.Sealer, error) {
 // which it asks as long as that takes, as Redis may be away when the hub starts.
 type resumeKey struct {
 	// Fixed at birth.
-	given *token.Sealer // nil: ask
-	ask   func(ctx context.Context) ([]byte, error)
-	use   func(*token.Sealer)
-	log   zerolog.Logger
+	given   *token.Sealer // nil: ask
+	keys    [][]byte      // those of given
+	ask     func(ctx context.Context) ([]byte, error)
+	use     func(*token.Sealer)
+	tickets func(keys [][]byte) // of TLS
+	log     zerolog.Logger
 
 	answered atomic.Bool
 }
 
-func newResumeKey(c *config, from broker, to *session.Hub, log zerolog.Logger) (*resumeKey, error) {
+func newResumeKey(c *config, from broker, to *session.Hub, tls *publicTLS, log zerolog.Logger) (*resumeKey, error) {
 	given, err := c.sealer()
-	k := &resumeKey{given: given, ask: from.ResumeKey, use: to.UseSealer, log: log}
+	k := &resumeKey{given: given, ask: from.ResumeKey, use: to.UseSealer, tickets: tls.useTicketKeys, log: log}
+	k.keys, _ = c.resumeKeys()
 	if err == nil && (given != nil || c.RedisURL == "") { // nobody is waited for: the first client has a token, too
 		err = k.try(context.Background())
 	}
@@ -93,6 +101,7 @@ func (k *resumeKey) Run(ctx context.Context) error {
 func (k *resumeKey) try(ctx context.Context) error {
 	if k.given != nil {
 		k.use(k.given)
+		k.tickets(k.keys)
 		k.answered.Store(true)
 		return nil
 	}
@@ -101,6 +110,7 @@ func (k *resumeKey) try(ctx context.Context) error {
 		var sealer *token.Sealer
 		if sealer, err = token.NewSealer(token.SealerConfig{Keys: [][]byte{key}}); err == nil {
 			k.use(sealer)
+			k.tickets([][]byte{key})
 		}
 	}
 	if !errors.Is(err, pubsub.ErrUnavailable) {

@@ -23,7 +23,7 @@ func asked(t *testing.T, given *token.Sealer, answers ...error) (used *token.Sea
 	synctest.Test(t, func(t *testing.T) {
 		ctx, end := context.WithCancel(t.Context())
 		n := 0
-		k := &resumeKey{given: given, use: func(s *token.Sealer) { used = s }, log: zerolog.Nop(), ask: func(context.Context) ([]byte, error) {
+		k := &resumeKey{given: given, use: func(s *token.Sealer) { used = s }, tickets: func([][]byte) {}, log: zerolog.Nop(), ask: func(context.Context) ([]byte, error) {
 			err := answers[min(n, len(answers)-1)]
 			if n++; n == len(answers) {
 				end()

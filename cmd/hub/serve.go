@@ -62,6 +62,13 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
+	secure, err := c.publicTLS(log)
+	if err != nil {
+		return err
+	}
+	if secure != nil {
+		engineConfig.TLS = secure.config
+	}
 	engineConfig.OnRefused = hub.Refused
 	times.watchEngine(&engineConfig)
 	var handler engine.Handler = hub
@@ -78,7 +85,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	standing := &standing{tell: broker.SetState}
 	elsewhere := &elsewhere{others: others.Others, log: log}
 	ending := &drainer{announce: standing.look, elsewhere: elsewhere, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log, begun: make(chan struct{})}
-	sealing, err := newResumeKey(c, broker, hub, log)
+	sealing, err := newResumeKey(c, broker, hub, secure, log)
 	if err != nil {
 		return err
 	}
@@ -90,19 +97,19 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	standing.draining, standing.ready = ending.Draining, ready
 	rebalancing := &rebalancer{hub: hub, draining: ending.Draining, elsewhere: elsewhere, log: log, begun: make(chan *session.Rebalance, 1)}
 	makeRoom(c.Pollers)
+	var control *control
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func(_, _ []string) {}, started: s, now: s}
+	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func(_, _ []string) {}, certificates: func() { secure.again(); control.again() }, useTickets: secure.useTicketKeys, started: s, now: s}
 	nested := []runner{sent.ignore(log), reload.Run, memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
 	}
 	start := started{public: server.Addr().String()}
-	var control *control
 	dropped := func() map[string]uint64 { return control.callers.Dropped() }
 	from := sources{
 		engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
-		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, times: times,
+		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, certs: func() certificateState { return stateOf(secure.certificates(), control.certificates()) }, times: times,
 		limits: limits{c.MaxConnections, int64(c.MaxPartial), int64(c.MaxBacklog)},
 	}
 	sampler := newSampler(from)

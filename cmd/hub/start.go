@@ -16,14 +16,14 @@ type started struct{ public, control string } // host:port; control is "" where 
 func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console bool) {
 	c := s.cfg
 	if !console {
-		log.Info().Str("addr", at.public).Str("path", c.Path).Str("control", at.control).Str("node", c.Node).
+		log.Info().Str("addr", at.public).Bool("tls", c.speaksTLS()).Str("path", c.Path).Str("control", at.control).Str("node", c.Node).
 			Str("redis", maskRedis(c.RedisURL)).Str("env_file", s.env.file.name).Stringer("version", readVersion()).Msg("listening")
 		for _, note := range s.notes() {
 			log.Warn().Msg(note)
 		}
 		return
 	}
-	fmt.Fprintf(w, "\n  wshub listens on ws://%s%s\n", at.public, c.Path)
+	fmt.Fprintf(w, "\n  wshub listens on %s://%s%s\n", c.scheme(), at.public, c.Path)
 	if at.control != "" {
 		scheme := "http"
 		if c.ControlTLSCert != "" {
@@ -32,7 +32,7 @@ func (at started) announce(s *settings, w io.Writer, log zerolog.Logger, console
 		fmt.Fprintf(w, "  console and API  %s://%s  (try it: %s://%s/try)\n", scheme, at.control, scheme, at.control)
 	}
 	if c.isOpen() {
-		fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('ws://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", at.public, c.Path)
+		fmt.Fprintf(w, "\n  In a browser's console:\n    ws = new WebSocket('%s://%s%s'); ws.onmessage = e => console.log(e.data); ws.onopen = () => ws.send('{\"hello\":\"world\"}')\n\n", c.scheme(), at.public, c.Path)
 	} else {
 		fmt.Fprint(w, "\n  Clients need a token. Where there is a --jwt-secret, \"hub token --sub 42\" makes one to try it with.\n\n")
 	}
