@@ -23,7 +23,7 @@ func TestBadInputIsToldBeforeAnythingRuns(t *testing.T) {
 		"run fanout --duration=10":                    "duration",
 		"run fanout --topic=a\"b":                     "--topic=",
 		"run fanout --url=http://127.0.0.1/":          "want ws://",
-		"run fanout --url=wss://127.0.0.1/":           "wss is not supported",
+		"run fanout --insecure":                       "--insecure and --ca are for a wss:// URL",
 		"run fanout --url=ws://192.0.2.1/":            "--allow-remote",
 		"run fanout --protocol=mqtt":                  "protocol",
 		"run fanout --publish=carrier-pigeon":         "publish",

@@ -16,6 +16,8 @@ import (
 // As JSON it is part of the report; what may be secret is not.
 type Common struct {
 	URL       guarded  `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`
+	Insecure  bool     `help:"Take any certificate of a wss:// URL." group:"Server" json:"-"`
+	CA        string   `help:"PEM file of the authorities that sign the certificate of a wss:// URL. Default: those of this machine." name:"ca" placeholder:"FILE" group:"Server" json:"-"`
 	Protocol  string   `help:"Protocol of the server: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
 	Broadcast string   `help:"The topic that plain clients follow unasked." default:"channel" group:"Server" json:"broadcast"`
 	Header    []string `help:"Further handshake header, 'Name: value'. Repeatable." sep:"none" group:"Server" json:"-"`
@@ -131,7 +133,7 @@ func (c *Common) validateTarget() error {
 // fleet translates the settings for clients that connect as topology says.
 func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.Config, error) {
 	cfg := fleet.Config{
-		URL: string(c.URL), Protocol: c.Protocol, Topology: topology, Header: c.Header, Run: run,
+		URL: string(c.URL), Insecure: c.Insecure, CA: c.CA, Protocol: c.Protocol, Topology: topology, Header: c.Header, Run: run,
 		Clients: clients, Loops: c.Loops, Timeout: c.Timeout, MaxMessage: c.MaxMessage,
 		Token: c.Token, TokenSecret: c.JWTSecret,
 	}

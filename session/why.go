@@ -183,6 +183,8 @@ func words(c *engine.Conn, cause *engine.Cause, heartbeat time.Duration) string 
 	switch cause {
 	case engine.HeartbeatMissed:
 		text[0] = fmt.Sprintf("the client was silent for %s after a ping", heartbeat)
+	case engine.TLSBroken:
+		text[0] = "the client broke TLS, or sent an alert"
 	case engine.SlowConsumer:
 		text[0] = "the client does not read fast enough"
 	case engine.TooBig:

@@ -1,11 +1,14 @@
 package fleet
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -14,7 +17,10 @@ import (
 
 // Config says what a fleet connects to and who its clients are. It goes to shards as JSON.
 type Config struct {
-	URL      string   `json:"url"` // ws://host:port/path
+	URL string `json:"url"` // ws://host:port/path or wss://
+	// Insecure takes any certificate of a wss URL, CA those of the authorities in this file.
+	Insecure bool     `json:"insecure,omitempty"`
+	CA       string   `json:"ca,omitempty"`
 	Protocol string   `json:"protocol"`
 	Topology Topology `json:"topology"`
 	Header   []string `json:"header,omitempty"` // "Name: value" lines for the handshake
@@ -40,6 +46,7 @@ type Config struct {
 // target is a Config made ready for dialing.
 type target struct {
 	addr     netip.AddrPort
+	tls      *tls.Config  // nil: ws
 	sources  []netip.Addr // empty: the kernel's choice
 	request  wire.Request
 	path     string
@@ -60,10 +67,10 @@ func (c Config) target() (target, error) {
 	switch {
 	case err != nil:
 		return t, fmt.Errorf("url: %w", err)
-	case u.Scheme == "wss":
-		return t, errors.New("url: wss is not supported: the hub leaves TLS to a proxy in front of it; test it over ws://")
-	case u.Scheme != "ws" || u.Hostname() == "":
-		return t, fmt.Errorf("url %q: want ws://host:port/path", c.URL)
+	case u.Scheme != "ws" && u.Scheme != "wss" || u.Hostname() == "":
+		return t, fmt.Errorf("url %q: want ws://host:port/path or wss://host:port/path", c.URL)
+	case u.Scheme == "ws" && (c.Insecure || c.CA != ""):
+		return t, errors.New("--insecure and --ca are for a wss:// URL")
 	}
 	p, ok := Protocols[c.Protocol]
 	if !ok {
@@ -71,7 +78,12 @@ func (c Config) target() (target, error) {
 	}
 	port := u.Port()
 	if port == "" {
-		port = "80"
+		port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
+	}
+	if u.Scheme == "wss" {
+		if t.tls, err = c.tls(u.Hostname()); err != nil {
+			return t, err
+		}
 	}
 	resolved, err := net.ResolveTCPAddr("tcp", net.JoinHostPort(u.Hostname(), port))
 	if err != nil {
@@ -90,6 +102,23 @@ func (c Config) target() (target, error) {
 		if a.Is4() != t.addr.Addr().Is4() {
 			return t, fmt.Errorf("source %s cannot reach %s: another address family", a, t.addr.Addr())
 		}
+	}
+	return t, nil
+}
+
+// tls is what clients ask of a server's TLS.
+func (c Config) tls(host string) (*tls.Config, error) {
+	t := &tls.Config{ServerName: host, InsecureSkipVerify: c.Insecure, NextProtos: []string{"http/1.1"}}
+	if c.CA == "" {
+		return t, nil
+	}
+	text, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %w", err)
+	}
+	t.RootCAs = x509.NewCertPool()
+	if !t.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca %s: it holds no certificate in PEM", c.CA)
 	}
 	return t, nil
 }

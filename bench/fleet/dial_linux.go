@@ -92,7 +92,7 @@ func (l *loop) dial(c *client) error {
 		err = l.register(c, unix.EPOLL_CTL_ADD, unix.EPOLLIN)
 	}
 	if err == nil {
-		l.greet(c)
+		l.begin(c)
 	}
 	return err
 }
@@ -108,6 +108,15 @@ func (l *loop) connected(c *client) {
 	}
 	if err != nil {
 		l.lost(c, causeOf(err))
+		return
+	}
+	l.begin(c)
+}
+
+// begin goes on where there is a TCP connection.
+func (l *loop) begin(c *client) {
+	if l.target.tls != nil {
+		l.secure(c)
 		return
 	}
 	l.greet(c)

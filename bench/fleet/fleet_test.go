@@ -107,7 +107,8 @@ func TestTargetsAreCheckedBeforeDialing(t *testing.T) {
 		t.Fatalf("%v, %v", addr, err)
 	}
 	for want, change := range map[string]func(*Config){
-		"wss":     func(c *Config) { c.URL = "wss://127.0.0.1/" },
+		"--ca":    func(c *Config) { c.URL, c.CA = "wss://127.0.0.1/", "/does/not/exist" },
+		"PEM":     func(c *Config) { c.URL, c.CA = "wss://127.0.0.1/", "config.go" },
 		"want ws": func(c *Config) { c.URL = "http://127.0.0.1/" },
 		"url":     func(c *Config) { c.URL = "ws://[::1" },
 		"one of":  func(c *Config) { c.Protocol = "smtp" },

@@ -46,7 +46,7 @@ func (l *loop) ended(c *client, cause string, ours bool) {
 	was, place := c.state, l.place(c)
 	l.landed(c)
 	switch {
-	case was == connecting || was == greeting:
+	case was == connecting || was == securing || was == greeting:
 		l.counts.Failed++
 		count(&l.counts.Failures, cause, 1)
 		c.tries = min(c.tries+1, 10)
@@ -68,6 +68,7 @@ func (l *loop) ended(c *client, cause string, ours bool) {
 	l.keep(c, nil)
 	delete(l.out, place)
 	delete(l.halves, place)
+	l.unsealed(place)
 	l.comeAgain(c, was)
 }
 
@@ -94,7 +95,7 @@ func (l *loop) comeAgain(c *client, was state) {
 	case told:
 		wait = after
 		delete(l.goodbyes, place)
-	case was == connecting || was == greeting:
+	case was == connecting || was == securing || was == greeting:
 		wait = min(firstRetry<<(c.tries-1), lastRetry)
 		wait = wait/2 + time.Duration(l.rand.Int64N(int64(wait)))
 	case l.window > 0:

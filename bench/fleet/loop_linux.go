@@ -21,6 +21,7 @@ const (
 	resting    state = iota // no socket
 	waiting                 // for its turn to dial
 	connecting              // TCP
+	securing                // TLS
 	greeting                // request sent, answer awaited
 	opening                 // handshake done, subscriptions not confirmed
 	ready
@@ -56,6 +57,8 @@ type loop struct {
 	spare   [][]byte         // partial buffers, for reuse
 	out     map[int32][]byte // by place: what the socket has not taken
 	halves  map[int32]*half  // by place: fragmented messages under way
+	seals   map[int32]*seal  // by place: TLS
+	records []byte           // scratch for what is sent over TLS
 	comeBack
 	dialer
 	sender
@@ -77,7 +80,7 @@ func newLoop(cfg Config, t target, index, step int) (*loop, error) {
 		judge: newJudge(cfg.Run, t.protocol, cfg.Topology), opcode: t.protocol.Opcode(),
 		rand: rand.New(rand.NewPCG(uint64(index)+1, 0)),
 		buf:  make([]byte, readSize),
-		out:  map[int32][]byte{}, halves: map[int32]*half{},
+		out:  map[int32][]byte{}, halves: map[int32]*half{}, seals: map[int32]*seal{},
 		handshake: NewHist(), readyTime: NewHist(),
 		armed: farAway, born: time.Now(),
 	}
@@ -235,6 +238,9 @@ func (l *loop) release() {
 		if fd := int(l.clients[i].fd); fd >= 0 {
 			reset(fd)
 		}
+	}
+	for place := range l.seals {
+		l.unsealed(place)
 	}
 	for _, fd := range []int{l.ep, l.wake, l.timer} {
 		_ = unix.Close(fd)

@@ -1,6 +1,9 @@
 package fleet
 
 import (
+	"errors"
+	"io"
+	"net"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -13,19 +16,43 @@ import (
 type half struct{ data []byte }
 
 // read takes what the socket has, once: epoll is level-triggered, and no client may keep the others
-// waiting.
+// waiting. Of TLS it takes all, for epoll does not report what crypto/tls has read already.
 func (l *loop) read(c *client) {
+	if c.state == securing {
+		l.feed(c)
+		return
+	}
+	turn := c.turn
+	for more := l.readOnce(c); more && c.turn == turn && l.target.tls != nil; {
+		more = l.readOnce(c)
+	}
+}
+
+// receive reads from the socket into b.
+func (l *loop) receive(c *client, b []byte) (int, unix.Errno, error) {
+	if l.target.tls != nil {
+		return l.seals[l.place(c)].unseal(b)
+	}
+	n, errno := rawRead(int(c.fd), b)
+	return n, errno, nil
+}
+
+// readOnce works on one read. False: there was nothing.
+func (l *loop) readOnce(c *client) bool {
 	kept := copy(l.buf, c.partial)
-	n, errno := rawRead(int(c.fd), l.buf[kept:])
+	n, errno, err := l.receive(c, l.buf[kept:])
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
-		return
+		return false
 	case errno != 0:
 		l.lost(c, causeOf(errno))
-		return
+		return false
+	case n == 0 && err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF):
+		l.lost(c, causeOf(err))
+		return false
 	case n == 0:
 		l.lost(c, "1006")
-		return
+		return false
 	}
 	l.counts.Reads++
 	l.counts.Bytes += uint64(n)
@@ -34,11 +61,11 @@ func (l *loop) read(c *client) {
 	if c.state == greeting {
 		size := l.answered(c, data)
 		if c.turn != turn {
-			return
+			return false
 		}
 		if c.state == greeting {
 			l.keep(c, data)
-			return
+			return true
 		}
 		data = data[size:]
 	}
@@ -46,6 +73,7 @@ func (l *loop) read(c *client) {
 	if c.turn == turn {
 		l.keep(c, rest)
 	}
+	return true
 }
 
 // keep puts what is left of a read aside until the next one.

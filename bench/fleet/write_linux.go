@@ -17,9 +17,20 @@ func (l *loop) send(c *client, message []byte) {
 	l.write(c, l.frame)
 }
 
-// write sends b, or keeps what the socket does not take. A broken socket is left to the read that
-// follows.
+// write sends b, over TLS where the server speaks it.
 func (l *loop) write(c *client, b []byte) {
+	if l.target.tls == nil {
+		l.writeRaw(c, b)
+		return
+	}
+	s := l.seals[l.place(c)]
+	_, _ = s.tls.Write(b) // a broken one is left to the read that follows
+	l.flushSealed(s)
+}
+
+// writeRaw sends b, or keeps what the socket does not take. A broken socket is left to the read that
+// follows.
+func (l *loop) writeRaw(c *client, b []byte) {
 	place := l.place(c)
 	if queued, ok := l.out[place]; ok {
 		l.out[place] = append(queued, b...)

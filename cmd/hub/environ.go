@@ -245,7 +245,8 @@ func (e environment) contradictions(flags []*kong.Flag) (sentences []string) {
 	return sentences
 }
 
-// nearest is the one of known that takes the fewest changes to become name, "" if more than half of it would change.
+// nearest is the one of known that takes the fewest changes to become name, of several one that ends in it; "" if more than
+// half of it would change.
 func nearest(name string, known []string) string {
 	if slices.Contains(known, name+"_URL") { // other programs leave that out
 		return name + "_URL"
@@ -253,7 +254,7 @@ func nearest(name string, known []string) string {
 	best, least := "", len(name)
 	for _, k := range known {
 		own, other := strings.TrimPrefix(name, "HUB_"), strings.TrimPrefix(k, "HUB_")
-		if d := distance(own, other); d < least && 2*d <= max(len(own), len(other)) {
+		if d := distance(own, other); (d < least || d == least && strings.HasSuffix(other, "_"+own)) && 2*d <= max(len(own), len(other)) {
 			best, least = k, d
 		}
 	}

@@ -117,7 +117,7 @@ var families = []family{
 	counters("wshub_address_refusals_total", "reason", "Handshakes refused for the address that they come from: it has too many connections or handshakes (address_…), comes past the proxies (untrusted_proxy), or without a good head of the PROXY protocol (proxy_head).",
 		[]string{"address_connections", "address_rate", "address_table_full", "untrusted_proxy", "proxy_head"},
 		func(s *snapshot) map[string]uint64 { return s.engine.Sources }),
-	counters("wshub_tls_handshakes_total", "result", "TLS handshakes of the public port: ok, resumed with a ticket, or the reason why there was none.",
+	counters("wshub_tls_handshakes_total", "outcome", "TLS handshakes of the public port: ok, resumed with a ticket, or the reason why there was none.",
 		[]string{"ok", "resumed", "plain_text", "bad_hello", "too_big", "version", "protocol", "client_certificate", "rejected", "failed", "gone", "timeout", "dropped_full"},
 		func(s *snapshot) map[string]uint64 { return s.engine.TLS }),
 	gauge("wshub_tls_handshakes", "TLS handshakes at work.", func(s *snapshot) float64 { return float64(s.engine.Handshaking) }),

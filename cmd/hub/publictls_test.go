@@ -180,7 +180,7 @@ func TestThePublicPortSpeaksTLS(t *testing.T) {
 	}
 	eventually(t, func() error {
 		_, text, _ := ask(t, "GET", h.control+"/metrics", "")
-		for _, want := range []string{`wshub_tls_handshakes_total{result="ok"} 2`, `wshub_tls_handshakes_total{result="plain_text"} 1`, "wshub_certificate_expiry_seconds 3"} {
+		for _, want := range []string{`wshub_tls_handshakes_total{outcome="ok"} 2`, `wshub_tls_handshakes_total{outcome="plain_text"} 1`, "wshub_certificate_expiry_seconds 3"} {
 			if !strings.Contains(text, want) {
 				return fmt.Errorf("/metrics lacks %s", want)
 			}
