@@ -428,3 +428,19 @@ func TestBuffersOfTLSAreLetGo(t *testing.T) {
 func bufferIn(c *tls.Conn, offset uintptr) *bytes.Buffer { return fieldOf[bytes.Buffer](c, offset) }
 
 func numGoroutine(*Server) int { return runtime.NumGoroutine() }
+
+func TestWritingOverTLSAllocatesNothing(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	s := running(t, secure(), &echoing{decide: func(h *Handshake, p Peer) { h.Accept("", p, nil); conns <- h.Conn() }})
+	c := openedTLS(t, s, &tls.Config{RootCAs: trusted(), ServerName: "localhost"})
+	served := <-conns
+	read := make(chan struct{})
+	go func() { defer close(read); _, _ = io.Copy(io.Discard, c) }()
+	defer func() { _ = c.NetConn().Close(); <-read }()
+	frame := AppendFrame(nil, OpText, bytes.Repeat([]byte("x"), 100))
+	writing := make(chan float64, 1)
+	served.loop.Post(func() { writing <- testing.AllocsPerRun(200, func() { served.Write(frame) }) })
+	if n := <-writing; n != 0 {
+		t.Errorf("writing allocates %v times", n)
+	}
+}

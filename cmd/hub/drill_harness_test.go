@@ -64,6 +64,7 @@ type drill struct {
 	// servers may serve topics, if what a failover loses has to be read from their logs: see drillLog.
 	servers []*redistest.Server
 	args    []string
+	tls     []string // further ones, of hubs that speak TLS
 	token   string // the clients' JWT
 	calm    bool   // hasty clients are not
 	began   time.Time
@@ -147,7 +148,7 @@ func (d *drill) startHubs(n int, url string, args ...string) {
 	d.t.Helper()
 	var started []*process
 	for range n {
-		started = append(started, startHub(d.t, d.path, url, append(slices.Clone(d.args), args...)...))
+		started = append(started, startHub(d.t, d.path, url, slices.Concat(d.args, d.tls, args)...))
 	}
 	for _, h := range started {
 		(&threeHubs{t: d.t}).awaitReady(h)

@@ -32,6 +32,11 @@ func TestDrills(t *testing.T) {
 		{"rights change", nil, rightsChange},
 		{"one token twice", nil, oneTokenTwice},
 		{"resumes are broken", []string{"--appendonly", "yes", "--appendfsync", "always"}, resumesAreBroken},
+		{"resumes are broken over TLS", []string{"--appendonly", "yes", "--appendfsync", "always"}, func(d *drill) {
+			cert, key := newAuthority(d.t).pair()
+			d.tls = []string{"--tls-cert=" + cert, "--tls-key=" + key}
+			resumesAreBroken(d)
+		}},
 		{"tokens", nil, tokensAreJudged},
 	} {
 		t.Run(one.name, func(t *testing.T) {

@@ -56,6 +56,19 @@ func TestHubJS(t *testing.T) {
 	}
 }
 
+func TestHubJSOverTLS(t *testing.T) {
+	path, a := buildHub(t), newAuthority(t)
+	cert, key := a.pair()
+	args := []string{"--tls-cert=" + cert, "--tls-key=" + key}
+	t.Setenv("NODE_EXTRA_CA_CERTS", a.file)
+	programs := []*jsProgram{startJSInNode(t)}
+	host := startHub(t, path, "", append(args, "--log-level=info")...)
+	if p := startJSInChromium(t, "https://"+host.addr()+"/hub.js"); p != nil {
+		programs = append(programs, p)
+	}
+	jsDoesItsDaysWork(&jsTest{sdkTest{t: t, path: path, redis: redistest.Start(t), args: args}, programs})
+}
+
 // jsTest is hubs on one Redis, and programs with clients of hub.js.
 type jsTest struct {
 	sdkTest
@@ -112,7 +125,7 @@ func jsDoesItsDaysWork(s *jsTest) {
 	s.each(func(t *testing.T, p *jsProgram) {
 		user, room, other := "u-"+p.name, "room:"+p.name, "other:"+p.name
 		rights := jwt.MapClaims{"sub": user, "topics": map[string]any{"subscribe": []string{"room:*"}, "publish": []string{"room:*"}}}
-		c := p.open(t, hubV1(h.addr()), sign(t, time.Hour, rights))
+		c := p.open(t, h.public, sign(t, time.Hour, rights))
 		c.follow(room, "user:"+user)
 		for n := range 5 {
 			for range 2 { // the second time changes nothing

@@ -81,7 +81,10 @@ type process struct {
 }
 
 // logLine is what of a log line matters to the tests.
-type logLine struct{ Message, Addr, Path, Control string }
+type logLine struct {
+	Message, Addr, Path, Control string
+	TLS                          bool
+}
 
 // startHub runs the program at path on free ports until the test ends.
 func startHub(t *testing.T, path, redisURL string, args ...string) *process {
@@ -117,6 +120,9 @@ func startHub(t *testing.T, path, redisURL string, args ...string) *process {
 	})
 	l := p.await("listening")
 	p.public, p.control = "ws://"+l.Addr+l.Path, "http://"+l.Control
+	if l.TLS {
+		p.public = "wss://" + l.Addr + l.Path
+	}
 	return p
 }
 

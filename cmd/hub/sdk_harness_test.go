@@ -22,6 +22,7 @@ type sdkTest struct {
 	path  string // of the program
 	makes []sdkMake
 	redis *redistest.Server
+	args  []string // further ones of all hubs
 }
 
 // sdkMake is one build of one SDK.
@@ -36,7 +37,7 @@ func (m sdkMake) client(t *testing.T, name string) *sdk { return m.program.clien
 // hub starts a hub that keeps all topics.
 func (s *sdkTest) hub(args ...string) *process {
 	s.t.Helper()
-	h := startHub(s.t, s.path, s.redis.URL(), append([]string{"--log-level=info", "--history=*=100000,10m", "--replay-limit=100000", "--jwt-skew=0s", "--api-key=" + apiKey}, args...)...)
+	h := startHub(s.t, s.path, s.redis.URL(), append([]string{"--log-level=info", "--history=*=100000,10m", "--replay-limit=100000", "--jwt-skew=0s", "--api-key=" + apiKey}, append(s.args, args...)...)...)
 	(&threeHubs{t: s.t}).awaitReady(h)
 	return h
 }
