@@ -40,6 +40,9 @@ type docStep struct {
 var docSteps = map[string]docStep{
 	buildBoth: {patience: 10 * patience}, // before all others
 
+	"./hub --tls-cert=cert.pem --tls-key=key.pem": {wants: `"tls":true`, goesOn: true, setUp: func(t *testing.T, dir string) {
+		newAuthority(t).sign(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), "ecdsa", 1, "localhost")
+	}},
 	"go run ./cmd/hub": {wants: `"message":"listening"`, goesOn: true},
 	"REDIS_URL=redis://localhost:6379 go run ./cmd/hub":                                                                                                                           {wants: "connected to redis", goesOn: true},
 	"REDIS_URL=redis://localhost:6379 ./hub --history 'user:*=100,24h'":                                                                                                           {wants: "connected to redis", goesOn: true},
@@ -105,6 +108,8 @@ for u in 'slow?timeout=[2000-9999]ms' 'user?id=42&timeout=[2000-9999]ms' 'topics
 // notRun are the commands of the pages that are not run here, and why.
 var notRun = map[string]string{
 	lookCost:                          "it is a measurement",
+	"./hubbench run idle …":               "the name of a scenario; the text below has the command",
+	"./hubbench run fanout …":             "the name of a scenario; the text below has the command",
 	"go test ./...":                   "it is what runs this",
 	"WSHUB_DRILL=short go test ./...": "it takes minutes, and .ci/run runs it",
 	"WSHUB_DRILL=short go test ./cmd/hub -run LoadBalancer":                   "it wants three load balancers, and .ci/run runs it",
