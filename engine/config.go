@@ -128,6 +128,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.ClientAddress != proxy.Socket && len(cfg.TrustedProxies) == 0 {
 		return cfg, fmt.Errorf("client address %s: no proxy is trusted to tell it", cfg.ClientAddress)
 	}
+	if t := cfg.TLS; t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
+		return cfg, errors.New("TLS without a certificate: want Certificates or GetCertificate")
+	}
 	if cfg.MaxConnections > limit {
 		return cfg, fmt.Errorf("max connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", cfg.MaxConnections, limit)
 	}

@@ -27,7 +27,7 @@ var consoleTypes = map[string]string{
 	".js":   "text/javascript; charset=utf-8",
 }
 
-// console is the operator's page at / and its files at /console/. They hold no data but the port and the paths that clients
+// console is the operator's page at / and its files at /console/. They hold no data but the port, its scheme and the paths that clients
 // open, which the view "Try it" starts with: all else comes from /api, by the operator's key. public is where the public port listens.
 func console(public string, c *config) http.Handler {
 	files := map[string]http.Handler{}
@@ -60,7 +60,7 @@ func consoleBodies(public string, c *config) map[string][]byte {
 		body, err := consoleFiles.ReadFile("console/" + e.Name())
 		if e.Name() == "index.html" {
 			var b bytes.Buffer
-			err = index.Execute(&b, map[string]string{"Port": port, "Path": c.Path, "Centrifugo": c.CentrifugoPath})
+			err = index.Execute(&b, map[string]string{"Port": port, "Scheme": c.scheme(), "Path": c.Path, "Centrifugo": c.CentrifugoPath})
 			body = b.Bytes()
 		}
 		if err != nil {

@@ -16,7 +16,7 @@ func TestTheConsoleIsServedAsFilesThatMayNothing(t *testing.T) {
 		return ask(t, "GET", url+path, "", headers...)
 	}
 	status, index, _ := get("/", "Accept", "text/html,*/*;q=0.8")
-	if status != 200 || !strings.Contains(index, `name="hub-port" content="3000"`) || strings.Contains(index, "/a</script>b") {
+	if status != 200 || !strings.Contains(index, `name="hub-port" content="3000"`) || !strings.Contains(index, `name="hub-scheme" content="ws"`) || strings.Contains(index, "/a</script>b") {
 		t.Errorf("/ is answered %d %s", status, index)
 	}
 	if inline := regexp.MustCompile(`<script(?:>| [^>]*[^"]>)|<style| style=| on\w+=`).FindString(index); inline != "" {

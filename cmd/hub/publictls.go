@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 )
@@ -145,6 +146,24 @@ func (c *config) validatePublicTLS() error {
 	}
 	_, err := c.publicTLS(zerolog.Nop())
 	return err
+}
+
+// soon is from when on the end of a certificate is worth a note.
+const soon = 14 * 24 * time.Hour
+
+// tlsNotes are about a certificate that will not do for long.
+func (c *config) tlsNotes() []string {
+	p, err := c.publicTLS(zerolog.Nop())
+	if p == nil || err != nil {
+		return nil
+	}
+	switch end := p.certs.now.Load().expires; {
+	case time.Until(end) < 0:
+		return []string{"A certificate of the public port expired on " + end.UTC().Format(time.RFC1123) + ": clients will not connect."}
+	case time.Until(end) < soon:
+		return []string{"A certificate of the public port expires on " + end.UTC().Format(time.RFC1123) + "."}
+	}
+	return nil
 }
 
 // scheme is that of the public port's URLs.

@@ -343,6 +343,14 @@ func TestBadCertificatesKeepAHubFromItsStart(t *testing.T) {
 	}
 }
 
+func TestAnEndThatIsNearIsSaid(t *testing.T) {
+	a := newAuthority(t)
+	cert, key := a.pair() // for an hour
+	if _, stdout, stderr := call(t, nil, "check", "--tls-cert="+cert, "--tls-key="+key); !strings.Contains(stdout, "A certificate of the public port expires on ") {
+		t.Errorf("hub check says nothing of it: %s%s", stdout, stderr)
+	}
+}
+
 func TestClientsMayNeedACertificate(t *testing.T) {
 	a, stranger := newAuthority(t), newAuthority(t)
 	cert, key := a.pair()

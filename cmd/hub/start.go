@@ -67,6 +67,7 @@ func (c *config) notes() []string {
 		notes = append(notes, "Events stay in this process: no REDIS_URL is set.")
 	}
 	notes = append(notes, c.roomNotes()...)
+	notes = append(notes, c.tlsNotes()...)
 	switch {
 	case c.controlOff() || len(c.APIKey) > 0:
 	case !c.isOpen():

@@ -5,7 +5,7 @@ const meta = (what) => document.querySelector(`meta[name=hub-${what}]`).content
 
 // address is the public port, seen from this page. Pages with TLS reach other machines by TLS only.
 function address(path) {
-  const tls = location.protocol === 'https:' && !/^(localhost|127|\[::1)/.test(location.hostname)
+  const tls = meta('scheme') === 'wss' || location.protocol === 'https:' && !/^(localhost|127|\[::1)/.test(location.hostname)
   return `ws${tls ? 's' : ''}://${location.hostname}:${meta('port')}${path}`
 }
 
