@@ -25,6 +25,8 @@ type MemoryConfig struct {
 	RecordLife time.Duration
 	// Presence says which topics have one. Default: none.
 	Presence PresenceConfig
+	// Lifecycle says whether a stream is kept in memory. Default: none.
+	Lifecycle LifecycleConfig
 	// OnControl gets the messages that Notify sends here. It must not block. Default: it is dropped.
 	OnControl func(message []byte)
 	// OnRevoked gets each revocation given to Revoke. It must not block. Default: it is dropped.
@@ -54,6 +56,7 @@ type Memory struct {
 	// present are the topics that somebody is in; presences counts those that ever were.
 	present   table[string, *memoryPresence]
 	presences uint64
+	lifecycle memoryLifecycle
 
 	mu     sync.Mutex
 	topics table[string, Loops]
@@ -67,11 +70,15 @@ func NewMemory(cfg MemoryConfig) *Memory {
 	setDefault(&cfg.RecordLife, DefaultRecordLife)
 	setDefault(&cfg.HistoryBytes, DefaultHistoryBytes)
 	cfg.Presence.setDefaults()
+	cfg.Lifecycle.setDefaults()
 	return &Memory{
 		cfg:   cfg,
 		epoch: max(rand.Uint64(), 1),
 		born:  time.Now(),
 		kept:  memoryKept{limit: cfg.HistoryBytes},
+
+		lifecycle: memoryLifecycle{max: cfg.Lifecycle.MaxEntries},
+
 		once:  onceTable{limit: max(1, cfg.HistoryBytes/4/onceSize)},
 
 		resumeKey: newResumeKey(),

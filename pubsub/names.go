@@ -113,6 +113,21 @@ func (n *names) boots(p byte) string { return n.tagged(p, "boots") }
 // fence is a sorted set of the boots whose entries in partition p were swept, by when, in milliseconds.
 func (n *names) fence(p byte) string { return n.tagged(p, "fence") }
 
+// lifecycle is the stream of the entries of partition p: see LifecycleConfig. All partitions share one unless they are on servers of
+// their own.
+func (n *names) lifecycle(p byte) string { return n.tagged(n.lifecyclePart(p), "lifecycle") }
+
+// lifecycleEnd is where the stream of partition p ends: see lifecycle.lua.
+func (n *names) lifecycleEnd(p byte) string { return n.tagged(n.lifecyclePart(p), "lifecycle-end") }
+
+// lifecyclePart is the partition that has the stream of partition p.
+func (n *names) lifecyclePart(p byte) byte {
+	if n.sharded {
+		return p
+	}
+	return common
+}
+
 // leases is a sorted set of boots. See boots.lua.
 func (n *names) leases() string { return n.tagged(common, "leases") }
 

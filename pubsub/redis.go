@@ -50,6 +50,8 @@ type RedisConfig struct {
 	RecordLife time.Duration
 	// Presence says which topics have one. Default: none.
 	Presence PresenceConfig
+	// Lifecycle says whether streams are written. Default: none.
+	Lifecycle LifecycleConfig
 	// RecentBytes bounds the recent events kept in memory, of all followed topics with history, from
 	// which a Replay is answered without Redis. Default 32 MiB.
 	RecentBytes int
@@ -97,6 +99,7 @@ func (c *RedisConfig) setDefaults() {
 	setDefault(&c.RecordLife, DefaultRecordLife)
 	setDefault(&c.RecentBytes, 32<<20)
 	c.Presence.setDefaults()
+	c.Lifecycle.setDefaults()
 	setDefault(&c.FollowTimeout, 5*time.Second)
 	setDefault(&c.Linger, 10*time.Second)
 	setDefault(&c.ProbeEvery, 2*time.Second)
