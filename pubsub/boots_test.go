@@ -85,8 +85,8 @@ func TestWhoComesBackElsewhereBeforeTheSweepIsNotTold(t *testing.T) {
 	b.change(t, again)
 	late := leave("p:1", "returns") // of the node before
 	for _, reply := range b.changeAs(t.Context(), boot, []Change{late}) {
-		if n, err := reply.Int(); n != 0 || err != nil {
-			t.Errorf("a late leave: %d, %v", n, err)
+		if reply.n != 0 || reply.err != nil {
+			t.Errorf("a late leave: %d, %v", reply.n, reply.err)
 		}
 	}
 	a.expire(server)
@@ -109,7 +109,7 @@ func TestANodeThatWasTakenForDeadEntersItsMembersAnew(t *testing.T) {
 	a.expire(server)
 	wantMoved(t, b.sink, "p:1", "-s u last 0 0")
 	for _, reply := range b.changeAs(t.Context(), old, []Change{enter("p:1", "late", "u"), enter("p:1", "s", "u")}) {
-		if !isFenced(reply.Err()) {
+		if !isFenced(reply.err) {
 			t.Errorf("a late write: %v", reply)
 		}
 	}

@@ -17,6 +17,9 @@ func TestMemoryKeepsTheContract(t *testing.T) {
 	testContract(t, func(testing.TB) Broker {
 		return NewMemory(MemoryConfig{History: contractHistory, Presence: contractPresence})
 	})
+	testClaims(t, func(testing.TB) Broker {
+		return NewMemory(MemoryConfig{Node: "here", Presence: contractPresence, Lifecycle: LifecycleConfig{On: true}})
+	}, lifecycleContract)
 }
 
 func TestRedisKeepsTheContract(t *testing.T) {
@@ -25,6 +28,7 @@ func TestRedisKeepsTheContract(t *testing.T) {
 	testContract(t, func(t testing.TB) Broker {
 		return newRedis(t, RedisConfig{URL: server.URL(), History: contractHistory, Presence: contractPresence})
 	})
+	testClaims(t, func(t testing.TB) Broker { return lifecycleOn(t, server.URL()) }, lifecycleContract)
 }
 
 // claim is one thing that every broker does.
@@ -36,7 +40,7 @@ type claim struct {
 // testContract holds brokers that fresh makes to what Broker promises. Brokers of one suite may share
 // a server: each test has topics of its own.
 func testContract(t *testing.T, fresh func(testing.TB) Broker) {
-	for _, c := range slices.Concat([]claim{
+	testClaims(t, fresh, slices.Concat([]claim{
 		{"only followers get an event, all of them at once", onlyFollowers},
 		{"events of a topic arrive in order and verbatim", inOrder},
 		{"a bad item does not stop the next", badItem},
@@ -48,7 +52,11 @@ func testContract(t *testing.T, fresh func(testing.TB) Broker) {
 		{"empty attributes are none", emptyAttributes},
 		{"attributes out of bounds are no event", badAttributes},
 		{"a node is on the list, with the state that it told last", nodeListed},
-	}, historyContract, presenceContract) {
+	}, historyContract, presenceContract))
+}
+
+func testClaims(t *testing.T, fresh func(testing.TB) Broker, claims []claim) {
+	for _, c := range claims {
 		t.Run(c.text, func(t *testing.T) {
 			b := fresh(t)
 			sink := start(t, b)

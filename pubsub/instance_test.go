@@ -58,8 +58,8 @@ func (n *instance) members(_ context.Context, p byte, yield func(string, Member)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for entry, m := range n.have {
-		if topic, _, _ := strings.Cut(entry, "\x00"); partition(topic) == p {
-			yield(topic, m)
+		if c, ok := parseEntry(entry); ok && partition(c.Topic) == p {
+			yield(c.Topic, m)
 		}
 	}
 	return nil

@@ -9,8 +9,11 @@ import (
 // partitions is P, fixed for ever: it decides which keys a topic has.
 const partitions = 256
 
-// partition is FNV-1a of topic, 32 bits, mod P.
+// partition is FNV-1a of topic, 32 bits, mod P. That of a hidden topic is part of its name: see hidden.go.
 func partition(topic string) byte {
+	if isHidden(topic) {
+		return hiddenPartition(topic)
+	}
 	h := uint32(2166136261)
 	for i := range len(topic) {
 		h = (h ^ uint32(topic[i])) * 16777619

@@ -79,7 +79,7 @@ func NewMemory(cfg MemoryConfig) *Memory {
 
 		lifecycle: memoryLifecycle{max: cfg.Lifecycle.MaxEntries},
 
-		once:  onceTable{limit: max(1, cfg.HistoryBytes/4/onceSize)},
+		once: onceTable{limit: max(1, cfg.HistoryBytes/4/onceSize)},
 
 		resumeKey: newResumeKey(),
 	}

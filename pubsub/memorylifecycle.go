@@ -1,9 +1,57 @@
 package pubsub
 
 import (
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"sort"
 )
+
+// note writes down what a change came to: see presence.lua.
+func (m *Memory) note(c *Change, told []Moved) {
+	for i := range told {
+		moved := &told[i]
+		kinds, edge := [...]string{"session_opened", "user_online", "topic_occupied"}, moved.Clients == 1
+		if moved.Left {
+			kinds, edge = [...]string{"session_closed", "user_offline", "topic_vacated"}, moved.Clients == 0
+		}
+		e := lifecycleEvent{Session: moved.Member.Session, User: hiddenUser(c.Topic), Hub: m.cfg.Node}
+		if moved.Left {
+			e.Cause = cmp.Or(c.Cause, unknownCause)
+		}
+		switch hidden := isHidden(c.Topic); {
+		case hidden:
+			m.append(kinds[0], e)
+			if edge && e.User != "" {
+				m.append(kinds[1], lifecycleEvent{User: e.User})
+			}
+		case edge && len(told) == 1: // of two, one enters in place of another
+			m.append(kinds[2], lifecycleEvent{Topic: c.Topic})
+		}
+	}
+}
+
+// append appends an entry.
+func (m *Memory) append(kind string, e lifecycleEvent) {
+	now := m.now()
+	if m.lifecycle.seq == 0 {
+		m.lifecycle.add(now, lifecycleEvent{Type: "reset"})
+	}
+	e.Type = kind
+	m.lifecycle.add(now, e)
+}
+
+// lifecycleEvent is LifecycleEntry.Event.
+type lifecycleEvent struct {
+	Seq     uint64 `json:"seq"`
+	Type    string `json:"type"`
+	Session string `json:"session,omitempty"`
+	User    string `json:"user,omitempty"`
+	Hub     string `json:"hub,omitempty"`
+	Cause   string `json:"cause,omitempty"`
+	Topic   string `json:"topic,omitempty"`
+	Time    uint64 `json:"time"`
+}
 
 // memoryLifecycle is Memory's only stream, a ring of its last entries. The holder of Memory.order owns it.
 type memoryLifecycle struct {
@@ -19,15 +67,17 @@ type memoryEntry struct {
 	event []byte
 }
 
-// add appends an entry, which make encodes with its number, and drops the oldest where there is no room.
-func (l *memoryLifecycle) add(now uint64, event func(seq uint64) []byte) {
+// add appends an entry, but for its number and time, and drops the oldest where there is no room.
+func (l *memoryLifecycle) add(now uint64, e lifecycleEvent) {
 	l.seq++
+	e.Seq, e.Time = l.seq, now
+	event, _ := json.Marshal(e) // strings and numbers
 	id := ID{max(now, l.last.Ms), 0}
 	if id.Ms == l.last.Ms {
 		id.Seq = l.last.Seq + 1
 	}
 	l.last = id
-	entry := memoryEntry{id, event(l.seq)}
+	entry := memoryEntry{id, event}
 	if len(l.ring) < l.max {
 		l.ring = append(l.ring, entry)
 		return

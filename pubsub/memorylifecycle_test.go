@@ -1,8 +1,9 @@
 package pubsub
 
 import (
+	"encoding/json"
 	"errors"
-	"strconv"
+	"fmt"
 	"testing"
 )
 
@@ -10,7 +11,7 @@ func TestTheRingOfTheLifecycleKeepsTheLastEntries(t *testing.T) {
 	t.Parallel()
 	m := NewMemory(MemoryConfig{Lifecycle: LifecycleConfig{On: true, MaxEntries: 3}})
 	for i := range 7 {
-		m.lifecycle.add(uint64(1000+i/2), func(seq uint64) []byte { return strconv.AppendUint(nil, seq, 10) })
+		m.lifecycle.add(uint64(1000+i/2), lifecycleEvent{Type: "x"})
 	}
 	read := func(after string, limit int) (text string) {
 		list, err := m.readLifecycle(after, limit)
@@ -18,7 +19,11 @@ func TestTheRingOfTheLifecycleKeepsTheLastEntries(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, e := range list {
-			text += e.ID + "=" + string(e.Event) + " "
+			var event lifecycleEvent
+			if err := json.Unmarshal(e.Event, &event); err != nil {
+				t.Fatal(err)
+			}
+			text += fmt.Sprintf("%s=%d ", e.ID, event.Seq)
 		}
 		return text
 	}

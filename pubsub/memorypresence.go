@@ -36,7 +36,7 @@ func (m *Memory) ChangePresence(_ context.Context, batch []Change) []error {
 }
 
 func (m *Memory) changePresence(c *Change) error {
-	if err := m.cfg.Presence.validate(c); err != nil {
+	if err := m.cfg.Presence.validate(&m.cfg.Lifecycle, c); err != nil {
 		return fmt.Errorf("change presence: %w", err)
 	}
 	if m.sink == nil {
@@ -51,7 +51,11 @@ func (m *Memory) changePresence(c *Change) error {
 		p = &memoryPresence{version: Version{Epoch: m.epoch + m.presences}, at: map[string]int{}, users: map[string]int{}}
 		m.present.set(c.Topic, p)
 	}
-	for _, moved := range p.change(c, m.now()) {
+	told := p.change(c, m.now())
+	if m.cfg.Lifecycle.On {
+		m.note(c, told)
+	}
+	for _, moved := range told {
 		moved.Topic = c.Topic
 		moved = m.cfg.Presence.tell(moved)
 		if loops := m.loops(c.Topic); loops != 0 {

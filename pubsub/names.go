@@ -98,9 +98,13 @@ func (n *names) log(topic string) []string {
 	return []string{tag + "epoch", tag + "s:" + topic, tag + "r:" + topic}
 }
 
-// members are the keys of who is in topic: members, users and version. See presence.lua.
+// members are the keys of who is in topic: members, users and version; of a hidden one the members alone. See presence.lua.
 func (n *names) members(topic string) []string {
 	tag := n.tagged(partition(topic), "")
+	if isHidden(topic) {
+		key := tag + "l:" + hiddenUser(topic)
+		return []string{key, key, key}
+	}
 	return []string{tag + "m:" + topic, tag + "u:" + topic, tag + "v:" + topic}
 }
 

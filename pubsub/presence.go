@@ -42,7 +42,20 @@ type Change struct {
 	// Member, where it goes, needs no more than Session and Generation.
 	Member Member
 	Leave  bool
+	// Cause, of one who leaves a hidden topic, is why its session has ended, for the lifecycle: see UserSessions. Default "unknown".
+	Cause string
+	again again
 }
+
+// again says that a member enters because the broker misses it.
+type again uint8
+
+const (
+	// untold has the lifecycle tell that a session is there, though the broker may know: its stream may have lost that.
+	untold again = iota + 1
+	// untoldTopic has it tell, too, that its user or its topic is.
+	untoldTopic
+)
 
 // Version numbers the states of a topic's presence: each change has the Number behind that of the one before. Another
 // Epoch is another count: nothing is known of what happened between.
@@ -88,7 +101,8 @@ type Moved struct {
 
 // PresenceConfig says which topics have a presence. All instances must have the same.
 type PresenceConfig struct {
-	// Match reports whether topic has one. It must not block. Default: none has.
+	// Match reports whether topic has one. It must not block. Default: none has. The other fields hold for the sessions of a
+	// lifecycle, too.
 	Match func(topic string) bool
 	// EventsMax is the number of members above which changes are told by counts only: see Moved.Counted.
 	// Default DefaultPresenceEventsMax.
@@ -128,17 +142,28 @@ func (c *PresenceConfig) setDefaults() {
 	c.Grace = min(c.Grace, MaxPresenceGrace)
 }
 
-// has reports whether topic has a presence.
-func (c *PresenceConfig) has(topic string) bool { return c.Match != nil && c.Match(topic) }
+// has reports whether topic has a presence that anybody can see.
+func (c *PresenceConfig) has(topic string) bool {
+	return c.Match != nil && !isHidden(topic) && c.Match(topic)
+}
 
 // on reports whether any topic has one.
 func (c *PresenceConfig) on() bool { return c.Match != nil }
 
 // validate is nil, or why change can't be made.
-func (c *PresenceConfig) validate(change *Change) error {
+func (c *PresenceConfig) validate(l *LifecycleConfig, change *Change) error {
 	switch m := &change.Member; {
+	case isHidden(change.Topic):
+		if !l.On || !validHidden(change.Topic) {
+			return fmt.Errorf("%w: %q", ErrNoPresence, clip(change.Topic))
+		}
+		if m.User != hiddenUser(change.Topic) && !change.Leave || len(change.Cause) > MaxMemberName {
+			return fmt.Errorf("%w: user %q, cause %q", ErrBadMember, clip(m.User), clip(change.Cause))
+		}
 	case !ValidTopic(change.Topic) || !c.has(change.Topic):
 		return fmt.Errorf("%w: %q", ErrNoPresence, clip(change.Topic))
+	}
+	switch m := &change.Member; {
 	case !ValidTopic(m.Session): // MaxMemberName is MaxTopic
 		return fmt.Errorf("%w: session %q", ErrBadMember, clip(m.Session))
 	case change.Leave:

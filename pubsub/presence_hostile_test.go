@@ -155,7 +155,7 @@ func TestStrangeEntriesDoNotKeepASweep(t *testing.T) {
 	a.watch(t, "p:a")
 	p := partition("p:a")
 	for _, reply := range a.changeAs(t.Context(), "dead", []Change{enter("p:a", "s", "u")}) {
-		if err := reply.Err(); err != nil {
+		if err := reply.err; err != nil {
 			t.Fatal(err)
 		}
 	}

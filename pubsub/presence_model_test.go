@@ -48,7 +48,7 @@ func (m *presenceModel) write(hub *instance, c Change) {
 
 func (m *presenceModel) rewrite(hub *instance, boot string, c Change) {
 	for _, reply := range hub.changeAs(m.t.Context(), boot, []Change{c}) {
-		if err := reply.Err(); isFenced(err) {
+		if err := reply.err; isFenced(err) {
 			m.takeBoot(hub, boot)
 		} else if err != nil {
 			m.rt.Fatal(err)

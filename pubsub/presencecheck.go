@@ -8,25 +8,31 @@ import (
 
 // membership enters a member in a topic of the trial's own, reads it and takes it off, if any topic has a presence.
 func (t *trial) membership(ctx context.Context) error {
-	if !t.cfg.Presence.on() {
+	if !t.cfg.hasMembers() {
 		return nil
 	}
 	life, mine := trialTime.Milliseconds(), t.names.alive(t.p, t.name)
 	keys := []string{mine + ":m", mine + ":u", mine + ":v", mine + ":" + t.name, mine + ":boots", mine + ":fence"}
 	channel, entry := t.names.channel(t.p, "t:"+t.name), entryOf(t.name, t.name)
-	change := func(more ...any) call {
-		args := append([]any{channel, entry, t.name, 0, t.name, freshEpoch(), 1, life}, more...)
-		return call{kind: changePresence, partition: t.p, topic: t.name, keys: keys, args: args}
+	kind, more := changePresence, []any{}
+	if t.cfg.Lifecycle.On {
+		kind, keys = changeNoted, append(keys, mine+":lifecycle", mine+":lifecycle-end")
+		more = []any{t.name, "", ""}
+	}
+	change := func(enters bool) call {
+		args := append([]any{1, 0, channel, entry, t.name, 0, t.name, freshEpoch(), 1, life, enters, t.name, ""}, more...)
+		return call{kind: kind, partition: t.p, topic: t.name, keys: keys, args: args}
 	}
 	replies := t.run(ctx, []call{
-		change(t.name, ""),
+		change(true),
 		{kind: readPresence, partition: t.p, topic: t.name, keys: keys[:3], args: []any{"0", 1}},
-		change(),
+		change(false),
 		{partition: t.p, args: []any{"srem", keys[4], t.name}},
+		{partition: t.p, args: []any{"del", mine + ":lifecycle", mine + ":lifecycle-end"}},
 	})
 	for i, reply := range replies {
 		if err := reply.Err(); err != nil {
-			return fmt.Errorf("%s: %w", []string{"enter", "read", "leave", "forget"}[i], err)
+			return fmt.Errorf("%s: %w", []string{"enter", "read", "leave", "forget", "forget"}[i], err)
 		}
 	}
 	if clients, _ := at(replies[1].Val(), 1).(int64); clients != 1 {

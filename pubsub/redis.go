@@ -85,6 +85,9 @@ type RedisConfig struct {
 	Log zerolog.Logger
 }
 
+// hasMembers reports whether anybody can be a member: of a topic, or as a session of the lifecycle.
+func (c *RedisConfig) hasMembers() bool { return c.Presence.on() || c.Lifecycle.On }
+
 // maxBackoff keeps a node from being blind much longer than the server is away.
 const maxBackoff = 2 * time.Second
 
@@ -155,6 +158,7 @@ type Redis struct {
 	others    nodeList
 	lease     lease
 	presence  presences
+	lifecycle lifecycle
 
 	mu      sync.Mutex
 	masters map[string]*master // by address
@@ -265,7 +269,7 @@ func (r *Redis) Run(ctx context.Context, sink Sink) error {
 		return r.topology.watch(ctx, &r.triggers, func(l layout, why trigger) { r.apply(lines, l, why) })
 	})
 	g.Go(func() error { return r.keepFormat(ctx) })
-	if r.cfg.Presence.on() {
+	if r.cfg.hasMembers() {
 		g.Go(func() error { return r.keepBoot(ctx) })
 		g.Go(func() error { return r.keepSwept(ctx) })
 		g.Go(func() error { return r.keepMembers(ctx) })
@@ -300,7 +304,7 @@ func (r *Redis) Ready() error {
 	if err == nil && !r.formatOK.Load() {
 		err = fmt.Errorf("%w: the format of the data in redis is unknown, or is another one", ErrUnavailable)
 	}
-	if err == nil && r.cfg.Presence.on() && r.presence.boot() == "" {
+	if err == nil && r.cfg.hasMembers() && r.presence.boot() == "" {
 		err = fmt.Errorf("%w: %w", ErrUnavailable, errNoBoot)
 	}
 	return cmp.Or(err, r.list.err())
@@ -326,6 +330,7 @@ func (r *Redis) Stats() Snapshot {
 		s.Unowned = l.unowned()
 	}
 	s.Presence = r.presence.snapshot()
+	s.Lifecycle = r.lifecycle.snapshot()
 	s.PositionLead = time.Duration(r.ids.lead.Load())
 	return s
 }

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -26,7 +27,7 @@ func (r *Redis) ChangePresence(ctx context.Context, batch []Change) []error {
 	errs := make([]error, len(batch))
 	var todo []int
 	for i := range batch {
-		if errs[i] = r.cfg.Presence.validate(&batch[i]); errs[i] == nil {
+		if errs[i] = r.cfg.Presence.validate(&r.cfg.Lifecycle, &batch[i]); errs[i] == nil {
 			todo = append(todo, i)
 		}
 	}
@@ -66,7 +67,7 @@ func (r *Redis) change(ctx context.Context, changes []Change, err error) []error
 	}
 	fenced := false
 	for i, reply := range r.changeAs(ctx, boot, changes) {
-		errs[i] = reply.Err()
+		errs[i] = reply.err
 		fenced = fenced || isFenced(errs[i])
 	}
 	if fenced {
@@ -75,13 +76,24 @@ func (r *Redis) change(ctx context.Context, changes []Change, err error) []error
 	return errs
 }
 
-// changeAs makes changes in the name of boot.
-func (r *Redis) changeAs(ctx context.Context, boot string, changes []Change) []*redis.Cmd {
+// changeAs makes changes in the name of boot. Each reply is 1 if somebody came or went, else 0, or an error.
+func (r *Redis) changeAs(ctx context.Context, boot string, changes []Change) []reply {
 	calls := make([]call, len(changes))
 	for i := range changes {
 		calls[i] = r.presenceCall(boot, &changes[i])
 	}
-	return r.runBriefly(ctx, calls)
+	replies := make([]reply, len(changes))
+	for i, cmd := range r.runBriefly(ctx, calls) {
+		n, err := cmd.Int()
+		replies[i] = reply{r.lifecycle.count(n), err}
+	}
+	return replies
+}
+
+// reply is what a change came to.
+type reply struct {
+	n   int
+	err error
 }
 
 // presenceCall is the script that makes change c in the name of boot.
@@ -90,13 +102,23 @@ func (r *Redis) presenceCall(boot string, c *Change) call {
 	made := call{
 		kind: changePresence, partition: p, topic: c.Topic,
 		keys: append(r.names.members(c.Topic), r.names.entries(p, boot), r.names.boots(p), r.names.fence(p)),
-		args: []any{
-			r.names.topic(c.Topic), entryOf(c.Topic, m.Session), m.Session, m.Generation, boot,
-			freshEpoch(), r.cfg.Presence.EventsMax, versionLife,
-		},
 	}
-	if !c.Leave {
-		made.args = append(made.args, m.User, []byte(m.Info))
+	channel, user, latest := r.names.topic(c.Topic), m.User, uint64(0)
+	if r.cfg.Lifecycle.On {
+		made.kind = changeNoted
+		made.keys = append(made.keys, r.names.lifecycle(p), r.names.lifecycleEnd(p))
+		latest = r.lifecycle.latest.Load()
+	}
+	if isHidden(c.Topic) {
+		channel, user = "", hiddenUser(c.Topic)
+	}
+	made.args = []any{
+		r.cfg.Lifecycle.MaxEntries, latest,
+		channel, entryOf(c.Topic, m.Session), m.Session, m.Generation, boot, freshEpoch(), r.cfg.Presence.EventsMax, versionLife,
+		!c.Leave, user, []byte(m.Info),
+	}
+	if r.cfg.Lifecycle.On {
+		made.args = append(made.args, c.Topic, cmp.Or(c.Cause, unknownCause), againWords[c.again])
 	}
 	return made
 }
@@ -104,14 +126,19 @@ func (r *Redis) presenceCall(boot string, c *Change) call {
 // isFenced reports whether err says that the boot was swept.
 func isFenced(err error) bool { return err != nil && redis.HasErrorPrefix(err, "FENCED ") }
 
-// entryOf is a member among a boot's entries. No topic and no session has a 0.
+// entryOf is a member among a boot's entries. No session has a 0, and no topic but at a hidden one's beginning.
 func entryOf(topic, session string) string { return topic + "\x00" + session }
 
 // parseEntry reads what entryOf wrote. The member left, and whatever its generation was, must not stay.
 func parseEntry(entry string) (c Change, ok bool) {
-	topic, session, ok := strings.Cut(entry, "\x00")
+	hidden := 0
+	if isHidden(entry) {
+		hidden = len(hiddenMark)
+	}
+	topic, session, ok := strings.Cut(entry[hidden:], "\x00")
+	topic = entry[:hidden] + topic
 	c = Change{Topic: topic, Member: Member{Session: session, Generation: math.MaxUint32}, Leave: true}
-	return c, ok && ValidTopic(topic) && ValidTopic(session)
+	return c, ok && (ValidTopic(topic) || validHidden(topic)) && ValidTopic(session)
 }
 
 // presenceError counts err, makes it one of the broker's, and has the topic's partition repaired.

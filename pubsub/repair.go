@@ -118,6 +118,9 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	if boot == "" {
 		return errNoBoot
 	}
+	if err := r.touchStream(ctx, p); err != nil {
+		return err
+	}
 	entries, err := r.entries(ctx, p, boot)
 	if errors.Is(err, errFenced) {
 		r.presence.fenced(boot)
@@ -126,11 +129,15 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 		return err
 	}
 	var changes []Change
+	told := map[string]bool{} // topics that somebody enters
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
-		c, entry := Change{Topic: topic, Member: m}, entryOf(topic, m.Session)
+		c, entry := Change{Topic: topic, Member: m, again: untold}, entryOf(topic, m.Session)
 		generation, known := entries[entry]
 		delete(entries, entry)
-		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); !same && partition(topic) == p && r.cfg.Presence.validate(&c) == nil {
+		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); !same && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
+			if r.cfg.Lifecycle.On && !told[topic] {
+				told[topic], c.again = true, untoldTopic
+			}
 			changes = append(changes, c)
 		}
 	})
@@ -155,7 +162,7 @@ func (r *Redis) mend(ctx context.Context, boot string, changes []Change, strange
 	}
 	for batch := range slices.Chunk(changes, changeBatch) {
 		for _, reply := range r.changeAs(ctx, boot, batch) {
-			switch e := reply.Err(); {
+			switch e := reply.err; {
 			case isFenced(e):
 				r.presence.fenced(boot)
 				return errFenced

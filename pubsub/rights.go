@@ -88,7 +88,7 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(log[1], "xadd", "xtrim", "pexpire", "xrange", "xrevrange")
 		on(log[2], "get", "set", "mget")
 	}
-	if r.cfg.Presence.on() { // no topic and no boot has an empty name
+	if r.cfg.hasMembers() { // no topic and no boot has an empty name
 		for _, key := range []string{"m:", "u:", "v:", "b:", "boots", "fence"} {
 			script(n.tagged(p, key))
 		}
@@ -98,6 +98,15 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(n.tagged(p, "b:"), "hset", "hdel", "hscan", "hrandfield")
 		on(n.boots(p), "srem", "srandmember")
 		on(n.fence(p), "zadd", "zscore", "zremrangebyscore")
+		if r.cfg.Lifecycle.On {
+			key, end := n.lifecycle(p), n.lifecycleEnd(p)
+			for _, key := range []string{n.tagged(p, "l:"), key, end} {
+				script(key)
+			}
+			on(n.tagged(p, "l:"), "hget", "hset", "hdel", "hlen")
+			on(key, "xadd", "xrevrange")
+			on(end, "get", "set")
+		}
 		list = append(list, need{way: byAsking, args: []string{"sadd", n.boots(p), ""}, object: keys})
 	}
 	if r.routes[common].Load() == m {
@@ -106,7 +115,7 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(n.resumeKey(), "get", "set")
 		script(n.nodes())
 		on(n.nodes(), "zadd", "zrange", "zrem", "zremrangebyscore")
-		if r.cfg.Presence.on() {
+		if r.cfg.hasMembers() {
 			script(n.leases())
 			on(n.leases(), "zadd", "zrange", "zrem", "zscore")
 		}

@@ -93,6 +93,8 @@ func TestTheLeastRightsKeepTheContract(t *testing.T) {
 			var log lines
 			cfg := RedisConfig{URL: p.url, History: contractHistory, Presence: contractPresence, Log: log.logger()}
 			testContract(t, func(t testing.TB) Broker { return newRedis(t, cfg) })
+			cfg.Lifecycle.On, cfg.Prefix = true, "hub:life" // others have left members
+			testClaims(t, func(t testing.TB) Broker { return newRedis(t, cfg) }, lifecycleContract)
 			t.Run("what is no part of the contract", func(t *testing.T) { besides(t, cfg) })
 			for _, s := range p.servers {
 				if refusals := s.CLI("acl", "log"); strings.Contains(refusals, "username") {
@@ -158,7 +160,7 @@ func TestEachRightOfTheRulesIsNeededAndNamed(t *testing.T) {
 			}
 			t.Parallel()
 			p := begin(t)
-			cfg := RedisConfig{URL: p.url, History: keepAll, Presence: contractPresence, OnRevoked: func([]Revocation) {}}
+			cfg := RedisConfig{URL: p.url, History: keepAll, Presence: contractPresence, Lifecycle: LifecycleConfig{On: true}, OnRevoked: func([]Revocation) {}}
 			if err := newRedis(t, cfg).Check(t.Context()).Err(); err != nil {
 				t.Fatalf("with all of it: %v", err)
 			}

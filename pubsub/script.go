@@ -30,6 +30,12 @@ var onceSource string
 //go:embed presence.lua
 var presenceSource string
 
+//go:embed lifecycle.lua
+var lifecycleSource string
+
+//go:embed touch.lua
+var touchSource string
+
 //go:embed page.lua
 var pageSource string
 
@@ -44,6 +50,8 @@ const (
 	publish // from here on a script that holds the server's name
 	read
 	remove
+	changeNoted    // changePresence where there is a lifecycle
+	touchLifecycle // see compare
 	numKinds
 )
 
@@ -66,6 +74,9 @@ type scripts struct {
 	list   [numKinds]*redis.Script
 }
 
+// noLifecycle stands in place of lifecycle.lua.
+const noLifecycle = "local append, member, written, resets, stream, ending\n"
+
 func newScripts(server string, sharded bool) *scripts {
 	filled := strings.NewReplacer("%SERVER%", server, "%PUBLISH%", (&names{sharded: sharded}).publishCommand())
 	script := func(source string) *redis.Script { return redis.NewScript(filled.Replace(source)) }
@@ -73,7 +84,8 @@ func newScripts(server string, sharded bool) *scripts {
 		once: script(onceSource), publish: script(partitionSource + publishSource), read: script(partitionSource + readSource),
 		remove: script(partitionSource + removeSource),
 
-		changePresence: script(presenceSource), readPresence: script(pageSource),
+		changePresence: script(noLifecycle + presenceSource), changeNoted: script(lifecycleSource + presenceSource),
+		touchLifecycle: script(lifecycleSource + touchSource), readPresence: script(pageSource),
 	}}
 }
 

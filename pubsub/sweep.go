@@ -58,6 +58,7 @@ func (r *Redis) sweep(ctx context.Context, c lapsed, list []byte) (failed error)
 		var strange []call // entries of nobody
 		for _, e := range found {
 			if change, ok := parseEntry(e.entry); ok && partition(change.Topic) == e.partition {
+				change.Cause = hubLost
 				changes = append(changes, change)
 			} else {
 				strange = append(strange, call{partition: e.partition, args: []any{"hdel", r.names.entries(e.partition, c.boot), e.entry}})
@@ -118,11 +119,11 @@ func (r *Redis) takeOff(ctx context.Context, boot string, changes []Change, stra
 	}
 	for batch := range slices.Chunk(changes, changeBatch) {
 		for _, reply := range r.changeAs(ctx, boot, batch) {
-			if n, err := reply.Int(); err == nil {
+			if reply.err == nil {
 				progress = true
-				r.presence.swept.Add(uint64(n))
+				r.presence.swept.Add(uint64(reply.n))
 			} else {
-				last = err
+				last = reply.err
 			}
 		}
 	}

@@ -22,4 +22,6 @@ func ValidTopic(topic string) bool {
 }
 
 // UserTopic is the topic that every session of user follows.
-func UserTopic(user string) string { return "user:" + user }
+func UserTopic(user string) string { return userPrefix + user }
+
+const userPrefix = "user:"

@@ -14,6 +14,7 @@ func TestSentinelKeepsTheContract(t *testing.T) {
 	testContract(t, func(t testing.TB) Broker {
 		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory, Presence: contractPresence})
 	})
+	testClaims(t, func(t testing.TB) Broker { return lifecycleOn(t, set.URL()) }, lifecycleContract)
 }
 
 func TestClusterKeepsTheContract(t *testing.T) {
@@ -23,4 +24,5 @@ func TestClusterKeepsTheContract(t *testing.T) {
 	testContract(t, func(t testing.TB) Broker {
 		return newRedis(t, RedisConfig{URL: set.URL(), History: contractHistory, Presence: contractPresence})
 	})
+	testClaims(t, func(t testing.TB) Broker { return lifecycleOn(t, set.URL()) }, lifecycleContract)
 }
