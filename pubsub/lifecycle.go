@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync/atomic"
 )
 
@@ -63,7 +64,15 @@ type lifecycle struct {
 	// latest is the latest time in an ID, in milliseconds, that a touch has answered.
 	latest          atomic.Uint64
 	entries, resets atomic.Uint64
+
+	// Guarded by the lock of presences: of each partition's stream the epoch and the one before, as they were last seen, and of each
+	// partition the epoch that its members were told to.
+	epochs [partitions]epochs
+	told   [partitions]string
 }
+
+// epochs are the last two of a stream. broken is the last one that did not follow the one that this node saw before.
+type epochs struct{ now, before, broken string }
 
 // count takes the number that presence.lua answers: 1 if somebody came or went, which is returned, 2 for each entry and 16 for each reset.
 func (l *lifecycle) count(n int) (changed int) {
@@ -72,28 +81,63 @@ func (l *lifecycle) count(n int) (changed int) {
 	return n & 1
 }
 
-// touchStream has the stream of partition p, if it is of this partition, say whether it begins anew.
+// touchStream has the stream of partition p, if it is of this partition, say whether it begins anew. The caller holds the lock.
 func (r *Redis) touchStream(ctx context.Context, p byte) error {
 	if !r.cfg.Lifecycle.On || r.names.lifecyclePart(p) != p {
 		return nil
 	}
 	l := &r.lifecycle
-	list, err := r.runBriefly(ctx, []call{{
+	reply, err := r.runBriefly(ctx, []call{{
 		kind: touchLifecycle, partition: p, keys: []string{r.names.lifecycle(p), r.names.lifecycleEnd(p)},
-		args: []any{r.cfg.Lifecycle.MaxEntries, l.latest.Load()},
-	}})[0].Int64Slice()
+		args: []any{r.cfg.Lifecycle.MaxEntries, l.latest.Load(), freshEpoch()},
+	}})[0].Slice()
+	if err == nil && len(reply) != 4 {
+		err = errBadLog
+	}
 	if err != nil {
 		return fmt.Errorf("touch the stream of the lifecycle: %w", err)
 	}
-	if len(list) == 2 {
-		l.count(int(list[1]))
-		for ms := uint64(max(list[0], 0)); ; {
-			if before := l.latest.Load(); before >= ms || l.latest.CompareAndSwap(before, ms) {
-				break
-			}
-		}
+	ms, _ := reply[0].(int64)
+	n, _ := reply[1].(int64)
+	l.count(int(n))
+	if latest := uint64(max(ms, 0)); latest > l.latest.Load() { // written nowhere else
+		l.latest.Store(latest)
+	}
+	l.seen(p, str(reply, 2), str(reply, 3))
+	if of := r.sharing(p); len(of) > 1 && slices.ContainsFunc(of, func(q byte) bool { return l.told[q] != l.epochs[p].now }) {
+		r.presence.dueNow(of...)
 	}
 	return nil
+}
+
+// sharing are the partitions that have their entries in the stream of partition p.
+func (r *Redis) sharing(p byte) []byte {
+	if r.names.sharded {
+		return []byte{p}
+	}
+	return allPartitions()
+}
+
+// seen takes the epoch of the stream of partition p and the one before. If another one was seen last, what follows it is nothing that follows
+// from what was told.
+func (l *lifecycle) seen(p byte, now, before string) {
+	e := &l.epochs[p]
+	if e.now != "" && e.now != now && e.now != before {
+		e.broken = now
+	}
+	e.now, e.before = now, before
+}
+
+// untold reports whether members in partition p have to be told to the lifecycle anew, those too that the server knows. An epoch that
+// follows the one that they were told to has only lost what the server has lost of the members, too. The caller holds the lock.
+func (r *Redis) untold(p byte) bool {
+	e, told := &r.lifecycle.epochs[r.names.lifecyclePart(p)], r.lifecycle.told[p]
+	return told != "" && told != e.now && (told != e.before || e.broken == e.now)
+}
+
+// toldAll notes that they were told. The caller holds the lock.
+func (r *Redis) toldAll(p byte) {
+	r.lifecycle.told[p] = r.lifecycle.epochs[r.names.lifecyclePart(p)].now
 }
 
 // snapshot is what was written so far.

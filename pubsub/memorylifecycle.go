@@ -35,7 +35,7 @@ func (m *Memory) note(c *Change, told []Moved) {
 func (m *Memory) append(kind string, e lifecycleEvent) {
 	now := m.now()
 	if m.lifecycle.seq == 0 {
-		m.lifecycle.add(now, lifecycleEvent{Type: "reset"})
+		m.lifecycle.add(now, lifecycleEvent{Type: "reset", Epoch: fmt.Sprintf("%016x", m.epoch)})
 	}
 	e.Type = kind
 	m.lifecycle.add(now, e)
@@ -50,6 +50,8 @@ type lifecycleEvent struct {
 	Hub     string `json:"hub,omitempty"`
 	Cause   string `json:"cause,omitempty"`
 	Topic   string `json:"topic,omitempty"`
+	Epoch   string `json:"epoch,omitempty"`
+	Before  string `json:"before,omitempty"`
 	Time    uint64 `json:"time"`
 }
 

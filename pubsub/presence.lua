@@ -1,9 +1,9 @@
 -- Changes who is in a topic, and tells its followers. Returns 1 if somebody came or went, else 0; and 2 for each entry of the lifecycle, 16
 -- for each reset among them.
 -- KEYS  members, users, version, the boot's entries, boots, fence, and what lifecycle.lua wants
--- ARGV  entries to keep, latest time (for lifecycle.lua),
+-- ARGV  entries to keep, latest time, a fresh epoch (for lifecycle.lua, the epoch for a version, too),
 --       the topic's channel, or '' if nobody is told and nothing counted but members, as of a user's sessions,
---       the member's entry, session, generation, boot, a fresh epoch, members up to which all is told, milliseconds to keep the version of
+--       the member's entry, session, generation, boot, members up to which all is told, milliseconds to keep the version of
 --       a topic that nobody is in, '1' if the session enters,
 --       user (of one who leaves it is heeded only without a channel), info,
 --       topic, why the session leaves, '1' if it enters because the hub misses it here, '2' if it is also to be told that somebody is there
@@ -11,7 +11,7 @@
 -- users is a hash of users, of numbers of sessions. version is epoch and number, 8 bytes each. entries is a hash of the members
 -- that a boot answers for, of their generations; it may hold some that have moved to another boot since. fence are boots that were swept, by time.
 local members, users, version, entries, boots, fence = unpack(KEYS)
-local channel, entry, session, generation, boot = ARGV[3], ARGV[4], ARGV[5], tonumber(ARGV[6]), ARGV[7]
+local channel, entry, session, generation, boot = ARGV[4], ARGV[5], ARGV[6], tonumber(ARGV[7]), ARGV[8]
 local hidden, enters, user = channel == '', ARGV[11] == '1', ARGV[12]
 
 -- Without a right nothing is changed.
@@ -51,7 +51,7 @@ end
 local function tell(flags, m)
   if hidden then return end
   local clients, all = redis.call('HLEN', members), redis.call('HLEN', users)
-  local epoch, number = ARGV[8], 0
+  local epoch, number = ARGV[3], 0
   local stored = redis.call('GET', version)
   if stored and #stored == 16 then epoch, number = struct.unpack('>c8I8', stored) end
   local now = struct.pack('>c8I8', epoch, number + 1)
@@ -121,8 +121,10 @@ if replaced then
   remove(was, true)
   was = nil
 end
-if append and (not was or ARGV[16] ~= '') then
-  note({ 'session_opened', 'user_online', 'topic_occupied' }, '', not replaced and redis.call('HLEN', members) == 0 or ARGV[16] == '2')
+local doubtful = append and was and unsettled()
+if append and (not was or doubtful or ARGV[16] ~= '') then
+  local edge = not replaced and redis.call('HLEN', members) == 0 or doubtful or ARGV[16] == '2'
+  note({ 'session_opened', 'user_online', 'topic_occupied' }, '', edge)
 end
 local time = redis.call('TIME')
 local now = { since = was and was.since or time[1] * 1000 + math.floor(time[2] / 1000), user = user, info = info }

@@ -20,7 +20,7 @@ func (t *trial) membership(ctx context.Context) error {
 		more = []any{t.name, "", ""}
 	}
 	change := func(enters bool) call {
-		args := append([]any{1, 0, channel, entry, t.name, 0, t.name, freshEpoch(), 1, life, enters, t.name, ""}, more...)
+		args := append([]any{1, 0, freshEpoch(), channel, entry, t.name, 0, t.name, 1, life, enters, t.name, ""}, more...)
 		return call{kind: kind, partition: t.p, topic: t.name, keys: keys, args: args}
 	}
 	replies := t.run(ctx, []call{

@@ -113,8 +113,8 @@ func (r *Redis) presenceCall(boot string, c *Change) call {
 		channel, user = "", hiddenUser(c.Topic)
 	}
 	made.args = []any{
-		r.cfg.Lifecycle.MaxEntries, latest,
-		channel, entryOf(c.Topic, m.Session), m.Session, m.Generation, boot, freshEpoch(), r.cfg.Presence.EventsMax, versionLife,
+		r.cfg.Lifecycle.MaxEntries, latest, freshEpoch(),
+		channel, entryOf(c.Topic, m.Session), m.Session, m.Generation, boot, r.cfg.Presence.EventsMax, versionLife,
 		!c.Leave, user, []byte(m.Info),
 	}
 	if r.cfg.Lifecycle.On {

@@ -129,12 +129,12 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 		return err
 	}
 	var changes []Change
-	told := map[string]bool{} // topics that somebody enters
+	told, all := map[string]bool{}, r.untold(p) // topics that somebody enters
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
 		c, entry := Change{Topic: topic, Member: m, again: untold}, entryOf(topic, m.Session)
 		generation, known := entries[entry]
 		delete(entries, entry)
-		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); !same && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
+		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); (!same || all) && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
 			if r.cfg.Lifecycle.On && !told[topic] {
 				told[topic], c.again = true, untoldTopic
 			}
@@ -152,7 +152,11 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 			strange = append(strange, call{partition: p, args: []any{"hdel", r.names.entries(p, boot), entry}})
 		}
 	}
-	return r.mend(ctx, boot, changes, strange)
+	if err := r.mend(ctx, boot, changes, strange); err != nil {
+		return err
+	}
+	r.toldAll(p)
+	return nil
 }
 
 // mend makes changes in the name of boot, and removes strange entries.

@@ -75,7 +75,7 @@ type scripts struct {
 }
 
 // noLifecycle stands in place of lifecycle.lua.
-const noLifecycle = "local append, member, written, resets, stream, ending\n"
+const noLifecycle = "local append, unsettled, member, written, resets, stream, ending\n"
 
 func newScripts(server string, sharded bool) *scripts {
 	filled := strings.NewReplacer("%SERVER%", server, "%PUBLISH%", (&names{sharded: sharded}).publishCommand())
