@@ -199,6 +199,9 @@ func (r *Redis) renewBoot(ctx context.Context, life time.Duration, may bool) err
 		p.fenced(boot)
 		return nil
 	}
+	if before < float64(now) {
+		r.lifecycle.lapses.Add(1)
+	}
 	p.renewed(boot, before >= float64(now))
 	if other := str(reply, 2); other != "" {
 		p.mu.Lock()

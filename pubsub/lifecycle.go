@@ -64,11 +64,18 @@ type lifecycle struct {
 	// latest is the latest time in an ID, in milliseconds, that a touch has answered.
 	latest          atomic.Uint64
 	entries, resets atomic.Uint64
+	// lapses counts the renewals that found this node's lease run out: it may have been swept.
+	lapses atomic.Uint64
 
-	// Guarded by the lock of presences: of each partition's stream the epoch and the one before, as they were last seen, and of each
-	// partition the epoch that its members were told to.
+	// Guarded by the lock of presences, by partition: what is known of its stream, and what its members were told to.
 	epochs [partitions]epochs
-	told   [partitions]string
+	told   [partitions]lastTold
+}
+
+// lastTold is the epoch of a stream that members were told to, and the lapses until then.
+type lastTold struct {
+	epoch  string
+	lapses uint64
 }
 
 // epochs are the last two of a stream. broken is the last one that did not follow the one that this node saw before.
@@ -104,7 +111,7 @@ func (r *Redis) touchStream(ctx context.Context, p byte) error {
 		l.latest.Store(latest)
 	}
 	l.seen(p, str(reply, 2), str(reply, 3))
-	if of := r.sharing(p); len(of) > 1 && slices.ContainsFunc(of, func(q byte) bool { return l.told[q] != l.epochs[p].now }) {
+	if of := r.sharing(p); len(of) > 1 && slices.ContainsFunc(of, func(q byte) bool { return l.told[q].epoch != l.epochs[p].now }) {
 		r.presence.dueNow(of...)
 	}
 	return nil
@@ -129,15 +136,17 @@ func (l *lifecycle) seen(p byte, now, before string) {
 }
 
 // untold reports whether members in partition p have to be told to the lifecycle anew, those too that the server knows. An epoch that
-// follows the one that they were told to has only lost what the server has lost of the members, too. The caller holds the lock.
+// follows the one that they were told to has only lost what the server has lost of the members, too; unless it has lost that this node was
+// swept. The caller holds the lock.
 func (r *Redis) untold(p byte) bool {
-	e, told := &r.lifecycle.epochs[r.names.lifecyclePart(p)], r.lifecycle.told[p]
-	return told != "" && told != e.now && (told != e.before || e.broken == e.now)
+	l := &r.lifecycle
+	e, told := &l.epochs[r.names.lifecyclePart(p)], l.told[p]
+	return told.epoch != "" && told.epoch != e.now && (told.epoch != e.before || e.broken == e.now || told.lapses != l.lapses.Load())
 }
 
-// toldAll notes that they were told. The caller holds the lock.
-func (r *Redis) toldAll(p byte) {
-	r.lifecycle.told[p] = r.lifecycle.epochs[r.names.lifecyclePart(p)].now
+// toldAll notes that they were told, lapses being those before it. The caller holds the lock.
+func (r *Redis) toldAll(p byte, lapses uint64) {
+	r.lifecycle.told[p] = lastTold{r.lifecycle.epochs[r.names.lifecyclePart(p)].now, lapses}
 }
 
 // snapshot is what was written so far.

@@ -79,6 +79,7 @@ func (m *lifecycleModel) parts() []byte {
 
 func (m *lifecycleModel) sweep() {
 	hub := m.hub()
+	hub.lifecycle.lapses.Add(1) // which it finds at its next renewal
 	if err := m.watcher.sweep(m.t.Context(), lapsed{hub.presence.boot(), time.Now().UnixMilli()}, m.parts()); err != nil {
 		m.rt.Fatal(err)
 	}
@@ -96,9 +97,11 @@ func (m *lifecycleModel) do(args ...any) *redis.Cmd {
 	return m.watcher.command(m.t.Context(), common, args...)
 }
 
-// lose has the server lose its data. By then all hubs have looked there since the last time.
+// lose has the server lose its data, fences too. By then all hubs have looked there since the last time, and no write of a boot that was
+// given up is under way any more.
 func (m *lifecycleModel) lose() {
 	m.touch()
+	m.late = slices.DeleteFunc(m.late, func(w lateWrite) bool { return w.boot != w.hub.presence.boot() })
 	m.do("flushall")
 }
 
@@ -124,8 +127,7 @@ func (m *lifecycleModel) sync() {
 
 // failover has the replica take over.
 func (m *lifecycleModel) failover() {
-	m.touch()
-	m.do("flushall")
+	m.lose()
 	for key, value := range m.replica {
 		if err := m.do("restore", key, "0", value).Err(); err != nil {
 			m.rt.Fatal(err)

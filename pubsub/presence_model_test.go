@@ -62,7 +62,9 @@ func (m *presenceModel) takeBoot(hub *instance, boot string) {
 	hub.presence.renewed(hub.presence.name, true)
 }
 
-func (m *presenceModel) hub() *instance { return m.hubs[rapid.IntRange(0, len(m.hubs)-1).Draw(m.rt, "hub")] }
+func (m *presenceModel) hub() *instance {
+	return m.hubs[rapid.IntRange(0, len(m.hubs)-1).Draw(m.rt, "hub")]
+}
 
 // come has a session connect to a hub, perhaps from another one that learns of it.
 func (m *presenceModel) come() {

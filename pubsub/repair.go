@@ -129,6 +129,7 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 		return err
 	}
 	var changes []Change
+	lapses := r.lifecycle.lapses.Load()
 	told, all := map[string]bool{}, r.untold(p) // topics that somebody enters
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
 		c, entry := Change{Topic: topic, Member: m, again: untold}, entryOf(topic, m.Session)
@@ -155,7 +156,7 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	if err := r.mend(ctx, boot, changes, strange); err != nil {
 		return err
 	}
-	r.toldAll(p)
+	r.toldAll(p, lapses)
 	return nil
 }
 

@@ -30,14 +30,15 @@ type away struct {
 	id     uint64
 	member pubsub.Member
 	topics []string
+	cause  string
 	due    time.Duration // the hub's age
 }
 
 // awaySlice bounds the topics that are left in one turn of the loop.
 const awaySlice = 1024
 
-// put has a session stay a member of topics for a while, or returns false if there is no room.
-func (l *awayList) put(sh *shard, m pubsub.Member, id uint64, topics []string) bool {
+// put has a session, which ended for cause, stay a member of topics for a while, or returns false if there is no room.
+func (l *awayList) put(sh *shard, m pubsub.Member, id uint64, topics []string, cause string) bool {
 	hub := sh.hub
 	if l.topics+len(topics) > hub.cfg.MaxNodeTopics/len(hub.shards) {
 		return false
@@ -45,12 +46,12 @@ func (l *awayList) put(sh *shard, m pubsub.Member, id uint64, topics []string) b
 	if l.at == nil {
 		l.at = make(map[awayFrom]*away)
 	}
-	a := &away{id: id, member: m, topics: topics, due: time.Since(hub.born) + hub.cfg.PresenceGrace}
+	a := &away{id: id, member: m, topics: topics, cause: cause, due: time.Since(hub.born) + hub.cfg.PresenceGrace}
 	l.list = append(l.list, a)
 	l.topics += len(topics)
 	for _, topic := range topics {
 		if l.back(id, topic) { // of two connections
-			sh.presence.members.Add(-1)
+			sh.presence.count(topic, -1)
 		}
 		l.at[awayFrom{id, topic}] = a
 	}
@@ -88,8 +89,8 @@ func (l *awayList) leave(sh *shard) {
 		l.head++
 		for topic := range l.stays(a) {
 			l.back(a.id, topic)
-			sh.presence.members.Add(-1)
-			c := pubsub.Change{Topic: topic, Member: a.member, Leave: true}
+			sh.presence.count(topic, -1)
+			c := pubsub.Change{Topic: topic, Member: a.member, Leave: true, Cause: a.cause}
 			if !sh.hub.changes.put(memberChange{Change: c}) {
 				sh.count.drops.Add(presenceQueueFull)
 			}

@@ -50,6 +50,9 @@ type Config struct {
 	// Presence reports whether topic has a presence: who follows it are its members. nil: none has. It must not block, and be
 	// the broker's PresenceConfig.Match; so must Hub.Members be its Members.
 	Presence func(topic string) bool
+	// Lifecycle: the broker is told of each session, as a member of a hidden topic (pubsub.UserSessions). It must be the broker's
+	// LifecycleConfig.On; then Hub.Members must be PresenceConfig.Members. Default: it is not.
+	Lifecycle bool
 	// PresenceGrace is how long a client that has disconnected, but not by a backend or for its token, stays a member.
 	// Default pubsub.DefaultPresenceGrace, pubsub.MaxPresenceGrace at most.
 	PresenceGrace time.Duration

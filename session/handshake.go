@@ -385,5 +385,8 @@ func (sh *shard) open(e Entrance, a *Admission) bool {
 	if s.watchGrant(); s.Open() {
 		p.Opened(s, a)
 	}
+	if s.Open() && !s.unopened() {
+		s.beginLife()
+	}
 	return true
 }

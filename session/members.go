@@ -4,6 +4,8 @@ import (
 	"hash/maphash"
 	"iter"
 	"slices"
+
+	"wshub/pubsub"
 )
 
 // members finds a loop's sessions by their user, whatever they follow. It belongs to the loop. Anonymous
@@ -23,6 +25,7 @@ type further struct {
 	many map[*Session]struct{} // nil with one
 }
 
+// memberParts are the broker's partitions, of which all members can be listed.
 const memberParts = 256
 
 // memberPart is a hash table with linear probing: a power of two slots, at most three quarters in use. Of each
@@ -37,8 +40,7 @@ func newMembers() *members {
 }
 
 func (m *members) place(own string) (part *memberPart, start uint64) {
-	h := maphash.String(m.seed, own)
-	return &m.parts[h%memberParts], h / memberParts
+	return &m.parts[pubsub.Partition(own)], maphash.String(m.seed, own)
 }
 
 // find returns the slot of the user whose topic is own, or -1.
@@ -194,6 +196,22 @@ func (m *members) all(own string) iter.Seq[*Session] {
 		for s := range f.many {
 			if !yield(s) {
 				return
+			}
+		}
+	}
+}
+
+// part calls yield for the sessions of users whose topics are in a partition, which must not be closed meanwhile.
+func (m *members) part(partition int) iter.Seq[*Session] {
+	return func(yield func(*Session) bool) {
+		for _, s := range m.parts[partition].slots {
+			if s == nil {
+				continue
+			}
+			for one := range m.all(s.own) {
+				if !yield(one) {
+					return
+				}
 			}
 		}
 	}

@@ -19,8 +19,9 @@ const (
 // AwaitFirst has the own topic followed when the client has been silent for a while; FollowOwn does it before. returning
 // says that the client comes back.
 func (s *Session) AwaitFirst(returning bool) {
+	s.delayOpening()
 	switch {
-	case s.own == "":
+	case s.own == "" && !s.unopened():
 	case returning:
 		s.beginSilence(returnTime)
 	default:
@@ -63,6 +64,7 @@ func (s *Session) followOwn() {
 		return
 	}
 	s.stopSilence()
+	s.openDelayed()
 	if s.own != "" && s.following(s.own) < 0 && s.waitingFor(s.own) == nil {
 		s.subscribe(s.own, nil, unasked{s})
 	}

@@ -18,6 +18,8 @@ type presence struct {
 	topics  [surveyParts]map[*topic]struct{} // those with presence, by partition
 	away    awayList
 	watches map[*topic]*watch
+	// nobodies are where the hub has a lifecycle.
+	nobodies *nobodies
 
 	// Shared.
 	watching atomic.Int32 // how many watches there are
@@ -25,15 +27,26 @@ type presence struct {
 }
 
 func newPresence(h *Hub) *presence {
-	if h.cfg.Presence == nil {
+	if h.cfg.Presence == nil && !h.cfg.Lifecycle {
 		return nil
 	}
-	return &presence{watches: make(map[*topic]*watch)}
+	p := &presence{watches: make(map[*topic]*watch)}
+	if h.cfg.Lifecycle {
+		p.nobodies = &nobodies{}
+	}
+	return p
+}
+
+// count counts memberships of a topic, hidden ones not.
+func (p *presence) count(topic string, more int64) {
+	if !hidden(topic) {
+		p.members.Add(more)
+	}
 }
 
 // add takes t in, which is new, if it has a presence.
 func (p *presence) add(t *topic, has func(string) bool) {
-	if p == nil || !has(t.name) {
+	if p == nil || has == nil || !has(t.name) {
 		return
 	}
 	t.present = true
@@ -73,7 +86,7 @@ func (s *Session) info() json.RawMessage {
 
 // setInfo keeps what a token says of the session's user, where others can see it. It reports whether that is something new.
 func (s *Session) setInfo(info json.RawMessage) (changed bool) {
-	if s.shard.presence == nil || string(info) == string(s.info()) {
+	if s.shard.hub.cfg.Presence == nil || string(info) == string(s.info()) {
 		return false
 	}
 	s.rare().info = info
@@ -151,7 +164,7 @@ func (s *Session) goAway(cause *engine.Cause) {
 	if s.shard.presence == nil {
 		return
 	}
-	atOnce := cause == Disconnected || cause == Unidentified || cause == TokenExpired
+	atOnce := endsAtOnce(cause)
 	var names []string
 	for _, t := range s.memberOf() {
 		if atOnce {
@@ -165,22 +178,28 @@ func (s *Session) goAway(cause *engine.Cause) {
 			sub.entered = false // done with
 		}
 	}
-	s.linger(names)
+	if life := s.life(); life != "" && atOnce {
+		s.endLife(cause.Name)
+	} else if life != "" {
+		s.forgetLife()
+		names = append(names, life)
+	}
+	s.linger(names, cause.Name)
 }
 
-// linger has the session, which leaves topics, stay a member of them for a while.
-func (s *Session) linger(topics []string) {
+// linger has the session, which leaves topics for cause, stay a member of them for a while.
+func (s *Session) linger(topics []string, cause string) {
 	sh := s.shard
 	if len(topics) == 0 {
 		return
 	}
-	if sh.presence.away.put(sh, s.member(), s.id, topics) {
+	if sh.presence.away.put(sh, s.member(), s.id, topics, cause) {
 		return
 	}
 	s.drop("presence_grace_full", topics[0], "too many members that have disconnected are waited for")
 	for _, name := range topics {
-		sh.presence.members.Add(-1)
-		s.tellPresence(pubsub.Change{Topic: name, Member: s.member(), Leave: true}, nil)
+		sh.presence.count(name, -1)
+		s.tellPresence(pubsub.Change{Topic: name, Member: s.member(), Leave: true, Cause: cause}, nil)
 	}
 }
 

@@ -13,7 +13,7 @@ const presentSlice = 2048
 // Members calls yield for each member that this node has of the topics of a partition, for the broker's repair: see
 // pubsub.PresenceConfig. It blocks until every loop has answered.
 func (h *Hub) Members(ctx context.Context, partition byte, yield func(topic string, m pubsub.Member)) error {
-	if h.cfg.Presence == nil {
+	if h.cfg.Presence == nil && !h.cfg.Lifecycle {
 		return nil
 	}
 	lists := make(chan []present, len(h.shards))
@@ -48,6 +48,7 @@ type listing struct {
 	sh     *shard
 	ctx    context.Context // of the caller, who may have gone
 	away   []*away         // yet to be listed
+	lives  []*Session      // yet to be listed, as members of their hidden topics
 	topics []*topic
 	crowd  []*Session // of topic, yet to be listed
 	topic  string
@@ -64,6 +65,9 @@ func (l *listing) begin(partition byte) {
 	}
 	l.away = slices.Clone(p.away.list[p.away.head:])
 	l.partition = int(partition)
+	if l.sh.hub.cfg.Lifecycle {
+		l.lives = slices.Collect(l.sh.lives(l.partition))
+	}
 	l.next()
 }
 
@@ -73,7 +77,11 @@ func (l *listing) listAway() (n int) {
 		a := l.away[0]
 		for name := range l.sh.presence.away.stays(a) {
 			if pubsub.Partition(name) == l.partition {
-				l.found = append(l.found, present{name, a.member})
+				m := a.member
+				if hidden(name) {
+					m.Info = nil
+				}
+				l.found = append(l.found, present{name, m})
 			}
 		}
 		n += 1 + len(a.topics)
@@ -81,11 +89,23 @@ func (l *listing) listAway() (n int) {
 	return n
 }
 
+// listLives lists some of the sessions themselves, and returns how much there was to look at.
+func (l *listing) listLives() int {
+	some := l.lives[:min(len(l.lives), presentSlice)]
+	for _, s := range some {
+		if topic := s.life(); topic != "" { // one that has ended meanwhile is away
+			l.found = append(l.found, present{topic, s.alive()})
+		}
+	}
+	l.lives = l.lives[len(some):]
+	return len(some)
+}
+
 func (l *listing) next() {
 	if l.ctx.Err() != nil {
 		return
 	}
-	for n := l.listAway(); n < presentSlice; {
+	for n := l.listAway() + l.listLives(); n < presentSlice; {
 		if len(l.crowd) == 0 {
 			if len(l.topics) == 0 {
 				l.done(l.found)

@@ -181,7 +181,7 @@ func (s *Session) leaveAtGap(m *message) bool {
 		sub.end(Refusal{}) // it was answered, so nobody else is told
 	} else if i := s.following(m.topic); i >= 0 {
 		if s.subs[i].topic.present { // it is about to follow again
-			s.linger([]string{m.topic})
+			s.linger([]string{m.topic}, "gap")
 		}
 		s.unlist(i)
 	}

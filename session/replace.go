@@ -74,10 +74,16 @@ func (s *Session) takeOver(ticket token.Resume) {
 	for _, t := range member {
 		s.leave(t)
 	}
+	s.endLife(resumedCause)
 	s.id = ticket.Session
 	s.generation = sh.hub.generations.next(generation(ticket.Generation), sh.hub.now())
 	for _, t := range member {
 		s.enter(t, nil)
+	}
+	if s.unopened() {
+		s.openDelayed()
+	} else {
+		s.beginLife()
 	}
 	if older := sh.named[s.id]; older != nil {
 		older.conn.Close(Replaced)

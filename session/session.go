@@ -38,14 +38,16 @@ type subscription struct {
 }
 
 type sessionExt struct {
-	work    *work         // nil unless something is on its way
-	allowed bucket        // the messages that it may send now
-	surplus bool          // one more than its user may have: see surplus.go
-	authing bool          // a token is being checked
-	state   any           // the protocol's own
-	grant   *grant        // what its token says; nil without one
-	silence *engine.Timer // runs until the own topic is followed
-	rare    *rarities     // nil without any
+	work    *work  // nil unless something is on its way
+	allowed bucket // the messages that it may send now
+	surplus bool   // one more than its user may have: see surplus.go
+	// unopened: the broker is still to be told of the session. See delayOpening.
+	unopened bool
+	authing  bool          // a token is being checked
+	state    any           // the protocol's own
+	grant    *grant        // what its token says; nil without one
+	silence  *engine.Timer // runs until the own topic is followed
+	rare     *rarities     // nil without any
 }
 
 func (s *Session) extra() *sessionExt {

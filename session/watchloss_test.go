@@ -221,7 +221,7 @@ func TestTopicsOfThoseAwayAreFoundAtOnce(t *testing.T) {
 				list[k] = fmt.Sprint("room:", i*topics+k)
 			}
 			sh.presence.members.Add(topics)
-			l.put(sh, pubsub.Member{Session: "s_1"}, 1, list)
+			l.put(sh, pubsub.Member{Session: "s_1"}, 1, list, "")
 		}
 		least := time.Hour // of several tries: one may be held up
 		for try := range 5 {
