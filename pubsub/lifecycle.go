@@ -149,7 +149,9 @@ func (r *Redis) toldAll(p byte, lapses uint64) {
 	r.lifecycle.told[p] = lastTold{r.lifecycle.epochs[r.names.lifecyclePart(p)].now, lapses}
 }
 
-// snapshot is what was written so far.
-func (l *lifecycle) snapshot() map[string]uint64 {
-	return map[string]uint64{"entries": l.entries.Load(), "resets": l.resets.Load()}
+// LifecycleStats counts entries, and the resets among them.
+type LifecycleStats struct{ Entries, Resets uint64 }
+
+func (l *lifecycle) snapshot() LifecycleStats {
+	return LifecycleStats{l.entries.Load(), l.resets.Load()}
 }

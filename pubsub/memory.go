@@ -195,6 +195,7 @@ func (m *Memory) Stats() Snapshot {
 	s := m.stats.snapshot()
 	m.order.Lock()
 	s.HistoryBytes = uint64(m.kept.bytes + m.once.order.len()*onceSize)
+	s.Lifecycle = LifecycleStats{m.lifecycle.seq, m.lifecycle.resets}
 	m.order.Unlock()
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -35,6 +35,7 @@ func (m *Memory) note(c *Change, told []Moved) {
 func (m *Memory) append(kind string, e lifecycleEvent) {
 	now := m.now()
 	if m.lifecycle.seq == 0 {
+		m.lifecycle.resets++
 		m.lifecycle.add(now, lifecycleEvent{Type: "reset", Epoch: fmt.Sprintf("%016x", m.epoch)})
 	}
 	e.Type = kind
@@ -62,6 +63,8 @@ type memoryLifecycle struct {
 	head int           // the oldest, once the ring is full
 	last ID
 	seq  uint64
+	// resets are 0 or 1: nothing is ever lost.
+	resets uint64
 }
 
 type memoryEntry struct {
@@ -90,6 +93,9 @@ func (l *memoryLifecycle) add(now uint64, e lifecycleEvent) {
 
 // at is the i'th entry, from the oldest on.
 func (l *memoryLifecycle) at(i int) *memoryEntry { return &l.ring[(l.head+i)%len(l.ring)] }
+
+// LifecycleStreams are none: the only stream has no key.
+func (m *Memory) LifecycleStreams() []string { return nil }
 
 // readLifecycle reads the first entries behind the one whose ID is after, limit at most; "" is the place before all. ErrBadPosition if after
 // is no ID.

@@ -79,8 +79,8 @@ type Snapshot struct {
 	// (repaired), how often this node was taken for dead (fenced), and changes that failed: unavailable, unknown_outcome,
 	// refused. Nil in Memory.
 	Presence map[string]uint64
-	// Lifecycle counts the entries of the lifecycle that this node has written, and the resets among them.
-	Lifecycle map[string]uint64
+	// Lifecycle counts what this node has written of the lifecycle.
+	Lifecycle LifecycleStats
 }
 
 func (s *stats) snapshot() Snapshot {

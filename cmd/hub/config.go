@@ -76,6 +76,9 @@ type config struct {
 	PresenceGrace     time.Duration `group:"Presence" default:"5s" range:"100ms..5m" help:"Time that a client which disconnects stays present, so that nobody is told of one that comes back. All instances must have the same."`
 	PresenceEventsMax int           `group:"Presence" default:"1000" range:"1..100000" help:"Members of one topic up to which those who watch it are told of each that joins or leaves; of more they are told counts, once a second at most. All instances must have the same."`
 
+	Lifecycle    string `group:"Lifecycle" default:"off" enum:"off,on" help:"Whether sessions that open and close, users that come online and go offline, and topics of --presence that are occupied and vacated are entries of a stream, which backends read from Redis. Leaving waits for --presence-grace. All instances must have the same."`
+	LifecycleMax int    `group:"Lifecycle" default:"100000" range:"1000..100000000" help:"Entries that a stream keeps at least; older ones are gone. A Redis Cluster has 256 streams."`
+
 	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
 	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
 	JWKSURL          string        `name:"jwks-url" group:"Tokens" secret:"url" placeholder:"URL" help:"URL of the issuer's key set, https or on loopback http; fetched every 15 minutes and when a token names a key that is not known."`

@@ -229,7 +229,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
 		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB", "--presence-grace=29s", "--client-address=forwarded", "--trusted-proxies=10.0.0.0/8,::1",
-		"--max-connections-per-address=30", "--handshake-rate-per-address=31", "--tls-handshakes=400").cfg
+		"--max-connections-per-address=30", "--handshake-rate-per-address=31", "--tls-handshakes=400", "--lifecycle=on", "--lifecycle-max=3000").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -252,9 +252,12 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	if want := (session.Config{
 		Node: "n14", Broadcast: "b15", Workers: 16, MaxTopics: 17, MaxNodeTopics: 18, MessageRate: 19, MessageBurst: 20,
 		MaxSessionsPerUser: 21, History: history, ReplayLimit: 25, HandshakeRate: 26, AuthGrace: 27 * time.Second, TrustUserParam: true, PresenceGrace: 29 * time.Second,
-		Log: zerolog.Nop(),
+		Lifecycle: true, Log: zerolog.Nop(),
 	}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("the session gets %+v, %v; want %+v", got, err, want)
+	}
+	if got, want := c.lifecycle(), (pubsub.LifecycleConfig{On: true, MaxEntries: 3000}); got != want {
+		t.Errorf("the broker gets %+v, want %+v", got, want)
 	}
 }
 

@@ -39,6 +39,9 @@ func (s *settings) conflicts() (notes []string) {
 	if c.RedisURL == "" && c.RedisWait > 0 {
 		note("%s has no effect, since there is no --redis-url.", s.origin("redis-wait"))
 	}
+	if s.source["lifecycle-max"] != "" && !c.lifecycle().On {
+		note("%s has no effect, since --lifecycle is off.", s.origin("lifecycle-max"))
+	}
 	for _, list := range []struct {
 		flag   string
 		values []string

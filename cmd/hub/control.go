@@ -61,6 +61,7 @@ type controlled struct {
 	ready     func() error // nil while clients should be sent here
 	hub       backendHub
 	channel   func(topic string) (channel string, sharded bool) // as the broker's
+	lifecycle func() (streams []string)                         // as the broker's
 	rebalance func(ctx context.Context, percent int, over time.Duration) (chosen int, refusal *apiError)
 	registry  *prometheus.Registry
 	console   http.Handler // at / and /console/
@@ -178,6 +179,7 @@ POST /api/trace        {"user":"42","for":"10m"}: log all that happens to a user
 GET  /api/presence     ?topic=room:1&limit=100: who follows a topic; next of the answer is after of the next page
 GET  /api/presence_stats ?topic=room:1: how many
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
+GET  /api/lifecycle    the Redis streams that say who comes and goes (--lifecycle)
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
 `
@@ -217,6 +219,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("GET /api/presence", looked(presenceAPI{of.hub.Presence}))
 	mux.Handle("GET /api/presence_stats", looked(presenceStatsAPI{of.hub.Presence}))
 	mux.Handle("GET /api/channel", protect(channelAPI{of.channel}))
+	mux.Handle("GET /api/lifecycle", protect(lifecycleAPI{c.lifecycle(), of.lifecycle}))
 	if of.looks != nil {
 		look := func(path string) http.Handler { return looked(of.looks.routes[path]) }
 		mux.Handle("GET /api/nodes", look("/api/nodes"))

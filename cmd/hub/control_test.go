@@ -32,6 +32,7 @@ type backend struct {
 	presence    pubsub.Presence
 	many        bool // more topics match than are asked for
 	sharded     bool // the broker is a cluster
+	streams     []string
 	counts      bool // the loops say in time how many follow
 }
 
@@ -153,6 +154,7 @@ func (b *backend) start(t *testing.T, args ...string) string {
 		ready:     func() error { return b.ready },
 		hub:       b,
 		channel:   b.channel,
+		lifecycle: func() []string { return b.streams },
 		rebalance: func(context.Context, int, time.Duration) (int, *apiError) { return 0, nil },
 		registry:  prometheus.NewRegistry(),
 		console:   console("127.0.0.1:3000", cfg),

@@ -197,6 +197,8 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.broker.PublishErrors }),
 	counters("wshub_broker_presence_total", "outcome", "Members of dead hubs that were taken off (swept), differences between Redis and this hub that were mended (repaired), times that this hub was taken for dead (fenced), and changes that failed.", nil,
 		func(s *snapshot) map[string]uint64 { return s.broker.Presence }),
+	counter("wshub_lifecycle_entries_total", "Entries that this hub has written to streams of the lifecycle.", func(s *snapshot) uint64 { return s.broker.Lifecycle.Entries }),
+	counter("wshub_lifecycle_resets_total", "Resets among them: the stream began, or another Redis came to hold it.", func(s *snapshot) uint64 { return s.broker.Lifecycle.Resets }),
 }
 
 // errorCodes are all codes that a client can be told.

@@ -123,6 +123,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			ready:     ready,
 			hub:       hub,
 			channel:   broker.Channel,
+			lifecycle: broker.LifecycleStreams,
 			rebalance: rebalancing.begin,
 			registry:  newRegistry(from),
 			console:   console(start.public, c),

@@ -94,6 +94,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		History:            history,
 		Presence:           presence,
 		PresenceGrace:      c.PresenceGrace,
+		Lifecycle:          c.lifecycle().On,
 		PresenceRights:     presenceRights,
 		HandshakeRate:      c.HandshakeRate,
 		Verifier:           verifier,
@@ -112,6 +113,7 @@ type broker interface {
 	SetState(pubsub.NodeState)
 	ResumeKey(ctx context.Context) ([]byte, error)
 	Channel(topic string) (channel string, sharded bool)
+	LifecycleStreams() []string
 	Stats() pubsub.Snapshot
 }
 
@@ -166,6 +168,7 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 			History:      history,
 			HistoryBytes: int(c.HistoryBytes),
 			Presence:     presence,
+			Lifecycle:    c.lifecycle(),
 			OnControl:    to.control,
 			OnRevoked:    to.revoked,
 		}), nil
@@ -184,6 +187,7 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 		MaxMessage: int(c.MaxMessage),
 		History:    history,
 		Presence:   presence,
+		Lifecycle:  c.lifecycle(),
 		PoolSize:   c.RedisPoolSize,
 		OnControl:  to.control,
 		OnRevoked:  to.revoked,
