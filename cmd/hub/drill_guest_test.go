@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/url"
 	"slices"
 	"sync"
 	"time"
@@ -72,11 +73,21 @@ func (g *guest) run(ctx context.Context) {
 	}
 }
 
+// announced says in a URL that the client comes back, "" for one that does not.
+func (g *guest) announced() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.token == "" {
+		return ""
+	}
+	return "&resume=" + url.QueryEscape(g.token)
+}
+
 // visit is one connection from dial to end. came is true if a hub let it in.
 func (g *guest) visit(ctx context.Context) (came bool) {
 	dialing, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	c, _, err := websocket.Dial(dialing, g.d.hub(-1).public+"?token="+g.jwt, &websocket.DialOptions{Subprotocols: []string{"hub.v1.json"}})
+	c, _, err := websocket.Dial(dialing, g.d.hub(-1).public+"?token="+g.jwt+g.announced(), &websocket.DialOptions{Subprotocols: []string{"hub.v1.json"}})
 	if err != nil {
 		return false
 	}

@@ -58,6 +58,8 @@ type presenceDrill struct {
 	proxy  *redistest.Proxy // between the hubs and Redis
 	rooms  []string
 	guests []*guest
+	// chronicle reads the lifecycle meanwhile.
+	chronicle *chronicle
 	// churning is how long clients come and go, by pace changes a second.
 	churning time.Duration
 	pace     int
@@ -77,13 +79,14 @@ func newPresenceDrill(t *testing.T, path string) *presenceDrill {
 	}
 	d.args = []string{
 		"--log-level=info", "--resume-key=" + resumeKeyText, "--jwt-secret=" + secret, "--api-key=" + apiKey, "--workers=8",
-		"--drain-grace=100ms", "--drain-window=1s", "--presence=room:*", "--presence-grace=5s",
+		"--drain-grace=100ms", "--drain-window=1s", "--presence=room:*", "--presence-grace=5s", "--lifecycle=on",
 	}
 	d.proxy = redistest.NewProxy(t, d.redis.Addr())
 	for i := range rooms {
 		d.rooms = append(d.rooms, fmt.Sprint("room:", i))
 	}
 	d.startHubs(3, d.proxy.URL())
+	d.chronicle = newChronicle(t, d.redis, d.hub(0))
 	for i := range guests {
 		if watcher := i < 3*watchersEach*5; watcher { // a fifth of the rooms each
 			d.guests = append(d.guests, d.newGuest(i, true, slices.Collect(func(yield func(string) bool) {
@@ -100,6 +103,7 @@ func newPresenceDrill(t *testing.T, path string) *presenceDrill {
 	for _, g := range d.guests {
 		running.Go(func() { g.run(ctx) })
 	}
+	running.Go(func() { d.chronicle.follow(ctx) })
 	t.Cleanup(func() { cancel(); running.Wait() })
 	d.settle("the beginning")
 	return d
@@ -194,11 +198,15 @@ func (d *presenceDrill) settle(behind string) {
 		return !slices.ContainsFunc(d.guests, func(g *guest) bool { return !g.steady() })
 	})
 	steady, truth, wrong := time.Now(), d.truth(), ""
+	alive := d.alive(truth)
 	over, again := time.NewTimer(presenceLate), time.NewTicker(100*time.Millisecond)
 	defer over.Stop()
 	defer again.Stop()
 	for {
 		if wrong = d.contradiction(truth); wrong == "" {
+			wrong = d.chronicle.misses(d.t.Context(), alive)
+		}
+		if wrong == "" {
 			break
 		}
 		select {
@@ -232,8 +240,14 @@ func (d *presenceDrill) settle(behind string) {
 func (d *presenceDrill) quietly(what string, do func()) {
 	d.t.Helper()
 	before, changes := d.since(), d.changes.Load()
+	entries, known := d.chronicle.counts()
 	do()
 	d.settle(what)
+	if n, now := d.chronicle.counts(); now != known {
+		d.t.Errorf("%s: the lifecycle told %d changes, in %d entries", what, now-known, n-entries)
+	} else {
+		d.t.Logf("%s: %d entries of the lifecycle", what, n-entries)
+	}
 	if n := d.changes.Load() - changes; n > 0 {
 		d.t.Errorf("%s: those who watch were told %d changes", what, n)
 	}
