@@ -51,6 +51,42 @@ func BenchmarkPresence(b *testing.B) {
 	measure("leave", 100, func(n int) { batch(size+n, true) })
 }
 
+// BenchmarkLifecycle costs sessions of users with two each that open and close, in batches of 100, beside 100,000: server-µs/op is the server's CPU
+// time, B/session what one takes of its memory, without the stream.
+func BenchmarkLifecycle(b *testing.B) {
+	const size = 100_000
+	server := redistest.Start(b)
+	r, _ := running(b, RedisConfig{URL: server.URL(), Lifecycle: LifecycleConfig{On: true, MaxEntries: 1000}})
+	batch := func(from int, leave bool) {
+		list := make([]Change, 100)
+		for i := range list {
+			list[i] = opened(fmt.Sprintf("s_%013d", from+i), fmt.Sprint("user-", (from+i)/2))
+			list[i].Leave, list[i].Cause = leave, "gone"
+		}
+		mustChange(b, r, list...)
+	}
+	empty := memoryUsed(b, server)
+	for n := 0; n < size; n += 100 {
+		batch(n, false)
+	}
+	kept := float64(memoryUsed(b, server)-empty) / size
+	for _, leave := range []bool{false, true} {
+		b.Run(map[bool]string{false: "open", true: "close"}[leave], func(b *testing.B) {
+			for n := 0; leave && n < b.N; n += 100 {
+				batch(size+n, false)
+			}
+			before := serverMicros(b, server)
+			b.ResetTimer()
+			for n := 0; n < b.N; n += 100 {
+				batch(size+n, leave)
+			}
+			b.StopTimer()
+			b.ReportMetric((serverMicros(b, server)-before)/float64(b.N), "server-µs/op")
+			b.ReportMetric(kept, "B/session")
+		})
+	}
+}
+
 // memoryUsed is how many bytes the server's data take.
 func memoryUsed(b *testing.B, server *redistest.Server) (n int) {
 	if _, err := fmt.Sscan(infoField(server.CLI("info", "memory"), "used_memory"), &n); err != nil {
