@@ -61,6 +61,8 @@
 //	hub:{<tag>}:b:<boot>  hash of the members in the partition that a boot answers for, with their generations
 //	hub:{<tag>}:boots     set of the boots that have or had some there
 //	hub:{<tag>}:fence     sorted set of the boots that were swept there, by when: they can't write any more
+//	hub:{<tag>}:l:<user>  hash of the sessions of a user, as m: is, where there is a lifecycle; l: those of nobody
+//	hub:{<tag>}:lifecycle stream: who comes and goes; lifecycle-end where it ends. One server has them with <tag0> alone
 //	hub:{<tag>}:alive:…   nothing: a node tries whether it can write
 //	hub:{<tag0>}:resume-key  the key that instances share which were given none
 //	hub:{<tag0>}:revoked  sorted set of revocations, by expiry, and a mark that none is missing
@@ -108,6 +110,13 @@
 // boot has entered meanwhile in a later generation. Redis' own outages look like the death of all, so a node must have renewed its
 // lease for a while before it claims. Each node compares the entries of its boot with its own sessions when a connection or the
 // layout is new, a lease or data were lost, or a write failed, and in turn (repair.go).
+//
+// # The lifecycle
+//
+// With [LifecycleConfig] the script of presence also writes down, in a stream, whose first member came or last one left. Each session is itself a
+// member, of a hidden topic (hidden.go), so that the grace, moves, sweeps and repairs hold for sessions and users as for members. lifecycle.lua
+// numbers the entries. It writes a reset where the server is another one than that of the last entry: its entries may not be those that a consumer
+// has read. Then each node tells again what the consumer has forgotten by it (compare, untold). lifecycle_fold_test.go is a consumer.
 //
 // # Who owns what
 //

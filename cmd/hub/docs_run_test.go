@@ -50,6 +50,7 @@ var docSteps = map[string]docStep{
 	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                                                              {wants: `no_other_hub|"clients":`},
 	"curl 'http://127.0.0.1:3001/api/presence?topic=room:1&limit=100'\ncurl 'http://127.0.0.1:3001/api/presence_stats?topic=room:1'":                                              {wants: `(?s)"clients":0,"users":0,"members":\[\]}.*"clients":0,"users":0}`},
 	`redis-cli PUBLISH channel '{"any":"json"}'`:                                                                                                                                  {wants: `(?m)^[1-9]`},
+	lifecycleReading:                       {wants: `(?s)"on":false,"streams":\[\].*OK`, swap: map[string]string{"BLOCK 5000": "BLOCK 1"}},
 	"curl -O http://127.0.0.1:3000/hub.js":                                                                                                                                        {wants: "class Hub", swap: map[string]string{"hub.js": "hub.js; cat hub.js"}},
 	publishing + `'{"topic":"news","data":{"price":1}}' ` + toPublish:                                                                                                             {wants: `"followers_here":`},
 	publishing + `'{"topic":"news","data":{"price":1},"key":"order-17"}' ` + toPublish:                                                                                            {wants: `"followers_here":`},
@@ -90,6 +91,9 @@ const (
 	toPublish  = `http://127.0.0.1:3001/api/publish`
 )
 
+// lifecycleReading reads the lifecycle with a consumer group.
+const lifecycleReading = "curl http://127.0.0.1:3001/api/lifecycle\nredis-cli XGROUP CREATE 'hub:{p0008d}:lifecycle' app 0 MKSTREAM\nredis-cli XREADGROUP GROUP app worker COUNT 100 BLOCK 5000 STREAMS 'hub:{p0008d}:lifecycle' '>'"
+
 // twoHubs is the tutorial's fleet. TestTheTutorialWorks runs the backend, and the drills HAProxy with its file.
 const twoHubs = `export REDIS_URL=redis://localhost:6379
 ./hub --port 3011 --control 127.0.0.1:3001 --history 'user:*=100,24h' &
@@ -115,6 +119,7 @@ var notRun = map[string]string{
 	"WSHUB_DRILL=short go test ./cmd/hub -run LoadBalancer":                   "it wants three load balancers, and .ci/run runs it",
 	"WSHUB_DRILL=full go test -count=1 -v -run TestARollingRestart ./cmd/hub": "it takes minutes; .ci/run runs a shorter one",
 	"export HUB_API_KEY=$(openssl rand -hex 16)":                              "it is for the next line, which wants Docker",
+	"go test -run - -bench Lifecycle -benchtime 3000x ./pubsub":               "it is a measurement",
 	"npm ci --prefix cmd/hub/testdata":                                        "it asks npm's registry, and .ci/run runs it",
 	"npm install centrifuge ws":                                               "it asks npm's registry; the SDK tests run the programs with the modules of testdata",
 	"npm pack":                                                                "TestHubJSIsAPackage runs it",
