@@ -52,7 +52,7 @@ func closePayload(code uint16, reason string) string {
 	return string(binary.BigEndian.AppendUint16(nil, code)) + reason
 }
 
-func msg(op Opcode, payload string) message { return message{op, []byte(payload)} }
+func msg(op Opcode, payload string) message { return message{op: op, payload: []byte(payload)} }
 
 // frameCases is RFC 6455, 5 to 8, rule by rule. The numbers in brackets are its sections.
 func frameCases() []frameCase {

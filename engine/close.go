@@ -40,6 +40,7 @@ func (c *Conn) part(cause *Cause, frame []byte, to state) {
 		return
 	}
 	at, behind := c.in.skimmer(), []byte(nil)
+	at.deflate = c.deflate != NoDeflate
 	if c.transit != nil {
 		behind = c.transit.buf
 	}
@@ -61,9 +62,11 @@ func (c *Conn) finish(cause *Cause) {
 func (c *Conn) notifyPeer(cause *Cause) {
 	l := c.loop
 	c.release()
-	if c.counted {
-		c.counted = false
+	if c.peer != nil {
 		l.count.open.Add(-1)
+		if c.deflate != NoDeflate {
+			l.count.deflates.Add(-1)
+		}
 		l.count.closed.Add(cause.Name)
 		peer := c.peer
 		c.peer = nil

@@ -64,6 +64,9 @@ type Config struct {
 	MaxHead int
 	// MaxMessage bounds one message, all its fragments together, in bytes. Default 64 KiB.
 	MaxMessage int
+	// Deflate has messages compressed for clients that offer permessage-deflate (RFC 7692): it is the largest window that
+	// they need to inflate the hub's, in bits, 9 to 15. Default 0: no message is compressed, either way.
+	Deflate int
 	// MaxQueued is how many bytes may wait for one connection, beyond the kernel's buffer, without its being in a
 	// hurry. With more it is cut as a slow consumer if nothing leaves for a second, or if what waits does not
 	// become less by MaxQueued in 10 s. A message of any size, or a burst, cuts nobody who reads it. With less,
@@ -117,6 +120,11 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.HandshakeTimeout, 10*time.Second)
 	def(&cfg.MessageTimeout, 30*time.Second)
 
+	if cfg.Deflate != 0 {
+		if err := within("deflate", cfg.Deflate, narrowWindow, maxWindow); err != nil {
+			return cfg, err
+		}
+	}
 	if _, _, err := net.SplitHostPort(cfg.Addr); err != nil {
 		return cfg, fmt.Errorf("addr %q: %w", cfg.Addr, err)
 	}

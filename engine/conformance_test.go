@@ -70,7 +70,7 @@ func TestHandshakesThroughASocketAreAnsweredAsTheRFCSays(t *testing.T) {
 			send(conn, []byte(c.head), next)
 			answer := io.Reader(conn)
 			if c.status == 101 {
-				answer = io.LimitReader(conn, int64(len(appendSwitch(nil, "", ""))))
+				answer = io.LimitReader(conn, int64(len(appendSwitch(nil, "", "", ""))))
 			} else {
 				refused[c.status]++
 			}

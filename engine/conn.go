@@ -51,7 +51,7 @@ type Conn struct {
 	links[*Conn]
 	state   state
 	pinged  bool  // a ping went out, and nothing was heard since, nor did queued bytes leave
-	counted bool  // in counters.open
+	deflate Deflate
 	leaving uint8 // ticks spent in closing
 	queued  int32 // bytes with the poller that the kernel has not taken
 	socket  socket
@@ -133,7 +133,10 @@ func (c *Conn) receiveFrames(data []byte) {
 	completed := false
 	fragments, pings, others := -len(data)/thinFragment, 0, -1 // a pong answers our ping
 	for c.state == open {
-		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage)
+		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage, c.deflate != NoDeflate)
+		if m.deflated && err == nil {
+			err = l.inflate(&m)
+		}
 		if err != nil {
 			c.answerPings()
 			data = rest
@@ -191,10 +194,14 @@ func (c *Conn) answerClose(payload []byte) {
 // refuseFrame ends c for what its peer sent.
 func (c *Conn) refuseFrame(err *protocolError) {
 	cause, next := ProtocolError, departing
-	switch err.code {
-	case InvalidText.Code:
+	switch {
+	case err == errDeflate:
+		cause = InvalidDeflate
+	case err == errBomb, err == errManyBlocks:
+		cause, next = InflateBomb, closing
+	case err.code == InvalidText.Code:
 		cause = InvalidText
-	case TooBig.Code:
+	case err.code == TooBig.Code:
 		cause, next = TooBig, closing // its frames can still be told from each other
 	}
 	c.loop.broke = err.reason

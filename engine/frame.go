@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 	"unicode/utf8"
 )
@@ -25,6 +26,7 @@ func (op Opcode) reserved() bool { return op > OpPong || op > OpBinary && op < O
 const (
 	finBit      = 0x80
 	reserveBits = 0x70
+	deflateBit  = 0x40 // RSV1: the message is compressed (RFC 7692, 6)
 	maskBit     = 0x80
 
 	// maxControl bounds a control frame's payload in bytes (RFC 6455, 5.5).
@@ -136,18 +138,25 @@ type header struct {
 	key    uint32 // the mask, its first byte lowest
 	op     Opcode
 	fin    bool
+	// deflated, of a message's first frame: it is compressed.
+	deflated bool
 }
 
 // parseHeader reads the frame header at the start of b and returns its size, 0 while it is incomplete.
 // open says that a fragmented message has begun, room how many bytes its message may still grow by. A
-// rule that the bytes at hand break is an error at once.
-func parseHeader(b []byte, open bool, room int) (h header, size int, err *protocolError) {
+// rule that the bytes at hand break is an error at once. deflate says that messages may be compressed.
+func parseHeader(b []byte, open bool, room int, deflate bool) (h header, size int, err *protocolError) {
 	if len(b) == 0 {
 		return h, 0, nil
 	}
 	h.fin, h.op = b[0]&finBit != 0, Opcode(b[0]&0x0F)
+	reserved := b[0] & reserveBits
+	if reserved == deflateBit && deflate && (h.op == OpText || h.op == OpBinary) {
+		h.deflated, reserved = true, 0
+		room = deflateRoom(room)
+	}
 	switch {
-	case b[0]&reserveBits != 0:
+	case reserved != 0:
 		return h, 0, errReservedBits
 	case h.op.reserved():
 		return h, 0, errReservedOpcode
@@ -202,6 +211,10 @@ func parseHeader(b []byte, open bool, room int) (h header, size int, err *protoc
 	h.key = binary.LittleEndian.Uint32(b[size:])
 	return h, size + 4, nil
 }
+
+// deflateRoom is how long a compressed message may be that inflates to limit: one that can't be compressed grows by 5 bytes
+// for each stored block of some KiB.
+func deflateRoom(limit int) int { return limit + min(limit>>8+64, math.MaxInt-limit) }
 
 // unmask unmasks b in place. It returns the key for the byte behind it, and whether all of b is ASCII:
 // that comes almost free here, and spares most text a second pass.

@@ -23,6 +23,7 @@ type Request struct {
 	Subprotocols []string
 
 	key string
+	offer offer
 }
 
 const (
@@ -203,7 +204,8 @@ func (r *Request) validate(paths []string) *Refusal {
 	return nil
 }
 
-// readLists keeps the subprotocols on offer and validates the extensions, of which none is ever accepted.
+// readLists keeps the subprotocols on offer and the first offer of permessage-deflate that can be accepted, and validates the
+// other extensions.
 func (r *Request) readLists() *Refusal {
 	offers, offered := r.Header["Sec-Websocket-Protocol"]
 	for name := range elements(offers) {
@@ -218,6 +220,9 @@ func (r *Request) readLists() *Refusal {
 	for extension := range elements(r.Header["Sec-Websocket-Extensions"]) {
 		if !isExtension(extension) {
 			return refuseExtensions
+		}
+		if r.offer.window == 0 {
+			r.offer = deflateOffer(extension)
 		}
 	}
 	return nil
@@ -420,8 +425,8 @@ func isVersion(b []byte) bool {
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
 // appendSwitch appends the answer that opens the connection (RFC 6455, 4.2.2), with the subprotocol that
-// was chosen or "".
-func appendSwitch(dst []byte, key, subprotocol string) []byte {
+// and the extension that were chosen, or "".
+func appendSwitch(dst []byte, key, subprotocol, extension string) []byte {
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 	var buf [24 + len(guid)]byte
 	sum := sha1.Sum(append(append(buf[:0], key...), guid...))
@@ -431,6 +436,10 @@ func appendSwitch(dst []byte, key, subprotocol string) []byte {
 	if subprotocol != "" {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, subprotocol...)
+	}
+	if extension != "" {
+		dst = append(dst, "\r\nSec-WebSocket-Extensions: "...)
+		dst = append(dst, extension...)
 	}
 	return append(dst, "\r\n\r\n"...)
 }

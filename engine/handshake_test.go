@@ -25,7 +25,7 @@ func answer(p *headParser, head []byte, origins *Origins) []byte {
 	if refusal != nil {
 		return refusal.append(nil)
 	}
-	return appendSwitch(nil, r.key, "")
+	return appendSwitch(nil, r.key, "", "")
 }
 
 func TestHandshakesAreAnsweredAsTheRFCSays(t *testing.T) {
@@ -90,7 +90,7 @@ func TestRequestKeepsWhatTheHandlerNeeds(t *testing.T) {
 	if r.URL.Query().Get("user") != "42" || r.Header.Get("Authorization") != "Bearer x" || r.Host != "hub.example.com" {
 		t.Errorf("got %+v", r.Request)
 	}
-	if got := string(appendSwitch(nil, r.key, "hub.v1.json")); !strings.HasSuffix(got, "\r\nSec-WebSocket-Protocol: hub.v1.json\r\n\r\n") {
+	if got := string(appendSwitch(nil, r.key, "hub.v1.json", "")); !strings.HasSuffix(got, "\r\nSec-WebSocket-Protocol: hub.v1.json\r\n\r\n") {
 		t.Errorf("answer %q", got)
 	}
 }
@@ -113,7 +113,7 @@ func TestRequestOutlivesTheReadBuffer(t *testing.T) {
 func TestSwitchIsWrittenWithoutAllocating(t *testing.T) {
 	dst := make([]byte, 0, 512)
 	allocs := testing.AllocsPerRun(100, func() {
-		dst = appendSwitch(dst[:0], "dGhlIHNhbXBsZSBub25jZQ==", "hub.v1.json")
+		dst = appendSwitch(dst[:0], "dGhlIHNhbXBsZSBub25jZQ==", "hub.v1.json", "")
 	})
 	if allocs != 0 {
 		t.Errorf("%v allocations", allocs)
@@ -270,6 +270,6 @@ func BenchmarkSwitch(b *testing.B) {
 	b.ReportAllocs()
 	var dst []byte
 	for b.Loop() {
-		dst = appendSwitch(dst[:0], "dGhlIHNhbXBsZSBub25jZQ==", "hub.v1.json")
+		dst = appendSwitch(dst[:0], "dGhlIHNhbXBsZSBub25jZQ==", "hub.v1.json", "")
 	}
 }

@@ -92,7 +92,7 @@ func opened(t testing.TB, s *Server) *net.TCPConn {
 
 func readSwitch(t testing.TB, c net.Conn) {
 	t.Helper()
-	expect(t, c, appendSwitch(nil, "dGhlIHNhbXBsZSBub25jZQ==", ""))
+	expect(t, c, appendSwitch(nil, "dGhlIHNhbXBsZSBub25jZQ==", "", ""))
 }
 
 // send writes b in pieces. The server may close meanwhile: what it answers decides, not this.

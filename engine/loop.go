@@ -38,6 +38,9 @@ type Loop struct {
 	ran        int           // of jobs
 	leaving    []socket      // closed by the poller, not yet let go of
 	spent      time.Duration // work done in this turn; see turnWork
+	deflating time.Duration // of it, for compressing
+	deflater  deflater
+	inflater  *inflater // nil until used
 	buf        []byte        // what was just read
 	out        []byte        // the bytes being written; reused
 	heads      headParser
@@ -180,7 +183,7 @@ var wakeUp = []byte{1}
 func (l *Loop) turn() {
 	l.woken.Store(false) // before the swap: what is posted after it wakes us again
 	l.lastTurn.Store(int64(l.age))
-	l.spent = 0
+	l.spent, l.deflating = 0, 0
 
 	l.mu.Lock()
 	rest := l.ran < len(l.jobs)

@@ -30,7 +30,7 @@ func read(t testing.TB, stream []byte, limit int, next func() int) outcome {
 		stream = stream[n:]
 		came += n
 		for {
-			m, rest, more, err := r.next(piece, limit)
+			m, rest, more, err := r.next(piece, limit, false)
 			if err == nil && more && m.op == OpClose {
 				_, _, err = parseClose(m.payload)
 			}
@@ -44,7 +44,7 @@ func read(t testing.TB, stream []byte, limit int, next func() int) outcome {
 			if piece = rest; m.op == OpContinuation {
 				continue // a fragment
 			}
-			out.messages = append(out.messages, message{m.op, bytes.Clone(m.payload)})
+			out.messages = append(out.messages, message{op: m.op, payload: bytes.Clone(m.payload)})
 			if m.op == OpClose {
 				return out
 			}
@@ -91,7 +91,7 @@ func TestNothingIsHeldBetweenMessages(t *testing.T) {
 	for _, c := range frameCases() {
 		var r reader
 		for i := range c.in {
-			_, _, more, err := r.next(bytes.Clone(c.in[i:i+1]), tableLimit)
+			_, _, more, err := r.next(bytes.Clone(c.in[i:i+1]), tableLimit, false)
 			if err != nil && r.held() != 0 && (err != errTooBig || r.held() > 256) {
 				t.Errorf("%s: %d bytes held after an error", c.name, r.held())
 			}
@@ -113,7 +113,7 @@ func TestAnnouncedLengthTakesNoMemory(t *testing.T) {
 	var r reader
 	frame := append(AppendFrameHeader(nil, OpBinary, limit), testKey[:]...)
 	frame[1] |= maskBit
-	r.next(append(frame, "some"...), limit)
+	r.next(append(frame, "some"...), limit, false)
 	if held := r.held(); held > 512 {
 		t.Errorf("%d bytes held for 4 that came", held)
 	}
@@ -134,7 +134,7 @@ func TestManyFragmentsCopyLittleAndStayWithinTheLimit(t *testing.T) {
 	for len(stream) > 0 {
 		size := min(7, len(stream))
 		for rest, more := stream[:size], true; more; {
-			_, rest, more, _ = r.next(rest, n)
+			_, rest, more, _ = r.next(rest, n, false)
 		}
 		stream = stream[size:]
 		if held := r.held(); held != last {
@@ -156,7 +156,7 @@ func TestCompleteFrameIsReadWithoutAllocating(t *testing.T) {
 		var r reader
 		allocs := testing.AllocsPerRun(100, func() {
 			copy(buf, frame)
-			if m, _, more, err := r.next(buf, tableLimit); err != nil || !more || len(m.payload) != len(payload) {
+			if m, _, more, err := r.next(buf, tableLimit, false); err != nil || !more || len(m.payload) != len(payload) {
 				t.Fatal("not read", err)
 			}
 		})
@@ -273,7 +273,7 @@ func readByGobwas(stream []byte, limit int) (out outcome, cut bool) {
 					}
 				}
 			}
-			out.messages = append(out.messages, message{Opcode(h.OpCode), payload})
+			out.messages = append(out.messages, message{op: Opcode(h.OpCode), payload: payload})
 			if h.OpCode == ws.OpClose {
 				return out, false
 			}
@@ -343,7 +343,7 @@ func BenchmarkDecode(b *testing.B) {
 				rest := buf
 				for range c.frames {
 					var more bool
-					if _, rest, more, _ = r.next(rest, tableLimit); !more {
+					if _, rest, more, _ = r.next(rest, tableLimit, false); !more {
 						b.Fatal("not read")
 					}
 				}

@@ -13,6 +13,7 @@ type skimmer struct {
 	headSize   uint8
 	closing    bool // the frame at hand is a Close
 	fragmented bool // a fragmented message has begun
+	deflate    bool // messages may be compressed
 }
 
 // skimmer goes on where r stands.
@@ -44,7 +45,7 @@ func (s *skimmer) next(data []byte) (frames int, closed bool, err *protocolError
 			return frames, false, nil
 		}
 		n = copy(s.head[s.headSize:], data)
-		h, size, err := parseHeader(s.head[:int(s.headSize)+n], s.fragmented, math.MaxInt)
+		h, size, err := parseHeader(s.head[:int(s.headSize)+n], s.fragmented, math.MaxInt, s.deflate && !s.fragmented)
 		if err != nil {
 			return frames, false, err
 		}

@@ -119,7 +119,7 @@ func FuzzSkimmer(f *testing.F) {
 		for rest, more := bytes.Clone(b[:read]), true; more; {
 			var m message
 			var perr *protocolError
-			if m, rest, more, perr = r.next(rest, 1<<20); perr != nil || more && m.op == OpClose {
+			if m, rest, more, perr = r.next(rest, 1<<20, false); perr != nil || more && m.op == OpClose {
 				return // the connection ends otherwise
 			}
 		}

@@ -19,6 +19,8 @@ var (
 	ProtocolError   = &Cause{"protocol", 1002, ""}
 	InvalidText     = &Cause{"invalid_text", 1007, ""}
 	TooBig          = &Cause{"too_big", 1009, ""}
+	InflateBomb     = &Cause{"inflate_bomb", 1009, ""}
+	InvalidDeflate  = &Cause{"invalid_deflate", 1007, ""}
 	MessageTimeout  = &Cause{"message_timeout", 1008, "message not completed in time"}
 	SlowConsumer    = &Cause{"slow_consumer", 4008, "slow consumer"}
 	PartialLimit    = &Cause{"partial_limit", 1013, "node is short of memory"}
@@ -41,6 +43,16 @@ type Stats struct {
 	FramesIn uint64 // complete messages and control frames
 	Pings    uint64
 	Panics   uint64
+
+	Deflates int64 // of Open, those that agreed on permessage-deflate
+	// Deflated counts the frames that loops compressed, each for all who get it; DeflateIn and DeflateOut are their bytes
+	// before and after, those included that did not become smaller. NotDeflated are frames left as they were because the
+	// loop had compressed enough in its turn.
+	Deflated, NotDeflated uint64
+	DeflateIn, DeflateOut uint64
+	// Inflated counts the compressed messages of clients, InflateIn and InflateOut their bytes before and after.
+	Inflated, InflateIn, InflateOut uint64
+
 	// Dropped counts sockets that were no connections, by name: half_open and closing made room for others, flood went
 	// on sending while it was to close; for file_limit, accept_error and register_error there was no room.
 	Dropped map[string]uint64
@@ -67,11 +79,16 @@ type counters struct {
 	upgraded, pages                            atomic.Uint64
 	bytesIn, bytesOut, framesIn, pings, panics atomic.Uint64
 
-	shaking    atomic.Int64  // TLS handshakes with a goroutine
-	handshakes Tally[string] // of TLS, by result
-	refused    Tally[int]
-	sources    Tally[string]
-	closed     Tally[string]
+	shaking                         atomic.Int64  // TLS handshakes with a goroutine
+	handshakes                      Tally[string] // of TLS, by result
+	deflates                        atomic.Int64
+	deflated, notDeflated           atomic.Uint64
+	deflateIn, deflateOut           atomic.Uint64
+	inflated, inflateIn, inflateOut atomic.Uint64
+
+	refused Tally[int]
+	sources Tally[string]
+	closed  Tally[string]
 }
 
 // Stats reads all counters. It takes no lock that a loop holds for long.
@@ -99,6 +116,14 @@ func (s *Server) Stats() Stats {
 		st.Panics += c.panics.Load()
 		st.Handshaking += c.shaking.Load()
 		c.handshakes.AddTo(st.TLS)
+		st.Deflates += c.deflates.Load()
+		st.Deflated += c.deflated.Load()
+		st.NotDeflated += c.notDeflated.Load()
+		st.DeflateIn += c.deflateIn.Load()
+		st.DeflateOut += c.deflateOut.Load()
+		st.Inflated += c.inflated.Load()
+		st.InflateIn += c.inflateIn.Load()
+		st.InflateOut += c.inflateOut.Load()
 		c.refused.AddTo(st.Refused)
 		c.sources.AddTo(st.Sources)
 		c.closed.AddTo(st.Closed)

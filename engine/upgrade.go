@@ -29,7 +29,11 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 		return false
 	}
 	l := c.loop
-	c.state, c.peer, c.counted = open, peer, true
+	c.state, c.peer = open, peer
+	terms, extension := h.offer.agree(l.srv.cfg.Deflate)
+	if c.deflate = terms; terms != NoDeflate {
+		l.count.deflates.Add(1)
+	}
 	c.born = minutes(l.age)
 	l.count.open.Add(1)
 	l.count.upgraded.Add(1)
@@ -37,7 +41,7 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 		f(l.age - c.transit.since)
 	}
 	l.conns.set(c, l.due(l.heartbeat(l.srv.cfg.Heartbeat, true)))
-	l.out = appendSwitch(l.out[:0], h.key, subprotocol)
+	l.out = appendSwitch(l.out[:0], h.key, subprotocol, extension)
 	l.out = append(l.out, first...)
 	c.send(l.out)
 	if !h.asking {
