@@ -56,6 +56,12 @@ type Config struct {
 	// PresenceGrace is how long a client that has disconnected, but not by a backend or for its token, stays a member.
 	// Default pubsub.DefaultPresenceGrace, pubsub.MaxPresenceGrace at most.
 	PresenceGrace time.Duration
+	// DeflateFrom is the size in bytes from which the frames of events are compressed for clients that agreed on it
+	// (engine.Config.Deflate), at least 1. Default 256: smaller ones would save less than the compressing costs.
+	DeflateFrom int
+	// Exposed reports whether topic's events are never compressed: a secret beside another's text could be guessed from the
+	// size of the two. nil: none's. It must not block.
+	Exposed func(topic string) bool
 	// HandshakeRate bounds the handshakes per second of this node; a quarter of it is kept for clients
 	// that come back. Default 0: no bound.
 	HandshakeRate int
@@ -104,6 +110,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	def(&cfg.MaxInbox, 64<<20)
 	def(&cfg.MaxHold, 1<<20)
 	def(&cfg.ReplayLimit, 1000)
+	def(&cfg.DeflateFrom, 256)
 	def(&cfg.AuthGrace, 10*time.Second)
 	def(&cfg.TokenLife, 7*24*time.Hour)
 	def(&cfg.PresenceGrace, pubsub.DefaultPresenceGrace)
@@ -126,6 +133,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		within("message burst", cfg.MessageBurst, 1, 1<<20),
 		within("max sessions per user", cfg.MaxSessionsPerUser, 0, 1<<20),
 		within("max inbox", cfg.MaxInbox, 64<<10, 1<<34),
+		within("deflate from", cfg.DeflateFrom, 1, 64<<20),
 		within("replay limit", cfg.ReplayLimit, 1, 100_000),
 		within("max hold", cfg.MaxHold, 1<<10, 1<<30),
 	)

@@ -30,19 +30,27 @@ type Words struct {
 	EndsAtGap bool
 }
 
-// watching, with the id of a format, is that of who watches the topic's presence: there the batch has its news, too.
-const watching = 1 << 7
+// Marks that go with the id of a format.
+const (
+	// watching is set for who watches the topic's presence: there the batch has its news, too.
+	watching = 1 << 7
+	// deflated and narrow are set for those who agreed on compressed frames: see compress.go.
+	deflated, narrow = 1 << 6, 1 << 5
+
+	maxFormats = narrow
+	marks      = watching | deflated | narrow
+)
 
 var (
-	formats     [watching]*Format
+	formats     [maxFormats]*Format
 	formatCount atomic.Int32
 )
 
 // NewFormat registers a format, for as long as the process lives. Call it from a package's variables: there is room
-// for 128.
+// for 32.
 func NewFormat(w Words) *Format {
 	f := &Format{id: uint8(formatCount.Add(1) - 1), words: w}
-	if f.id >= watching {
+	if f.id >= maxFormats {
 		panic("session: too many formats")
 	}
 	formats[f.id] = f
@@ -50,7 +58,7 @@ func NewFormat(w Words) *Format {
 }
 
 // Format is the form of the session's events.
-func (s *Session) Format() *Format { return formats[s.format] }
+func (s *Session) Format() *Format { return formats[s.format&^marks] }
 
 // message is an event, or the news of a gap, on its way to a topic's followers. All loops share it; its
 // frame is made once per format, by the loop that needs it first.
@@ -73,8 +81,8 @@ type made struct {
 	frame  []byte
 }
 
-// frame returns the message's frame in format f, nil if that format has no words for it.
-func (m *message) frame(f uint8) []byte {
+// frame returns the message's frame in format f, nil if that format has no words for it. On sh's loop.
+func (m *message) frame(f uint8, sh *shard) []byte {
 	if m.news == nil {
 		f &^= watching
 	} else if f&watching == 0 {
@@ -82,21 +90,37 @@ func (m *message) frame(f uint8) []byte {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if frame, ok := m.made(f); ok {
+		return frame
+	}
+	if f&(deflated|narrow) != 0 {
+		return m.compressed(f, sh)
+	}
+	return m.keep(f, m.make(formats[f&^marks]))
+}
+
+// made returns the frame in a format if there is one already. The caller holds mu.
+func (m *message) made(f uint8) (frame []byte, ok bool) {
 	if m.first.ok && m.first.format == f {
-		return m.first.frame
+		return m.first.frame, true
 	}
 	for i := range m.more {
 		if m.more[i].format == f {
-			return m.more[i].frame
+			return m.more[i].frame, true
 		}
 	}
-	it := made{f, true, m.make(formats[f&^watching])}
+	return nil, false
+}
+
+// keep notes a frame for all. The caller holds mu.
+func (m *message) keep(f uint8, frame []byte) []byte {
+	it := made{f, true, frame}
 	if m.first.ok {
 		m.more = append(m.more, it)
 	} else {
 		m.first = it
 	}
-	return it.frame
+	return frame
 }
 
 func (m *message) make(f *Format) []byte {
@@ -113,7 +137,7 @@ func (m *message) make(f *Format) []byte {
 
 // ends reports whether a session whose format is f leaves the topic here.
 func (m *message) ends(f uint8) bool {
-	return m.event == nil && m.news == nil && formats[f&^watching].words.EndsAtGap
+	return m.event == nil && m.news == nil && formats[f&^marks].words.EndsAtGap
 }
 
 // size is roughly what a message costs while it waits.

@@ -370,6 +370,7 @@ func (sh *shard) open(e Entrance, a *Admission) bool {
 		sessions.Add(-1)
 		return false
 	}
+	s.format |= deflateMark(s.conn.Deflate())
 	if s.traced {
 		s.trace("open", "", func(e *zerolog.Event) { e.Str("addr", addr(s.conn)).Str("mode", p.Name()) })
 	}

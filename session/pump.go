@@ -149,7 +149,7 @@ func (s *Session) writeAll(messages []*message) bool {
 		if !s.gets(messages[0]) {
 			return true
 		}
-		f := messages[0].frame(s.formatFor(messages[0]))
+		f := messages[0].frame(s.formatFor(messages[0]), s.shard)
 		return len(f) == 0 || s.conn.Write(f)
 	}
 	out := s.shard.scratch[:0]
@@ -165,7 +165,7 @@ func (s *Session) writeAll(messages []*message) bool {
 			out = out[:0]
 		case !s.gets(m):
 		default:
-			out = append(out, m.frame(s.formatFor(m))...)
+			out = append(out, m.frame(s.formatFor(m), s.shard)...)
 		}
 	}
 	if cap(out) <= maxScratch {

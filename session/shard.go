@@ -406,10 +406,10 @@ func (sh *shard) join(ext *topicExt, f uint8) chunks {
 		batch, c.gap = batch[:i], batch[i]
 	}
 	for i := 0; i < len(batch); {
-		frame := batch[i].frame(f)
+		frame := batch[i].frame(f, sh)
 		size, n := len(frame), i+1
 		for n < len(batch) {
-			next := len(batch[n].frame(f))
+			next := len(batch[n].frame(f, sh))
 			if size+next > joinBytes {
 				break
 			}
@@ -421,7 +421,7 @@ func (sh *shard) join(ext *topicExt, f uint8) chunks {
 			ext.joined = append(ext.joined, buf)
 			frame = (*buf)[:0]
 			for _, m := range batch[i:n] {
-				frame = append(frame, m.frame(f)...)
+				frame = append(frame, m.frame(f, sh)...)
 			}
 		}
 		if len(frame) > 0 {

@@ -189,6 +189,10 @@ func words(c *engine.Conn, cause *engine.Cause, heartbeat time.Duration) string 
 		text[0] = "the client does not read fast enough"
 	case engine.TooBig:
 		text[0] = "a message is larger than --max-message"
+	case engine.InflateBomb:
+		text[0] = "a compressed message is a bomb: it inflates to more than --max-message"
+	case engine.InvalidDeflate:
+		text[0] = "a compressed message can't be inflated"
 	case engine.InvalidText:
 		text[0] = "a text message is not UTF-8"
 	case engine.ProtocolError:

@@ -52,6 +52,10 @@ type config struct {
 	MessageTimeout           time.Duration `group:"Public port" default:"30s" range:"100ms..1h" help:"Time from a message's first byte to its last."`
 	MaxHead                  byteSize      `group:"Public port" default:"16KiB" range:"4KiB..64KiB" help:"Largest HTTP head of a handshake in bytes, cookies and tokens included; more is answered 431."`
 	MaxMessage               byteSize      `group:"Public port" default:"64KiB" range:"1..64MiB" help:"Largest message, from a client or a backend, in bytes."`
+	Compression          string        `group:"Public port" default:"off" enum:"off,on" help:"Compress events for clients that offer permessage-deflate, as browsers do, and let them compress what they send. One compressed form of an event goes to all."`
+	CompressionThreshold byteSize      `group:"Public port" default:"256" range:"1..64MiB" help:"Smallest event that is compressed, in bytes."`
+	CompressionWindow    int           `group:"Public port" default:"15" range:"9..15" help:"Largest window that clients need to inflate events, in bits: 15 stands for 32 KiB. A smaller one spares their memory, and costs bytes and CPU."`
+	CompressionExcept    []string      `group:"Public port" example:"user:*" placeholder:"PATTERN" help:"Topics whose events are never compressed, as in user:*: of topics that begin with user:, * for all. Needed where an event holds a secret beside text that somebody else chose, who can see its size."`
 	MaxQueued                byteSize      `group:"Public port" default:"256KiB" range:"1KiB..256MiB" help:"Bytes that may wait for one client; with more it is cut as a slow consumer if nothing leaves for a second, or if it does not catch up."`
 	MaxPartial               byteSize      `group:"Public port" default:"256MiB" share:"8" range:"1KiB..1TiB" help:"Bytes of half-received messages of all clients; over it the largest are cut. Not given, it is at most 1/8 of the memory."`
 	MaxBacklog               byteSize      `group:"Public port" default:"1GiB" share:"4" range:"1KiB..1TiB" help:"Bytes that may wait for all clients; over it the slowest are cut. Not given, it is at most 1/4 of the memory."`

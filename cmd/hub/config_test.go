@@ -49,6 +49,10 @@ var bad = map[string][]string{
 	"heartbeat":             {"0s", "25h", "25"},
 	"message-timeout":       {"1ms", "2h", "x"},
 	"max-head":              {"4095", "65KiB", "-1", "big"},
+	"compression":           {"yes", ""},
+	"compression-threshold": {"0", "65MiB", "-1"},
+	"compression-window":    {"8", "16", "x"},
+	"compression-except":    {"user", "*:user", "user:*=1", "a\x01*"},
 	"max-message":           {"0", "65MiB", "-1", "big"},
 	"max-queued":            {"1023", "257MiB", "1.5MiB"},
 	"max-partial":           {"1023", "2TiB"},
@@ -229,7 +233,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 		"--handshake-timeout=12s", "--message-timeout=13s", "--node=n14", "--broadcast=b15", "--workers=16", "--max-topics=17", "--max-node-topics=18",
 		"--message-rate=19", "--message-burst=20", "--max-sessions-per-user=21", "--history=a*=22,23m;*=24", "--replay-limit=25",
 		"--handshake-rate=26", "--auth-grace=27s", "--max-head=28KiB", "--presence-grace=29s", "--client-address=forwarded", "--trusted-proxies=10.0.0.0/8,::1",
-		"--max-connections-per-address=30", "--handshake-rate-per-address=31", "--tls-handshakes=400", "--lifecycle=on", "--lifecycle-max=3000").cfg
+		"--max-connections-per-address=30", "--handshake-rate-per-address=31", "--tls-handshakes=400", "--lifecycle=on", "--lifecycle-max=3000", "--compression=on", "--compression-threshold=30", "--compression-window=11").cfg
 	origins, err := engine.ParseOrigins([]string{"https://a.example"})
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +246,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	if want := (engine.Config{
 		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
-		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, MaxTLSHandshakes: 400, MaxTLSHandshakesPerAddr: 100, Log: zerolog.Nop(),
+		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, MaxTLSHandshakes: 400, MaxTLSHandshakesPerAddr: 100, Deflate: 11, Log: zerolog.Nop(),
 		ClientAddress: proxy.Forwarded, TrustedProxies: proxy.Networks{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, MaxPerAddress: 30, AddressRate: 31,
 	}); err != nil || !reflect.DeepEqual(e, want) {
 		t.Errorf("the engine gets %+v, %v; want %+v", e, err, want)
@@ -252,7 +256,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	if want := (session.Config{
 		Node: "n14", Broadcast: "b15", Workers: 16, MaxTopics: 17, MaxNodeTopics: 18, MessageRate: 19, MessageBurst: 20,
 		MaxSessionsPerUser: 21, History: history, ReplayLimit: 25, HandshakeRate: 26, AuthGrace: 27 * time.Second, TrustUserParam: true, PresenceGrace: 29 * time.Second,
-		Lifecycle: true, Log: zerolog.Nop(),
+		Lifecycle: true, DeflateFrom: 30, Log: zerolog.Nop(),
 	}); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("the session gets %+v, %v; want %+v", got, err, want)
 	}
@@ -288,7 +292,7 @@ func TestTheEnginesLimitsAreOurs(t *testing.T) {
 			high = low // how many there may be depends on the machine
 		}
 		for _, v := range []string{low, high} {
-			cfg := parsed(t, nil, "--port=0", "--"+f.Name+"="+v).cfg
+			cfg := parsed(t, nil, "--port=0", "--compression=on", "--"+f.Name+"="+v).cfg
 			ec, err := cfg.engine(zerolog.Nop())
 			if err != nil {
 				t.Fatal(err)

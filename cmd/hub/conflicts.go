@@ -36,6 +36,11 @@ func (s *settings) conflicts() (notes []string) {
 		}
 	}
 	notes = append(notes, s.addressNotes()...)
+	for _, flag := range []string{"compression-threshold", "compression-window", "compression-except"} {
+		if !c.compresses() && s.source[flag] != "" {
+			note("%s has no effect, since %s is off.", s.origin(flag), s.origin("compression"))
+		}
+	}
 	if c.RedisURL == "" && c.RedisWait > 0 {
 		note("%s has no effect, since there is no --redis-url.", s.origin("redis-wait"))
 	}

@@ -107,6 +107,14 @@ var families = []family{
 	counter("wshub_sent_bytes_total", "Bytes to clients, handed to the kernel or queued.", func(s *snapshot) uint64 { return s.engine.BytesOut }),
 	counter("wshub_received_frames_total", "Whole messages and control frames from clients.", func(s *snapshot) uint64 { return s.engine.FramesIn }),
 	counter("wshub_pings_total", "Heartbeats sent.", func(s *snapshot) uint64 { return s.engine.Pings }),
+	gauge("wshub_compressed_connections", "Connections that agreed on permessage-deflate.", func(s *snapshot) float64 { return float64(s.engine.Deflates) }),
+	counter("wshub_compressed_messages_total", "Frames of events that were compressed, each once for all who get it; those are counted, too, that did not become smaller by a tenth and go out as they are.", func(s *snapshot) uint64 { return s.engine.Deflated }),
+	counter("wshub_compressed_input_bytes_total", "Bytes of events before compression, each once for all who get it.", func(s *snapshot) uint64 { return s.engine.DeflateIn }),
+	counter("wshub_compressed_output_bytes_total", "Bytes of the same events after it.", func(s *snapshot) uint64 { return s.engine.DeflateOut }),
+	counter("wshub_compression_skipped_total", "Frames of events left as they were because an event loop had compressed for 3 ms in its turn.", func(s *snapshot) uint64 { return s.engine.NotDeflated }),
+	counter("wshub_inflated_messages_total", "Compressed messages from clients.", func(s *snapshot) uint64 { return s.engine.Inflated }),
+	counter("wshub_inflated_input_bytes_total", "Bytes of compressed messages from clients.", func(s *snapshot) uint64 { return s.engine.InflateIn }),
+	counter("wshub_inflated_output_bytes_total", "Bytes that they inflated to.", func(s *snapshot) uint64 { return s.engine.InflateOut }),
 	counter("wshub_panics_total", "Panics on loops; each cost one connection at most.", func(s *snapshot) uint64 { return s.engine.Panics }),
 	counters("wshub_sockets_dropped_total", "reason", "Sockets dropped before they became connections, or while closing.",
 		[]string{"half_open", "closing", "flood", "file_limit", "accept_error", "register_error"},
@@ -215,7 +223,7 @@ func errorCodes() []string {
 func closeCauses() []string {
 	var names []string
 	for _, c := range []*engine.Cause{
-		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig,
+		engine.ByPeer, engine.PeerGone, engine.HeartbeatMissed, engine.ProtocolError, engine.InvalidText, engine.TooBig, engine.InflateBomb, engine.InvalidDeflate,
 		engine.MessageTimeout, engine.SlowConsumer, engine.PartialLimit, engine.BacklogLimit, engine.Panicked, engine.Shutdown, engine.TLSBroken,
 		session.Drained, session.Rebalanced, session.BinaryFrame, session.RateExceeded, session.Unidentified, session.TokenExpired, session.Disconnected,
 		session.Replaced, session.TooManySessions, session.LobbyFull,

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"wshub/pubsub"
 	"wshub/session"
@@ -25,25 +24,7 @@ func (c *config) validatePresence() error {
 
 // presence is what --presence says: whether a topic has a presence. nil: none has.
 func (c *config) presence() (has func(topic string) bool, err error) {
-	var prefixes []string
-	for _, text := range c.Presence {
-		prefix, isPattern := strings.CutSuffix(text, "*")
-		if !isPattern || strings.Contains(prefix, "*") || prefix != "" && !pubsub.ValidTopic(prefix) {
-			return nil, fmt.Errorf("--presence %q: want a pattern that is the beginning of topics' names and a *, as in room:*, or * alone", text)
-		}
-		prefixes = append(prefixes, prefix)
-	}
-	if prefixes == nil {
-		return nil, nil
-	}
-	return func(topic string) bool {
-		for _, prefix := range prefixes {
-			if strings.HasPrefix(topic, prefix) {
-				return true
-			}
-		}
-		return false
-	}, nil
+	return matches("presence", c.Presence)
 }
 
 // presenceRights are those of sessions whose token does not say whose presence they may see. nil: session's own default.

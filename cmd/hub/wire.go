@@ -43,6 +43,10 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 	origins, err1 := engine.ParseOrigins(c.Origins)
 	source, err2 := proxy.ParseSource(c.ClientAddress)
 	trusted, err3 := proxy.ParseNetworks(c.TrustedProxies)
+	window := c.CompressionWindow
+	if !c.compresses() {
+		window = 0
+	}
 	return engine.Config{
 		MaxTLSHandshakes:        c.TLSHandshakes,
 		MaxTLSHandshakesPerAddr: max(c.TLSHandshakes/4, 1),
@@ -56,6 +60,7 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		SendBuffer:              int(c.SendBuffer),
 		MaxHead:                 int(c.MaxHead),
 		MaxMessage:              int(c.MaxMessage),
+		Deflate:                 window,
 		MaxQueued:               int(c.MaxQueued),
 		MaxPartial:              int64(c.MaxPartial),
 		MaxBacklog:              int64(c.MaxBacklog),
@@ -80,6 +85,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 	rights, err3 := c.rights()
 	presence, err4 := c.presence()
 	presenceRights, err5 := c.presenceRights()
+	exposed, err6 := c.exposed()
 	return session.Config{
 		Node:               c.Node,
 		Broadcast:          c.Broadcast,
@@ -96,6 +102,8 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		PresenceGrace:      c.PresenceGrace,
 		Lifecycle:          c.lifecycle().On,
 		PresenceRights:     presenceRights,
+		DeflateFrom:        int(c.CompressionThreshold),
+		Exposed:            exposed,
 		HandshakeRate:      c.HandshakeRate,
 		Verifier:           verifier,
 		Rights:             rights,
@@ -103,7 +111,7 @@ func (c *config) session(log zerolog.Logger) (session.Config, error) {
 		TraceUsers:         c.TraceUser,
 		TrustUserParam:     c.isOpen() && (c.TrustUserParam || isLoopback(c.Addr)),
 		Log:                log,
-	}, errors.Join(err1, err2, err3, err4, err5)
+	}, errors.Join(err1, err2, err3, err4, err5, err6)
 }
 
 // broker is what the hub needs of a pubsub.Memory or pubsub.Redis.

@@ -40,6 +40,7 @@ var remedies = map[budgetKey]string{
 	{Cut, "heartbeat"}:         "the client is gone, or a proxy on the way keeps its connection; --heartbeat is the time between two pings",
 	{Cut, "message_timeout"}:   "--message-timeout is how long one message may take",
 	{Cut, "too_big"}:           "--max-message bounds one message",
+	{Cut, "inflate_bomb"}:      "--max-message bounds one message, inflated",
 	{Cut, "rate_limit"}:        "--message-rate and --message-burst bound what one client sends",
 	{Cut, "token_expired"}:     "the client sends auth with another token before expires_in is over; --auth-grace is how long it may be late",
 	{Cut, "too_many_sessions"}: "--max-sessions-per-user bounds them",
