@@ -220,7 +220,7 @@ func TestFaultsOfACentrifugoServerAreCountedAsWhatTheyAre(t *testing.T) {
 	drills.InProcess(t)
 	t.Parallel()
 	type want struct{ lost, repeated, reordered, foreign, corrupt uint64 }
-	flip := func(event string) []byte { return []byte(strings.Replace(event, `"xx`, `"xy`, 1)) }
+	flip := func(event string) []byte { return []byte(strings.Replace(event, `"pad`, `"pae`, 1)) }
 	for name, c := range map[string]struct {
 		faults faults
 		want   func(n uint64) want

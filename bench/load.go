@@ -115,6 +115,7 @@ func (t *trial) fillLoad(part *LoadPart, before reading) {
 		part.ServerCPU = cpu.Seconds() / delivered * 1e6
 	}
 	if delivered > 0 {
+		part.Bytes = float64(now.report.Counts.Bytes-before.report.Counts.Bytes) / delivered
 		part.ClientCPU = (now.own - before.own).Seconds() / delivered * 1e6
 	}
 	client := &t.run.Client

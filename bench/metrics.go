@@ -72,6 +72,7 @@ func (r *Run) figures() []figure {
 		add("delivered", "deliveries/s", "more", l.Delivered)
 		f = append(f, latencyFigures("latency", l.Latency)...)
 		add("publisher lag p99", "ms", "", l.Lag)
+		add("bytes per delivery", "B", "less", l.Bytes)
 		if weighed && l.ServerCPU > 0 {
 			add("server CPU per million", "s", "less", l.ServerCPU)
 		}

@@ -40,7 +40,7 @@ func TestAFaultlessServerIsFoundFaultless(t *testing.T) {
 
 func TestEveryFaultIsCountedAsWhatItIs(t *testing.T) {
 	t.Parallel()
-	flip := func(event string) []byte { return []byte(strings.Replace(event, `"xx`, `"xy`, 1)) }
+	flip := func(event string) []byte { return []byte(strings.Replace(event, `"pad`, `"pae`, 1)) }
 	type want struct {
 		lost, repeated, reordered, foreign, corrupt, closed uint64
 	}

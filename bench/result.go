@@ -94,6 +94,7 @@ type LoadPart struct {
 	Latency   Latency `json:"latency"`    // from the intended send time
 	Curve     []Share `json:"curve"`      // of the same, for a chart
 	Lag       float64 `json:"lag"`        // p99 in ms of how late events left for the publisher
+	Bytes     float64 `json:"bytes"`      // read from the sockets, per delivery
 	ServerCPU float64 `json:"server_cpu"` // CPU seconds per million deliveries
 	ClientCPU float64 `json:"client_cpu"` // the same of hubbench, publishing included
 }

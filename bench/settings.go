@@ -33,6 +33,7 @@ type Common struct {
 	Connecting  int           `help:"Handshakes under way at a time." default:"128" group:"Clients" json:"connecting"`
 	Token       string        `help:"JWT of all clients." env:"HUBBENCH_TOKEN" group:"Clients" json:"-"`
 	JWTSecret   string        `help:"Secret (HS256) of the server, to make a JWT for each client, of a user of its own: u0, u1 and so on." name:"jwt-secret" aliases:"token-secret" env:"HUBBENCH_JWT_SECRET,HUBBENCH_TOKEN_SECRET" group:"Clients" json:"-"`
+	Compression string        `help:"off, or on: clients offer permessage-deflate, and must get it." enum:"off,on" default:"off" group:"Clients" json:"compression"`
 	Timeout     time.Duration `help:"Limit of a handshake." default:"10s" group:"Clients" json:"timeout_ns"`
 	Settle      time.Duration `help:"Rest between connecting and measuring." default:"1s" group:"Clients" json:"settle_ns"`
 	MaxMessage  int           `help:"Largest message taken, bytes." default:"1048576" group:"Clients" json:"max_message"`
@@ -135,7 +136,7 @@ func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.
 	cfg := fleet.Config{
 		URL: string(c.URL), Insecure: c.Insecure, CA: c.CA, Protocol: c.Protocol, Topology: topology, Header: c.Header, Run: run,
 		Clients: clients, Loops: c.Loops, Timeout: c.Timeout, MaxMessage: c.MaxMessage,
-		Token: c.Token, TokenSecret: c.JWTSecret,
+		Token: c.Token, TokenSecret: c.JWTSecret, Compression: c.Compression == "on",
 	}
 	if topology.Users && c.Token != "" {
 		return cfg, usagef("--token: it is of one user and these clients are many; use --jwt-secret")

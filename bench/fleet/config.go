@@ -38,6 +38,8 @@ type Config struct {
 	Timeout time.Duration `json:"timeout"`
 	// MaxMessage bounds what a server may send in one message, in bytes.
 	MaxMessage int `json:"max_message"`
+	// Compression has the clients offer permessage-deflate.
+	Compression bool `json:"compression,omitempty"`
 	// Shard of Shards: this process holds the clients whose number mod Shards is Shard.
 	Shard  int `json:"shard,omitempty"`
 	Shards int `json:"shards,omitempty"`
@@ -93,7 +95,7 @@ func (c Config) target() (target, error) {
 	t.protocol = p
 	t.path = u.RequestURI()
 	t.token, t.secret = c.Token, c.TokenSecret
-	t.request = wire.Request{Host: u.Host, Subprotocol: p.Subprotocol(), Header: c.Header}
+	t.request = wire.Request{Host: u.Host, Subprotocol: p.Subprotocol(), Header: c.Header, Deflate: c.Compression}
 	t.sources = c.Sources
 	if len(t.sources) == 0 && t.addr.Addr().Is4() && t.addr.Addr().IsLoopback() {
 		t.sources = loopbackSources(c.Clients)

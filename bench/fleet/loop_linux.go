@@ -54,6 +54,7 @@ type loop struct {
 	rand    *rand.Rand
 	buf     []byte
 	frame   []byte           // scratch for what is sent
+	inflate inflater
 	spare   [][]byte         // partial buffers, for reuse
 	out     map[int32][]byte // by place: what the socket has not taken
 	halves  map[int32]*half  // by place: fragmented messages under way

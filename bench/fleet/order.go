@@ -91,11 +91,12 @@ type Counts struct {
 	Unsent uint64 `json:"unsent"` // due, but the socket had not taken the ones before
 	Acked  uint64 `json:"acked"`
 
-	Delivered uint64 `json:"delivered"` // events, each once
-	Messages  uint64 `json:"messages"`
-	Bytes     uint64 `json:"bytes"`
-	Reads     uint64 `json:"reads"`
-	Pings     uint64 `json:"pings"`
+	Delivered  uint64 `json:"delivered"` // events, each once
+	Messages   uint64 `json:"messages"`
+	Compressed uint64 `json:"compressed,omitempty"` // messages of WebSocket that came so
+	Bytes      uint64 `json:"bytes"`
+	Reads      uint64 `json:"reads"`
+	Pings      uint64 `json:"pings"`
 
 	Lost      uint64 `json:"lost"`      // a later event came, or nothing; and the connection lived
 	Repeated  uint64 `json:"repeated"`  // came before
@@ -121,7 +122,7 @@ func (c *Counts) add(o Counts) {
 	for _, pair := range [][2]*uint64{
 		{&c.Opened, &o.Opened}, {&c.Failed, &o.Failed}, {&c.Closed, &o.Closed}, {&c.Left, &o.Left},
 		{&c.Sent, &o.Sent}, {&c.Unsent, &o.Unsent}, {&c.Acked, &o.Acked},
-		{&c.Delivered, &o.Delivered}, {&c.Messages, &o.Messages}, {&c.Bytes, &o.Bytes},
+		{&c.Delivered, &o.Delivered}, {&c.Messages, &o.Messages}, {&c.Compressed, &o.Compressed}, {&c.Bytes, &o.Bytes},
 		{&c.Reads, &o.Reads}, {&c.Pings, &o.Pings},
 		{&c.Lost, &o.Lost}, {&c.Repeated, &o.Repeated}, {&c.Reordered, &o.Reordered},
 		{&c.Foreign, &o.Foreign}, {&c.Corrupt, &o.Corrupt}, {&c.Missed, &o.Missed}, {&c.Gaps, &o.Gaps},

@@ -13,7 +13,10 @@ import (
 )
 
 // half is a message whose last fragment has not come.
-type half struct{ data []byte }
+type half struct {
+	data     []byte
+	deflated bool
+}
 
 // read takes what the socket has, once: epoll is level-triggered, and no client may keep the others
 // waiting. Of TLS it takes all, for epoll does not report what crypto/tls has read already.
@@ -99,7 +102,7 @@ func (l *loop) keep(c *client, rest []byte) {
 func (l *loop) frames(c *client, data []byte, now int64) []byte {
 	turn := c.turn
 	for len(data) > 0 {
-		f, n, err := wire.Parse(data, l.cfg.MaxMessage)
+		f, n, err := wire.Parse(data, l.cfg.MaxMessage, l.cfg.Compression)
 		if err != nil {
 			l.violated(c, err.Error(), data)
 			return nil
@@ -109,7 +112,7 @@ func (l *loop) frames(c *client, data []byte, now int64) []byte {
 		}
 		data = data[n:]
 		if f.Op == l.opcode && f.Fin && len(l.halves) == 0 {
-			l.messages(c, f.Payload, now)
+			l.whole(c, f.Payload, f.Deflated, now)
 		} else {
 			l.rare(c, f, now)
 		}
@@ -145,18 +148,31 @@ func (l *loop) rare(c *client, f wire.Frame, now int64) {
 	case (f.Op == wire.Continuation) != (h != nil):
 		l.violated(c, "fragments out of order", f.Payload)
 	case h == nil && f.Fin:
-		l.messages(c, f.Payload, now)
+		l.whole(c, f.Payload, f.Deflated, now)
 	case h == nil:
-		l.halves[l.place(c)] = &half{append([]byte(nil), f.Payload...)}
+		l.halves[l.place(c)] = &half{append([]byte(nil), f.Payload...), f.Deflated}
 	case len(h.data)+len(f.Payload) > l.cfg.MaxMessage:
 		l.violated(c, "message over the limit", nil)
 	default:
 		h.data = append(h.data, f.Payload...)
 		if f.Fin {
 			delete(l.halves, l.place(c))
-			l.messages(c, h.data, now)
+			l.whole(c, h.data, h.deflated, now)
 		}
 	}
+}
+
+// whole takes a whole message of WebSocket.
+func (l *loop) whole(c *client, data []byte, deflated bool, now int64) {
+	if deflated {
+		l.counts.Compressed++
+		var err error
+		if data, err = l.inflate.message(data, l.cfg.MaxMessage); err != nil {
+			l.violated(c, err.Error(), nil)
+			return
+		}
+	}
+	l.messages(c, data, now)
 }
 
 // messages takes the messages of one frame.

@@ -36,21 +36,27 @@ var (
 
 // Frame is one frame; its payload shares the memory that was parsed.
 type Frame struct {
-	Op      Opcode
-	Fin     bool
-	Payload []byte
+	Op  Opcode
+	Fin bool
+	// Deflated, of a message's first frame: it is compressed (RFC 7692).
+	Deflated bool
+	Payload  []byte
 }
 
 // Parse reads the frame that b begins with and returns how many bytes it took: 0 when b holds only a
-// part of it. Payloads over limit bytes are refused before they have arrived.
-func Parse(b []byte, limit int) (Frame, int, error) {
+// part of it. Payloads over limit bytes are refused before they have arrived. deflate says that messages may be compressed.
+func Parse(b []byte, limit int, deflate bool) (Frame, int, error) {
 	if len(b) < 2 {
 		return Frame{}, 0, nil
 	}
 	f := Frame{Op: Opcode(b[0] & 15), Fin: b[0]&0x80 != 0}
 	short := int(b[1] & 0x7f)
+	reserved := b[0] & 0x70
+	if reserved == 0x40 && deflate && (f.Op == Text || f.Op == Binary) {
+		f.Deflated, reserved = true, 0
+	}
 	switch {
-	case b[0]&0x70 != 0:
+	case reserved != 0:
 		return f, 0, ErrReserved
 	case f.Op > Pong || f.Op > Binary && f.Op < Close:
 		return f, 0, ErrOpcode

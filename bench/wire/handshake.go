@@ -30,6 +30,7 @@ type Request struct {
 	Host        string
 	Subprotocol string   // offered, and to be selected by the server; empty for none
 	Header      []string // further lines, "Name: value"
+	Deflate     bool     // permessage-deflate without context takeover is offered, and must be agreed on
 }
 
 // Key is the Sec-WebSocket-Key of a client's nth socket. It is derived, so that nobody has to remember it
@@ -52,6 +53,9 @@ func (r Request) Append(dst []byte, path, key string) []byte {
 	if r.Subprotocol != "" {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, r.Subprotocol...)
+	}
+	if r.Deflate {
+		dst = append(dst, "\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover"...)
 	}
 	for _, line := range r.Header {
 		dst = append(dst, "\r\n"...)
@@ -109,10 +113,23 @@ func (r Request) validateHeader(lines []string, key string) error {
 		return errors.New("Sec-WebSocket-Accept does not fit the key")
 	case seen["sec-websocket-protocol"] != r.Subprotocol:
 		return fmt.Errorf("subprotocol %q selected, %q offered", seen["sec-websocket-protocol"], r.Subprotocol)
-	case seen["sec-websocket-extensions"] != "":
+	case r.Deflate && !isDeflate(seen["sec-websocket-extensions"]):
+		return fmt.Errorf("extensions %q, where permessage-deflate with server_no_context_takeover was offered: does the server compress?", seen["sec-websocket-extensions"])
+	case !r.Deflate && seen["sec-websocket-extensions"] != "":
 		return fmt.Errorf("extensions %q were never offered", seen["sec-websocket-extensions"])
 	}
 	return nil
+}
+
+// isDeflate reports whether the extensions agreed on are permessage-deflate whose messages each stand for themselves.
+func isDeflate(extensions string) bool {
+	name, params, _ := strings.Cut(extensions, ";")
+	for param := range strings.SplitSeq(params, ";") {
+		if strings.TrimSpace(param) == "server_no_context_takeover" {
+			return strings.TrimSpace(name) == "permessage-deflate"
+		}
+	}
+	return false
 }
 
 func hasToken(list, token string) bool {

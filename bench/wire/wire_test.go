@@ -22,7 +22,7 @@ func TestFramesOfEveryLengthFormAreParsed(t *testing.T) {
 	for _, size := range []int{0, 1, 125, 126, 65535, 65536, 70000} {
 		payload := bytes.Repeat([]byte("x"), size)
 		b := serverFrame(0x81, payload)
-		f, n, err := Parse(append(b, 0x81), 1<<20)
+		f, n, err := Parse(append(b, 0x81), 1<<20, false)
 		if err != nil || n != len(b) || f.Op != Text || !f.Fin || !bytes.Equal(f.Payload, payload) {
 			t.Errorf("%d bytes: got %d of %d bytes, %v", size, n, len(b), err)
 		}
@@ -30,7 +30,7 @@ func TestFramesOfEveryLengthFormAreParsed(t *testing.T) {
 			if part >= len(b) {
 				continue
 			}
-			if _, n, err := Parse(b[:part], 1<<20); n != 0 || err != nil {
+			if _, n, err := Parse(b[:part], 1<<20, false); n != 0 || err != nil {
 				t.Errorf("%d of %d bytes: took %d, %v", part, len(b), n, err)
 			}
 		}
@@ -54,7 +54,7 @@ func TestWhatServersMustNotSendIsRefused(t *testing.T) {
 		"over the limit":       {[]byte{0x81, 126, 0x10, 1}, ErrTooBig},
 		"far over the limit":   {[]byte{0x81, 127, 0x7f, 0, 0, 0, 0, 1, 0, 0}, ErrTooBig},
 	} {
-		if _, n, err := Parse(c.frame, 4096); n != 0 || !errors.Is(err, c.want) {
+		if _, n, err := Parse(c.frame, 4096, false); n != 0 || !errors.Is(err, c.want) {
 			t.Errorf("%s: took %d bytes, %v; want %v", name, n, err, c.want)
 		}
 	}
@@ -132,13 +132,54 @@ func TestAnswersAreCheckedStrictly(t *testing.T) {
 	}
 }
 
+func TestCompressedFramesAreTakenWhereAgreedOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		frame   string
+		deflate bool
+		want    error
+	}{
+		"text":         {"\xc1\x01a", true, nil},
+		"binary":       {"\xc2\x01a", true, nil},
+		"not agreed":   {"\xc1\x01a", false, ErrReserved},
+		"continuation": {"\xc0\x01a", true, ErrReserved},
+		"ping":         {"\xc9\x01a", true, ErrReserved},
+		"RSV2":         {"\xa1\x01a", true, ErrReserved},
+	} {
+		f, n, err := Parse([]byte(c.frame), 100, c.deflate)
+		if !errors.Is(err, c.want) || err == nil && (!f.Deflated || n != 3) {
+			t.Errorf("%s: %+v, %d, %v", name, f, n, err)
+		}
+	}
+}
+
+func TestCompressionMustBeAgreedOn(t *testing.T) {
+	r := Request{Host: "x", Deflate: true}
+	if !bytes.Contains(r.Append(nil, "/", Key(1, 1)), []byte("\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover")) {
+		t.Error("nothing is offered")
+	}
+	sum := sha1.Sum([]byte(Key(1, 1) + acceptGUID))
+	head := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + base64.StdEncoding.EncodeToString(sum[:]) + "\r\n"
+	for extensions, want := range map[string]bool{
+		"": false, "permessage-deflate": false, "permessage-deflate; server_no_context_takeover": true,
+		"permessage-deflate; client_no_context_takeover; server_no_context_takeover": true, "other; server_no_context_takeover": false,
+	} {
+		answer := head
+		if extensions != "" {
+			answer += "Sec-WebSocket-Extensions: " + extensions + "\r\n"
+		}
+		if _, err := r.Answer([]byte(answer+"\r\n"), Key(1, 1)); (err == nil) != want {
+			t.Errorf("%q: %v", extensions, err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(serverFrame(0x81, []byte("hello")))
 	f.Add(serverFrame(0x82, bytes.Repeat([]byte("x"), 300)))
 	f.Add([]byte{0x88, 2, 3, 0xe8})
 	f.Add([]byte{0x81, 127, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		frame, n, err := Parse(b, 4096)
+		frame, n, err := Parse(b, 4096, false)
 		if err != nil && n != 0 {
 			t.Fatalf("took %d bytes with %v", n, err)
 		}
@@ -170,7 +211,7 @@ func FuzzAnswer(f *testing.F) {
 func BenchmarkParse(b *testing.B) {
 	frame := serverFrame(0x81, bytes.Repeat([]byte("x"), 128))
 	for b.Loop() {
-		if _, n, err := Parse(frame, 1<<20); n == 0 || err != nil {
+		if _, n, err := Parse(frame, 1<<20, false); n == 0 || err != nil {
 			b.Fatal(err)
 		}
 	}
