@@ -248,12 +248,18 @@ func (n *nodeClients) order(o map[string]string) {
 // dial makes a client of ws.
 func (n *nodeClients) dial(name, url, protocol string) *client {
 	n.t.Helper()
-	c := newClient(n.t, name)
+	c, _ := n.dialDeflate(name, url, protocol, "")
+	return c
+}
+
+// dialDeflate makes a client of ws with options for permessage-deflate, in JSON; extensions are those agreed on.
+func (n *nodeClients) dialDeflate(name, url, protocol, options string) (c *client, extensions string) {
+	n.t.Helper()
+	c = newClient(n.t, name)
 	c.say = func(text string) { n.order(map[string]string{"client": name, "send": text}) }
 	n.mu.Lock()
 	n.clients[name] = c
 	n.mu.Unlock()
-	n.order(map[string]string{"client": name, "open": url, "protocol": protocol})
-	c.until("open", "", func(string) bool { return true })
-	return c
+	n.order(map[string]string{"client": name, "open": url, "protocol": protocol, "deflate": options})
+	return c, c.until("open", "", func(string) bool { return true }).Text
 }
