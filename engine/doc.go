@@ -50,6 +50,14 @@
 // that the Peer holds back itself ([Conn.Owe]). Once a second slow.go cuts connections that make no progress. relief.go
 // bounds the bytes of all queues together.
 //
+// # Compressed messages
+//
+// Where Config.Deflate is set, a connection may agree on permessage-deflate (RFC 7692; deflate.go), always without a context:
+// each message stands for itself, both ways. So [Conn.Deflate] is all that a connection keeps of it, and one frame of
+// [Loop.Deflate] (deflater.go) goes to all connections with the same terms. A loop has one compressor for each of the two
+// windows and one inflater (inflate.go), which it makes for the first client that wants them. The inflater stops at
+// Config.MaxMessage, and at more blocks than a compressor makes; the compressor stops when it has taken a turn's time.
+//
 // # The poller
 //
 // poller.go is nbio's core behind a few methods of our own. It gives the reason for each: why we write to descriptors

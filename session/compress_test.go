@@ -106,9 +106,18 @@ func TestAnEventIsCompressedOnceForAllWhoAgreed(t *testing.T) {
 	var squeezed, plain []*frames
 	for range each {
 		squeezed = append(squeezed, n.frames(t, "", protocolPlain, anyDeflate), n.frames(t, "?positions=1", protocolPlain, anyDeflate))
+	}
+	for range each {
 		plain = append(plain, n.frames(t, "", protocolPlain, ""))
 	}
 	n.eventually("all follow", func() bool { return n.hub.Stats().Subscriptions == 3*each })
+	n.onEveryLoop(func(sh *shard) {
+		forms := map[uint8]bool{}
+		n.server.Loops()[sh.loop.Index].Each(func(c *engine.Conn) { forms[c.Peer().(*Session).format] = true })
+		if len(forms) < 2 {
+			t.Errorf("a loop has sessions of %d formats: it can't share with others", len(forms))
+		}
+	})
 	before := n.server.Stats()
 	data := jsonText("once", 2000)
 	n.publish("channel", data)

@@ -27,6 +27,9 @@
 // connection has no room for all of a batch lags: the rest waits in its pump, as the messages that all share. An event
 // may except one session: its pump writes the rest of the batch to it, without that event.
 //
+// For sessions that agreed on compressed frames a format has a compressed form (compress.go): it is made, joined and shared as
+// the others.
+//
 // # The gate
 //
 // gate.go decides whether a session may follow, read or publish. The acting func asks it: when a subscription begins,
