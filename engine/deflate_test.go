@@ -392,3 +392,31 @@ func FuzzDeflate(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkDeflate compresses events of orders in JSON, as a loop does; B/out is the size of the frame.
+func BenchmarkDeflate(b *testing.B) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, size := range []int{200, 1 << 10, 10 << 10, 60 << 10} {
+		payload := []byte(`{"type":"event","topic":"orders","data":[`)
+		for len(payload) < size {
+			payload = fmt.Appendf(payload, `{"id":%d,"customer":"%x","status":"%s","price":%d.%02d,"currency":"EUR"},`, random.IntN(1e9), random.Uint64(),
+				[]string{"open", "paid", "shipped", "cancelled"}[random.IntN(4)], random.IntN(500), random.IntN(100))
+		}
+		frame := AppendFrame(nil, OpText, payload[:size])
+		for terms, name := range map[Deflate]string{Deflated: "wide", DeflatedNarrow: "narrow"} {
+			b.Run(fmt.Sprintf("%dB/%s", size, name), func(b *testing.B) {
+				l := bareLoop()
+				l.srv.cfg.Deflate = 15
+				out := frame
+				b.ReportAllocs()
+				for b.Loop() {
+					l.deflating = 0
+					if f := l.Deflate(frame, terms); f != nil {
+						out = f
+					}
+				}
+				b.ReportMetric(float64(len(out)), "B/out")
+			})
+		}
+	}
+}
