@@ -189,7 +189,7 @@ func TestTLSConnectionsAddNoGoroutine(t *testing.T) {
 			for range many / 16 {
 				c := tls.Client(connect(t, s), client)
 				send(c, []byte(head()), whole)
-				want := appendSwitch(nil, "dGhlIHNhbXBsZSBub25jZQ==", "")
+				want := appendSwitch(nil, "dGhlIHNhbXBsZSBub25jZQ==", "", "")
 				if _, err := io.ReadFull(c, want); err != nil {
 					t.Error(err)
 				}
