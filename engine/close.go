@@ -20,6 +20,8 @@ func (c *Conn) Close(cause *Cause) {
 		c.loop.count.closed.Add(cause.Name)
 		c.cut()
 	case c.state > open:
+	case c.as == asStream:
+		c.endStream(cause)
 	default:
 		code, reason := c.peer.CloseFrame(cause)
 		if code == codeCut || c.queued > 0 && (cause == SlowConsumer || cause == BacklogLimit) {
@@ -40,14 +42,16 @@ func (c *Conn) part(cause *Cause, frame []byte, to state) {
 		return
 	}
 	at, behind := c.in.skimmer(), []byte(nil)
-	at.deflate = c.deflate != NoDeflate
+	at.deflate = c.Deflate() != NoDeflate
 	if c.transit != nil {
 		behind = c.transit.buf
 	}
 	c.finish(cause)
 	c.move(to)
 	c.transit.skimmer = at
-	c.send(frame)
+	if len(frame) > 0 {
+		c.send(frame)
+	}
 	c.leave()
 	c.receive(behind)
 }
@@ -62,11 +66,12 @@ func (c *Conn) finish(cause *Cause) {
 func (c *Conn) notifyPeer(cause *Cause) {
 	l := c.loop
 	c.release()
-	if c.peer != nil {
+	if c.as != asNothing {
 		l.count.open.Add(-1)
-		if c.deflate != NoDeflate {
+		if c.Deflate() != NoDeflate {
 			l.count.deflates.Add(-1)
 		}
+		c.as = asNothing
 		l.count.closed.Add(cause.Name)
 		peer := c.peer
 		c.peer = nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ type Config struct {
 	Addr string
 	// Paths are those that are upgraded. Default /notification.
 	Paths []string
+	// HTTPPaths are those of Paths at which plain HTTP is spoken, too: see Kind. Default none.
+	HTTPPaths []string
 	// Pages are what plain GETs are answered with, by path; all others get a Refusal. At most 16.
 	Pages []Page
 	// Origins are the browser origins let in besides the Host's own and loopback ones.
@@ -91,6 +94,8 @@ type Config struct {
 	// OnUpgraded, where not nil, is told of each handshake that became a connection, on its loop: how long it took from
 	// the socket's coming to the answer, to within a turn of the loop.
 	OnUpgraded func(took time.Duration)
+	// PostError, where not nil, writes the body of a Post's refusal, in JSON. Else it is the reason as text.
+	PostError func(r *Refusal) []byte
 	// Log takes what an operator should know; its zero value is silent.
 	Log zerolog.Logger
 }
@@ -138,6 +143,11 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if t := cfg.TLS; t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
 		return cfg, errors.New("TLS without a certificate: want Certificates or GetCertificate")
+	}
+	for _, path := range cfg.HTTPPaths {
+		if !slices.Contains(cfg.Paths, path) {
+			return cfg, fmt.Errorf("HTTP path %q: must be one of the paths", path)
+		}
 	}
 	if cfg.MaxConnections > limit {
 		return cfg, fmt.Errorf("max connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", cfg.MaxConnections, limit)

@@ -16,7 +16,8 @@ type Peer interface {
 	// CloseFrame is the Close frame when the hub ends the connection: the code and the reason, of up to 123
 	// bytes, of the Close frame. With code 1006 it is cut without one.
 	CloseFrame(cause *Cause) (code uint16, reason string)
-	// Ping is the frame that asks whether the client is there, once a heartbeat. It is shared; usually PingFrame.
+	// Ping is the frame that asks whether the client is there, once a heartbeat. It is shared; usually PingFrame. Of a
+	// Stream it is a piece of the response that means nothing.
 	Ping() []byte
 	// Closed is the last call: nothing can be written any more.
 	Closed(cause *Cause)
@@ -46,12 +47,23 @@ const (
 	ended                  // shut both ways, or closed by the poller
 )
 
+// as is what a connection was opened as.
+type as uint8
+
+const (
+	asNothing   as = iota
+	asWebSocket    // whose messages are not compressed
+	asDeflated     // a WebSocket on the terms Deflated
+	asNarrow       // a WebSocket on the terms DeflatedNarrow
+	asStream
+)
+
 // Conn is one client's connection. All its methods are to be called on its loop.
 type Conn struct {
 	links[*Conn]
 	state   state
 	pinged  bool  // a ping went out, and nothing was heard since, nor did queued bytes leave
-	deflate Deflate
+	as      as    // what it is in counters.open as, until its Peer has heard of the end
 	leaving uint8 // ticks spent in closing
 	queued  int32 // bytes with the poller that the kernel has not taken
 	socket  socket
@@ -120,7 +132,7 @@ func (c *Conn) receive(data []byte) {
 			c.holdBehindHead(data)
 			return
 		}
-		c.receiveFrames(data)
+		c.take(data)
 	case closing, awaiting:
 		c.skim(data)
 	case departing, lingering:
@@ -128,12 +140,21 @@ func (c *Conn) receive(data []byte) {
 	}
 }
 
+// take works on what an open connection's client sent.
+func (c *Conn) take(data []byte) {
+	if c.as == asStream {
+		c.ignore(data)
+		return
+	}
+	c.receiveFrames(data)
+}
+
 func (c *Conn) receiveFrames(data []byte) {
 	l := c.loop
 	completed := false
 	fragments, pings, others := -len(data)/thinFragment, 0, -1 // a pong answers our ping
 	for c.state == open {
-		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage, c.deflate != NoDeflate)
+		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage, c.Deflate() != NoDeflate)
 		if m.deflated && err == nil {
 			err = l.inflate(&m)
 		}
@@ -261,6 +282,10 @@ func (c *Conn) due() {
 	case hailing, shaking:
 		c.lateHello()
 	case arriving:
+		if c.transit.exchange != nil {
+			c.refuse(refuseLate)
+			return
+		}
 		c.refuse(&Refusal{Status: 408, Reason: "handshake not completed in time"})
 	case deciding:
 		c.refuse(&Refusal{Status: 503, Reason: "no decision in time, try again"})
@@ -278,11 +303,20 @@ func (c *Conn) due() {
 // PingFrame is the one ping frame of RFC 6455 that all connections share. Nobody changes it.
 var PingFrame = []byte{0x89, 0x00}
 
+// silent reports whether the peer has shown no life since the last ping. After a time in which nothing ran, answers may
+// wait with the kernel; and what the peer takes of what stands before the ping shows that its answer may come yet. A
+// stream's client answers no ping: its kernel does, by acknowledging the bytes.
+func (c *Conn) silent() bool {
+	d := c.loop.srv.cfg.Heartbeat
+	if c.as == asStream {
+		return c.socket.stuck(d + d/4) // a ping may be late, and an event have left a moment ago
+	}
+	return !c.socket.unread() && !c.socket.flows(d)
+}
+
 // heartbeat sends a ping; if nothing was heard since the last one, and nothing left to the peer, it is dead.
 func (c *Conn) heartbeat() {
-	// After a time in which nothing ran, answers may wait with the kernel; and what the peer takes of what stands
-	// before the ping shows that its answer may come yet.
-	if c.pinged && !c.socket.unread() && !c.socket.flows(c.loop.srv.cfg.Heartbeat) {
+	if c.pinged && c.silent() {
 		c.Close(HeartbeatMissed)
 		return
 	}

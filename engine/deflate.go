@@ -27,7 +27,26 @@ const (
 )
 
 // Deflate is what c has agreed on.
-func (c *Conn) Deflate() Deflate { return c.deflate }
+func (c *Conn) Deflate() Deflate {
+	switch c.as {
+	case asDeflated:
+		return Deflated
+	case asNarrow:
+		return DeflatedNarrow
+	}
+	return NoDeflate
+}
+
+// asWith is a WebSocket on these terms.
+func asWith(terms Deflate) as {
+	switch terms {
+	case Deflated:
+		return asDeflated
+	case DeflatedNarrow:
+		return asNarrow
+	}
+	return asWebSocket
+}
 
 // offer is what a client asks of the hub's compressor. Its zero value stands for no offer.
 type offer struct {

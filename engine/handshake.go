@@ -14,15 +14,17 @@ import (
 	"strings"
 )
 
-// Request is a client's opening handshake that kept the rules of RFC 6455, 4.2.1. It holds every header
-// line: keep what you need of it, not all of it.
+// Request is a client's opening handshake that kept the rules of RFC 6455, 4.2.1, or a plain HTTP request at one of
+// Config.HTTPPaths. It holds every header line: keep what you need of it, not all of it.
 type Request struct {
+	// Kind is what the client asks for.
+	Kind Kind
 	// Request is what net/http's parser read. Its body is empty.
 	*http.Request
 	// Subprotocols are those on offer, in the client's order, at most 16.
 	Subprotocols []string
 
-	key string
+	key   string
 	offer offer
 }
 
@@ -123,6 +125,8 @@ type headParser struct {
 	buf *bufio.Reader
 	// header is that of the last head, whatever parse made of it; nil if it was too malformed to be read.
 	header http.Header
+	// http are the paths at which plain HTTP is spoken, too.
+	http []string
 }
 
 // parse reads a whole head, up to its blank line. A handshake that breaks a rule, asks for another path
@@ -136,9 +140,9 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	switch {
 	case !bytes.HasPrefix(raw.version, []byte("HTTP/1.")) || raw.version[7] == '0':
 		return nil, refuseVersion
-	case string(raw.method) != http.MethodGet:
+	case string(raw.method) != http.MethodGet && !p.exchanges(raw.method):
 		return nil, refuseMethod
-	case raw.body:
+	case raw.body && string(raw.method) != http.MethodPost:
 		return nil, refuseBody
 	}
 	hr, err := p.read(head)
@@ -146,7 +150,10 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 		return nil, refuseTarget // what else net/http might refuse has been refused above
 	}
 	p.header = hr.Header
-	r := &Request{Request: hr}
+	r := &Request{Request: hr, Kind: kindOf(hr, p.http)}
+	if r.Kind == WebSocket && hr.Method != http.MethodGet {
+		return nil, refuseMethod
+	}
 	switch refusal := r.validate(paths); refusal {
 	case nil:
 	case refuseUpgrade:
@@ -174,6 +181,11 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	return r, nil
 }
 
+// exchanges reports whether method is one that plain HTTP needs besides GET.
+func (p *headParser) exchanges(method []byte) bool {
+	return len(p.http) > 0 && (string(method) == http.MethodPost || string(method) == http.MethodOptions)
+}
+
 func (p *headParser) read(head []byte) (*http.Request, error) {
 	if p.buf == nil || p.buf.Size() < len(head) {
 		p.buf = bufio.NewReaderSize(&p.src, max(4<<10, 1<<bits.Len(uint(len(head)-1)))) // net/http counts header lines in it, to allocate once
@@ -185,6 +197,9 @@ func (p *headParser) read(head []byte) (*http.Request, error) {
 
 // validate goes through the header lines that RFC 6455, 4.2.1 demands, and keeps the key.
 func (r *Request) validate(paths []string) *Refusal {
+	if r.Kind != WebSocket {
+		return nil
+	}
 	key, version := r.Header["Sec-Websocket-Key"], r.Header["Sec-Websocket-Version"]
 	switch {
 	case !hasToken(r.Header["Upgrade"], "websocket"):
@@ -207,6 +222,9 @@ func (r *Request) validate(paths []string) *Refusal {
 // readLists keeps the subprotocols on offer and the first offer of permessage-deflate that can be accepted, and validates the
 // other extensions.
 func (r *Request) readLists() *Refusal {
+	if r.Kind != WebSocket {
+		return nil
+	}
 	offers, offered := r.Header["Sec-Websocket-Protocol"]
 	for name := range elements(offers) {
 		if !isToken(name) || slices.Contains(r.Subprotocols, name) || len(r.Subprotocols) == maxSubprotocols {

@@ -38,11 +38,11 @@ type Loop struct {
 	ran        int           // of jobs
 	leaving    []socket      // closed by the poller, not yet let go of
 	spent      time.Duration // work done in this turn; see turnWork
-	deflating time.Duration // of it, for compressing
-	deflater  deflater
-	inflater  *inflater // nil until used
-	buf        []byte        // what was just read
-	out        []byte        // the bytes being written; reused
+	deflating  time.Duration // of it, for compressing
+	deflater   deflater
+	inflater   *inflater // nil until used
+	buf        []byte    // what was just read
+	out        []byte    // the bytes being written; reused
 	heads      headParser
 	layers     map[*Conn]*tlsLayer // nil: the server speaks no TLS
 	tls        tlsBuffers
@@ -77,6 +77,7 @@ func newLoop(s *Server, index int) *Loop {
 		backlogs: make(map[*Conn]backlog),
 		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
+		heads:    headParser{http: s.cfg.HTTPPaths},
 	}
 	if s.cfg.TLS != nil {
 		l.layers = make(map[*Conn]*tlsLayer)

@@ -335,3 +335,7 @@ func (s socket) unsent() int32 { return unsent(s.fd()) }
 // flows reports whether, within the time d, data went to the peer and an acknowledgement came back, and there is more to
 // go.
 func (s socket) flows(d time.Duration) bool { return s.open() && flows(s.fd(), d) }
+
+// stuck reports whether bytes wait for the peer's acknowledgement, and none of them got on within the time d. It is false
+// where that is unknown.
+func (s socket) stuck(d time.Duration) bool { return s.open() && stuck(s.fd(), d) }

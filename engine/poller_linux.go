@@ -84,6 +84,9 @@ func flows(fd int, d time.Duration) bool {
 	return err == nil && info.Last_data_sent < recent && info.Last_ack_recv < recent
 }
 
+// stuck reports whether fd has unacknowledged bytes, of which none got on within the time d.
+func stuck(fd int, d time.Duration) bool { return unsent(fd) > 0 && !flows(fd, d) }
+
 // vitals is how long ago fd got bytes, and its round trip; below 0 where that is unknown.
 func vitals(fd int) (heard, rtt time.Duration) {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)

@@ -40,5 +40,8 @@ func unsent(int) int32 { return 1 }
 // flows is unknown here.
 func flows(int, time.Duration) bool { return false }
 
+// stuck is unknown here.
+func stuck(int, time.Duration) bool { return false }
+
 // vitals are unknown here.
 func vitals(int) (heard, rtt time.Duration) { return -1, -1 }

@@ -13,6 +13,8 @@ type Refusal struct {
 	Status int
 	// Name is a short and stable one of the rule, for logs; "" for that of Status.
 	Name string
+	// Code is a short name for programs, where the status alone does not say enough: see Config.PostError.
+	Code string
 	// Reason is one line for the reader of the answer. It says what to change, and repeats no byte of the request: the
 	// query or a header may hold a secret.
 	Reason string

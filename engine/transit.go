@@ -24,6 +24,8 @@ type transit struct {
 	skimmer skimmer
 	late    int  // bytes, and lateFrame for each frame
 	page    bool // it was answered with a Page
+	// A plain HTTP request whose head is there; nil for others.
+	exchange *exchange
 }
 
 // transits are the sockets of a loop that are in transit, in the order in which they came to be.

@@ -9,7 +9,8 @@ type Handler interface {
 	Handshake(h *Handshake)
 }
 
-// Handshake is a client that wants to come in. Its request keeps RFC 6455, 4.2.1, and its origin is allowed.
+// Handshake is a client that wants to come in, or with a Post an answer. Its request keeps the rules of its Kind, and its
+// origin is allowed.
 type Handshake struct {
 	*Request
 	conn *Conn
@@ -22,18 +23,15 @@ func (h *Handshake) Conn() *Conn { return h.conn }
 
 // Accept opens the connection for peer, with subprotocol unless it is "". first, frames made by the
 // Append functions, leaves in the same write as the 101. False means that the connection is gone by now;
-// peer then never hears of it.
+// peer then never hears of it. Of a Stream the head takes the place of the 101, no subprotocol is named, and first is the
+// beginning of the response's body. A Post is not accepted, but answered.
 func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	c := h.conn
-	if c.state != deciding {
+	if c.state != deciding || h.Kind == Post {
 		return false
 	}
 	l := c.loop
 	c.state, c.peer = open, peer
-	terms, extension := h.offer.agree(l.srv.cfg.Deflate)
-	if c.deflate = terms; terms != NoDeflate {
-		l.count.deflates.Add(1)
-	}
 	c.born = minutes(l.age)
 	l.count.open.Add(1)
 	l.count.upgraded.Add(1)
@@ -41,7 +39,16 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 		f(l.age - c.transit.since)
 	}
 	l.conns.set(c, l.due(l.heartbeat(l.srv.cfg.Heartbeat, true)))
-	l.out = appendSwitch(l.out[:0], h.key, subprotocol, extension)
+	if h.Kind == Stream {
+		c.as = asStream
+		l.out = appendStreamHead(l.out[:0], h.Header.Get("Origin"))
+	} else {
+		terms, extension := h.offer.agree(l.srv.cfg.Deflate)
+		if c.as = asWith(terms); terms != NoDeflate {
+			l.count.deflates.Add(1)
+		}
+		l.out = appendSwitch(l.out[:0], h.key, subprotocol, extension)
+	}
 	l.out = append(l.out, first...)
 	c.send(l.out)
 	if !h.asking {
@@ -60,6 +67,10 @@ func (h *Handshake) Refuse(r *Refusal) {
 // receiveHead collects the head. Most come in one piece; of others each byte is scanned once.
 func (c *Conn) receiveHead(data []byte) {
 	t, limit := c.transit, c.loop.srv.cfg.MaxHead
+	if t.exchange != nil {
+		c.receiveBody(data)
+		return
+	}
 	had := len(t.buf)
 	if had == 0 && tokenByte[data[0]] {
 		if n := headEnd(data); n > 0 && n <= limit {
@@ -93,23 +104,33 @@ func (c *Conn) decide(head, behind []byte) {
 			return
 		}
 	}
-	if refusal == nil {
-		refusal = l.srv.enter(c)
+	switch {
+	case refusal != nil:
+		c.refuse(refusal)
+	case req.Kind != WebSocket:
+		c.begin(req, behind)
+	default:
+		c.transit.buf = nil
+		c.ask(req, behind)
 	}
-	if refusal != nil {
+}
+
+// ask has the handler decide about a request that is there as a whole.
+func (c *Conn) ask(req *Request, behind []byte) {
+	l := c.loop
+	if refusal := l.srv.enter(c); refusal != nil {
 		c.refuse(refusal)
 		return
 	}
 	h := &Handshake{Request: req, conn: c, asking: true}
 	c.move(deciding)
-	c.transit.buf = nil
 	c.countHeld(false)
 	l.srv.handler.Handshake(h)
 	h.asking = false
 	switch c.state {
 	case open:
 		c.transit = nil
-		c.receiveFrames(behind)
+		c.take(behind)
 	case deciding:
 		c.holdBehindHead(behind)
 	default: // it was let in and closed, or refused
@@ -117,8 +138,12 @@ func (c *Conn) decide(head, behind []byte) {
 	}
 }
 
-// holdBehindHead keeps what comes before frames can be worked on.
+// holdBehindHead keeps what comes before frames can be worked on. Behind a plain HTTP request nothing is wanted.
 func (c *Conn) holdBehindHead(data []byte) {
+	if c.transit.exchange != nil {
+		c.countLate(len(data))
+		return
+	}
 	limit := c.loop.srv.cfg.MaxHead
 	if len(c.transit.buf)+len(data) > limit {
 		reason := "over " + inBytes(limit) + " sent before the answer"
@@ -139,7 +164,7 @@ func (c *Conn) resume() {
 		behind := c.transit.buf
 		c.transit = nil
 		c.countHeld(false)
-		c.receiveFrames(behind)
+		c.take(behind)
 	}
 }
 
@@ -154,6 +179,10 @@ func (c *Conn) refuse(r *Refusal) {
 // reject answers a handshake with an HTTP error and ends c.
 func (c *Conn) reject(r *Refusal) {
 	c.loop.count.refused.Add(r.Status)
+	if x := c.transit.exchange; x != nil {
+		c.answer(x.appendRefusal(nil, r, c.loop.srv.cfg.PostError))
+		return
+	}
 	c.answer(r.append(nil))
 }
 

@@ -24,7 +24,7 @@ func (c *Conn) Vitals() Vitals {
 	v := Vitals{
 		Since:      time.Now().Add(-time.Duration(minutes(l.age)-c.born) * time.Minute).Truncate(time.Minute),
 		NextPing:   time.Duration(max(int32(c.links.due-l.now), 0)) * tick,
-		AwaitsPong: c.pinged,
+		AwaitsPong: c.pinged && c.as == asWebSocket,
 		Owed:       l.backlogs[c].owed,
 	}
 	v.Heard, v.RTT = c.socket.vitals()

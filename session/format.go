@@ -26,6 +26,10 @@ type Words struct {
 	Event func(ev *pubsub.Event) []byte
 	// Gap makes the frame that announces a loss, nil if the format has no words for it.
 	Gap func(topic string, at pubsub.Position) []byte
+	// Stamp, where not nil, appends what a session of its own gets behind each frame of an event or a gap: at is where the
+	// topic stands with it, zero where that is unknown. Frames are shared all the same. It is called once for each frame, in
+	// the order in which they leave.
+	Stamp func(s *Session, dst []byte, topic string, at pubsub.Position) []byte
 	// EndsAtGap: a session leaves a topic at a gap, instead of a frame, and hears Protocol.Gap.
 	EndsAtGap bool
 }
@@ -59,6 +63,37 @@ func NewFormat(w Words) *Format {
 
 // Format is the form of the session's events.
 func (s *Session) Format() *Format { return formats[s.format&^marks] }
+
+// UseFormat changes the form of the session's events, from the next one on. A protocol that knows only after the handshake
+// which one fits calls it in Opened.
+func (s *Session) UseFormat(f *Format) { s.format = s.format&marks | f.id }
+
+// stamp is what writes behind a frame of the session's, nil for most.
+func (s *Session) stamp() func(*Session, []byte, string, pubsub.Position) []byte {
+	return s.Format().words.Stamp
+}
+
+// handStamped writes a batch to a session whose frames are stamped, as shard.hand does to others.
+func (s *Session) handStamped(batch []*message) {
+	for len(batch) > 0 {
+		n, size := 0, 0
+		for n < len(batch) && (n == 0 || size < joinBytes) {
+			size += len(batch[n].frame(s.formatFor(batch[n]), s.shard)) + stampRoom
+			n++
+		}
+		if queued := s.conn.Queued(); queued > 0 && queued+size > s.shard.hub.maxChunk {
+			s.lag(batch)
+			return
+		}
+		if !s.writeAll(batch[:n]) {
+			return
+		}
+		batch = batch[n:]
+	}
+}
+
+// stampRoom is what a stamp is taken for where it has not been made, in bytes.
+const stampRoom = 256
 
 // message is an event, or the news of a gap, on its way to a topic's followers. All loops share it; its
 // frame is made once per format, by the loop that needs it first.

@@ -65,16 +65,33 @@ func (s *Session) maySee(name string) Refusal {
 // mayPublishTo says why the session can't publish to name.
 func (s *Session) mayPublishTo(name string) Refusal { return s.permit(name, s.mayPublish) }
 
-// permit says why the session's rights do not cover name. Behind its end a token gives nothing new: the grace that
-// follows is for sending another one.
+// mayPublishTo says why the client of a post can't publish to name.
+func (p *Post) mayPublishTo(name string) Refusal {
+	own, rights := "", p.shard.hub.cfg.Rights
+	if p.user != "" {
+		own = userPrefix + p.user
+	}
+	if p.grant != nil {
+		rights = p.grant.rights
+	}
+	return permit(name, p.grant, p.shard.hub.now(), own, func(name string) bool { return rights.MayPublish(p.user, name) })
+}
+
+// permit says why the session's rights do not cover name.
 func (s *Session) permit(name string, allows func(string) bool) Refusal {
+	return permit(name, s.granted(), s.shard.hub.now(), s.own, allows)
+}
+
+// permit says why rights do not cover name: those of a token that says g, and of a user whose topic is own. Behind its end a
+// token gives nothing new: the grace that follows is for sending another one.
+func permit(name string, g *grant, now time.Time, own string, allows func(string) bool) Refusal {
 	if err := validateTopic(name); err != nil {
 		return Refusal{BadTopic, err.Error()}
 	}
-	switch g := s.granted(); {
-	case g.over(s.shard.hub.now()):
+	switch {
+	case g.over(now):
 		return Refusal{ExpiredToken, "the token has expired: send auth with another one"}
-	case foreign(name, s.own):
+	case foreign(name, own):
 		return refusedTopic
 	case allows(name):
 		return Refusal{}

@@ -62,11 +62,26 @@ type door struct {
 }
 
 // Dismiss lets the client in for long enough to hear why it can't stay: a browser does not show a page the status of a
-// refused handshake.
+// refused handshake. Of a stream it shows that there is one, and does not try again.
 func (d door) Dismiss(cause *engine.Cause) {
+	if d.Kind == engine.Stream {
+		d.Refuse(dismissal(cause))
+		return
+	}
 	if d.Accept(d.subprotocol, stranger{d.protocol}, nil) {
 		d.Conn().Close(cause)
 	}
+}
+
+// dismissal is the answer to a stream's client that is sent away for cause.
+func dismissal(cause *engine.Cause) *engine.Refusal {
+	switch cause {
+	case Unidentified, TokenExpired:
+		return unauthorized(cause)
+	case TooManySessions:
+		return &engine.Refusal{Status: http.StatusServiceUnavailable, Reason: cause.Reason, Header: http.Header{"Retry-After": {"10"}}}
+	}
+	return Forbid(cause.Reason)
 }
 
 // Handshake implements engine.Handler.
@@ -75,6 +90,10 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	query, err := url.ParseQuery(hs.URL.RawQuery)
 	if err != nil {
 		h.refuse(hs, "", "", Refuse("the query is malformed"))
+		return
+	}
+	if hs.Kind == engine.Post {
+		sh.post(hs, query)
 		return
 	}
 	a, refusal := h.judge(hs.Request, query)
@@ -184,17 +203,16 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 	a := &Admission{}
 	spoken := h.paths[r.URL.Path]
 	ok := false
-	if a.speaks, a.Subprotocol, ok = h.choose(spoken, r.Subprotocols); !ok {
+	offered := r.Subprotocols
+	if r.Kind == engine.Stream {
+		offered = streams
+	}
+	if a.speaks, a.Subprotocol, ok = h.choose(spoken, offered); !ok {
 		return nil, Refuse("none of the offered subprotocols is spoken here; offer %s too, or none", h.names(spoken))
 	}
-	if query.Has("user") {
-		if !h.cfg.TrustUserParam || h.cfg.Verifier != nil {
-			return nil, Forbid("?user= is not trusted here")
-		}
-		a.User = query.Get("user")
-		if err := validateUser(a.User); err != nil {
-			return nil, Refuse("%v", err)
-		}
+	var refusal *engine.Refusal
+	if a.User, refusal = h.claimed(query); refusal != nil {
+		return nil, refusal
 	}
 	if ticket := query.Get("resume"); ticket != "" {
 		if sealer := h.sealer.Load(); sealer != nil {
@@ -202,7 +220,7 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 			a.Returning = err == nil
 		}
 	}
-	if refusal := h.protocols[a.speaks].Judge(a, r, query); refusal != nil {
+	if refusal = h.protocols[a.speaks].Judge(a, r, query); refusal != nil {
 		return nil, refusal
 	}
 	if len(a.Topics) >= h.cfg.MaxTopics {
@@ -220,6 +238,23 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 		}
 	}
 	return a, nil
+}
+
+var streams = []string{engine.EventStream} // one for all handshakes
+
+// claimed is the user that a client says it is of.
+func (h *Hub) claimed(query url.Values) (user string, refusal *engine.Refusal) {
+	if !query.Has("user") {
+		return "", nil
+	}
+	if !h.cfg.TrustUserParam || h.cfg.Verifier != nil {
+		return "", Forbid("?user= is not trusted here")
+	}
+	user = query.Get("user")
+	if err := validateUser(user); err != nil {
+		return "", Refuse("%v", err)
+	}
+	return user, nil
 }
 
 // choose picks what to speak, of those spoken at a path, from what a client offers. A client that offers something, but
@@ -243,7 +278,7 @@ func (h *Hub) names(spoken []uint8) string {
 	var all []string
 	for _, i := range spoken {
 		for _, name := range h.protocols[i].Subprotocols() {
-			if name != "" {
+			if name != "" && name != engine.EventStream {
 				all = append(all, name)
 			}
 		}

@@ -17,7 +17,8 @@ type Protocol interface {
 	// Name is what metrics call it. It is short and stable.
 	Name() string
 	// Subprotocols are the names by which a client asks for it in Sec-WebSocket-Protocol; "" stands for a client that
-	// offers none. It is asked at each handshake, and its result is never changed.
+	// offers none, and engine.EventStream for one that asks for a stream. It is asked at each handshake, and its result is
+	// never changed.
 	Subprotocols() []string
 	// Judge reads what a handshake asks for into a, or refuses it.
 	Judge(a *Admission, r *engine.Request, query url.Values) *engine.Refusal
@@ -50,6 +51,14 @@ type Protocol interface {
 	CloseFrame(cause *engine.Cause) (code uint16, reason string)
 	// Ping is that of engine.Peer.
 	Ping(s *Session) []byte
+}
+
+// Farewell implements engine.Farewell: the last words of a protocol of streams, if it has any.
+func (s *Session) Farewell(cause *engine.Cause) []byte {
+	if p, ok := s.protocol().(engine.Farewell); ok {
+		return p.Farewell(cause)
+	}
+	return nil
 }
 
 // maxProtocols bounds the protocols of one hub.

@@ -145,7 +145,8 @@ func (w *work) takeLag(s *Session, budget int) []*message {
 
 // writeAll writes messages, but those that except the session, in one go and reports whether the session is still open.
 func (s *Session) writeAll(messages []*message) bool {
-	if len(messages) == 1 && !messages[0].ends(s.format) {
+	stamp := s.stamp()
+	if len(messages) == 1 && stamp == nil && !messages[0].ends(s.format) {
 		if !s.gets(messages[0]) {
 			return true
 		}
@@ -165,7 +166,11 @@ func (s *Session) writeAll(messages []*message) bool {
 			out = out[:0]
 		case !s.gets(m):
 		default:
-			out = append(out, m.frame(s.formatFor(m), s.shard)...)
+			f := m.frame(s.formatFor(m), s.shard)
+			out = append(out, f...)
+			if stamp != nil && len(f) > 0 && m.news == nil {
+				out = stamp(s, out, m.topic, m.position)
+			}
 		}
 	}
 	if cap(out) <= maxScratch {

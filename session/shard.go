@@ -48,6 +48,7 @@ type shard struct {
 	members   *members
 	replacing []replacement // yet to be told to the other nodes
 	arrivals  bucket
+	posts     posts
 	lobby     lobby
 	presence  *presence // nil where no topic has one
 	replayed  replayed
@@ -252,6 +253,10 @@ func (sh *shard) hand(s *Session, t *topic) {
 		format |= watching
 	}
 	chunks := sh.chunks(ext, format)
+	if chunks.stamped {
+		s.handStamped(ext.batch)
+		return
+	}
 	for i, chunk := range chunks.frames {
 		if queued := s.conn.Queued(); queued > 0 && queued+len(chunk) > sh.hub.maxChunk {
 			s.lag(ext.batch[chunks.first[i]:])
@@ -400,6 +405,9 @@ func (sh *shard) chunks(ext *topicExt, f uint8) *chunks {
 }
 
 func (sh *shard) join(ext *topicExt, f uint8) chunks {
+	if formats[f&^marks].words.Stamp != nil {
+		return chunks{format: f, stamped: true}
+	}
 	c := chunks{format: f, frames: make([][]byte, 0, 1), first: make([]int, 0, 1)}
 	batch := ext.batch
 	if i := slices.IndexFunc(batch, func(m *message) bool { return m.ends(f) }); i >= 0 {

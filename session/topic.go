@@ -46,10 +46,11 @@ type topicExt struct {
 
 // chunks are a batch in one format: frames joined, for one write each, and the index of the first message in each.
 type chunks struct {
-	format uint8
-	frames [][]byte
-	first  []int
-	gap    *message // of the batch, where a session of this format leaves the topic; nil without
+	format  uint8
+	stamped bool // nothing is joined: each follower's frames differ
+	frames  [][]byte
+	first   []int
+	gap     *message // of the batch, where a session of this format leaves the topic; nil without
 }
 
 // idle tells whether nobody follows, waits or watches.
