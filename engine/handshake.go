@@ -130,7 +130,8 @@ type headParser struct {
 }
 
 // parse reads a whole head, up to its blank line. A handshake that breaks a rule, asks for another path
-// or comes from an origin that is not allowed is refused. With refuseUpgrade comes the request, too: a page may answer it.
+// or comes from an origin that is not allowed is refused. With refuseUpgrade comes the request, too: a page may answer it. So
+// it does with the refusal of a plain HTTP request's origin, for the form of the answer.
 func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Request, *Refusal) {
 	p.header = nil
 	raw, refusal := scanHead(head)
@@ -171,14 +172,17 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 		return nil, refusal
 	}
 	if from := hr.Header["Origin"]; len(from) > 0 {
-		if len(from) > 1 || from[0] == "" {
-			return nil, refuseTwoOrigins
-		}
-		if !origins.allow(from[0], hr.Host) {
-			return nil, refuseFrom(from[0], hr.Host)
+		switch {
+		case len(from) > 1 || from[0] == "":
+			refusal = refuseTwoOrigins
+		case !origins.allow(from[0], hr.Host):
+			refusal = refuseFrom(from[0], hr.Host)
 		}
 	}
-	return r, nil
+	if refusal != nil && r.Kind == WebSocket {
+		return nil, refusal
+	}
+	return r, refusal
 }
 
 // exchanges reports whether method is one that plain HTTP needs besides GET.

@@ -98,7 +98,9 @@ func (c *Conn) decide(head, behind []byte) {
 	req, refusal := l.heads.parse(head, l.srv.cfg.Paths, l.srv.cfg.Origins)
 	c.findClient(l.heads.header)
 	l.heads.header = nil // a token may stand in it
-	if refusal != nil && req != nil {
+	if refusal != nil && req != nil && req.Kind != WebSocket {
+		c.transit.exchange = &exchange{request: req}
+	} else if refusal != nil && req != nil {
 		if p := l.srv.pageFor(req); p != nil {
 			c.serve(p.to(req.Header))
 			return

@@ -15,6 +15,7 @@ import (
 	"wshub/session/fleet"
 	"wshub/session/hubv1"
 	"wshub/session/plain"
+	"wshub/session/sse"
 )
 
 // This file is what config means to the packages below.
@@ -32,7 +33,7 @@ func (c *config) paths() []string {
 
 // serve registers the hub's protocols, each at its path.
 func (c *config) serve(hub *session.Hub) error {
-	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true})
+	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}, sse.Protocol{})
 	if c.CentrifugoPath == pathOff {
 		return err
 	}
@@ -52,6 +53,8 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		MaxTLSHandshakesPerAddr: max(c.TLSHandshakes/4, 1),
 		Addr:                    c.Addr,
 		Paths:                   c.paths(),
+		HTTPPaths:        []string{c.Path},
+		PostError:        sse.ErrorBody,
 		Pages:                   []engine.Page{hubJS},
 		Origins:                 origins,
 		Pollers:                 c.Pollers,
