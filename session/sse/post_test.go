@@ -1,0 +1,102 @@
+package sse_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"wshub/engine"
+	"wshub/session"
+	"wshub/session/token"
+)
+
+func TestAPostIsPublished(t *testing.T) {
+	n := start(t, session.Config{}, engine.Config{})
+	s := n.open("?topic=news").fresh(1)
+	status, answer := n.post("", `{"topic":"news","data":{"a":1}}`)
+	ev := s.want(`{"a":1}`)
+	if status != 200 || answer != `{"position":"`+ev.id+"\"}\n" {
+		t.Errorf("%d %s, id %s", status, answer, ev.id)
+	}
+	if status, answer := n.post("", `{"topic":"raw","data":null}`); status != 200 || answer != "{}\n" {
+		t.Errorf("%d %s", status, answer)
+	}
+	_, first := n.post("", `{"topic":"news","data":2,"key":"k"}`)
+	if _, second := n.post("", `{"topic":"news","data":2,"key":"k"}`); first != second {
+		t.Errorf("with one key: %s and %s", first, second)
+	}
+	s.want("2")
+	n.publish("news", "3")
+	s.want("3")
+	if st := n.hub.Stats(); st.Published != 4 || st.Messages != 4 {
+		t.Errorf("%d published of %d", st.Published, st.Messages)
+	}
+}
+
+func TestAPostIsRefusedByTheRulesOfAPublish(t *testing.T) {
+	n := startClosed(t, session.Config{})
+	auth := "Authorization: Bearer " + mint(t, token.Grant{Subject: "42", Publish: []string{"chat"}})
+	for _, c := range []struct {
+		name, body, line string
+		status           int
+		code             string
+	}{
+		{"no token", `{"topic":"chat","data":1}`, "X-None: 1", 401, "bad_token"},
+		{"a bad token", `{"topic":"chat","data":1}`, "Authorization: Bearer x", 401, "bad_token"},
+		{"another topic", `{"topic":"news","data":1}`, auth, 403, "forbidden"},
+		{"another user's", `{"topic":"user:7","data":1}`, auth, 403, "forbidden"},
+		{"not JSON", `{"topic":`, auth, 400, "bad_json"},
+		{"not UTF-8", "{\"topic\":\"chat\",\"data\":\"\xff\"}", auth, 400, "bad_json"},
+		{"a list", `[]`, auth, 400, "bad_json"},
+		{"empty", ``, auth, 400, "bad_json"},
+		{"no topic", `{"data":1}`, auth, 400, "bad_topic"},
+		{"a bad topic", `{"topic":"\u0000","data":1}`, auth, 400, "bad_topic"},
+		{"no data", `{"topic":"chat"}`, auth, 400, "bad_request"},
+		{"a number for a key", `{"topic":"chat","data":1,"key":1}`, auth, 400, "bad_request"},
+		{"a long key", `{"topic":"chat","data":1,"key":"` + strings.Repeat("k", 129) + `"}`, auth, 400, "bad_request"},
+		{"long data", `{"topic":"chat","data":"` + strings.Repeat("x", 64<<10) + `"}`, auth, 413, "too_large"},
+		{"a long body", strings.Repeat(" ", 80<<10), auth, 413, "too_large"},
+		{"a foreign page", `{"topic":"chat","data":1}`, "Origin: https://elsewhere.example", 403, "forbidden"},
+	} {
+		status, answer := n.post("", c.body, c.line)
+		var got struct {
+			Error struct {
+				Code, Message string
+				Retry         *bool
+			}
+		}
+		if err := json.Unmarshal([]byte(answer), &got); err != nil || status != c.status || got.Error.Code != c.code || got.Error.Message == "" || got.Error.Retry == nil || *got.Error.Retry {
+			t.Errorf("%s: %d %s, %v", c.name, status, answer, err)
+		}
+	}
+	for _, kind := range []string{"text/plain", "application/x-www-form-urlencoded", "application/jsonp", ""} { // a page may send some of them without a preflight
+		s := n.request("POST", "", `{"topic":"chat","data":1}`, "Content-Type: "+kind, auth)
+		if body := s.body(); s.head.StatusCode != 415 || !strings.Contains(body, `"unsupported_media_type"`) {
+			t.Errorf("%q: %v, %s", kind, s.head.Status, body)
+		}
+	}
+	if status, answer := n.post("?token="+strings.TrimPrefix(auth, "Authorization: Bearer "), `{"topic":"chat","data":1}`); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+	if got := n.hub.Stats().Published; got != 1 {
+		t.Errorf("%d published", got)
+	}
+}
+
+func TestAPostersRateIsBounded(t *testing.T) {
+	n := start(t, session.Config{MessageRate: 3, TrustUserParam: true}, engine.Config{Pollers: 1})
+	denied := 0
+	for range 20 {
+		if status, answer := n.post("?user=42", `{"topic":"news","data":1}`); status == 429 && strings.Contains(answer, `"rate_limited"`) && strings.Contains(answer, `"retry":true`) {
+			denied++
+		} else if status != 200 {
+			t.Errorf("%d %s", status, answer)
+		}
+	}
+	if denied == 0 || n.hub.Stats().Dropped["rate_limit"] != uint64(denied) {
+		t.Errorf("%d were denied, %v", denied, n.hub.Stats().Dropped)
+	}
+	if status, _ := n.post("?user=7", `{"topic":"news","data":1}`); status != 200 {
+		t.Errorf("another user: %d", status)
+	}
+}
