@@ -244,7 +244,7 @@ func TestEachSettingReachesItsPackage(t *testing.T) {
 	}
 	e.Pages = nil // too much to print
 	if want := (engine.Config{
-		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
+		Addr: "localhost:1234", Paths: []string{"/x", "/c"}, HTTPPaths: []string{"/x"}, Origins: origins, Pollers: 3, MaxConnections: 4, ReadBuffer: 5000, SendBuffer: 6000, MaxMessage: 7,
 		MaxQueued: 8 << 10, MaxPartial: 9 << 10, MaxBacklog: 10 << 10, Heartbeat: 11 * time.Second, HandshakeTimeout: 12 * time.Second,
 		MessageTimeout: 13 * time.Second, MaxHead: 28 << 10, MaxTLSHandshakes: 400, MaxTLSHandshakesPerAddr: 100, Deflate: 11, Log: zerolog.Nop(),
 		ClientAddress: proxy.Forwarded, TrustedProxies: proxy.Networks{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}, MaxPerAddress: 30, AddressRate: 31,

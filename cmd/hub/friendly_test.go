@@ -71,7 +71,7 @@ func TestAPlainRequestIsToldWhatToDo(t *testing.T) {
 
 func TestABackendAtTheWrongDoorIsToldSo(t *testing.T) {
 	h := startInside(t, "--control=off")
-	status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(h.public, "ws"), `{"topic":"news","data":1}`, asJSON...)
+	status, answer, _ := ask(t, "POST", strings.Replace(h.public, "ws", "http", 1)+"/api/publish", `{"topic":"news","data":1}`, asJSON...)
 	if status != 405 || !strings.Contains(answer, "for WebSocket clients") {
 		t.Errorf("a POST to the public port is answered %d %s", status, answer)
 	}

@@ -33,6 +33,12 @@ func findChromium() string {
 // module from a hub. It is nil without a Chromium, unless WSHUB_REQUIRE_CHROMIUM is 1: then the test fails.
 func startJSInChromium(t *testing.T, module string) *jsProgram {
 	t.Helper()
+	return startPageInChromium(t, "testdata/hubjs.mjs", fmt.Sprintf("import { Hub as Client } from %q", module))
+}
+
+// startPageInChromium runs the clients of a harness in a page; clients is the statement that defines Client for it.
+func startPageInChromium(t *testing.T, harness, clients string) *jsProgram {
+	t.Helper()
 	path := findChromium()
 	if path == "" {
 		if os.Getenv("WSHUB_REQUIRE_CHROMIUM") == "1" {
@@ -41,18 +47,18 @@ func startJSInChromium(t *testing.T, module string) *jsProgram {
 		return nil
 	}
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/hubjs.mjs" {
+		if r.URL.Path == "/harness.mjs" {
 			w.Header().Set("Content-Type", "text/javascript")
-			http.ServeFile(w, r, "testdata/hubjs.mjs")
+			http.ServeFile(w, r, harness)
 			return
 		}
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprintf(w, `<script type="module">
-			import { Hub } from %q
-			import { harness } from '/hubjs.mjs'
-			globalThis.order = harness(Hub, (happened) => report(JSON.stringify(happened)))
+			%s
+			import { harness } from '/harness.mjs'
+			globalThis.order = harness(Client, (happened) => report(JSON.stringify(happened)))
 			report('ready')
-		</script>`, module)
+		</script>`, clients)
 	}))
 	t.Cleanup(page.Close)
 

@@ -16,6 +16,7 @@ import (
 	"wshub/pubsub"
 	"wshub/session"
 	"wshub/session/fleet"
+	"wshub/session/sse"
 )
 
 // liveLimit is how long a loop may take for one turn before the process is called dead: a hundred times
@@ -69,7 +70,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if secure != nil {
 		engineConfig.TLS = secure.config
 	}
-	engineConfig.OnRefused = hub.Refused
+	engineConfig.OnRefused, engineConfig.PostError = hub.Refused, sse.ErrorBody
 	times.watchEngine(&engineConfig)
 	var handler engine.Handler = hub
 	if isLoopback(c.Addr) && !c.Open && c.isOpen() {

@@ -54,7 +54,6 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		Addr:                    c.Addr,
 		Paths:                   c.paths(),
 		HTTPPaths:        []string{c.Path},
-		PostError:        sse.ErrorBody,
 		Pages:                   []engine.Page{hubJS},
 		Origins:                 origins,
 		Pollers:                 c.Pollers,
