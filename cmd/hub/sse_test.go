@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"wshub/pubsub/redistest"
 )
 
 // sseReader is a client of a stream.
@@ -73,10 +75,13 @@ func TestStreamsGetThroughTheLoadBalancers(t *testing.T) {
 			t.Parallel()
 			program := needBalancer(t, b.program)
 			net := newHubNet(t)
-			// Three heartbeats are longer than a balancer waits for the answer to a handshake.
-			net.startHub(path, 1, "--history=news*=100,10m", "--heartbeat=20s")
+			// A heartbeat is longer than a balancer waits for the answer to a handshake.
+			redis := redistest.Start(t)
+			for i := 1; i <= 3; i++ {
+				net.startHub(path, i, "--redis-url="+redis.URL(), "--history=news*=100,10m", "--heartbeat=20s")
+			}
 			net.balance(program, b.file, b.fixed, b.args)
-			net.awaitHubs(1)
+			net.awaitHubs(1, 2, 3)
 
 			s := readStream(t, net.url, "?topic=news")
 			s.want(`{"type":"subscribed"`)
