@@ -96,6 +96,7 @@ func (c Config) target() (target, error) {
 	t.path = u.RequestURI()
 	t.token, t.secret = c.Token, c.TokenSecret
 	t.request = wire.Request{Host: u.Host, Subprotocol: p.Subprotocol(), Header: c.Header, Deflate: c.Compression}
+	_, t.request.Stream = p.(streamer)
 	t.sources = c.Sources
 	if len(t.sources) == 0 && t.addr.Addr().Is4() && t.addr.Addr().IsLoopback() {
 		t.sources = loopbackSources(c.Clients)
@@ -169,7 +170,12 @@ func (t *target) first(topology Topology, client int, since string) (message []b
 		e.Own = ownTopic(client)
 	}
 	message = t.protocol.Open(nil, e)
+	_, streams := t.protocol.(streamer) // the server confirms unasked what the URL names
 	switch {
+	case streams && e.Topic != "" && e.Own != "":
+		return nil, 2
+	case streams:
+		return nil, 1
 	case len(message) == 0:
 		return nil, 0
 	case e.Topic != "" && e.Own != "":

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -124,7 +125,11 @@ func (l *loop) begin(c *client) {
 
 func (l *loop) greet(c *client) {
 	c.state = greeting
-	l.frame = l.target.request.Append(l.frame[:0], l.target.pathOf(l.cfg.Topology, int(c.number)), l.key(c))
+	path := l.target.pathOf(l.cfg.Topology, int(c.number))
+	if at := c.at(); at != "" && l.target.request.Stream && strings.Contains(path, "topic=") {
+		path += "&since=" + at
+	}
+	l.frame = l.target.request.Append(l.frame[:0], path, l.key(c))
 	l.write(c, l.frame)
 }
 
@@ -149,7 +154,9 @@ func (l *loop) answered(c *client, data []byte) int {
 		l.nowReady(c)
 		return n
 	}
+	if len(first) > 0 {
 	l.send(c, first)
+	}
 	return n
 }
 

@@ -199,7 +199,7 @@ func TestAClientWaitsForEachOfItsSubscriptions(t *testing.T) {
 				c.want = 0
 			}
 			message, n := (&target{protocol: p}).first(c.topology, 3, "")
-			if n != c.want || (len(message) > 0) != (n > 0) {
+			if n != c.want || (len(message) > 0) != (n > 0 && name != "sse") {
 				t.Errorf("%s, %+v: waits for %d, want %d; sends %q", name, c.topology, n, c.want, message)
 			}
 		}

@@ -13,6 +13,10 @@ func (l *loop) leave(c *client) {
 	if c.state != ready && c.state != opening {
 		return
 	}
+	if l.target.request.Stream {
+		l.cut(c) // it has no words for it
+		return
+	}
 	l.landed(c)
 	if c.state == ready {
 		l.counts.Ready--

@@ -81,7 +81,7 @@ type Message struct {
 
 // Protocols are those that can be asked for by name.
 var Protocols = map[string]Protocol{
-	"plain": plain{}, "hub.v1": hubV1{},
+	"plain": plain{}, "hub.v1": hubV1{}, "sse": sse{},
 	"centrifugo": centrifugo{}, "centrifugo-protobuf": centrifugoProtobuf{},
 }
 

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -101,6 +102,9 @@ func (l *loop) keep(c *client, rest []byte) {
 // frames acts on every whole frame in data and returns what is left.
 func (l *loop) frames(c *client, data []byte, now int64) []byte {
 	turn := c.turn
+	if l.target.request.Stream {
+		return l.blocks(c, data, now)
+	}
 	for len(data) > 0 {
 		f, n, err := wire.Parse(data, l.cfg.MaxMessage, l.cfg.Compression)
 		if err != nil {
@@ -121,6 +125,27 @@ func (l *loop) frames(c *client, data []byte, now int64) []byte {
 		}
 	}
 	return data
+}
+
+// blocks acts on every whole block of a stream in data and returns what is left.
+func (l *loop) blocks(c *client, data []byte, now int64) []byte {
+	turn := c.turn
+	for len(data) > 0 {
+		end := bytes.Index(data, []byte("\n\n"))
+		switch {
+		case end < 0 && len(data) > 2*l.cfg.MaxMessage:
+			l.violated(c, "an event over the limit", nil)
+			return nil
+		case end < 0:
+			return data
+		}
+		l.messages(c, data[:end], now)
+		if c.turn != turn {
+			return nil
+		}
+		data = data[end+2:]
+	}
+	return nil
 }
 
 // rare handles control frames and fragments.

@@ -104,7 +104,7 @@ func (l *loop) sendDue(now int64) {
 }
 
 func (l *loop) publish(c *client, topic int32, at int64) {
-	if c.state != ready || len(l.out[l.place(c)]) > outLimit {
+	if c.state != ready || l.target.request.Stream || len(l.out[l.place(c)]) > outLimit {
 		l.counts.Unsent++
 		return
 	}

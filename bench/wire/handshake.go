@@ -31,6 +31,7 @@ type Request struct {
 	Subprotocol string   // offered, and to be selected by the server; empty for none
 	Header      []string // further lines, "Name: value"
 	Deflate     bool     // permessage-deflate without context takeover is offered, and must be agreed on
+	Stream      bool     // asks for text/event-stream over plain HTTP, and no WebSocket
 }
 
 // Key is the Sec-WebSocket-Key of a client's nth socket. It is derived, so that nobody has to remember it
@@ -48,8 +49,12 @@ func (r Request) Append(dst []byte, path, key string) []byte {
 	dst = append(dst, path...)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, r.Host...)
-	dst = append(dst, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "...)
-	dst = append(dst, key...)
+	if r.Stream {
+		dst = append(dst, "\r\nAccept: text/event-stream"...)
+	} else {
+		dst = append(dst, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "...)
+		dst = append(dst, key...)
+	}
 	if r.Subprotocol != "" {
 		dst = append(dst, "\r\nSec-WebSocket-Protocol: "...)
 		dst = append(dst, r.Subprotocol...)
@@ -65,7 +70,7 @@ func (r Request) Append(dst []byte, path, key string) []byte {
 }
 
 // Answer checks the server's answer that b begins with and returns its size: 0 when b holds only a part
-// of it. Anything but a correct 101 is an error: Refused, or one that wraps ErrHandshake.
+// of it. Anything but a correct 101, or of a stream 200, is an error: Refused, or one that wraps ErrHandshake.
 func (r Request) Answer(b []byte, key string) (int, error) {
 	end := bytes.Index(b, []byte("\r\n\r\n"))
 	if end < 0 {
@@ -82,8 +87,20 @@ func (r Request) Answer(b []byte, key string) (int, error) {
 	if !ok {
 		return 0, fmt.Errorf("%w: not HTTP/1.1: %.20q", ErrHandshake, lines[0])
 	}
-	if code, _, _ := strings.Cut(status, " "); code != "101" {
+	want := "101"
+	if r.Stream {
+		want = "200"
+	}
+	if code, _, _ := strings.Cut(status, " "); code != want {
 		return 0, Refused{Status: strings.TrimSpace(status)}
+	}
+	if r.Stream {
+		for _, line := range lines[1:] {
+			if name, value, _ := strings.Cut(line, ":"); strings.EqualFold(name, "Content-Type") && strings.HasPrefix(strings.TrimSpace(value), "text/event-stream") {
+				return end + 4, nil
+			}
+		}
+		return 0, fmt.Errorf("%w: no stream of events", ErrHandshake)
 	}
 	if err := r.validateHeader(lines[1:], key); err != nil {
 		return 0, fmt.Errorf("%w: %w", ErrHandshake, err)
