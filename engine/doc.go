@@ -40,6 +40,11 @@
 // buffers. tlsbuffers.go frees those that a handshake leaves in the tls.Conn: 2.6 KB of heap remain besides the connection, the
 // two AES-GCM states being 1.7 of them. Plain servers have no layers, and pay one comparison per write.
 //
+// # Plain HTTP
+//
+// At Config.HTTPPaths a request without an upgrade goes the same way: a stream is a connection whose output is the body of
+// its response, and a post collects its body while arriving, and is answered while deciding. See exchange.go.
+//
 // # A turn, and slow connections
 //
 // Between two polls a loop does a bounded amount of work: meter.go counts sends, bytes, frames and jobs. Jobs that are

@@ -1,7 +1,7 @@
 // Package session is the hub: it gives each connection a session, lets sessions follow topics, publishes
 // their messages, and fans out the broker's events.
 //
-// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, centrifugo): they parse messages, call the
+// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, sse, centrifugo): they parse messages, call the
 // methods of [Session], and encode the hub's answers. The hub knows them by the interface [Protocol], the
 // form of events by [Format], and [Hub.Serve] alone chooses the protocol of a path.
 //
@@ -29,6 +29,11 @@
 //
 // For sessions that agreed on compressed frames a format has a compressed form (compress.go): it is made, joined and shared as
 // the others.
+//
+// A format may have its frames stamped (Words.Stamp): then each follower gets bytes of its own behind the shared frame. Such
+// a batch is joined for each follower, in the loop's scratch buffer.
+//
+// A client without a session may publish, too (post.go): by a request that the engine answers once.
 //
 // # The gate
 //

@@ -44,13 +44,15 @@ var docSteps = map[string]docStep{
 		newAuthority(t).sign(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), "ecdsa", 1, "localhost")
 	}},
 	"go run ./cmd/hub": {wants: `"message":"listening"`, goesOn: true},
-	"REDIS_URL=redis://localhost:6379 go run ./cmd/hub":                                                                                                                           {wants: "connected to redis", goesOn: true},
-	"REDIS_URL=redis://localhost:6379 ./hub --history 'user:*=100,24h'":                                                                                                           {wants: "connected to redis", goesOn: true},
-	`curl -N -H "Authorization: Bearer $HUB_API_KEY" 'http://127.0.0.1:3001/api/tail?topic=news'`:                                                                                 {wants: `"kind":"begin"`, closed: true, goesOn: true},
-	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                                                              {wants: `no_other_hub|"clients":`},
-	"curl 'http://127.0.0.1:3001/api/presence?topic=room:1&limit=100'\ncurl 'http://127.0.0.1:3001/api/presence_stats?topic=room:1'":                                              {wants: `(?s)"clients":0,"users":0,"members":\[\]}.*"clients":0,"users":0}`},
-	`redis-cli PUBLISH channel '{"any":"json"}'`:                                                                                                                                  {wants: `(?m)^[1-9]`},
-	lifecycleReading:                       {wants: `(?s)"on":false,"streams":\[\].*OK`, swap: map[string]string{"BLOCK 5000": "BLOCK 1"}},
+	"REDIS_URL=redis://localhost:6379 go run ./cmd/hub":                                                                              {wants: "connected to redis", goesOn: true},
+	"REDIS_URL=redis://localhost:6379 ./hub --history 'user:*=100,24h'":                                                              {wants: "connected to redis", goesOn: true},
+	`curl -N -H "Authorization: Bearer $HUB_API_KEY" 'http://127.0.0.1:3001/api/tail?topic=news'`:                                    {wants: `"kind":"begin"`, closed: true, goesOn: true},
+	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                 {wants: `no_other_hub|"clients":`},
+	"curl 'http://127.0.0.1:3001/api/presence?topic=room:1&limit=100'\ncurl 'http://127.0.0.1:3001/api/presence_stats?topic=room:1'": {wants: `(?s)"clients":0,"users":0,"members":\[\]}.*"clients":0,"users":0}`},
+	`redis-cli PUBLISH channel '{"any":"json"}'`:                                                                                     {wants: `(?m)^[1-9]`},
+	lifecycleReading: {wants: `(?s)"on":false,"streams":\[\].*OK`, swap: map[string]string{"BLOCK 5000": "BLOCK 1"}},
+	"curl -N -H 'Accept: text/event-stream' 'http://127.0.0.1:3000/notification?topic=news'":                 {wants: `"type":"subscribed","topic":"news"`, goesOn: true},
+	publishing + `'{"topic":"news","data":{"price":2},"key":"order-18"}' http://127.0.0.1:3000/notification`: {wants: `^{("position":".*")?}`},
 	"curl -O http://127.0.0.1:3000/hub.js":                                                                                                                                        {wants: "class Hub", swap: map[string]string{"hub.js": "hub.js; cat hub.js"}},
 	publishing + `'{"topic":"news","data":{"price":1}}' ` + toPublish:                                                                                                             {wants: `"followers_here":`},
 	publishing + `'{"topic":"news","data":{"price":1},"key":"order-17"}' ` + toPublish:                                                                                            {wants: `"followers_here":`},
@@ -112,8 +114,8 @@ for u in 'slow?timeout=[2000-9999]ms' 'user?id=42&timeout=[2000-9999]ms' 'topics
 // notRun are the commands of the pages that are not run here, and why.
 var notRun = map[string]string{
 	lookCost:                          "it is a measurement",
-	"./hubbench run idle …":               "the name of a scenario; the text below has the command",
-	"./hubbench run fanout …":             "the name of a scenario; the text below has the command",
+	"./hubbench run idle …":           "the name of a scenario; the text below has the command",
+	"./hubbench run fanout …":         "the name of a scenario; the text below has the command",
 	"go test ./...":                   "it is what runs this",
 	"WSHUB_DRILL=short go test ./...": "it takes minutes, and .ci/run runs it",
 	"WSHUB_DRILL=short go test ./cmd/hub -run LoadBalancer":                   "it wants three load balancers, and .ci/run runs it",
@@ -135,9 +137,9 @@ var notRun = map[string]string{
 	"./hubbench run fanout --server='./hub --compression=on' --publish=http --compression=on --clients=1000 --rate=10 --size=1024 --duration=4s": "it is a measurement",
 	"./hubbench run rooms --server='./hub --compression=on' --publish=http --compression=on --followers=1 --rate=1000 --size=1024 --duration=4s": "it is a measurement",
 	"go test ./engine -run '^$' -bench 'Deflate$' -benchtime 20ms -count 8":                                                                      "it is a measurement",
-	"hubbench tune":     "it takes minutes",
-	"curl":              "the program's name",
-	"curl -i":           "the program's name",
+	"hubbench tune": "it takes minutes",
+	"curl":          "the program's name",
+	"curl -i":       "the program's name",
 }
 
 // oldToken writes a token for another audience, two hours too old.
