@@ -155,7 +155,7 @@ func (l *loop) answered(c *client, data []byte) int {
 		return n
 	}
 	if len(first) > 0 {
-	l.send(c, first)
+		l.send(c, first)
 	}
 	return n
 }

@@ -53,7 +53,7 @@ type loop struct {
 	clients []client
 	rand    *rand.Rand
 	buf     []byte
-	frame   []byte           // scratch for what is sent
+	frame   []byte // scratch for what is sent
 	inflate inflater
 	spare   [][]byte         // partial buffers, for reuse
 	out     map[int32][]byte // by place: what the socket has not taken

@@ -65,8 +65,8 @@ type drill struct {
 	servers []*redistest.Server
 	args    []string
 	tls     []string // further ones, of hubs that speak TLS
-	token   string // the clients' JWT
-	calm    bool   // hasty clients are not
+	token   string   // the clients' JWT
+	calm    bool     // hasty clients are not
 	began   time.Time
 
 	http       *http.Client

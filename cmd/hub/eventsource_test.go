@@ -12,6 +12,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // startEventSourceInNode runs clients of npm's eventsource until the test ends.
@@ -31,7 +32,7 @@ func startEventSourceInNode(t *testing.T) *jsProgram {
 
 // TestEventSource has the browser's own client, and npm's, come back by themselves.
 func TestEventSource(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	programs := []*jsProgram{startEventSourceInNode(t)}
 	if p := startPageInChromium(t, "testdata/sse.mjs", "const Client = EventSource"); p != nil {

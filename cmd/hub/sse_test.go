@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // sseReader is a client of a stream.
@@ -68,7 +69,7 @@ func (s *sseReader) want(prefix string) string {
 // A stream gets through each of the load balancers as it is: nothing waits in a buffer, and nothing is cut between two
 // heartbeats. So does a post.
 func TestStreamsGetThroughTheLoadBalancers(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path := buildHub(t)
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {

@@ -53,7 +53,7 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		MaxTLSHandshakesPerAddr: max(c.TLSHandshakes/4, 1),
 		Addr:                    c.Addr,
 		Paths:                   c.paths(),
-		HTTPPaths:        []string{c.Path},
+		HTTPPaths:               []string{c.Path},
 		Pages:                   []engine.Page{hubJS},
 		Origins:                 origins,
 		Pollers:                 c.Pollers,
