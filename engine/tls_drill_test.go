@@ -73,3 +73,36 @@ func TestStalledHandshakesHarmNoHealthyClient(t *testing.T) {
 	}
 	until(t, "no handshake is left", func() bool { return s.Stats().Handshaking == 0 })
 }
+
+// recorded keeps the bytes that come.
+type recorded struct {
+	net.Conn
+	seen *[]byte
+}
+
+func (r recorded) Read(b []byte) (int, error) {
+	n, err := r.Conn.Read(b)
+	*r.seen = append(*r.seen, b[:n]...)
+	return n, err
+}
+
+// crypto/tls takes an end between two records for a good one, so the records are looked at (RFC 8446, 6.1).
+func TestAFinFollowsACloseNotify(t *testing.T) {
+	t.Parallel()
+	eachVersion(t, func(t *testing.T, client *tls.Config) {
+		s := running(t, secure(), &echoing{})
+		var seen, last []byte
+		c := tls.Client(recorded{connect(t, s), &seen}, client)
+		send(c, []byte("GET /nowhere HTTP/1.1\r\nHost: hub\r\n\r\n"), whole)
+		if _, err := io.ReadAll(c); err != nil {
+			t.Fatal(err)
+		}
+		for rest := seen; len(rest) > 0; {
+			last, rest = rest[:recordSize(rest)], rest[recordSize(rest):]
+		}
+		// An alert has two bytes; with TLS 1.3 its type and a tag of 16 are encrypted with them.
+		if is13 := client.MaxVersion == tls.VersionTLS13; is13 && len(last) != recordHeader+2+1+16 || !is13 && last[0] != alertRecord {
+			t.Errorf("the last record is %x", last)
+		}
+	})
+}

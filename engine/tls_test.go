@@ -100,7 +100,7 @@ func TestClientsSpeakTLSAndWebSocket(t *testing.T) {
 		send(c, clientFrame(finText, "close now"), whole)
 		expect(t, c, AppendClose(nil, 4000, "now"))
 		send(c, clientFrame(finClose, "\x0f\xa0"), whole)
-		expectEnd(t, c) // a close_notify: without one crypto/tls calls the end unexpected
+		expectEnd(t, c)
 		if cause := <-gone; cause.Name != "test" {
 			t.Errorf("the cause is %s", cause.Name)
 		}
