@@ -11,7 +11,7 @@ import (
 const lingerTime = 2 * time.Second
 
 // Close ends c: the Peer is told, then the client by a Close frame with cause's code, behind what is
-// queued. Our FIN follows when the client has answered by its own Close frame, or 2 s later: many clients that see
+// queued and a Speaker's last words. Our FIN follows when the client has answered by its own Close frame, or 2 s later: many clients that see
 // the end of the stream before they come to the Close frame tell their application of 1006. With code 1006, or where a
 // slow consumer's queue is full, the client is cut without a word. Closing twice is harmless.
 func (c *Conn) Close(cause *Cause) {
@@ -29,7 +29,11 @@ func (c *Conn) Close(cause *Cause) {
 			c.cut()
 			return
 		}
-		c.part(cause, AppendClose(nil, code, reason), closing)
+		var words []byte
+		if p, ok := c.peer.(Speaker); ok {
+			words = slices.Clip(p.LastWords(cause))
+		}
+		c.part(cause, AppendClose(words, code, reason), closing)
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 type Config struct {
 	// Addr is where to listen, host:port. Default 127.0.0.1:3000. Port 0 takes a free one.
 	Addr string
-	// Paths are those that are upgraded. Default /notification.
+	// Paths are those that are upgraded; one that ends in / stands for all with one segment more. Default /notification.
 	Paths []string
 	// HTTPPaths are those of Paths at which plain HTTP is spoken, too: see Kind. Default none.
 	HTTPPaths []string

@@ -23,6 +23,13 @@ type Peer interface {
 	Closed(cause *Cause)
 }
 
+// Speaker is a Peer whose protocol has words for the end of a connection besides the Close frame.
+type Speaker interface {
+	// LastWords are the frames that leave before the Close frame when the hub ends the connection for cause, nil for none. They
+	// may be shared.
+	LastWords(cause *Cause) []byte
+}
+
 // Usual is what most Peers do about Close frames and pings: embed it.
 type Usual struct{}
 

@@ -250,9 +250,13 @@ func (r *Request) readLists() *Refusal {
 	return nil
 }
 
-// isPath compares as sent: /%61 is not /a.
+// isPath compares as sent: /%61 is not /a. A path of paths that ends in / stands for all with one segment more.
 func isPath(u *url.URL, paths []string) bool {
-	return (u.RawPath == "" || u.RawPath == u.Path) && slices.Contains(paths, u.Path)
+	if u.RawPath != "" && u.RawPath != u.Path {
+		return false
+	}
+	folder := u.Path[:strings.LastIndexByte(u.Path, '/')+1]
+	return slices.Contains(paths, u.Path) || folder != "" && slices.Contains(paths, folder)
 }
 
 // sameHost checks an absolute target, which proxies send (RFC 6455, 4.1; RFC 9112, 3.2.2).
