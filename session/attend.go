@@ -104,7 +104,7 @@ func (s *Session) enterAgain(t *topic, done func(error)) {
 		s.enter(t, done)
 		return
 	}
-	s.tellPresence(pubsub.Change{Topic: t.name, Member: s.member()}, done)
+	s.tellPresence(pubsub.Change{Topic: t.name, Member: s.memberIn(t.name)}, done)
 }
 
 // unwatchForbidden ends the watching of topics whose presence the session may see no more.

@@ -21,6 +21,7 @@ type control struct {
 	Subscribe   *following    `json:"subscribe,omitempty"`
 	Unsubscribe *following    `json:"unsubscribe,omitempty"`
 	Refresh     *renewal      `json:"refresh,omitempty"`
+	Dismiss     string        `json:"dismiss,omitempty"` // a topic whose followers are disconnected
 }
 
 // Target names sessions: all of a user, or one by its public name.
@@ -80,6 +81,9 @@ func (sh *shard) obey(order control) {
 	if d := order.Disconnect; d != nil {
 		sh.close(sh.find(*d), Disconnected)
 	}
+	if order.Dismiss != "" {
+		sh.close(sh.followers(order.Dismiss), Disconnected)
+	}
 	if f := order.Subscribe; f != nil {
 		for _, s := range sh.find(f.Target) {
 			s.followForBackend(f)
@@ -103,6 +107,32 @@ func (h *Hub) Disconnect(ctx context.Context, target Target) error {
 		return err
 	}
 	return h.sendOrder(ctx, "", control{Disconnect: &target})
+}
+
+// DisconnectFollowers closes the connections of all sessions that follow topic, or are about to, on every node. Errors as with
+// Disconnect.
+func (h *Hub) DisconnectFollowers(ctx context.Context, topic string) error {
+	if err := validateTopic(topic); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadTarget, err)
+	}
+	return h.sendOrder(ctx, "", control{Dismiss: topic})
+}
+
+// followers are the sessions of this loop that follow a topic, or are about to.
+func (sh *shard) followers(name string) (list []*Session) {
+	t := sh.topics.get(name)
+	if t == nil {
+		return nil
+	}
+	for i := range t.followers.len() {
+		list = append(list, t.followers.at(i))
+	}
+	if t.ext != nil {
+		for _, sub := range t.ext.waiting {
+			list = append(list, sub.s)
+		}
+	}
+	return list
 }
 
 // close ends sessions of this loop, over as many turns as it takes.

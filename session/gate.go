@@ -91,7 +91,7 @@ func permit(name string, g *grant, now time.Time, own string, allows func(string
 	switch {
 	case g.over(now):
 		return Refusal{ExpiredToken, "the token has expired: send auth with another one"}
-	case foreign(name, own):
+	case foreign(name, own), s.shard.hub.outside(s.wall(), name):
 		return refusedTopic
 	case allows(name):
 		return Refusal{}
@@ -111,17 +111,21 @@ func (s *Session) MaySubscribe(topic string) bool { return s.mayFollow(topic).No
 func (s *Session) MayReadHistory(topic string) bool { return s.mayRead(topic).None() }
 
 // maySubscribe, mayReadHistory and mayPublish tell whether the session's token, or what holds without one, allows it; and
-// to follow and to read, whether a pass does.
+// to follow and to read, whether a pass does. A session that is enrolled may do everything, and one behind a wall is told
+// by its protocol.
 func (s *Session) maySubscribe(topic string) bool {
-	return s.hasPass(topic) || s.rights().MaySubscribe(s.user(), topic)
+	return s.hasPass(topic) || s.wall() != "" || s.rights().MaySubscribe(s.user(), topic)
 }
 
 func (s *Session) mayReadHistory(topic string) bool {
-	return s.hasPass(topic) || s.rights().MayReadHistory(s.user(), topic)
+	return s.hasPass(topic) || s.wall() != "" || s.rights().MayReadHistory(s.user(), topic)
 }
 
 // maySeePresence tells it by the claim presence, else by what holds without one; caps allow it besides.
 func (s *Session) maySeePresence(topic string) bool {
+	if s.wall() != "" || s.Persona(topic) != nil {
+		return true
+	}
 	g, user := s.granted(), s.user()
 	if g != nil && g.rights.MaySeePresence(user, topic) {
 		return true
@@ -129,7 +133,9 @@ func (s *Session) maySeePresence(topic string) bool {
 	return (g == nil || !g.rights.SaysPresence()) && s.shard.hub.cfg.PresenceRights.MaySeePresence(user, topic)
 }
 
-func (s *Session) mayPublish(topic string) bool { return s.rights().MayPublish(s.user(), topic) }
+func (s *Session) mayPublish(topic string) bool {
+	return s.wall() != "" || s.Persona(topic) != nil || s.rights().MayPublish(s.user(), topic)
+}
 
 // room is how many more subscriptions the loop's share of MaxNodeTopics allows.
 func (sh *shard) room() int { return sh.hub.cfg.MaxNodeTopics/len(sh.hub.shards) - sh.subs }

@@ -31,6 +31,10 @@ type Admission struct {
 	MayReplace bool
 	// Named: the session can be found by its name.
 	Named bool
+	// Tokenless: no token is asked for.
+	Tokenless bool
+	// Turned, where not nil, is why the client can't stay: it is let in for as long as it takes to hear that.
+	Turned *engine.Cause
 	// Lobby, where not nil, makes the connection's Peer until a message of the client says who it is: see Enter.
 	Lobby func(*engine.Conn) engine.Peer
 	// Data is the protocol's own.
@@ -103,17 +107,34 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 	}
 	switch {
 	case refusal != nil:
-		h.refuse(hs, "", rule, refusal)
+		h.turnDown(hs, a, rule, refusal)
+	case a.Turned != nil:
+		h.note(hs.Conn(), reasons.Reason{Kind: reasons.Handshake, Rule: a.Turned.Name}, static(a.Turned.Reason))
+		door{hs, h.protocols[a.speaks], a.Subprotocol}.Dismiss(a.Turned)
 	case a.Lobby != nil:
 		if hs.Accept(a.Subprotocol, a.Lobby(hs.Conn()), nil) {
 			sh.lobby.enter(a, hs.Conn())
 		}
-	case h.cfg.Verifier == nil:
+	case h.cfg.Verifier == nil || a.Tokenless:
 		sh.anonymous(door{hs, h.protocols[a.speaks], a.Subprotocol}, a)
 	default:
 		raw, err := token.FromRequest(hs.Header, hs.Subprotocols, query)
 		sh.identify(door{hs, h.protocols[a.speaks], a.Subprotocol}, a, raw, err)
 	}
+}
+
+// turnDown refuses a handshake, by the words of its protocol where that has some. a is nil for one that asks for what can't be.
+func (h *Hub) turnDown(hs *engine.Handshake, a *Admission, rule string, r *engine.Refusal) {
+	if a != nil {
+		if p, ok := h.protocols[a.speaks].(Explainer); ok {
+			if cause := p.Explain(r); cause != nil {
+				h.noteRefusal(hs.Conn(), "", rule, r)
+				door{hs, p, a.Subprotocol}.Dismiss(cause)
+				return
+			}
+		}
+	}
+	h.refuse(hs, "", rule, r)
 }
 
 // refuser is a handshake, or a client in a lobby.
@@ -201,7 +222,7 @@ func forbidTopic(detail string) *engine.Refusal {
 // judge reads what a request asks for.
 func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Refusal) {
 	a := &Admission{}
-	spoken := h.paths[r.URL.Path]
+	spoken := h.spoken(r.URL.Path)
 	ok := false
 	offered := r.Subprotocols
 	if r.Kind == engine.Stream {
@@ -232,6 +253,9 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 		}
 		if slices.Contains(a.Topics[:i], name) {
 			return nil, Refuse("a topic is named twice")
+		}
+		if h.outside(h.wallOf[a.speaks], name) {
+			return nil, forbidTopic(fmt.Sprintf("%.255q belongs to an application of another protocol", name))
 		}
 		if foreign(name, "") {
 			return nil, forbidTopic(fmt.Sprintf("%.255q: user:… is followed by that user's sessions without being asked for", name))

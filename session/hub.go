@@ -32,6 +32,8 @@ type Hub struct {
 	readers       *readers
 	changes       *changes
 	protocols     []Protocol         // by Session.speaks
+	wallOf        []string           // by Session.speaks, see Walled
+	walls         []string           // those that are there
 	paths         map[string][]uint8 // which of them are spoken at a path of the public port
 	shards        []*shard
 	heartbeat     time.Duration

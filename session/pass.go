@@ -17,7 +17,8 @@ import (
 // pass is a right of its own to follow one topic, and to read its history.
 type pass struct {
 	topic string
-	until int64 // in Unix ms; 0: no end
+	until int64    // in Unix ms; 0: no end
+	as    *Persona // nil unless the session is enrolled
 }
 
 func (p *pass) over(now time.Time) bool { return p.until != 0 && now.UnixMilli() >= p.until }
@@ -40,7 +41,7 @@ func (s *Session) Allow(topic string, until time.Time) Refusal {
 		return Refusal{BadTopic, err.Error()}
 	}
 	switch {
-	case foreign(topic, s.own):
+	case foreign(topic, s.own), hub.outside(s.wall(), topic):
 		return refusedTopic
 	case p.over(hub.now()):
 		return expiredPass

@@ -104,7 +104,7 @@ func (s *Session) enter(t *topic, done func(error)) {
 	if !sh.presence.away.back(s.id, t.name) {
 		sh.presence.members.Add(1)
 	}
-	s.tellPresence(pubsub.Change{Topic: t.name, Member: s.member()}, done)
+	s.tellPresence(pubsub.Change{Topic: t.name, Member: s.memberIn(t.name)}, done)
 }
 
 // leave ends that.
@@ -154,7 +154,7 @@ func (s *Session) memberOf() (list []*topic) {
 // reenter tells the broker of the session anew wherever it is a member.
 func (s *Session) reenter() {
 	for _, t := range s.memberOf() {
-		s.tellPresence(pubsub.Change{Topic: t.name, Member: s.member()}, nil)
+		s.tellPresence(pubsub.Change{Topic: t.name, Member: s.memberIn(t.name)}, nil)
 	}
 }
 
@@ -189,11 +189,23 @@ func (s *Session) goAway(cause *engine.Cause) {
 
 // linger has the session, which leaves topics for cause, stay a member of them for a while.
 func (s *Session) linger(topics []string, cause string) {
-	sh := s.shard
-	if len(topics) == 0 {
-		return
+	var same []string
+	for _, name := range topics {
+		if s.Persona(name) == nil {
+			same = append(same, name)
+		} else {
+			s.lingerAs(s.memberIn(name), []string{name})
+		}
 	}
-	if sh.presence.away.put(sh, s.member(), s.id, topics, cause) {
+	if len(same) > 0 {
+		s.lingerAs(s.member(), same)
+	}
+}
+
+// lingerAs is linger for topics in which others see the session as m.
+func (s *Session) lingerAs(m pubsub.Member, topics []string) {
+	sh := s.shard
+	if sh.presence.away.put(sh, m, s.id, topics, cause) {
 		return
 	}
 	s.drop("presence_grace_full", topics[0], "too many members that have disconnected are waited for")

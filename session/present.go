@@ -118,7 +118,7 @@ func (l *listing) next() {
 		}
 		some := l.crowd[:min(len(l.crowd), presentSlice-n)]
 		for _, s := range some {
-			l.found = append(l.found, present{l.topic, s.member()})
+			l.found = append(l.found, present{l.topic, s.memberIn(l.topic)})
 		}
 		l.crowd, n = l.crowd[len(some):], n+len(some)
 	}

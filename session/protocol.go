@@ -62,9 +62,10 @@ func (s *Session) Farewell(cause *engine.Cause) []byte {
 }
 
 // maxProtocols bounds the protocols of one hub.
-const maxProtocols = 16
+const maxProtocols = 128
 
-// Serve has clients at a path of the public port speak one of the protocols. Call it before Attach.
+// Serve has clients at a path of the public port speak one of the protocols. A path that ends in / stands for those with one
+// segment more that have no protocols of their own. Call it before Attach.
 func (h *Hub) Serve(path string, protocols ...Protocol) error {
 	at := h.paths[path]
 	for _, p := range protocols {
@@ -73,6 +74,7 @@ func (h *Hub) Serve(path string, protocols ...Protocol) error {
 		}
 		at = append(at, uint8(len(h.protocols)))
 		h.protocols = append(h.protocols, p)
+		h.addWall(p)
 	}
 	h.paths[path] = at
 	return nil

@@ -164,8 +164,8 @@ func (s *Session) Closed(cause *engine.Cause) {
 	sh := s.shard
 	s.noteCut(cause)
 	s.protocol().Closed(s)
+	s.goAway(cause) // with the personas of its passes
 	s.dropPasses()
-	s.goAway(cause)
 	for len(s.subs) > 0 {
 		s.unlist(len(s.subs) - 1)
 	}
