@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"wshub/session/hubv1"
 	"wshub/session/plain"
 	"wshub/session/pusher"
+	"wshub/session/token"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,6 +35,7 @@ type node struct {
 	t      testing.TB
 	hub    *session.Hub
 	server *engine.Server
+	broker *pubsub.Memory
 }
 
 func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
@@ -47,10 +50,11 @@ func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 	cfg.Presence = presence
 	broker := pubsub.NewMemory(pubsub.MemoryConfig{
 		History: cfg.History, OnControl: func(message []byte) { n.hub.Control(message) },
-		Presence: pubsub.PresenceConfig{Match: presence, EventsMax: 5, Members: func(ctx context.Context, p byte, yield func(string, pubsub.Member)) error {
+		Presence: pubsub.PresenceConfig{Match: presence, Members: func(ctx context.Context, p byte, yield func(string, pubsub.Member)) error {
 			return n.hub.Members(ctx, p, yield)
 		}},
 	})
+	n.broker = broker
 	hub, err := session.NewHub(cfg, broker)
 	if err != nil {
 		t.Fatal(err)
@@ -116,6 +120,11 @@ func (n *node) publish(events ...pubsub.Publication) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+}
+
+// change makes a member come or go by itself.
+func (n *node) change(c pubsub.Change) error {
+	return n.broker.ChangePresence(context.Background(), []pubsub.Change{c})[0]
 }
 
 // client speaks the protocol frame by frame.
@@ -256,11 +265,17 @@ func (c *client) wantError(code int) {
 	}
 }
 
-// wantClose reads until the end, which must have this code and a reason, and where the code is the protocol's, that error
-// before it.
+// wantClose reads until the end, which must have this code, and where the code is the protocol's, that error before it.
 func (c *client) wantClose(code int) {
 	c.t.Helper()
-	last := ""
+	if last := c.wantCode(code); code >= 4000 && !strings.HasPrefix(last, fmt.Sprintf(`pusher:error {"code":%d,"message":"`, code)) {
+		c.t.Fatalf("before the close with %d: %s", code, last)
+	}
+}
+
+// wantCode reads until the end, which must have this code and a reason, and returns the last message.
+func (c *client) wantCode(code int) (last string) {
+	c.t.Helper()
 	for {
 		h, err := c.read()
 		if err == nil {
@@ -271,10 +286,7 @@ func (c *client) wantClose(code int) {
 		if !errors.As(err, &closed) || int(closed.Code) != code || closed.Reason == "" {
 			c.t.Fatalf("got %v, want close %d", err, code)
 		}
-		if want := `pusher:error {"code":` + closed.Code.String(); code >= 4000 && !strings.HasPrefix(last, `pusher:error {"code":`) {
-			c.t.Fatalf("before the close: %s; want %s", last, want)
-		}
-		return
+		return last
 	}
 }
 
@@ -325,4 +337,14 @@ func (c *client) join(channel, data string) (members joined) {
 		c.t.Fatalf("got %+v: %s, want the members of %s", h, h.Data, channel)
 	}
 	return members
+}
+
+// noTokens verifies tokens that nobody can make.
+func noTokens(t testing.TB) *token.Verifier {
+	t.Helper()
+	v, err := token.NewVerifier(token.Config{Secrets: []string{"a secret of thirty-two bytes, at least"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

@@ -22,6 +22,7 @@ type attempt struct {
 	tries    int
 	timer    *engine.Timer
 	cached   *pubsub.Event // the last event of a cache channel, nil for none
+	outrun   bool          // events come so fast that it is none any more when it was read
 	done     bool
 	answer   func(o session.Outcome) // of what the client did not ask to subscribe to, else nil
 }
@@ -200,6 +201,7 @@ func (a *attempt) report(o session.Outcome) {
 		a.s.Unsubscribe(a.topic)
 		a.refuse(fault{limitReached, quotaStatus, "the channel has too many members for their names to be told"}, session.TooLarge)
 	default:
+		a.outrun = o.Asked && !o.Recovered
 		a.end()
 		a.succeed(o)
 	}
@@ -225,7 +227,7 @@ func (a *attempt) succeed(o session.Outcome) {
 	}
 	a.s.Write(frame(internalPrefix+"subscription_succeeded", a.channel, data))
 	switch {
-	case !IsCache(a.channel):
+	case !IsCache(a.channel), a.outrun: // the next one is about to come
 	case a.cached != nil:
 		a.s.Write(eventFrame(a.channel, a.cached))
 	default:
