@@ -194,16 +194,16 @@ func (s *Session) linger(topics []string, cause string) {
 		if s.Persona(name) == nil {
 			same = append(same, name)
 		} else {
-			s.lingerAs(s.memberIn(name), []string{name})
+			s.lingerAs(s.memberIn(name), []string{name}, cause)
 		}
 	}
 	if len(same) > 0 {
-		s.lingerAs(s.member(), same)
+		s.lingerAs(s.member(), same, cause)
 	}
 }
 
 // lingerAs is linger for topics in which others see the session as m.
-func (s *Session) lingerAs(m pubsub.Member, topics []string) {
+func (s *Session) lingerAs(m pubsub.Member, topics []string, cause string) {
 	sh := s.shard
 	if sh.presence.away.put(sh, m, s.id, topics, cause) {
 		return

@@ -110,6 +110,10 @@ type config struct {
 	ControlTLSCert string   `name:"control-tls-cert" group:"Control port" placeholder:"FILE" help:"PEM file of the control port's certificate, with those that lead to its authority: the port then speaks TLS. It is read anew when it changes."`
 	ControlTLSKey  string   `name:"control-tls-key" group:"Control port" placeholder:"FILE" help:"PEM file of the private key of --control-tls-cert."`
 
+	PusherApp               []string `group:"Pusher" sep:"none" secret:"value" placeholder:"ID:KEY:SECRET" help:"Application whose clients and backends speak Pusher's protocol: clients at /app/KEY of the public port, backends at /apps/ID of the control port, guarded by the secret alone; several one a line or in repeated flags. Its channels are its own: nobody else can name them. All instances must have the same. Default: none."`
+	PusherShare             []string `group:"Pusher" placeholder:"ID" help:"Applications of --pusher-app whose channels are the hub's topics instead, which other protocols know. Public channels then need a right as other clients without a token have it (--default-subscribe)."`
+	PusherSubscriptionCount bool     `group:"Pusher" default:"false" help:"Tell the subscribers of Pusher's channels, but of presence channels, how many they are, whenever that changes."`
+
 	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between not being ready and closing the public port, for the load balancer to notice."`
 	DrainWindow time.Duration `group:"Stopping" default:"30s" range:"0s..24h" help:"Time over which clients are sent away."`
 
@@ -170,5 +174,5 @@ func (c *config) isOpen() bool {
 
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey)
+	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey, c.pusherSecrets())
 }

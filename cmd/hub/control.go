@@ -66,6 +66,7 @@ type controlled struct {
 	registry  *prometheus.Registry
 	console   http.Handler // at / and /console/
 	looks     *looks       // nil in tests that look at nothing
+	channels  channelLister
 }
 
 // backendHub is what backends may have done by the API. session.Hub is one.
@@ -84,6 +85,7 @@ type backendHub interface {
 	Census(ctx context.Context) (users, topics int, err error)
 	Followers(topics []string) (await func(ctx context.Context) (followers []int, ok bool))
 	Sessions(ctx context.Context, target session.Target) (int, error)
+	DisconnectFollowers(ctx context.Context, topic string) error
 	Stats() session.Stats
 }
 
@@ -108,9 +110,9 @@ func listenControl(ctx context.Context, c *config, log zerolog.Logger, of contro
 func newControl(from *callers, c *config, log zerolog.Logger, of controlled) *control {
 	log = sampled(log.With().Str("part", "control").Logger())
 	g := newGuard(c.APIKey, c.ConsoleKey, c.isOpen())
-	mux, end := controlMux(c, log, g, of)
+	mux, pushers, end := controlMux(c, log, g, of)
 	server := &http.Server{
-		Handler:           from.count(hinting(mux)),
+		Handler:           from.count(pushers(hinting(mux))),
 		ConnContext:       from.connContext,
 		ErrorLog:          stdlog.New(log, "", 0),
 		ReadHeaderTimeout: controlTime,
@@ -179,13 +181,15 @@ POST /api/trace        {"user":"42","for":"10m"}: log all that happens to a user
 GET  /api/presence     ?topic=room:1&limit=100: who follows a topic; next of the answer is after of the next page
 GET  /api/presence_stats ?topic=room:1: how many
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
-GET  /api/lifecycle    the Redis streams that say who comes and goes (--lifecycle)
+GET /api/lifecycle the Redis streams that say who comes and goes (--lifecycle)
+ /apps/{id}/ events, batch_events, channels …: as Pusher's API, for its backend libraries (--pusher-app)
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
 `
 
-// controlMux is what the port answers. end ends the answers that have no end of their own.
-func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *http.ServeMux, end func()) {
+// controlMux is what the port answers; before, what Pusher's applications answer before a handler. end ends the answers that
+// have no end of their own.
+func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *http.ServeMux, before func(http.Handler) http.Handler, end func()) {
 	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "wshub_api_answers_total", Help: "Answers to requests for /api and /debug, by HTTP status.",
 	}, []string{"code"})
@@ -196,6 +200,11 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	publish := newPublishAPI(c, of.hub.Publish)
 	publish.followers = of.hub.Followers
 	centrifugo := promhttp.InstrumentHandlerCounter(answers, newCentrifugoAPI(c, log, g, of.hub, publish))
+
+	pushers := newPusherAPI(c, log, of.hub, of.channels, publish)
+	before = func(next http.Handler) http.Handler {
+		return pushers.before(next, promhttp.InstrumentHandlerCounter(answers, pushers))
+	}
 
 	mux, end = http.NewServeMux(), func() {}
 	mux.Handle("GET /livez", probe(of.live))
@@ -243,7 +252,7 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	mux.Handle("GET /debug/pprof/trace", protect(http.HandlerFunc(pprof.Trace)))
 	mux.Handle("GET /debug/pprof/symbol", protect(http.HandlerFunc(pprof.Symbol)))
 	mux.Handle("GET /{$}", serveRoot(of.console))
-	return mux, end
+	return mux, before, end
 }
 
 // hinting adds to the answers of mux to a path or method that it does not have where those that it has are listed.

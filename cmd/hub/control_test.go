@@ -127,6 +127,11 @@ func (b *backend) Followers(topics []string) func(context.Context) ([]int, bool)
 
 func (b *backend) Sessions(context.Context, session.Target) (int, error) { return 2, nil }
 
+func (b *backend) DisconnectFollowers(_ context.Context, topic string) error {
+	b.targets = append(b.targets, "disconnect followers of "+topic)
+	return b.result.Err
+}
+
 func (b *backend) Census(context.Context) (users, topics int, err error) { return 0, 0, b.result.Err }
 
 func (b *backend) Stats() session.Stats { return session.Stats{} }

@@ -22,8 +22,24 @@ func (c *config) validateHistory() error {
 	return err
 }
 
-// history is what --history says.
+// history is what --history says, and behind it what Pusher's cache channels keep that no pattern fits.
 func (c *config) history() (pubsub.History, error) {
+	apps, err := c.pusherApps()
+	if err != nil {
+		return nil, err
+	}
+	rules, err := c.givenHistory()
+	for _, app := range apps {
+		if app.Shared {
+			rules = append(rules, app.History()...)
+		} else {
+			rules = append(app.History(), rules...)
+		}
+	}
+	return rules, err
+}
+
+func (c *config) givenHistory() (pubsub.History, error) {
 	var rules pubsub.History
 	for _, text := range c.History {
 		rule, err := parseRule(text)

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"runtime"
+	"slices"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,7 @@ import (
 	"wshub/pubsub"
 	"wshub/session"
 	"wshub/session/centrifugo"
+	"wshub/session/pusher"
 )
 
 // sources are where the numbers come from.
@@ -230,7 +232,7 @@ func closeCauses() []string {
 	} {
 		names = append(names, c.Name)
 	}
-	return append(names, centrifugo.Causes()...)
+	return slices.Concat(names, centrifugo.Causes(), pusher.Causes())
 }
 
 func byStatus(refused map[int]uint64) map[string]uint64 {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/pusher"
 	"wshub/session/token"
 )
 
@@ -22,9 +24,19 @@ func (c *config) validatePresence() error {
 	return err
 }
 
-// presence is what --presence says: whether a topic has a presence. nil: none has.
+// presence is what --presence says: whether a topic has a presence, as Pusher's channels have. nil: none has.
 func (c *config) presence() (has func(topic string) bool, err error) {
-	return matches("presence", c.Presence)
+	apps, err := c.pusherApps()
+	if err != nil {
+		return nil, err
+	}
+	has, err = matches("presence", c.Presence)
+	if apps == nil || err != nil {
+		return has, err
+	}
+	return func(topic string) bool {
+		return slices.ContainsFunc(apps, func(a *pusher.App) bool { return a.HasPresence(topic) }) || has != nil && has(topic)
+	}, nil
 }
 
 // presenceRights are those of sessions whose token does not say whose presence they may see. nil: session's own default.

@@ -117,6 +117,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	looks := newLooks(c.Node, others, hub, from)
 	looks.add(s, sampler, nodeState{ready, ending.Draining, c.RedisURL != "", c.MaxConnections, time.Now(), s.shown().mark()}, broker.Channel, hub.Reasons().List)
 	looks.addRebalance(rebalancing.begin)
+	channels := newChannelLister(looks, hub) // which answers other hubs, too
 	nested = append([]runner{sampler.Run}, nested...)
 	if !c.controlOff() {
 		control, err = listenControl(ctx, c, log, controlled{
@@ -129,6 +130,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			registry:  newRegistry(from),
 			console:   console(start.public, c),
 			looks:     looks,
+			channels:  channels,
 		})
 		if err != nil {
 			return err

@@ -15,7 +15,8 @@ import (
 	"wshub/session/fleet"
 	"wshub/session/hubv1"
 	"wshub/session/plain"
-	"wshub/session/sse"
+ "wshub/session/sse"
+ "wshub/session/pusher"
 )
 
 // This file is what config means to the packages below.
@@ -25,15 +26,19 @@ const pathOff = "off"
 
 // paths are those of the public port.
 func (c *config) paths() []string {
-	if c.CentrifugoPath == pathOff {
-		return []string{c.Path}
+	paths := []string{c.Path}
+	if c.CentrifugoPath != pathOff {
+		paths = append(paths, c.CentrifugoPath)
 	}
-	return []string{c.Path, c.CentrifugoPath}
+	if len(c.PusherApp) > 0 {
+		paths = append(paths, pusher.Path)
+	}
+	return paths
 }
 
 // serve registers the hub's protocols, each at its path.
 func (c *config) serve(hub *session.Hub) error {
-	err := hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}, sse.Protocol{})
+	err := errors.Join(hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}, sse.Protocol{}), c.servePusher(hub))
 	if c.CentrifugoPath == pathOff {
 		return err
 	}

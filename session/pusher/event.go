@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"wshub/pubsub"
@@ -77,4 +78,17 @@ func appendString[T ~string | ~[]byte](dst []byte, text T) []byte {
 		}
 	}
 	return append(dst, '"')
+}
+
+// Cached is the data of the last event of a cache channel, and for how long it is kept from now on.
+func Cached(ev *pubsub.Event, now time.Time) (data string, left time.Duration) {
+	name, value := nameAndValue(ev)
+	if name != foreignName && json.Unmarshal(value, &data) == nil {
+		return data, cacheLeft(ev, now)
+	}
+	return string(value), cacheLeft(ev, now)
+}
+
+func cacheLeft(ev *pubsub.Event, now time.Time) time.Duration {
+	return max(cacheTime-now.Sub(time.UnixMilli(int64(ev.Position.ID.Ms))), 0)
 }
