@@ -109,7 +109,12 @@ func newPusherCaller(t *testing.T, args ...string) *pusherCaller {
 
 func (p *pusherCaller) ask(method, path, query, body string) (status int, answer string) {
 	q, _ := url.ParseQuery(query) // it is the test's
-	q.Set("auth_key", p.app.Key)
+	return p.send(method, path+"?"+signPusher(p.app, method, path, q, body).Encode(), body)
+}
+
+// signPusher adds to q that app's backend asks.
+func signPusher(app *pusher.App, method, path string, q url.Values, body string) url.Values {
+	q.Set("auth_key", app.Key)
 	q.Set("auth_version", "1.0")
 	q.Set("auth_timestamp", fmt.Sprint(time.Now().Unix()))
 	if body != "" {
@@ -121,8 +126,8 @@ func (p *pusherCaller) ask(method, path, query, body string) (status int, answer
 		plain, _ := url.QueryUnescape(pair)
 		pairs = append(pairs, plain)
 	}
-	q.Set("auth_signature", p.app.Sign(method+"\n"+path+"\n"+strings.Join(pairs, "&")))
-	return p.send(method, path+"?"+q.Encode(), body)
+	q.Set("auth_signature", app.Sign(method+"\n"+path+"\n"+strings.Join(pairs, "&")))
+	return q
 }
 
 func (p *pusherCaller) send(method, target, body string) (status int, answer string) {
