@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wshub/pubsub/redistest"
 )
 
 // The user-space memory that one more idle connection may cost: with one topic that all share, and with a second
@@ -36,17 +39,25 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 		name  string
 		query func(i int) string
 		limit float64
+		path  string // "" for the usual one
+		hello string // is sent behind the handshake
 	}{
-		{"one topic", func(int) string { return "" }, maxShared},
-		{"two topics, one its own", func(i int) string { return "?user=u" + strconv.Itoa(i) }, maxOwn},
+		{name: "one topic", query: func(int) string { return "" }, limit: maxShared},
+		{name: "two topics, one its own", query: func(i int) string { return "?user=u" + strconv.Itoa(i) }, limit: maxOwn},
+		{name: "a channel of Pusher", query: func(int) string { return "?protocol=7" }, limit: maxOwn, path: "/app/app-key", hello: `{"event":"pusher:subscribe","data":{"channel":"news"}}`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := startHub(t, path, "", "--log-level=info")
+			redis := "" // has who subscribes to channels, whom the embedded broker would have in the hub's memory
+			if test.path != "" {
+				redis = redistest.Start(t).URL()
+			}
+			h := startHub(t, path, redis, "--log-level=info", "--pusher-app="+pusherApp)
 			u, err := url.Parse(h.public)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var idle idlers
+			u.Path = cmp.Or(test.path, u.Path)
+			idle := idlers{hello: test.hello}
 			defer idle.close()
 			few := idle.grow(t, u, 5_000, test.query, h.cmd.Process.Pid)
 			many := idle.grow(t, u, 19_000, test.query, h.cmd.Process.Pid)
@@ -86,8 +97,11 @@ func TestAHandshakeLeavesLittleGarbage(t *testing.T) {
 	}
 }
 
-// idlers are clients that connect and listen.
-type idlers struct{ conns []net.Conn }
+// idlers are clients that connect, say hello and listen.
+type idlers struct {
+	hello string // "" for nothing
+	conns []net.Conn
+}
 
 func (c *idlers) close() {
 	for _, conn := range c.conns {
@@ -121,6 +135,13 @@ func (c *idlers) connect(t *testing.T, u *url.URL, n int, query func(int) string
 		resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
 		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 			t.Fatal(resp, err)
+		}
+		if c.hello == "" {
+			continue
+		}
+		frame := append([]byte{0x81, 0x80 | byte(len(c.hello)), 0, 0, 0, 0}, c.hello...) // shorter than 126 bytes
+		if _, err := conn.Write(frame); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

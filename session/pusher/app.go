@@ -73,7 +73,8 @@ func unwalled(topic string) string {
 // HasPresence reports whether topic is that of a channel, so that its subscribers are counted.
 func (a *App) HasPresence(topic string) bool {
 	if a.Shared {
-		return ValidChannel(topic)
+		_, watched := watchedUser(topic)
+		return watched || ValidChannel(topic)
 	}
 	return strings.HasPrefix(topic, a.Wall())
 }

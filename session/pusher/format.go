@@ -23,7 +23,10 @@ func newFormat(channelOf func(topic string) string) *session.Format {
 		Moved: func(m *pubsub.Moved) []byte { return movedFrame(channelOf(m.Topic), m) },
 		Presence: func(topic string, p *pubsub.Presence) []byte {
 			channel := channelOf(topic)
+			user, watched := watchedUser(channel)
 			switch {
+			case watched:
+				return watchFrame(user, p.Users > 0)
 			case !IsPresence(channel):
 				return countFrame(channel, p.Clients)
 			case p.Members == nil: // too many to be told
@@ -81,9 +84,15 @@ func publisher(info json.RawMessage) string {
 	return who.User
 }
 
-// movedFrame makes the frame of a change: in a presence channel of a user who came or left, else of the count.
+// movedFrame makes the frame of a change: in a presence channel of a user who came or left, of a watched user who is online or
+// is not any more, else of the count.
 func movedFrame(channel string, m *pubsub.Moved) []byte {
+	user, watched := watchedUser(channel)
 	switch {
+	case watched && (m.First || m.Last):
+		return watchFrame(user, m.First)
+	case watched:
+		return nil
 	case !IsPresence(channel):
 		return countFrame(channel, m.Clients)
 	case m.First:

@@ -65,6 +65,36 @@ func TestAQuickReconnectIsNotTold(t *testing.T) {
 	one.wantNothing()
 }
 
+func TestAWatchlistTellsWhoIsOnline(t *testing.T) {
+	t.Parallel()
+	for _, a := range []*pusher.App{app, common} {
+		n := start(t, session.Config{PresenceGrace: 100 * time.Millisecond}, engine.Config{})
+		online := func(c *client, name, user string) {
+			t.Helper()
+			c.wantText("pusher_internal:watchlist_events", "", fmt.Sprintf(`{"events":[{"name":%q,"user_ids":[%q]}]}`, name, user))
+		}
+		b := n.connect(a)
+		b.signIn(`{"id":"b"}`)
+		c := n.connect(a)
+		c.signIn(`{"id":"c","watchlist":["b","b",7,"c","",{}]}`)
+		online(c, "online", "b")
+		online(c, "offline", "7")
+		again := n.connect(a)
+		again.signIn(`{"id":"b"}`)
+		seven := n.connect(a)
+		seven.signIn(`{"id":7}`)
+		online(c, "online", "7")
+		_ = b.conn.CloseNow()
+		_ = seven.conn.CloseNow()
+		online(c, "offline", "7")
+		c.wantNothing()
+		_ = again.conn.CloseNow()
+		online(c, "offline", "b")
+		c.ask("#watch-b", "")
+		c.wantFault("#watch-b", "BadRequest", 400)
+	}
+}
+
 // Presence of many is told by their number alone, which a presence channel has no words for.
 func TestAChannelWithTooManyMembersIsRefused(t *testing.T) {
 	t.Parallel()

@@ -140,7 +140,9 @@ func (Protocol) Unasked(*session.Session, session.Outcome) {}
 
 // Left implements session.Protocol.
 func (p Protocol) Left(s *session.Session, topic string, why session.Refusal) {
-	s.Write(faultFrame(p.app.Channel(topic), faultOf(why)))
+	if channel := p.app.Channel(topic); ValidChannel(channel) {
+		s.Write(faultFrame(channel, faultOf(why)))
+	}
 }
 
 // Unwatched implements session.Protocol. The protocol has no words for it: no more changes are told.

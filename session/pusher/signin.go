@@ -50,6 +50,7 @@ func (p Protocol) signIn(s *session.Session, data json.RawMessage) {
 				return
 			}
 			p.signedIn(s)
+			p.beOnline(s, user, watchlist(about["watchlist"], user))
 		}
 		a.begin()
 	}

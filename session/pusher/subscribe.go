@@ -19,6 +19,7 @@ type attempt struct {
 	channel  string
 	topic    string
 	as       *session.Persona // of a channel that needs a signature, else nil
+	watch    bool             // changes of who is there are told, as of a presence channel
 	tries    int
 	timer    *engine.Timer
 	cached   *pubsub.Event // the last event of a cache channel, nil for none
@@ -43,7 +44,7 @@ func (p Protocol) subscribe(s *session.Session, data json.RawMessage) {
 		s.Write(faultFrame(channel, f))
 		return
 	}
-	a := &attempt{protocol: p, s: s, channel: channel, topic: p.app.Topic(channel), as: as}
+	a := &attempt{protocol: p, s: s, channel: channel, topic: p.app.Topic(channel), as: as, watch: IsPresence(channel)}
 	_, waits := stateOf(s).attempts[channel]
 	switch _, own := UserOf(channel); {
 	case own && s.Follows(a.topic): // since the client has signed in
@@ -155,7 +156,7 @@ func (a *attempt) try() {
 
 // follow subscribes, behind position since or with nil from now on.
 func (a *attempt) follow(since *pubsub.Position) {
-	if IsPresence(a.channel) {
+	if a.watch {
 		a.s.SubscribeWatching(a.topic, since, a.report)
 	} else {
 		a.s.Subscribe(a.topic, since, a.report)
@@ -196,7 +197,7 @@ func (a *attempt) report(o session.Outcome) {
 	case !o.None():
 		a.end()
 		a.refuse(faultOf(o.Refusal), o.Code)
-	case o.Presence != nil && o.Presence.Members == nil:
+	case a.answer == nil && o.Presence != nil && o.Presence.Members == nil:
 		a.end()
 		a.s.Unsubscribe(a.topic)
 		a.refuse(fault{limitReached, quotaStatus, "the channel has too many members for their names to be told"}, session.TooLarge)
