@@ -51,7 +51,7 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 			if test.path != "" {
 				redis = redistest.Start(t).URL()
 			}
-			h := startHub(t, path, redis, "--log-level=info", "--pusher-app="+pusherApp)
+			h := startHub(t, path, redis, "--log-level=info", "--heartbeat=1h", "--pusher-app="+pusherApp) // they answer no ping
 			u, err := url.Parse(h.public)
 			if err != nil {
 				t.Fatal(err)
@@ -65,6 +65,9 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 			t.Logf("RSS %.1f MB at 5,000, %.1f MB at 19,000: %.0f B per connection", float64(few)/1e6, float64(many)/1e6, slope)
 			if out := os.Getenv("WSHUB_HEAP_PROFILE"); out != "" {
 				saveHeapProfile(t, h, out)
+			}
+			if n := h.metric("wshub_subscriptions"); n < 19_000 {
+				t.Errorf("%.0f subscriptions: some clients have left", n)
 			}
 			if slope > test.limit {
 				t.Errorf("more than %.0f B", test.limit)
