@@ -1,7 +1,7 @@
 // Package session is the hub: it gives each connection a session, lets sessions follow topics, publishes
 // their messages, and fans out the broker's events.
 //
-// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, sse, centrifugo): they parse messages, call the
+// It speaks no protocol itself. Protocols are packages below it (hubv1, plain, sse, centrifugo, pusher): they parse messages, call the
 // methods of [Session], and encode the hub's answers. The hub knows them by the interface [Protocol], the
 // form of events by [Format], and [Hub.Serve] alone chooses the protocol of a path.
 //
@@ -43,6 +43,11 @@
 //
 // A pass (pass.go) is a right of its own to follow one topic, which a protocol gives a session. It goes with the
 // subscription, or ends it when its time is over; another token does not touch it.
+//
+// # Walls
+//
+// A protocol may have topics of its own (walls.go): its sessions can name no others, and nobody else's sessions can name them. Who is
+// enrolled in a topic (enroll.go) has every right there, and may be seen by another name.
 //
 // # A subscription
 //
