@@ -273,3 +273,22 @@ func TestManyChannelsAreListedInPages(t *testing.T) {
 }
 
 var _ pusherHub = (*session.Hub)(nil)
+
+// unread is a body that must not be read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body is read")
+	return 0, errors.New("unread")
+}
+
+func TestNothingIsReadOfARequestThatNobodySigned(t *testing.T) {
+	p := newPusherCaller(t)
+	for _, query := range []string{"", "?auth_key=key&auth_version=1.0&auth_timestamp=" + fmt.Sprint(time.Now().Unix()) + "&auth_signature=00"} {
+		w := httptest.NewRecorder()
+		p.api.ServeHTTP(w, httptest.NewRequest("POST", "/apps/1/events"+query, unread{t}))
+		if w.Code != 401 {
+			t.Errorf("%q: %d", query, w.Code)
+		}
+	}
+}

@@ -111,6 +111,13 @@ func (a *pusherAPI) serve(w http.ResponseWriter, r *http.Request) (any, *apiErro
 	if app == nil {
 		return nil, unauthorized("there is no application of this id (--pusher-app)")
 	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest(session.BadRequest, "the query is malformed")
+	}
+	if err := app.VerifyRequest(r.Method, path, query, a.now()); err != nil {
+		return nil, unauthorized(err.Error())
+	}
 	size, leave, refusal := a.publish.enter(r)
 	if refusal != nil {
 		return nil, refusal
@@ -123,11 +130,7 @@ func (a *pusherAPI) serve(w http.ResponseWriter, r *http.Request) (any, *apiErro
 	case err != nil:
 		return nil, badRequest(session.BadRequest, "the body did not come whole")
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, badRequest(session.BadRequest, "the query is malformed")
-	}
-	if err := app.VerifyRequest(r.Method, path, query, body, a.now()); err != nil {
+	if err := pusher.VerifyBody(query, body); err != nil {
 		return nil, unauthorized(err.Error())
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), pusherTime)
