@@ -74,24 +74,26 @@ func (p *Post) mayPublishTo(name string) Refusal {
 	if p.grant != nil {
 		rights = p.grant.rights
 	}
-	return permit(name, p.grant, p.shard.hub.now(), own, func(name string) bool { return rights.MayPublish(p.user, name) })
+	hub := p.shard.hub
+	return permit(name, p.grant, hub.now(), own, hub.outside("", name), func(name string) bool { return rights.MayPublish(p.user, name) })
 }
 
 // permit says why the session's rights do not cover name.
 func (s *Session) permit(name string, allows func(string) bool) Refusal {
-	return permit(name, s.granted(), s.shard.hub.now(), s.own, allows)
+	hub := s.shard.hub
+	return permit(name, s.granted(), hub.now(), s.own, hub.outside(s.wall(), name), allows)
 }
 
-// permit says why rights do not cover name: those of a token that says g, and of a user whose topic is own. Behind its end a
-// token gives nothing new: the grace that follows is for sending another one.
-func permit(name string, g *grant, now time.Time, own string, allows func(string) bool) Refusal {
+// permit says why rights do not cover name: those of a token that says g, and of a user whose topic is own. outside says that
+// name is on the other side of a wall. Behind its end a token gives nothing new: the grace that follows is for sending another one.
+func permit(name string, g *grant, now time.Time, own string, outside bool, allows func(string) bool) Refusal {
 	if err := validateTopic(name); err != nil {
 		return Refusal{BadTopic, err.Error()}
 	}
 	switch {
 	case g.over(now):
 		return Refusal{ExpiredToken, "the token has expired: send auth with another one"}
-	case foreign(name, own), s.shard.hub.outside(s.wall(), name):
+	case foreign(name, own), outside:
 		return refusedTopic
 	case allows(name):
 		return Refusal{}

@@ -11,6 +11,7 @@ import (
 	pusherhttp "github.com/pusher/pusher-http-go/v5"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session/pusher"
 )
 
@@ -154,7 +155,7 @@ func ptr[T any](v T) *T { return &v }
 
 // Of 50 users on three hubs, one of which is killed, each is added once, and only who does not come back is removed, once.
 func TestPusherPresenceOutlivesAKilledHub(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path, redis := buildHub(t), redistest.Start(t)
 	var hubs []*process
 	for range 3 {

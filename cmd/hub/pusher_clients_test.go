@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // pusherApp is the application of the tests.
@@ -35,7 +36,7 @@ func (p *process) pusherAt() pusherAt {
 
 // Unchanged, pusher-js, Laravel Echo and npm's pusher do all that they can do with hubs that share a Redis.
 func TestPusherClientsOfNpmWork(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	path, redis := buildHub(t), redistest.Start(t)
 	var hubs []pusherAt
 	for range 2 {

@@ -15,8 +15,8 @@ import (
 	"wshub/session/fleet"
 	"wshub/session/hubv1"
 	"wshub/session/plain"
- "wshub/session/sse"
- "wshub/session/pusher"
+	"wshub/session/pusher"
+	"wshub/session/sse"
 )
 
 // This file is what config means to the packages below.
