@@ -159,6 +159,8 @@ type Redis struct {
 	lease     lease
 	presence  presences
 	lifecycle lifecycle
+	// readerTimes are fixed at birth.
+	readerTimes readerTimes
 
 	mu      sync.Mutex
 	masters map[string]*master // by address
@@ -194,9 +196,11 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		refused: sampled(5, 10*time.Second),
 		clocks:  sampled(4, time.Minute),
 
-		triggers:  newTriggers(),
-		stopwatch: newStopwatch(),
-		masters:   map[string]*master{},
+		triggers: newTriggers(),
+
+		readerTimes: usualReaderTimes,
+		stopwatch:   newStopwatch(),
+		masters:     map[string]*master{},
 	}
 	r.follows = newFollows(&r.names, cfg.FollowTimeout, cfg.Linger, cfg.History)
 	r.home = partition(cfg.Node)

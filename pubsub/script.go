@@ -47,6 +47,8 @@ const (
 	once              // from here on a script
 	changePresence
 	readPresence
+	announce
+	deliver
 	publish // from here on a script that holds the server's name
 	read
 	remove
@@ -86,6 +88,7 @@ func newScripts(server string, sharded bool) *scripts {
 
 		changePresence: script(noLifecycle + presenceSource), changeNoted: script(lifecycleSource + presenceSource),
 		touchLifecycle: script(lifecycleSource + touchSource), readPresence: script(pageSource),
+		announce: script(leaseSource), deliver: script(deliverSource),
 	}}
 }
 
