@@ -190,13 +190,13 @@ func (d *deliverer) read(ctx context.Context, list []*reading) [][]LifecycleEntr
 			d.complain(ctx, err, "read a lifecycle stream")
 			continue
 		}
-		all[i] = parseLifecycle(entries)
+		all[i] = lifecycleEntries(entries)
 	}
 	return all
 }
 
-// parseLifecycle reads entries as XRANGE answers them. One without an event comes with an empty one.
-func parseLifecycle(reply []any) []LifecycleEntry {
+// lifecycleEntries reads entries as XRANGE answers them. One without an event comes with an empty one.
+func lifecycleEntries(reply []any) []LifecycleEntry {
 	entries := make([]LifecycleEntry, 0, len(reply))
 	for _, one := range reply {
 		fields, _ := at(one, 1).([]any)

@@ -85,9 +85,6 @@ type lifecycleHead struct {
 	Time int64  `json:"time"`
 }
 
-// lifecycleReset is the type of the entry that a stream begins with, when it is new or has lost its data.
-const lifecycleReset = "reset"
-
 // batch makes one of the entries that follow at, as many as fit. bad counts entries that are none of a hub's, which are left out; seq
 // and last are those of the last entry that was looked at; oldest is the time of the first one.
 func (at readPoint) batch(stream string, entries []LifecycleEntry) (b *LifecycleBatch, next readPoint, oldest int64, bad int) {
@@ -104,8 +101,8 @@ func (at readPoint) batch(stream string, entries []LifecycleEntry) (b *Lifecycle
 		if bytes += len(e.Event); len(b.Entries) == batchEntries || len(b.Entries) > 0 && bytes > batchBytes {
 			break
 		}
-		// A reader that is new has lost nothing. A stream that begins anew says so, or counts on from less than before.
-		if head.Type != lifecycleReset && next.position != "" && head.Seq > next.seq+1 && next.seq > 0 {
+		// A reader that is new has lost nothing. A stream that begins anew counts on from less than before.
+		if next.position != "" && head.Seq > next.seq+1 && next.seq > 0 {
 			b.Lost += head.Seq - next.seq - 1
 		}
 		if oldest == 0 {

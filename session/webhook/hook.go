@@ -1,0 +1,195 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"wshub/pubsub"
+)
+
+const (
+	// tryTime bounds a try, from the dial to the end of the answer.
+	tryTime = 10 * time.Second
+	// maxAnswer bounds what is read of an answer, its head and its body, in bytes each.
+	maxAnswer = 64 << 10
+	// Bounds of the wait before the next try, which doubles. A random part of up to the half is taken off.
+	firstWait, longestWait = time.Second, time.Minute
+	// maxConnections bounds the connections to one endpoint: as many as batches are under way at a time.
+	maxConnections = 8
+)
+
+// hook posts to one URL.
+type hook struct {
+	// Fixed at birth.
+	url     string
+	host    string
+	name    string // of its reader
+	retry   time.Duration
+	tryTime time.Duration
+	events  []string // none: all
+	onTry   func(time.Duration)
+	secrets func() []Secret
+	reader  *pubsub.LifecycleReader
+	client  *http.Client
+	log     zerolog.Logger
+	dead    zerolog.Logger // sampled on its own
+
+	stats  stats
+	health health
+}
+
+func newHook(cfg *Config, u *url.URL, w *Webhooks) *hook {
+	h := &hook{
+		url: u.String(), host: u.Host, name: readerName(u), retry: cfg.Retry, tryTime: tryTime, events: cfg.Events, onTry: cfg.OnTry,
+		secrets: func() []Secret { return *w.secrets.Load() },
+		log:     cfg.Log.With().Str("webhook", u.Host).Logger(),
+	}
+	h.dead = h.log.Sample(&zerolog.BurstSampler{Burst: 3, Period: time.Minute})
+	h.reader = &pubsub.LifecycleReader{Name: h.name, Handle: h.handle}
+	h.client = &http.Client{
+		Transport: &http.Transport{
+			Proxy:                  nil, // none of the environment
+			DialContext:            dialer(cfg.AllowPrivate, u.Scheme == "http"),
+			TLSClientConfig:        cfg.TLS.Clone(),
+			TLSHandshakeTimeout:    dialTime,
+			ForceAttemptHTTP2:      true,
+			DisableCompression:     true,
+			MaxConnsPerHost:        maxConnections,
+			MaxIdleConnsPerHost:    maxConnections,
+			IdleConnTimeout:        90 * time.Second,
+			MaxResponseHeaderBytes: maxAnswer,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return h
+}
+
+// handle tries to post a batch. See pubsub.LifecycleReader.
+func (h *hook) handle(ctx context.Context, b *pubsub.LifecycleBatch) (again time.Duration) {
+	entries := h.chosen(b.Entries)
+	if len(entries) == 0 && b.Lost == 0 {
+		return 0
+	}
+	began := time.Now()
+	failure := h.try(ctx, b, entries)
+	if failure != nil && ctx.Err() != nil {
+		h.stats.tries[canceled].Add(1)
+		return firstWait // whoever reads on tries it
+	}
+	if h.onTry != nil {
+		h.onTry(time.Since(began))
+	}
+	if failure == nil {
+		h.stats.tries[delivered].Add(1)
+		h.stats.delivered.Add(uint64(len(entries)))
+		h.stats.lost.Add(b.Lost)
+		h.health.recovered(h.log)
+		return 0
+	}
+	h.stats.tries[failure.kind].Add(1)
+	h.health.failed(h.log, failure, b)
+	h.client.CloseIdleConnections() // the next try dials anew: a connection of HTTP/2 that went dead would stay
+	left := h.retry - time.Since(b.Since)
+	if left <= 0 {
+		h.stats.dead.Add(uint64(len(entries)))
+		h.stats.lost.Add(b.Lost)
+		h.dead.Warn().Err(failure).Str("stream", b.Stream).Str("first", b.Entries[0].ID).Str("last", b.Entries[len(b.Entries)-1].ID).
+			Int("events", len(entries)).Dur("tried", time.Since(b.Since)).
+			Msg("webhook: events were given up; XRANGE on the stream from first to last still has them for a while")
+		return 0
+	}
+	return min(max(backoff(b.Tries), failure.wait), max(left, time.Millisecond))
+}
+
+// backoff is the wait behind a try, of which 0 is the first.
+func backoff(try int) time.Duration {
+	wait := longestWait
+	if try < 6 {
+		wait = firstWait << try
+	}
+	return wait - rand.N(wait/2+1)
+}
+
+// chosen are the entries of types that this hook posts.
+func (h *hook) chosen(entries []pubsub.LifecycleEntry) []pubsub.LifecycleEntry {
+	if len(h.events) == 0 {
+		return entries
+	}
+	return slices.DeleteFunc(slices.Clone(entries), func(e pubsub.LifecycleEntry) bool {
+		var head struct {
+			Type string `json:"type"`
+		}
+		_ = json.Unmarshal(e.Event, &head) // pubsub has read it before
+		return head.Type != Reset && !slices.Contains(h.events, head.Type)
+	})
+}
+
+// body is the JSON of a batch.
+func body(b *pubsub.LifecycleBatch, entries []pubsub.LifecycleEntry) []byte {
+	events := make([]json.RawMessage, len(entries))
+	for i, e := range entries {
+		events[i] = e.Event
+	}
+	text, err := json.Marshal(struct {
+		Stream string            `json:"stream"`
+		Fence  uint64            `json:"fence"`
+		Lost   uint64            `json:"lost,omitempty"`
+		Events []json.RawMessage `json:"events"`
+	}{b.Stream, b.Fence, b.Lost, events})
+	if err != nil { // an entry that is no JSON, which pubsub hands to nobody
+		return []byte(`{"events":[]}`)
+	}
+	return text
+}
+
+// try posts a batch once. A nil failure means that the endpoint has taken it.
+func (h *hook) try(ctx context.Context, b *pubsub.LifecycleBatch, entries []pubsub.LifecycleEntry) *failure {
+	ctx, cancel := context.WithTimeout(ctx, h.tryTime)
+	defer cancel()
+	text := body(b, entries)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(text))
+	if err != nil {
+		return &failure{kind: connection, err: errors.New("the URL can't be requested")}
+	}
+	now := time.Now()
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "wshub")
+	req.Header.Set("Webhook-Id", b.ID)
+	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
+	req.Header.Set("Webhook-Signature", sign(h.secrets(), b.ID, now, text))
+	req.Header.Set("Webhook-Fence", strconv.FormatUint(b.Fence, 10))
+	answer, err := h.client.Do(req)
+	if err != nil {
+		return failureOf(err)
+	}
+	defer answer.Body.Close()
+	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // so that the connection can be used again; the status is all that counts
+	switch {
+	case answer.StatusCode >= 200 && answer.StatusCode < 300:
+		return nil
+	case answer.StatusCode >= 300 && answer.StatusCode < 400:
+		return &failure{kind: redirected, err: fmt.Errorf("the endpoint answered %d; redirects are not followed", answer.StatusCode)}
+	}
+	return &failure{kind: status, err: fmt.Errorf("the endpoint answered %d", answer.StatusCode), wait: retryAfter(answer)}
+}
+
+// retryAfter is how long an endpoint wants to be left alone: seconds of Retry-After (RFC 9110, 10.2.3), the longest wait at most.
+func retryAfter(answer *http.Response) time.Duration {
+	seconds, err := strconv.ParseUint(answer.Header.Get("Retry-After"), 10, 16)
+	if err != nil || answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	return min(time.Duration(seconds)*time.Second, longestWait)
+}
