@@ -9,9 +9,9 @@
 local what, me, life, memory, known = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local held = redis.call('HMGET', KEYS[1], 'holder', 'until', 'fence', 'position', 'seq', 'upto', 'since')
-local holder, ends, fence = held[1] or '', tonumber(held[2] or '') or 0, tonumber(held[3] or '') or 0
-local position, seq, upto, since = held[4] or '', held[5] or '0', held[6] or '', held[7] or '0'
+local function held(field) return redis.call('HGET', KEYS[1], field) or '' end
+local holder, ends, fence = held('holder'), tonumber(held('until')) or 0, tonumber(held('fence')) or 0
+local position, seq, upto, since = held('position'), held('seq'), held('upto'), held('since')
 
 if what == 'take' then
   -- A lease that ends later than any begins was written when the clock was ahead: it counts for nothing.

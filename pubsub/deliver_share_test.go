@@ -170,9 +170,7 @@ func TestMemoryDeliversItsStream(t *testing.T) {
 			m.order.Lock()
 			defer m.order.Unlock()
 			for range n {
-				m.lifecycle.add(m.now(), func(seq uint64) []byte {
-					return fmt.Appendf(nil, `{"seq":%d,"type":"user_online","time":%d}`, seq, m.now())
-				})
+				m.lifecycle.add(m.now(), lifecycleEvent{Type: "user_online"})
 			}
 		}
 		fails := 2

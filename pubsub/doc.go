@@ -67,6 +67,9 @@
 //	hub:{<tag0>}:resume-key  the key that instances share which were given none
 //	hub:{<tag0>}:revoked  sorted set of revocations, by expiry, and a mark that none is missing
 //	hub:{<tag0>}:nodes    sorted set of the nodes, by the time until which they live, with their state: see lease.go
+//	hub:{<tag>}:delivered:<reader>  hash: how far a reader has come in the partition's lifecycle stream, who has the lease of that,
+//	                      and its fence: see deliver.lua
+//	hub:{<tag0>}:deliverers:<reader>  sorted set of those that read for it, by the time until which they live
 //	hub:{<tag0>}:leases   sorted set of the boots, by the time until which they live, or negative, are claimed
 //	hub:format            the format of all this: a hub of another one does not start
 //
@@ -117,6 +120,14 @@
 // member, of a hidden topic (hidden.go), so that the grace, moves, sweeps and repairs hold for sessions and users as for members. lifecycle.lua
 // numbers the entries. It writes a reset where the server is another one than that of the last entry: its entries may not be those that a consumer
 // has read. Then each node tells again what the consumer has forgotten by it (compare, untold). lifecycle_fold_test.go is a consumer.
+//
+// # Who reads the lifecycle
+//
+// A [LifecycleReader], as each webhook is, has all lifecycle streams read by the instances that Deliver it, each stream by one at a
+// time. They are on a list, and each reckons from the list which streams it should have; it takes a stream's lease when nobody has
+// it, and gives it back when another should. The lease, its fencing number and the position stand in one hash in the stream's
+// partition, so that one script stores a position only for who has the lease. The end of a batch is stored before it is handed
+// out: whoever takes over hands out the same batch. One goroutine does all of it for a reader (deliver.go), in pipelines.
 //
 // # Who owns what
 //

@@ -15,6 +15,8 @@ type LifecycleConfig struct {
 	On bool
 	// MaxEntries is about how many entries a stream keeps; older ones are gone. Default DefaultLifecycleMax.
 	MaxEntries int
+	// Readers: Deliver is called. The user needs more rights for that, which Check tries.
+	Readers bool
 }
 
 // DefaultLifecycleMax entries are some 20 MB.

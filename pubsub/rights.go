@@ -107,6 +107,12 @@ func (r *Redis) needs(m *master, p byte) []need {
 			on(key, "xadd", "xrevrange")
 			on(end, "get", "set")
 		}
+		if r.cfg.Lifecycle.Readers {
+			key := n.deliveredTo(p, "probe")
+			script(key)
+			on(key, "hget", "hset", "pexpire")
+			on(n.lifecycle(p), "xrange")
+		}
 		list = append(list, need{way: byAsking, args: []string{"sadd", n.boots(p), ""}, object: keys})
 	}
 	if r.routes[common].Load() == m {
@@ -118,6 +124,10 @@ func (r *Redis) needs(m *master, p byte) []need {
 		if r.cfg.hasMembers() {
 			script(n.leases())
 			on(n.leases(), "zadd", "zrange", "zrem", "zscore")
+		}
+		if r.cfg.Lifecycle.Readers {
+			script(n.deliverers("probe"))
+			on(n.deliverers("probe"), "zadd", "zrange", "zrem", "zremrangebyscore")
 		}
 	}
 	if l := r.layout.Load(); l != nil && l.format == m.addr {

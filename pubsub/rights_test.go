@@ -95,6 +95,14 @@ func TestTheLeastRightsKeepTheContract(t *testing.T) {
 			testContract(t, func(t testing.TB) Broker { return newRedis(t, cfg) })
 			cfg.Lifecycle.On, cfg.Prefix = true, "hub:life" // others have left members
 			testClaims(t, func(t testing.TB) Broker { return newRedis(t, cfg) }, lifecycleContract)
+			cfg.Lifecycle.Readers = true
+			t.Run("a reader", func(t *testing.T) {
+				r := quickly(t, cfg)
+				mustChange(t, r, enter("p:read", "s_1", "7"))
+				o := reads(t, r, "reader", nil)
+				eventually(t, "an entry is handled", func() bool { return o.count() > 0 })
+				o.stop()
+			})
 			t.Run("what is no part of the contract", func(t *testing.T) { besides(t, cfg) })
 			for _, s := range p.servers {
 				if refusals := s.CLI("acl", "log"); strings.Contains(refusals, "username") {
