@@ -24,7 +24,7 @@ import (
 //	also    a second environment variable
 //	example what .env.example shows where there is no default
 //	sep     what separates several values; a comma without it, "none" where only flags and lines do
-//	secret  "value": never printed; "url": printed without its password and the values of its query; "redis": printed
+//	secret  "value": never printed; "url", of several "urls": printed without its password and the values of its query; "redis": printed
 //	        without its passwords
 type config struct {
 	Addr                     string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect: host and port, or a host alone, as 0.0.0.0, whose port is --port. Default: 127.0.0.1 and --port."`
@@ -82,6 +82,12 @@ type config struct {
 
 	Lifecycle    string `group:"Lifecycle" default:"off" enum:"off,on" help:"Whether sessions that open and close, users that come online and go offline, and topics of --presence that are occupied and vacated are entries of a stream, which backends read from Redis. Leaving waits for --presence-grace. All instances must have the same."`
 	LifecycleMax int    `group:"Lifecycle" default:"100000" range:"1000..100000000" help:"Entries that a stream keeps at least; older ones are gone. A Redis Cluster has 256 streams."`
+
+	Webhook             []string      `group:"Webhooks" sep:"none" secret:"urls" placeholder:"URL" help:"Where entries of the lifecycle streams are posted, https, or with --webhook-allow-private http; several one a line or in repeated flags, up to 16, each independent of the others. Takes --lifecycle=on. All instances must have the same."`
+	WebhookSecret       []string      `group:"Webhooks" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret that signs the requests: whsec_ and 24 to 64 random bytes as base64, as printed by echo whsec_$(openssl rand -base64 32); several while secrets change, one a line or in repeated flags, each gives a signature."`
+	WebhookRetry        time.Duration `group:"Webhooks" default:"1h" range:"1s..168h" help:"Time that requests are tried again, from the first try on; then their events are counted as dead letters, and those behind them follow."`
+	WebhookEvents       []string      `group:"Webhooks" example:"user_online,user_offline" placeholder:"TYPE" help:"Types of the events that are posted: session_opened, session_closed, user_online, user_offline, topic_occupied, topic_vacated; reset always is. Default: all."`
+	WebhookAllowPrivate bool          `group:"Webhooks" default:"false" help:"Post to private addresses, too: of loopback, of this network, link-local and the like, as an endpoint's name leads to them at each request."`
 
 	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
 	JWTKey           []string      `name:"jwt-key" group:"Tokens" placeholder:"FILE" help:"PEM file of public keys or certificates (RSA, EC, Ed25519) for signed tokens; several are all accepted."`
@@ -174,5 +180,5 @@ func (c *config) isOpen() bool {
 
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey, c.pusherSecrets())
+	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey, c.pusherSecrets(), c.WebhookSecret, c.webhookURLSecrets())
 }

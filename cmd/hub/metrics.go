@@ -14,6 +14,7 @@ import (
 	"wshub/session"
 	"wshub/session/centrifugo"
 	"wshub/session/pusher"
+	"wshub/session/webhook"
 )
 
 // sources are where the numbers come from.
@@ -29,6 +30,7 @@ type sources struct {
 	times    *timings
 	certs    func() certificateState  // of both ports
 	fleet    func() map[string]uint64 // questions between hubs, and answers, that were dropped, by reason
+	webhooks func() webhook.Stats
 	limits   limits
 }
 
@@ -49,6 +51,7 @@ type snapshot struct {
 	reloads         map[string]uint64
 	certs           certificateState
 	times           *timings
+	webhooks        webhook.Stats
 	limits          limits
 }
 
@@ -209,6 +212,27 @@ var families = []family{
 		func(s *snapshot) map[string]uint64 { return s.broker.Presence }),
 	counter("wshub_lifecycle_entries_total", "Entries that this hub has written to streams of the lifecycle.", func(s *snapshot) uint64 { return s.broker.Lifecycle.Entries }),
 	counter("wshub_lifecycle_resets_total", "Resets among them: the stream began, or another Redis came to hold it.", func(s *snapshot) uint64 { return s.broker.Lifecycle.Resets }),
+
+	counters("wshub_webhook_events_total", "outcome", "Events of the lifecycle that an endpoint has taken (delivered), that were given up (dead), or that were trimmed from their stream before they could be posted (lost).", []string{"delivered", "dead", "lost"},
+		func(s *snapshot) map[string]uint64 { return s.webhooks.Events }),
+	counters("wshub_webhook_tries_total", "outcome", "Requests to webhooks' endpoints; canceled are those of a hub that ended or whose stream another hub took over.", webhook.Results(),
+		func(s *snapshot) map[string]uint64 { return s.webhooks.Tries }),
+	timing("wshub_webhook_try_seconds", "Time for a request to a webhook's endpoint, failed ones included.",
+		func(t *timings) prometheus.Histogram { return t.try }),
+	split("wshub_webhook_lag_seconds", "host", "Age of the oldest event that this hub has read and that the endpoint has not taken, by the host of its URL.", func(s *snapshot) map[string]uint64 {
+		lags := make(map[string]uint64)
+		for host, lag := range s.webhooks.Lag {
+			lags[host] = uint64(lag.Seconds())
+		}
+		return lags
+	}),
+	split("wshub_webhook_streams", "host", "Streams that this hub posts from, by the host of the URL: 1 for all hubs together, in a cluster 256, for each URL.", func(s *snapshot) map[string]uint64 {
+		streams := make(map[string]uint64)
+		for host, n := range s.webhooks.Streams {
+			streams[host] = uint64(n)
+		}
+		return streams
+	}),
 }
 
 // errorCodes are all codes that a client can be told.
@@ -289,7 +313,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	from := &c.from
 	s := &snapshot{
 		engine: from.engine(), session: from.session(), broker: from.broker(), ready: from.ready() == nil, draining: from.draining(),
-		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), certs: from.certs(), times: from.times, limits: from.limits,
+		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), certs: from.certs(), times: from.times, limits: from.limits, webhooks: from.webhooks(),
 	}
 	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
@@ -12,6 +13,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/webhook"
 )
 
 // counted is a hub with these numbers.
@@ -28,6 +30,9 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		times:    newTimings(),
 		certs:    func() certificateState { return certificateState{18, 19} },
 		fleet:    func() map[string]uint64 { return map[string]uint64{"late": 14} },
+		webhooks: func() webhook.Stats {
+			return webhook.Stats{Events: map[string]uint64{"dead": 18}, Tries: map[string]uint64{"timeout": 19}, Lag: map[string]time.Duration{"a.example": 20 * time.Second}, Streams: map[string]int{"a.example": 21}}
+		},
 		limits:   limits{connections: 15, partial: 16, backlog: 17},
 	}
 }
@@ -47,6 +52,12 @@ func TestEveryDropAndCloseReasonIsCounted(t *testing.T) {
 		`wshub_control_dropped_total{reason="idle"}`:            13,
 		`wshub_fleet_dropped_total{reason="late"}`:              14,
 		"wshub_log_lines_lost_total":                            12,
+		`wshub_webhook_events_total{outcome="dead"}`:            18,
+		`wshub_webhook_events_total{outcome="lost"}`:            0,
+		`wshub_webhook_tries_total{outcome="timeout"}`:          19,
+		`wshub_webhook_tries_total{outcome="address"}`:          0,
+		`wshub_webhook_lag_seconds{host="a.example"}`:           20,
+		`wshub_webhook_streams{host="a.example"}`:               21,
 		"wshub_connections_limit":                               15,
 		"wshub_partial_limit_bytes":                             16,
 		"wshub_backlog_limit_bytes":                             17,
@@ -123,7 +134,7 @@ func TestMetricsKeepPrometheusNames(t *testing.T) {
 			t.Errorf("%s: %s", p.Metric, p.Text)
 		}
 	}
-	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error|from|outcome|trigger)?$`)
+	label := regexp.MustCompile(`^(reason|status|cause|mode|code|error|from|outcome|trigger|host)?$`)
 	for _, f := range families {
 		if !label.MatchString(f.label) {
 			t.Errorf("%s has the label %q", f.name, f.label)

@@ -196,6 +196,8 @@ func (s *settings) value(f *kong.Flag) string {
 	switch secret := f.Tag.Get("secret"); {
 	case secret == "url":
 		return maskURL(v.String())
+	case secret == "urls":
+		return maskURLs(list)
 	case secret == "redis":
 		return maskRedis(v.String())
 	case secret != "":

@@ -26,6 +26,7 @@ type reloader struct {
 
 	certificates func()                    // reads them again, and says itself if it can't
 	useTickets   func(resumeKeys [][]byte) // for TLS
+	useHooks     func(*config) error       // for webhooks
 	started      *settings
 
 	// Owned by Run.
@@ -35,7 +36,7 @@ type reloader struct {
 }
 
 // reloadable are the settings that can change while the hub runs.
-var reloadable = []string{"jwt-secret", "jwt-key", "api-key", "console-key", "resume-key"}
+var reloadable = []string{"jwt-secret", "jwt-key", "api-key", "console-key", "resume-key", "webhook-secret"}
 
 // Run reads at each signal until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
@@ -51,7 +52,7 @@ func (r *reloader) Run(ctx context.Context) error {
 			r.done.Add(1)
 			c := r.now.cfg
 			r.log.Info().Int("jwt_secrets", len(c.JWTSecret)).Int("jwt_key_files", len(c.JWTKey)).Int("api_keys", len(c.APIKey)).Int("console_keys", len(c.ConsoleKey)).
-				Int("resume_keys", len(c.ResumeKey)).Msg("keys and secrets are read again, and hold from now on")
+				Int("resume_keys", len(c.ResumeKey)).Int("webhook_secrets", len(c.WebhookSecret)).Msg("keys and secrets are read again, and hold from now on")
 		case <-ctx.Done():
 			return nil
 		}
@@ -85,6 +86,9 @@ func (r *reloader) reload() error {
 		r.useTickets(keys)
 	}
 	r.useKeys(c.APIKey, c.ConsoleKey)
+	if err := r.useHooks(c); err != nil {
+		return err // none: they were validated
+	}
 	if others := r.started.differences(next); len(others) > 0 {
 		r.log.Warn().Strs("settings", others).Msg("these settings have changed, too, and take a restart")
 	}

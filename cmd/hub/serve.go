@@ -83,6 +83,12 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
+	hooks, err := c.webhooks(log, times)
+	if err != nil {
+		return err
+	}
+	posting := posting{hooks}
+
 	standing := &standing{tell: broker.SetState}
 	elsewhere := &elsewhere{others: others.Others, log: log}
 	ending := &drainer{announce: standing.look, elsewhere: elsewhere, hub: hub, stopAccepting: server.StopAccepting, awaitClosing: server.AwaitClosing, grace: c.DrainGrace, window: c.DrainWindow, signals: sent, log: log, begun: make(chan struct{})}
@@ -100,8 +106,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	makeRoom(c.Pollers)
 	var control *control
 	memory := &memoryKeeper{headroom: int64(c.GCHeadroom)}
-	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func(_, _ []string) {}, certificates: func() { secure.again(); control.again() }, useTickets: secure.useTicketKeys, started: s, now: s}
-	nested := []runner{sent.ignore(log), reload.Run, memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run} // the hub's last words need the server's loops
+	reload := &reloader{signals: sent.reload, log: log, verifier: sessionConfig.Verifier, useSealer: hub.UseSealer, useKeys: func(_, _ []string) {}, certificates: func() { secure.again(); control.again() }, useTickets: secure.useTicketKeys, useHooks: posting.use, started: s, now: s}
+	nested := []runner{sent.ignore(log), reload.Run, memory.Run, server.Run, hub.Run, sealing.Run, others.Run, standing.Run, rebalancing.Run, ending.Run, posting.run(broker)} // the hub's last words need the server's loops
 	if v := sessionConfig.Verifier; v != nil {
 		keysReady = v.Ready
 		nested = append([]runner{v.Run}, nested...) // it fetches keys for the hub's sessions
@@ -110,7 +116,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	dropped := func() map[string]uint64 { return control.callers.Dropped() }
 	from := sources{
 		engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
-		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, certs: func() certificateState { return stateOf(secure.certificates(), control.certificates()) }, times: times,
+		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, certs: func() certificateState { return stateOf(secure.certificates(), control.certificates()) }, times: times, webhooks: posting.stats,
 		limits: limits{c.MaxConnections, int64(c.MaxPartial), int64(c.MaxBacklog)},
 	}
 	sampler := newSampler(from)

@@ -14,7 +14,7 @@ import (
 
 // timings are how long the hub takes for what clients wait for. Its methods may be called from any goroutine.
 type timings struct {
-	handshake, publish, roundTrip, fanout, delivery prometheus.Histogram
+	handshake, publish, roundTrip, fanout, delivery, try prometheus.Histogram
 	// ahead is how far the broker's clock was ahead of this machine's when somebody last looked, in nanoseconds.
 	ahead atomic.Int64
 }
@@ -27,7 +27,7 @@ func newTimings() *timings {
 	next := func() prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: "seconds", Buckets: timeBounds})
 	}
-	return &timings{handshake: next(), publish: next(), roundTrip: next(), fanout: next(), delivery: next()}
+	return &timings{handshake: next(), publish: next(), roundTrip: next(), fanout: next(), delivery: next(), try: next()}
 }
 
 // watchEngine has t take the times of handshakes.
@@ -52,6 +52,9 @@ func (t *timings) watchSession(cfg *session.Config) {
 
 // watchRedis has t take a round trip to Redis.
 func (t *timings) watchRedis(took time.Duration) { t.roundTrip.Observe(took.Seconds()) }
+
+// watchTry has t take a request to a webhook's endpoint.
+func (t *timings) watchTry(took time.Duration) { t.try.Observe(took.Seconds()) }
 
 // distribution is what h has counted.
 func distribution(h prometheus.Histogram) pubsub.Distribution {

@@ -34,7 +34,7 @@ func (s *settings) validate() error {
 		errs = append(errs, validateRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validatePublicTLS(), c.validateNames(), c.validatePusher(), c.validateHistory(), c.validatePresence(), c.validateCompression(),
+	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validatePublicTLS(), c.validateNames(), c.validatePusher(), c.validateHistory(), c.validatePresence(), c.validateCompression(), c.validateWebhooks(),
 		cmp.Or(c.validateSecrets(), c.validateKeySet(), c.validateKeyFiles(), c.validateTokens()))
 	return s.name(errs)
 }
@@ -69,6 +69,7 @@ func (c *config) validateSecrets() error {
 		secrets []string
 	}{
 		{"redis-url", redisSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"console-key", c.ConsoleKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey}, {"pusher-app", c.PusherApp},
+		{"webhook", c.webhookURLSecrets()}, {"webhook-secret", c.WebhookSecret},
 	} {
 		switch {
 		case slices.ContainsFunc(of.secrets, func(s string) bool { return !utf8.ValidString(s) }):

@@ -130,6 +130,7 @@ type broker interface {
 	Channel(topic string) (channel string, sharded bool)
 	LifecycleStreams() []string
 	Stats() pubsub.Snapshot
+	Deliver(ctx context.Context, reader *pubsub.LifecycleReader) error
 }
 
 // listener hands messages between nodes on to fleet and hub. The broker, which is made before the hub, has it;
