@@ -96,6 +96,8 @@ var bad = map[string][]string{
 	"presence-grace":            {"50ms", "6m", "x"},
 	"presence-events-max":       {"0", "100001"},
 	"default-presence":          {"a*b", "a\nb", strings.Repeat("x", 256), "room:*"},
+	"lifecycle":             {"maybe", ""},
+	"lifecycle-max":         {"999", "100000001", "x"},
 	"webhook":               {"example.com", "http://example.com", "ftp://example.com", "https://user:secret-password@example.com", "https://example.com/#1", "https://example.com", "https://127.0.0.1/"},
 	"webhook-secret":        {"too-short", "whsec_QUJD", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
 	"webhook-retry":         {"0s", "169h", "x"},

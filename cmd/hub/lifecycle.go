@@ -9,7 +9,7 @@ import (
 
 // lifecycle is what --lifecycle says.
 func (c *config) lifecycle() pubsub.LifecycleConfig {
-	return pubsub.LifecycleConfig{On: c.Lifecycle == "on", MaxEntries: c.LifecycleMax}
+	return pubsub.LifecycleConfig{On: c.Lifecycle == "on", MaxEntries: c.LifecycleMax, Readers: len(c.Webhook) > 0}
 }
 
 // lifecycleAPI is GET /api/lifecycle: the Redis streams of entries about sessions, users and topics.

@@ -83,7 +83,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
-	hooks, err := c.webhooks(log, times)
+	hooks, err := c.webhooks(log, times.watchTry)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -63,23 +64,23 @@ func (c *config) validateWebhooks() error {
 	return err
 }
 
-// webhooks are those that c asks for, nil for none.
-func (c *config) webhooks(log zerolog.Logger, times *timings) (*webhook.Webhooks, error) {
+// webhookConfig is what package webhook gets.
+func (c *config) webhookConfig() (webhook.Config, error) {
+	urls, err1 := c.webhookURLs()
+	secrets, err2 := c.webhookSecrets()
+	return webhook.Config{URLs: urls, Secrets: secrets, Retry: c.WebhookRetry, Events: c.WebhookEvents, AllowPrivate: c.WebhookAllowPrivate}, errors.Join(err1, err2)
+}
+
+// webhooks are those that c asks for, nil for none. onTry is told how long each request took.
+func (c *config) webhooks(log zerolog.Logger, onTry func(time.Duration)) (*webhook.Webhooks, error) {
 	if len(c.Webhook) == 0 {
 		return nil, nil
 	}
-	urls, err1 := c.webhookURLs()
-	secrets, err2 := c.webhookSecrets()
-	if err := errors.Join(err1, err2); err != nil {
+	cfg, err := c.webhookConfig()
+	if err != nil {
 		return nil, err
 	}
-	cfg := webhook.Config{
-		URLs: urls, Secrets: secrets, Retry: c.WebhookRetry, Events: c.WebhookEvents, AllowPrivate: c.WebhookAllowPrivate,
-		Log: log.With().Str("part", "webhook").Logger(),
-	}
-	if times != nil {
-		cfg.OnTry = times.watchTry
-	}
+	cfg.Log, cfg.OnTry = log.With().Str("part", "webhook").Logger(), onTry
 	w, err := webhook.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("--webhook: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"syscall"
 	"time"
 )
@@ -102,6 +103,15 @@ func judge(addr string, allowPrivate, plain bool) error {
 		return fmt.Errorf("%w: %s is public, and http is for private ones", errAddress, to.Addr())
 	}
 	return nil
+}
+
+// judgeHost is judge for a URL whose host is an address: it would be refused at each request.
+func judgeHost(u *url.URL, allowPrivate bool) error {
+	addr, err := netip.ParseAddr(u.Hostname())
+	if err != nil {
+		return nil // a name, which is judged when it is dialled
+	}
+	return judge(netip.AddrPortFrom(addr, 443).String(), allowPrivate, u.Scheme == "http")
 }
 
 // dialer dials addresses that judge lets through. Each one is judged after the name was resolved, right before the kernel dials it.

@@ -93,6 +93,11 @@ func New(cfg Config) (*Webhooks, error) {
 			return nil, fmt.Errorf("events: %q is none; there are %s", name, strings.Join(Events, ", "))
 		}
 	}
+	for i, u := range cfg.URLs {
+		if err := judgeHost(u, cfg.AllowPrivate); err != nil {
+			return nil, fmt.Errorf("URL %d: %w", i+1, err)
+		}
+	}
 	w := &Webhooks{}
 	w.UseSecrets(cfg.Secrets)
 	names := map[string]bool{}

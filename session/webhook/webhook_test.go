@@ -337,13 +337,21 @@ func TestATryThatEndsWithTheLeaseIsNoFailure(t *testing.T) {
 func TestPrivateAddressesAreReachedOnlyIfAllowed(t *testing.T) {
 	s, got := endpoint(t, nil)
 	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
-	for _, host := range []string{"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "0.0.0.0", "127.1"} {
-		w, h, _ := hooked(t, "http://"+host+":"+port, Config{})
-		if again := h.handle(t.Context(), batch(1, "user_online")); again == 0 || len(got) > 0 {
-			t.Errorf("%s was reached", host)
+	w, h, log := hooked(t, "http://localhost:"+port, Config{})
+	if again := h.handle(t.Context(), batch(1, "user_online")); again == 0 || len(got) > 0 || w.Stats().Tries["address"] != 1 {
+		t.Errorf("localhost was reached: %v", w.Stats().Tries)
+	}
+	if !strings.Contains(log.String(), "--webhook-allow-private") {
+		t.Errorf("logged %s", log)
+	}
+	for _, host := range []string{"127.0.0.1", "[::ffff:127.0.0.1]", "0.0.0.0", "10.0.0.1", "[::1]", "[fd00::1]"} {
+		cfg := Config{URLs: []*url.URL{mustURL(t, "https://"+host+":"+port)}, Secrets: []Secret{mustSecret(t, testSecret)}}
+		if _, err := New(cfg); !errors.Is(err, errAddress) {
+			t.Errorf("%s: %v", host, err)
 		}
-		if s := w.Stats(); s.Tries["address"] != 1 && host != "127.1" {
-			t.Errorf("%s: %v", host, s.Tries)
+		cfg.AllowPrivate = true
+		if _, err := New(cfg); err != nil {
+			t.Errorf("allowed: %s: %v", host, err)
 		}
 	}
 }
