@@ -196,7 +196,7 @@ func TestABatchIsTriedAgainWhateverGoesWrong(t *testing.T) {
 		least  time.Duration
 	}{
 		{"500", code(500), status, 0}, {"400", code(400), status, 0}, {"404", code(404), status, 0}, {"410", code(410), status, 0},
-		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, 307) }, redirected, 0},
+		{"a redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect) }, redirected, 0},
 		{"304", code(304), redirected, 0},
 		{"503 with Retry-After", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Retry-After", "20")
