@@ -50,10 +50,11 @@ func TestTheStreamOfOneThatIsCutOffIsTakenOverWhenItsLeaseEnds(t *testing.T) {
 	eventually(t, "the first one has the stream", func() bool { return first.Streams() == 1 })
 	enters(t, well, 1, 5, common)
 	eventually(t, "a batch is under way", func() bool { first.mu.Lock(); defer first.mu.Unlock(); return first.handed == 1 })
+	enters(t, well, 6, 10, common) // no part of the batch, whoever hands it out
 	second := reads(t, well, "r", nil)
 	proxy.Freeze(redistest.Both)
 	cutOff := time.Now()
-	eventually(t, "the second one has handled all", func() bool { return second.count() == 5 })
+	eventually(t, "the second one has handled all", func() bool { return second.count() == 10 })
 	if took := time.Since(cutOff); took < cut.readerTimes.lease/2 {
 		t.Errorf("taken over after %s, while the lease held", took)
 	}
