@@ -22,6 +22,7 @@ import (
 	"github.com/coder/websocket"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // takeOver is within what time another hub posts what a dead one has posted before.
@@ -31,7 +32,7 @@ const takeOver = 15 * time.Second
 // killed, another one that posts stands still, and Redis fails over. Each entry that the stream has at the end must have arrived, in the
 // stream's order; another hub must post within takeOver, with a greater fence. See skipDrill.
 func TestWebhooksArriveWhateverFails(t *testing.T) {
-	skipDrill(t)
+	drills.Programs(t)
 	t.Parallel()
 	d := startHookDrill(t)
 	d.churn()

@@ -33,7 +33,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		webhooks: func() webhook.Stats {
 			return webhook.Stats{Events: map[string]uint64{"dead": 18}, Tries: map[string]uint64{"timeout": 19}, Lag: map[string]time.Duration{"a.example": 20 * time.Second}, Streams: map[string]int{"a.example": 21}}
 		},
-		limits:   limits{connections: 15, partial: 16, backlog: 17},
+		limits: limits{connections: 15, partial: 16, backlog: 17},
 	}
 }
 
