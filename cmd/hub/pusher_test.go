@@ -208,7 +208,7 @@ func TestBadRequestsOfPusherBackendsAreRefused(t *testing.T) {
 		{"POST", "/batch_events", "", `{"batch":[` + event(`"channels":["a","b"]`) + `]}`, 400}, {"POST", "/batch_events", "", `{"batch":[` + event(`"channel":"a"`) + `,{}]}`, 400},
 		{"GET", "/channels", "info=user_count", "", 400}, {"GET", "/channels", "filter_by_prefix=private-&info=user_count", "", 400}, {"GET", "/channels", "info=x", "", 400},
 		{"GET", "/channels", "filter_by_prefix=a:b", "", 400}, {"GET", "/channels/news", "info=user_count", "", 400}, {"GET", "/channels/a%20b", "", "", 400},
-		{"GET", "/channels/news/users", "", "", 400}, {"GET", "/events", "", "", 404}, {"POST", "/channels", "", "", 404}, {"GET", "/", "", "", 404}, {"POST", "/users/%00/terminate_connections", "", "", 400},
+		{"GET", "/channels/news/users", "", "", 400}, {"GET", "/events", "", "", 400}, {"POST", "/channels", "", "", 400}, {"GET", "/", "", "", 400}, {"POST", "/users/%00/terminate_connections", "", "", 400},
 	} {
 		if status, answer := p.ask(test.method, "/apps/1"+test.path, test.query, test.body); status != test.status || !strings.Contains(answer, `"message":"`) {
 			t.Errorf("%s %s?%s %.80s: %d %s, want %d", test.method, test.path, test.query, test.body, status, answer, test.status)

@@ -166,7 +166,7 @@ func (c pusherCall) do(method string, segments []string) (any, *apiError) {
 	case "POST users/*/terminate_connections":
 		return c.terminate(name)
 	}
-	return nil, &apiError{http.StatusNotFound, session.BadRequest, "the API has no such path and method"}
+	return nil, badRequest(session.BadRequest, "the API has no such path and method")
 }
 
 // pusherEvent is an event as backends send it.

@@ -129,7 +129,7 @@ func (c pusherCall) users(channel string) (any, *apiError) {
 			}
 		}
 		if len(seen) > pusherUsers {
-			return nil, badRequest(session.TooLarge, fmt.Sprintf("the channel has more than %d users", pusherUsers))
+			return nil, badRequest(session.BadRequest, fmt.Sprintf("the channel has more than %d users", pusherUsers))
 		}
 		after = p.Next
 	}
@@ -257,7 +257,7 @@ func (c channelLister) list(ctx context.Context, prefix string) (all []string, r
 		all = slices.Compact(all)
 		switch {
 		case len(all) > mostPusherChannels:
-			return nil, badRequest(session.TooLarge, fmt.Sprintf("more than %d channels are occupied: give a filter_by_prefix", mostPusherChannels))
+			return nil, badRequest(session.BadRequest, fmt.Sprintf("more than %d channels are occupied: give a filter_by_prefix", mostPusherChannels))
 		case until == "":
 			return all, nil
 		}
