@@ -444,7 +444,7 @@ func TestWritingOverTLSAllocatesNothing(t *testing.T) {
 	frame := AppendFrame(nil, OpText, bytes.Repeat([]byte("x"), 100))
 	writing := make(chan float64, 1)
 	served.loop.Post(func() { writing <- testing.AllocsPerRun(200, func() { served.Write(frame) }) })
-	if n := <-writing; n != 0 {
+	if n := <-writing; n != 0 && !raceDetector { // its pools drop some of their buffers
 		t.Errorf("writing allocates %v times", n)
 	}
 }

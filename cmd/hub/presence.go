@@ -30,12 +30,12 @@ func (c *config) presence() (has func(topic string) bool, err error) {
 	if err != nil {
 		return nil, err
 	}
-	has, err = matches("presence", c.Presence)
+	named, err := matches("presence", c.Presence)
 	if apps == nil || err != nil {
-		return has, err
+		return named, err
 	}
 	return func(topic string) bool {
-		return slices.ContainsFunc(apps, func(a *pusher.App) bool { return a.HasPresence(topic) }) || has != nil && has(topic)
+		return slices.ContainsFunc(apps, func(a *pusher.App) bool { return a.HasPresence(topic) }) || named != nil && named(topic)
 	}, nil
 }
 

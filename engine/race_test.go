@@ -1,0 +1,6 @@
+//go:build race
+
+package engine
+
+// raceDetector: pools drop some of what they get.
+const raceDetector = true
