@@ -162,7 +162,9 @@ func foldPresence(t *testing.T, seed uint64, calm bool) {
 	}
 	wholes := 0
 	for _, g := range clients {
+		g.mu.Lock()
 		wholes += g.wholes
+		g.mu.Unlock()
 	}
 	if watched == 0 || calm == (wholes > 0) {
 		t.Errorf("%d rooms are watched, and all was told anew %d times", watched, wholes)

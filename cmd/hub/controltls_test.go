@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -58,6 +59,19 @@ func TestTheControlPortSpeaksTLS(t *testing.T) {
 	pool := writePair(t, cert, key, 1)
 	h := startInside(t, "--control-tls-cert="+cert, "--control-tls-key="+key)
 	addr := strings.TrimPrefix(h.control, "http://")
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	defer client.CloseIdleConnections()
+	eventually(t, func() error {
+		res, err := client.Get("https://" + addr + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		if res.StatusCode != 200 {
+			return errors.New(res.Status)
+		}
+		return nil
+	})
 	conn, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: pool, NextProtos: []string{"h2", "http/1.1"}})
 	if err != nil {
 		t.Fatal(err)
