@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -28,13 +29,14 @@ func TestServerClosesByHandshake(t *testing.T) {
 		began := time.Now()
 		if answers {
 			late := join(clientFrame(finText, "too late"), clientFrame(finPing, "and this"), clientFrame(finClose, closePayload(4000, "")))
-			for i := range len(late) - 1 {
+			rest := late[len(late)-1:]
+			for piece := range slices.Chunk(late[:len(late)-1], 7) { // few, for all must come within lingerTime
 				before := s.Stats().BytesIn
-				send(c, late[i:i+1], whole)
-				until(t, "it is read", func() bool { return s.Stats().BytesIn == before+1 })
+				send(c, piece, whole)
+				until(t, "it is read", func() bool { return s.Stats().BytesIn == before+uint64(len(piece)) })
 			}
 			expectSilence(t, c)
-			send(c, late[len(late)-1:], whole)
+			send(c, rest, whole)
 		}
 		expectEnd(t, c)
 		ended := time.Since(began)

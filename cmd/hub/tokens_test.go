@@ -204,7 +204,7 @@ func TestWhoHasNoValidTokenIsTold(t *testing.T) {
 
 func TestATokenExpiresAndAuthRenewsIt(t *testing.T) {
 	t.Parallel()
-	h := startClosed(t, "--jwt-skew=0s", "--auth-grace=500ms")
+	h := startClosed(t, "--jwt-skew=0s", "--auth-grace=3s")
 	late := h.v1(h.issued(time.Now().Add(-time.Hour - time.Second)))
 	if code := late.wantEnd(); code != 4002 || len(late.seen) > 0 {
 		t.Errorf("with an expired token: closed with %d, told %q", code, late.seen)
