@@ -6,7 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/url"
+	"strings"
 	"time"
 )
 
@@ -39,6 +39,9 @@ var remedies = [numKinds]string{
 	connection: "see whether the endpoint runs, and can be reached from the hubs' machines",
 }
 
+// maxReason bounds a failure's text in bytes: some repeat a line of the answer, or all names of a certificate.
+const maxReason = 300
+
 // failure is why a try failed. Its text has no part of the URL but a host.
 type failure struct {
 	kind kind
@@ -46,13 +49,16 @@ type failure struct {
 	wait time.Duration // that the endpoint asked for
 }
 
-func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Error() string {
+	text := f.err.Error()
+	if len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason], "") + "…"
+	}
+	return text
+}
 
 // failureOf is the failure that err of a request is.
 func failureOf(err error) *failure {
-	if outer := new(url.Error); errors.As(err, &outer) {
-		err = outer.Err // its text has the URL with the query
-	}
 	var dns *net.DNSError
 	var network net.Error
 	var certificate *tls.CertificateVerificationError

@@ -22,7 +22,7 @@ import (
 const (
 	// tryTime bounds a try, from the dial to the end of the answer.
 	tryTime = 10 * time.Second
-	// maxAnswer bounds what is read of an answer, its head and its body, in bytes each.
+	// maxAnswer bounds the bytes that are read of an answer's head, and of its body.
 	maxAnswer = 64 << 10
 	// Bounds of the wait before the next try, which doubles. A random part of up to the half is taken off.
 	firstWait, longestWait = time.Second, time.Minute
@@ -42,7 +42,7 @@ type hook struct {
 	onTry   func(time.Duration)
 	secrets func() []Secret
 	reader  *pubsub.LifecycleReader
-	client  *http.Client
+	to      *http.Transport // and no http.Client, which reads the Location of redirects
 	log     zerolog.Logger
 	dead    zerolog.Logger // sampled on its own
 
@@ -58,20 +58,17 @@ func newHook(cfg *Config, u *url.URL, w *Webhooks) *hook {
 	}
 	h.dead = h.log.Sample(&zerolog.BurstSampler{Burst: 3, Period: time.Minute})
 	h.reader = &pubsub.LifecycleReader{Name: h.name, Handle: h.handle}
-	h.client = &http.Client{
-		Transport: &http.Transport{
-			Proxy:                  nil, // none of the environment
-			DialContext:            dialer(cfg.AllowPrivate, u.Scheme == "http"),
-			TLSClientConfig:        cfg.TLS.Clone(),
-			TLSHandshakeTimeout:    dialTime,
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true,
-			MaxConnsPerHost:        maxConnections,
-			MaxIdleConnsPerHost:    maxConnections,
-			IdleConnTimeout:        90 * time.Second,
-			MaxResponseHeaderBytes: maxAnswer,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	h.to = &http.Transport{
+		Proxy:                  nil, // none of the environment
+		DialContext:            dialer(cfg.AllowPrivate, u.Scheme == "http"),
+		TLSClientConfig:        cfg.TLS.Clone(),
+		TLSHandshakeTimeout:    dialTime,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true,
+		MaxConnsPerHost:        maxConnections,
+		MaxIdleConnsPerHost:    maxConnections,
+		IdleConnTimeout:        90 * time.Second,
+		MaxResponseHeaderBytes: maxAnswer,
 	}
 	return h
 }
@@ -100,7 +97,7 @@ func (h *hook) handle(ctx context.Context, b *pubsub.LifecycleBatch) (again time
 	}
 	h.stats.tries[failure.kind].Add(1)
 	h.health.failed(h.log, failure, b)
-	h.client.CloseIdleConnections() // the next try dials anew: a connection of HTTP/2 that went dead would stay
+	h.to.CloseIdleConnections() // the next try dials anew: a connection of HTTP/2 that went dead would stay
 	left := h.retry - time.Since(b.Since)
 	if left <= 0 {
 		h.stats.dead.Add(uint64(len(entries)))
@@ -170,12 +167,14 @@ func (h *hook) try(ctx context.Context, b *pubsub.LifecycleBatch, entries []pubs
 	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set("Webhook-Signature", sign(h.secrets(), b.ID, now, text))
 	req.Header.Set("Webhook-Fence", strconv.FormatUint(b.Fence, 10))
-	answer, err := h.client.Do(req)
+	answer, err := h.to.RoundTrip(req)
 	if err != nil {
 		return failureOf(err)
 	}
 	defer answer.Body.Close()
-	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // so that the connection can be used again; the status is all that counts
+	if answer.StatusCode != http.StatusSwitchingProtocols { // whose body is the connection, and ctx does not end a read of that
+		_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer) // so that the connection can be used again; the status is all that counts
+	}
 	switch {
 	case answer.StatusCode >= 200 && answer.StatusCode < 300:
 		return nil

@@ -120,7 +120,7 @@ func (w *Webhooks) Run(ctx context.Context, source Source) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for _, h := range w.hooks {
 		g.Go(func() error {
-			defer h.client.CloseIdleConnections()
+			defer h.to.CloseIdleConnections()
 			return source.Deliver(ctx, h.reader)
 		})
 	}

@@ -64,7 +64,7 @@ func hooked(t *testing.T, text string, cfg Config) (*Webhooks, *hook, *bytes.Buf
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.hooks[0].client.CloseIdleConnections)
+	t.Cleanup(w.hooks[0].to.CloseIdleConnections)
 	return w, w.hooks[0], &log
 }
 
