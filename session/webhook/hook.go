@@ -133,13 +133,16 @@ func (h *hook) chosen(entries []pubsub.LifecycleEntry) []pubsub.LifecycleEntry {
 	})
 }
 
-// body is the JSON of a batch.
+// body is the JSON of a batch, its entries as they stand in the stream: < is no \u003c.
 func body(b *pubsub.LifecycleBatch, entries []pubsub.LifecycleEntry) []byte {
 	events := make([]json.RawMessage, len(entries))
 	for i, e := range entries {
 		events[i] = e.Event
 	}
-	text, err := json.Marshal(struct {
+	var text bytes.Buffer
+	to := json.NewEncoder(&text)
+	to.SetEscapeHTML(false)
+	err := to.Encode(struct {
 		Stream string            `json:"stream"`
 		Fence  uint64            `json:"fence"`
 		Lost   uint64            `json:"lost,omitempty"`
@@ -148,7 +151,7 @@ func body(b *pubsub.LifecycleBatch, entries []pubsub.LifecycleEntry) []byte {
 	if err != nil { // an entry that is no JSON, which pubsub hands to nobody
 		return []byte(`{"events":[]}`)
 	}
-	return text
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
 // try posts a batch once. A nil failure means that the endpoint has taken it.

@@ -165,6 +165,9 @@ func TestABatchIsPostedWholeSignedAndWithItsFence(t *testing.T) {
 	if s := w.Stats(); s.Events["delivered"] != 3 || s.Events["lost"] != 4 || s.Tries["delivered"] != 1 {
 		t.Errorf("%+v", s)
 	}
+	if !bytes.HasSuffix(in.raw, []byte(string(b.Entries[2].Event)+"]}")) {
+		t.Errorf("an entry is not posted word for word: %s", in.raw)
+	}
 	w.UseSecrets([]Secret{mustSecret(t, SecretPrefix+strings.Repeat("QUJD", 10)), mustSecret(t, testSecret)})
 	h.handle(t.Context(), b)
 	if header := (<-got).header.Get("webhook-signature"); strings.Count(header, "v1,") != 2 {
