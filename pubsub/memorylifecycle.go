@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"fmt"
@@ -76,7 +77,7 @@ type memoryEntry struct {
 func (l *memoryLifecycle) add(now uint64, e lifecycleEvent) {
 	l.seq++
 	e.Seq, e.Time = l.seq, now
-	event, _ := json.Marshal(e) // strings and numbers
+	event := e.text()
 	id := ID{max(now, l.last.Ms), 0}
 	if id.Ms == l.last.Ms {
 		id.Seq = l.last.Seq + 1
@@ -89,6 +90,15 @@ func (l *memoryLifecycle) add(now uint64, e lifecycleEvent) {
 	}
 	l.ring[l.head] = entry
 	l.head = (l.head + 1) % len(l.ring)
+}
+
+// text is e as JSON. Names stand in it as they are, without \u003c for <, so the longest ones fit in MaxLifecycleEvent.
+func (e *lifecycleEvent) text() []byte {
+	var text bytes.Buffer
+	to := json.NewEncoder(&text)
+	to.SetEscapeHTML(false)
+	_ = to.Encode(e) // strings and numbers
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
 }
 
 // at is the i'th entry, from the oldest on.

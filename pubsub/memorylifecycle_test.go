@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -44,5 +45,26 @@ func TestTheRingOfTheLifecycleKeepsTheLastEntries(t *testing.T) {
 	}
 	if _, err := m.readLifecycle("x", 1); !errors.Is(err, ErrBadPosition) {
 		t.Error(err)
+	}
+}
+
+func TestTheLongestNamesFitInAnEntry(t *testing.T) {
+	t.Parallel()
+	for _, letter := range []string{"<", `"`, "/", "\u2028"} {
+		long := func(n int) string { return strings.Repeat(letter, n/len(letter)) }
+		m := NewMemory(MemoryConfig{Node: long(MaxTopic), Lifecycle: LifecycleConfig{On: true}})
+		start(t, m)
+		user := long(MaxTopic - len(userPrefix))
+		c := Change{Topic: UserSessions(user), Member: Member{Session: "s_1", User: user}}
+		leave := Change{Topic: c.Topic, Member: c.Member, Leave: true, Cause: "slow_consumer"}
+		eventually(t, "the session is told", func() bool { return m.ChangePresence(t.Context(), []Change{c, leave})[0] == nil })
+		list, err := m.readLifecycle("", batchEntries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, _, _, bad := readPoint{}.batch(memoryStream, list)
+		if bad > 0 || len(b.Entries) != len(list) || len(list) != 5 {
+			t.Errorf("%s: %d of %d entries are bad, %d fit", letter, bad, len(list), len(b.Entries))
+		}
 	}
 }
