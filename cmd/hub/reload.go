@@ -67,7 +67,7 @@ func (r *reloader) reload() error {
 	}
 	old, c := r.now.cfg, next.cfg
 	old.clean.learn(slices.Concat(old.secrets(), c.secrets())...) // the log's: an error below may be about a new one
-	if err := errors.Join(next.validate(), old.sameKinds(c)); err != nil {
+	if err := errors.Join(next.validate(), old.sameKinds(c), r.started.cfg.stillSigns(c)); err != nil {
 		return err
 	}
 	sealer, err := c.sealer()
@@ -114,6 +114,15 @@ func (c *config) sameKinds(next *config) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// stillSigns is an error where next has no secret for the webhooks that the hub was started with, as it has no webhooks either: they post on,
+// and no request may go without a signature.
+func (c *config) stillSigns(next *config) error {
+	if len(c.Webhook) > 0 && len(next.WebhookSecret) == 0 {
+		return errors.New("--webhook-secret: to do without takes a restart: until then the hub posts to the --webhook that it was started with")
+	}
+	return nil
 }
 
 // differences are the other settings that next has otherwise.

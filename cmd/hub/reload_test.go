@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -170,6 +171,30 @@ func TestAReloadChangesKeysAndNothingElse(t *testing.T) {
 		write(t, file, c.text)
 		if err := r.reload(); err == nil || !strings.Contains(err.Error(), c.want) || (*keys)[0] != "fedcba9876543210" {
 			t.Errorf("%q: %v, %q", c.text, err, *keys)
+		}
+	}
+}
+
+func TestAReloadLeavesNoWebhookUnsigned(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "env")
+	hooked := "HUB_LIFECYCLE=on\nHUB_WEBHOOK=https://a.example/hook\n"
+	write(t, file, hooked+"HUB_WEBHOOK_SECRET="+webhookSecret1+"\n")
+	s := parsedWith(t, environment{file: envFile{name: file}})
+	logger, _ := newLogger(s.cfg, io.Discard)
+	var secrets []string
+	use := func(c *config) error { secrets = c.WebhookSecret; return nil }
+	r := &reloader{log: logger, useSealer: func(*token.Sealer) {}, useKeys: func(_, _ []string) {}, certificates: func() {}, useTickets: func([][]byte) {}, useHooks: use, started: s, now: s}
+	for _, c := range []struct {
+		text, want string
+		fails      bool
+	}{
+		{hooked + "HUB_WEBHOOK_SECRET=" + webhookSecret2 + "\n", webhookSecret2, false},
+		{"HUB_WEBHOOK_SECRET=" + webhookSecret1 + "\n", webhookSecret1, false}, // the webhooks end with a restart
+		{"\n", webhookSecret1, true},
+	} {
+		write(t, file, c.text)
+		if err := r.reload(); (err != nil) != c.fails || len(secrets) != 1 || secrets[0] != c.want || err != nil && !strings.Contains(err.Error(), "takes a restart") {
+			t.Errorf("%q: %v, %d secrets in force", c.text, err, len(secrets))
 		}
 	}
 }
