@@ -52,7 +52,8 @@ type reading struct {
 	fence     uint64
 	until     time.Time // from then on the lease may be another's
 	point     readPoint
-	since     int64 // of the batch under way, Unix milliseconds of Redis' clock
+	since     int64     // of the batch under way, Unix milliseconds of Redis' clock
+	first     time.Time // since, by this machine's clock when the batch was first handed out here
 	tries     int
 	due       time.Time
 	oldest    int64              // time of the oldest entry that is under way, by this machine's clock, else 0
@@ -213,7 +214,12 @@ func lifecycleEntries(reply []any) []LifecycleEntry {
 
 // handle has b handled by a goroutine of its own.
 func (d *deliverer) handle(ctx context.Context, s *reading, b *LifecycleBatch, next readPoint) {
-	b.Fence, b.Tries, b.Since = s.fence, s.tries, time.UnixMilli(s.since-d.ahead)
+	if s.tries == 0 { // reckoned once: should a clock be set meanwhile the batch is not older by that
+		now := time.Now()
+		age := now.UnixMilli() + d.ahead - s.since
+		s.first = now.Add(-time.Duration(min(max(age, 0), readerMemory.Milliseconds())) * time.Millisecond)
+	}
+	b.Fence, b.Tries, b.Since = s.fence, s.tries, s.first
 	ctx, s.cancel = context.WithCancel(ctx)
 	d.handled[s.partition] = true
 	go func() { d.done <- outcome{s, next, d.reader.Handle(ctx, b)} }()

@@ -167,6 +167,7 @@ var deliveries = []struct {
 }{
 	{"entries come in order and once, and the next instance goes on behind them", deliversInOrder},
 	{"a batch that is not handled comes again, and others meanwhile", handsOutAgain},
+	{"a clock that is set makes no batch older", clocksMakeNoneOlder},
 	{"the streams of one that is cut off are taken over with a higher fence and the same batch", takesOver},
 	{"an instance that has lost its lease can't move the position", oldOnesStoreNothing},
 	{"lost data begins anew with a higher fence", survivesLostData},
@@ -247,6 +248,24 @@ func handsOutAgain(t *testing.T, cfg RedisConfig, name string, parts []byte) {
 	enters(t, r, 1, 150, parts...)
 	eventually(t, "all are handled", func() bool { return o.count() == 150*len(parts) })
 	o.inOrder(t, 150, streamsOf(r, parts...)...)
+}
+
+func clocksMakeNoneOlder(t *testing.T, cfg RedisConfig, name string, parts []byte) {
+	r, p := quickly(t, cfg), parts[0]
+	o := reads(t, r, name, func(_ context.Context, b *LifecycleBatch) time.Duration {
+		if age := time.Since(b.Since); age < 0 || age > time.Minute {
+			t.Errorf("try %d: the batch was handed out %s ago", b.Tries, age)
+		}
+		if b.Tries == 0 { // as if Redis' clock had been set since
+			mustDo(t, r, p, "hset", r.names.deliveredTo(p, name), "since", time.Now().Add(-time.Hour).UnixMilli())
+		}
+		if b.Tries < 3 {
+			return time.Millisecond
+		}
+		return 0
+	})
+	enters(t, r, 1, 1, p)
+	eventually(t, "it is handled", func() bool { return o.count() == 1 })
 }
 
 func takesOver(t *testing.T, cfg RedisConfig, name string, parts []byte) {
