@@ -62,3 +62,42 @@ func TestAStrangeAnswerEndsTheTryAndFillsNoLog(t *testing.T) {
 		})
 	}
 }
+
+// As Node does after 5 s: the request is on its way when the connection ends.
+func TestAnEndpointMayCloseIdleConnections(t *testing.T) {
+	taken := make(chan string, 10)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				r, err := http.ReadRequest(in)
+				if err != nil {
+					return
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+				_, _ = io.WriteString(c, "HTTP/1.1 204 No Content\r\n\r\n")
+				taken <- r.Header.Get("Idempotency-Key")
+				_, _ = in.ReadByte() // of the next request
+			}()
+		}
+	}()
+	w, h, log := hooked(t, "http://"+l.Addr().String(), Config{AllowPrivate: true})
+	for range 3 {
+		if again := h.handle(t.Context(), batch(1, "user_online")); again != 0 {
+			t.Fatalf("again in %s: %v, %s", again, w.Stats().Tries, log)
+		}
+		if key := <-taken; key != "" {
+			t.Errorf("the header was sent: %q", key)
+		}
+	}
+}

@@ -170,6 +170,7 @@ func (h *hook) try(ctx context.Context, b *pubsub.LifecycleBatch, entries []pubs
 	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
 	req.Header.Set("Webhook-Signature", sign(h.secrets(), b.ID, now, text))
 	req.Header.Set("Webhook-Fence", strconv.FormatUint(b.Fence, 10))
+	req.Header["Idempotency-Key"] = nil // not sent: the transport may try another connection where the endpoint has closed an idle one
 	answer, err := h.to.RoundTrip(req)
 	if err != nil {
 		return failureOf(err)
