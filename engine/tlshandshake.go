@@ -348,10 +348,11 @@ func (h *tlsHandshake) write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// isSilent reports whether it can't go on before the client sends more, be it the rest of a header.
 func (h *tlsHandshake) isSilent() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.silent && len(h.in) == 0
+	return h.silent && len(h.in) < h.needs()
 }
 
 // giveUp ends the goroutine.
