@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"crypto/tls"
 	"io"
+	"net"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -23,4 +27,54 @@ func TestHandshakesInTheMiddleOfAHeaderMakeRoom(t *testing.T) {
 	for range 4 { // on both loops
 		expectOpen(t, openedTLS(t, s, &tls.Config{RootCAs: trusted(), ServerName: "localhost"}))
 	}
+}
+
+// corked keeps what is written, once held is not nil.
+type corked struct {
+	net.Conn
+	held *bytes.Buffer
+}
+
+func (c *corked) Write(b []byte) (int, error) {
+	if c.held != nil {
+		return c.held.Write(b)
+	}
+	n, err := c.Conn.Write(b)
+	c.held = new(bytes.Buffer) // all behind the ClientHello
+	return n, err
+}
+
+// While a handshake is at work, more may come behind the client's Finished than the read buffer holds.
+func TestMuchMayComeBehindAFinished(t *testing.T) {
+	t.Parallel()
+	cfg := secure()
+	cfg.ReadBuffer = 4 << 10
+	text := strings.Repeat("x", 60<<10)
+	c := behindFinished(t, running(t, cfg, &echoing{}), append([]byte(head()), clientFrame(finText, text)...))
+	readSwitch(t, c)
+	expect(t, c, AppendFrame(nil, OpText, []byte(text)))
+}
+
+// behindFinished is a connection of which the server has Finished, and text behind it, before its handshake goes on.
+func behindFinished(t *testing.T, s *Server, text []byte) net.Conn {
+	t.Helper()
+	cork := &corked{Conn: connect(t, s)}
+	c := tls.Client(cork, &tls.Config{RootCAs: trusted(), ServerName: "localhost", CurvePreferences: []tls.CurveID{tls.X25519}})
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(s.tlsCPU) { // others compute
+		s.tlsCPU <- struct{}{}
+	}
+	goOn := sync.OnceFunc(func() {
+		for range cap(s.tlsCPU) {
+			<-s.tlsCPU
+		}
+	})
+	t.Cleanup(goOn)
+	send(c, text, whole)
+	go send(cork.Conn, cork.held.Bytes(), whole)
+	until(t, "all has come", func() bool { return s.Stats().Partial > int64(len(text)) })
+	goOn()
+	return c
 }

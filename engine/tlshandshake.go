@@ -252,8 +252,10 @@ func (t *tlsLayer) shaken(err error) {
 	}
 	c.move(arriving)
 	c.countHeld(true)
-	if len(rest) > 0 {
-		c.receiveWire(rest)
+	for len(rest) > 0 {
+		n := min(len(rest), len(l.buf))
+		c.receiveWire(rest[:n])
+		rest = rest[n:]
 	}
 }
 

@@ -38,7 +38,7 @@ const (
 type tlsBuffers struct {
 	feeding []byte // the rest of the record that crypto/tls reads
 	raw     []byte // where it keeps the record meanwhile
-	plain   []byte // what was decrypted
+	plain   []byte // what was decrypted of one read
 	sealed  []byte // records to be written
 }
 
@@ -139,7 +139,8 @@ func (c *Conn) breakTLS() {
 	c.leave()
 }
 
-// open decrypts the records in data and what came before it. plain is valid until the next call for any layer of the loop.
+// open decrypts the records in data, which is no more than a read brings, and what came before it. plain is valid until the next
+// call for any layer of the loop.
 func (t *tlsLayer) open(data []byte) (plain []byte, records int, err error) {
 	b := &t.conn.loop.tls
 	lend(t.tls, b.raw)
