@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,18 @@ func TestMuchMayComeBehindAFinished(t *testing.T) {
 	c := behindFinished(t, running(t, cfg, &echoing{}), append([]byte(head()), clientFrame(finText, text)...))
 	readSwitch(t, c)
 	expect(t, c, AppendFrame(nil, OpText, []byte(text)))
+}
+
+// A Post's client waits for nothing but its own Finished.
+func TestAWholePostMayComeBehindAFinished(t *testing.T) {
+	t.Parallel()
+	cfg := secure()
+	cfg.MaxMessage = 1 << 20
+	body := strings.Repeat("x", cfg.MaxMessage)
+	c := behindFinished(t, streamer(t, cfg, &streaming{}), []byte(plainHTTP("POST", "Content-Length: "+strconv.Itoa(len(body)))+body))
+	if answer, err := io.ReadAll(c); err != nil || !bytes.HasSuffix(answer, []byte("\r\n\r\n"+body)) {
+		t.Errorf("the answer is %.100q, %v", answer, err)
+	}
 }
 
 // behindFinished is a connection of which the server has Finished, and text behind it, before its handshake goes on.

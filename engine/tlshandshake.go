@@ -52,7 +52,7 @@ const (
 )
 
 const (
-	// maxHandshakeBytes bounds what a client may send in a handshake: a chain of certificates at most.
+	// maxHandshakeBytes bounds what a client may send for a handshake itself: a chain of certificates at most.
 	maxHandshakeBytes = 64 << 10
 	// silentWithin is among how many of the oldest handshakes one is looked for whose client is silent.
 	silentWithin = 64
@@ -262,7 +262,7 @@ func (t *tlsLayer) shaken(err error) {
 // feedHandshake hands data to the goroutine.
 func (c *Conn) feedHandshake(data []byte) {
 	h := c.loop.layers[c].handshake
-	if h.fed += len(data); h.fed > maxHandshakeBytes {
+	if h.fed += len(data); h.fed > c.loop.srv.mayComeShaking() {
 		c.endHandshake(tlsTooBig)
 		c.cut()
 		return
@@ -272,6 +272,16 @@ func (c *Conn) feedHandshake(data []byte) {
 	h.mu.Unlock()
 	h.came.Signal()
 	c.countHeld(false)
+}
+
+// mayComeShaking bounds what may come while a handshake is at work, in bytes: a client sends its request right behind its
+// Finished, and the handshake may wait for a processor meanwhile.
+func (s *Server) mayComeShaking() int {
+	request := s.cfg.MaxHead
+	if len(s.cfg.HTTPPaths) > 0 {
+		request += s.cfg.MaxMessage + postRoom
+	}
+	return maxHandshakeBytes + request + request/16 // a record of 1.4 KB, as some clients begin with, has 22 bytes besides its text
 }
 
 // dropLayer forgets the TLS of c, which has ended.
