@@ -238,4 +238,5 @@ func (c *Conn) ignore(data []byte) {
 	if len(data) > 0 {
 		c.countChatter(1 + len(data)/lateFrame)
 	}
+	c.countHeld(true) // of TLS a record may be held
 }

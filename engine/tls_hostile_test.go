@@ -91,3 +91,33 @@ func behindFinished(t *testing.T, s *Server, text []byte) net.Conn {
 	goOn()
 	return c
 }
+
+// A record in pieces that a stream's client sends is held until it is whole, and no longer.
+func TestARecordOfAStreamsClientIsGivenBack(t *testing.T) {
+	t.Parallel()
+	s := streamer(t, secure(), &streaming{})
+	conn := connect(t, s)
+	pieces := &halves{Conn: conn}
+	c := tls.Client(pieces, &tls.Config{RootCAs: trusted(), ServerName: "localhost"})
+	send(c, []byte(plainHTTP("GET", acceptStream)), whole)
+	expect(t, c, append(appendStreamHead(nil, ""), "first\n"...))
+	pieces.between = func() { until(t, "a half is held", func() bool { return s.Stats().Partial > 0 }) }
+	send(c, []byte("nobody wants to know"), whole)
+	until(t, "nothing is held", func() bool { return s.Stats().Partial == 0 })
+}
+
+// halves writes in two pieces, once between is not nil, and calls it between them.
+type halves struct {
+	net.Conn
+	between func()
+}
+
+func (c *halves) Write(b []byte) (int, error) {
+	if c.between == nil {
+		return c.Conn.Write(b)
+	}
+	send(c.Conn, b[:len(b)/2], whole)
+	c.between()
+	send(c.Conn, b[len(b)/2:], whole)
+	return len(b), nil
+}
