@@ -121,3 +121,35 @@ func (c *halves) Write(b []byte) (int, error) {
 	send(c.Conn, b[len(b)/2:], whole)
 	return len(b), nil
 }
+
+// Updates of keys cost much, and clients send few.
+func TestTextMakesUpForFewRecordsWithout(t *testing.T) {
+	t.Parallel()
+	layer := func() *tlsLayer { return &tlsLayer{conn: &Conn{loop: new(Loop)}} }
+	const update = 27 // bytes of its record
+	for name, c := range map[string]struct {
+		updates, text int // in each round
+		ends          bool
+	}{
+		"without text":              {16, 0, true},
+		"between bytes of text":     {16, 1, true},
+		"as much text":              {1, update, true},
+		"one in many small records": {1, 16 * update, false},
+	} {
+		l, ended := layer(), false
+		for round := 0; round < 1000 && !ended; round++ {
+			for range c.updates {
+				ended = ended || !l.account(update, 0)
+			}
+			for range c.text {
+				ended = ended || !l.account(23, 1)
+			}
+		}
+		if ended != c.ends {
+			t.Errorf("%s: it ends: %v", name, ended)
+		}
+		if spent := l.conn.loop.spent; spent < futileCost {
+			t.Errorf("%s: %v were spent", name, spent)
+		}
+	}
+}

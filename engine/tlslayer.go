@@ -20,18 +20,21 @@ type tlsLayer struct {
 	tls       *tls.Conn
 	handshake *tlsHandshake // nil once it is over
 	partial   []byte        // of a record
-	futile    int32         // bytes of records since the last one that held text
+	futile    int           // see maxFutile
 }
 
 const (
 	// sealPiece bounds what is encrypted before it is written, in bytes.
 	sealPiece = 128 << 10
-	// maxFutile bounds the records that carry no text, in bytes: alerts, empty ones, updates of keys. crypto/tls bounds their
-	// number, but keeps up to 64 KiB of a message that never ends.
-	maxFutile = 4 << 10
+	// maxFutile bounds the records that carry no text, in bytes: alerts, empty ones, updates of keys. futileShare bytes of text
+	// make up for one: clients update their keys once in many megabytes. crypto/tls bounds the number of such records between
+	// two pieces of text, and keeps up to 64 KiB of a message that never ends.
+	maxFutile   = 4 << 10
+	futileShare = 16
 
-	recordCost  = time.Microsecond // a record decrypted or encrypted, besides its bytes
-	kibSealCost = time.Microsecond // 1 KiB of it
+	futileCost  = 15 * time.Microsecond // an update of keys: the next ones both ways, and our answer
+	recordCost  = time.Microsecond      // a record decrypted or encrypted, besides its bytes
+	kibSealCost = time.Microsecond      // 1 KiB of it
 )
 
 // tlsBuffers are what the layers of one loop share.
@@ -154,14 +157,22 @@ func (t *tlsLayer) open(data []byte) (plain []byte, records int, err error) {
 		records++
 		had := len(plain)
 		plain, err = t.openRecord(plain, record)
-		if t.futile += int32(len(record)); len(plain) > had {
-			t.futile = 0
-		}
-		if err == nil && t.futile > maxFutile {
+		if !t.account(len(record), len(plain)-had) && err == nil {
 			err = errFutile
 		}
 	}
 	return plain, records, err
+}
+
+// account takes note of a record of so many bytes with so much text. False means that too many have none.
+func (t *tlsLayer) account(record, text int) bool {
+	if text > 0 {
+		t.futile = max(t.futile-text, 0)
+		return true
+	}
+	t.conn.loop.spend(futileCost)
+	t.futile += record * futileShare
+	return t.futile <= maxFutile*futileShare
 }
 
 // openRecord appends what record says to plain, which has room for it.
