@@ -78,6 +78,10 @@ func (c *Conn) introduce(data []byte) []byte {
 		return data
 	}
 	peer := c.socket.peer().Addr()
+	if !peer.IsValid() { // its peer has reset it, and nobody knows any more from whom it came
+		c.cut()
+		return nil
+	}
 	if !cfg.TrustedProxies.Contains(peer) {
 		c.refuseSource(refuseUntrusted)
 		return nil

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,6 +179,38 @@ func TestOnlyProxiesMaySendAProxyHead(t *testing.T) {
 	send(conn, []byte("PROXY TCP4 127.0.0.1 192.0.2.2 1234 80\r\n"+head()), whole)
 	if got := seen(t, conn); got != "127.0.0.1" {
 		t.Errorf("the proxy's client is %s", got)
+	}
+}
+
+// The peer of a socket that was reset is unknown. That makes no stranger of a proxy.
+func TestAProxyThatResetsIsNoStranger(t *testing.T) {
+	t.Parallel()
+	s := proxied(t, Config{}, proxy.Protocol, "127.0.0.0/8")
+	const line = "PROXY TCP4 192.0.2.1 192.0.2.2 1234 80\r\n"
+	first := connect(t, s)
+	send(first, []byte(line+head()), whole)
+	seen(t, first) // it runs
+	busy, goOn := make(chan struct{}, len(s.loops)), make(chan struct{})
+	release := sync.OnceFunc(func() { close(goOn) })
+	t.Cleanup(release)
+	for _, l := range s.loops {
+		l.Post(func() { busy <- struct{}{}; <-goOn })
+	}
+	for range s.loops {
+		<-busy
+	}
+	const many = 50
+	for range many {
+		conn := connect(t, s)
+		send(conn, []byte(line+head()), whole)
+		_ = conn.SetLinger(0)
+		_ = conn.Close()
+	}
+	until(t, "all are accepted", func() bool { return s.Stats().Accepted == many+1 })
+	release()
+	until(t, "all are gone", func() bool { return s.Stats().Sockets == 1 })
+	if n := s.Stats().Sources["untrusted_proxy"]; n != 0 {
+		t.Errorf("%d were refused as strangers", n)
 	}
 }
 
