@@ -295,7 +295,7 @@ func (c *Conn) due() {
 		}
 		c.refuse(&Refusal{Status: 408, Reason: "handshake not completed in time"})
 	case deciding:
-		c.refuse(&Refusal{Status: 503, Reason: "no decision in time, try again"})
+		c.refuse(c.undecided())
 	case open:
 		c.heartbeat()
 	case closing, awaiting, departing:

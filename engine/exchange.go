@@ -43,6 +43,8 @@ const (
 var (
 	refuseNoLength = refuse(http.StatusLengthRequired, "Content-Length is required: a body in chunks is not taken")
 	refuseLate     = refuse(http.StatusRequestTimeout, "request not completed in time")
+	refuseNoAnswer = refuse(http.StatusServiceUnavailable, "no decision in time, try again")
+	refuseUnknown  = refuse(http.StatusGatewayTimeout, "not answered in time: it may or may not have been done")
 )
 
 // exchange is what a socket in transit has of a plain HTTP request, until that is answered.
@@ -50,6 +52,7 @@ type exchange struct {
 	request *Request
 	origin  string // whose page asks, "" for no browser's; it is allowed
 	length  int    // of the body, in bytes
+	begun   bool   // see Handshake.Begin
 }
 
 // kindOf is what a request asks for, WebSocket if nothing else. paths are those where plain HTTP is spoken.
@@ -136,6 +139,22 @@ func (h *Handshake) Body() []byte {
 		return nil
 	}
 	return h.conn.transit.buf
+}
+
+// Begin says that what a Post asks for is under way and can't be called back. If no answer comes in Config.HandshakeTimeout,
+// the client hears by 504 that it may have been done; without Begin it hears by 503 that nothing was.
+func (h *Handshake) Begin() {
+	if h.Kind == Post && h.conn.state == deciding {
+		h.conn.transit.exchange.begun = true
+	}
+}
+
+// undecided is why c, which waits for its Handler's answer, is refused when its time is over.
+func (c *Conn) undecided() *Refusal {
+	if x := c.transit.exchange; x != nil && x.begun {
+		return refuseUnknown
+	}
+	return refuseNoAnswer
 }
 
 // Answer answers a Post with a JSON body, and ends the connection.

@@ -245,6 +245,27 @@ func TestAPostIsAnsweredOnce(t *testing.T) {
 	until(t, "nothing is held", func() bool { st := s.Stats(); return st.Partial == 0 && st.Open == 0 })
 }
 
+func TestAPostThatIsNotAnsweredIsToldWhetherItMayHaveBeenDone(t *testing.T) {
+	h := &streaming{late: make(chan *Handshake, 1)}
+	s := streamer(t, Config{HandshakeTimeout: time.Second}, h)
+	for _, c := range []struct {
+		begun  bool
+		status int
+	}{{false, 503}, {true, 504}} {
+		go func() {
+			late := <-h.late
+			late.conn.loop.Post(func() {
+				if c.begun {
+					late.Begin()
+				}
+			})
+		}()
+		if r, body := roundTrip(t, s, plainHTTP("POST", "Content-Length: 0"), whole); r.StatusCode != c.status || strings.Contains(body, "may or may not") != c.begun {
+			t.Errorf("begun: %v: %v, %q", c.begun, r, body)
+		}
+	}
+}
+
 func TestAPostsBodyIsAskedFor(t *testing.T) {
 	s := streamer(t, Config{}, &streaming{})
 	c := connect(t, s)

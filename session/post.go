@@ -203,7 +203,9 @@ func (p *Post) Publish(pub pubsub.Publication, reply func(pubsub.Position, Refus
 	if !queued {
 		sh.count.drops.Add("worker_queue_full")
 		reply(pubsub.Position{}, Refusal{Busy, "too much to do; the message was dropped"})
+		return
 	}
+	p.Begin()
 }
 
 // postSeed spreads who posts over the workers: what one user posts keeps its order.

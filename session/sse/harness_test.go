@@ -43,8 +43,14 @@ type node struct {
 
 func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 	t.Helper()
+	return startWith(t, cfg, ecfg, func(b session.Broker) session.Broker { return b })
+}
+
+// startWith is start with a broker of the test's own, made of one that works.
+func startWith(t testing.TB, cfg session.Config, ecfg engine.Config, wrap func(session.Broker) session.Broker) *node {
+	t.Helper()
 	var n *node
-	broker := pubsub.NewMemory(pubsub.MemoryConfig{History: history, OnControl: func(message []byte) { n.hub.Control(message) }})
+	broker := wrap(pubsub.NewMemory(pubsub.MemoryConfig{History: history, OnControl: func(message []byte) { n.hub.Control(message) }}))
 	cfg.History = history
 	hub, err := session.NewHub(cfg, broker)
 	if err != nil {

@@ -70,6 +70,10 @@ func codeOf(status int) session.Code {
 		return session.TooLarge
 	case http.StatusRequestTimeout, http.StatusServiceUnavailable:
 		return session.Unavailable
+	case http.StatusTooManyRequests:
+		return session.RateLimited
+	case http.StatusGatewayTimeout:
+		return session.UnknownOutcome
 	case http.StatusInternalServerError:
 		return session.Internal
 	}

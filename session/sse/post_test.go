@@ -1,12 +1,17 @@
 package sse_test
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"wshub/engine"
+	"wshub/pubsub"
 	"wshub/session"
+	"wshub/session/sse"
 	"wshub/session/token"
 )
 
@@ -98,5 +103,46 @@ func TestAPostersRateIsBounded(t *testing.T) {
 	}
 	if status, _ := n.post("?user=7", `{"topic":"news","data":1}`); status != 200 {
 		t.Errorf("another user: %d", status)
+	}
+}
+
+// lateBroker publishes when it is let go.
+type lateBroker struct {
+	session.Broker
+	let chan struct{}
+}
+
+func (b lateBroker) Publish(ctx context.Context, batch []pubsub.Publication) []pubsub.Result {
+	<-b.let
+	return b.Broker.Publish(ctx, batch)
+}
+
+// The client must not take it for one that was not published: it would send it again without a key.
+func TestAPostThatIsNotAnsweredInTimeMayHaveBeenPublished(t *testing.T) {
+	let := make(chan struct{})
+	n := startWith(t, session.Config{}, engine.Config{HandshakeTimeout: time.Second}, func(b session.Broker) session.Broker { return lateBroker{b, let} })
+	s := n.open("?topic=news").fresh(1)
+	status, answer := n.post("", `{"topic":"news","data":1}`)
+	if status != http.StatusGatewayTimeout || !strings.Contains(answer, `"code":"unknown_outcome"`) || !strings.Contains(answer, `"retry":true`) {
+		t.Errorf("%d %s", status, answer)
+	}
+	close(let)
+	s.want("1") // and it was published
+}
+
+func TestTheEnginesRefusalsOfAPostHaveCodes(t *testing.T) {
+	for status, code := range map[int]session.Code{
+		400: session.BadRequest, 401: session.BadToken, 403: session.Forbidden, 408: session.Unavailable, 411: session.BadRequest, 413: session.TooLarge,
+		429: session.RateLimited, 500: session.Internal, 503: session.Unavailable, 504: session.UnknownOutcome,
+	} {
+		var got struct {
+			Error struct {
+				Code  session.Code
+				Retry bool
+			}
+		}
+		if err := json.Unmarshal(sse.ErrorBody(&engine.Refusal{Status: status, Reason: "why"}), &got); err != nil || got.Error.Code != code || got.Error.Retry != code.Retry() {
+			t.Errorf("%d: %+v, %v", status, got.Error, err)
+		}
 	}
 }
