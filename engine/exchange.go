@@ -211,7 +211,7 @@ func appendStreamHead(dst []byte, origin string) []byte {
 // be let in later, it gets that, the time after which to come back, and the end.
 func (x *exchange) appendRefusal(dst []byte, r *Refusal, write func(*Refusal) []byte) []byte {
 	switch {
-	case x.request.Kind == Stream && r.Status == http.StatusServiceUnavailable:
+	case x.request.Kind == Stream && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests):
 		dst = appendStreamHead(dst, x.origin)
 		dst = append(dst, "retry: "...)
 		dst = strconv.AppendInt(dst, r.after().Milliseconds(), 10)

@@ -195,6 +195,22 @@ func TestAStreamThereIsNoRoomForIsAskedToComeBack(t *testing.T) {
 	}
 }
 
+func TestAStreamWhoseAddressHasTooManyIsAskedToComeBack(t *testing.T) {
+	s := streamer(t, Config{MaxPerAddress: 1}, &streaming{})
+	openStream(t, s)
+	r, body := roundTrip(t, s, plainHTTP("GET", acceptStream), whole)
+	var after int
+	if _, err := fmt.Sscanf(body, "retry: %d\n: too many connections", &after); err != nil || after < 5000 || after >= 15000 || r.StatusCode != 200 {
+		t.Errorf("%v, %q: %v", r, body, err)
+	}
+	if n := s.Stats().Refused[429]; n != 1 {
+		t.Errorf("%d refusals counted", n)
+	}
+	if r, _ := roundTrip(t, s, plainHTTP("POST", "Content-Length: 0"), whole); r.StatusCode != 429 {
+		t.Errorf("a post: %v", r)
+	}
+}
+
 // Nobody answers a stream's ping but the peer's kernel.
 func TestAnIdleStreamStays(t *testing.T) {
 	s := streamer(t, Config{Heartbeat: tick}, &streaming{})

@@ -124,7 +124,7 @@ var families = []family{
 	counters("wshub_sockets_dropped_total", "reason", "Sockets dropped before they became connections, or while closing.",
 		[]string{"half_open", "closing", "flood", "file_limit", "accept_error", "register_error"},
 		func(s *snapshot) map[string]uint64 { return s.engine.Dropped }),
-	counters("wshub_handshakes_refused_total", "status", "Handshakes and posts answered with an HTTP error; a stream that may come back later sees 200 instead of 503.",
+	counters("wshub_handshakes_refused_total", "status", "Handshakes and posts answered with an HTTP error; a stream that may come back later sees 200 instead of 429 or 503.",
 		[]string{"400", "401", "403", "404", "405", "408", "411", "413", "415", "426", "429", "431", "502", "503", "504"},
 		func(s *snapshot) map[string]uint64 { return byStatus(s.engine.Refused) }),
 	counters("wshub_address_refusals_total", "reason", "Handshakes refused for the address that they come from: it has too many connections or handshakes (address_…), comes past the proxies (untrusted_proxy), or without a good head of the PROXY protocol (proxy_head).",
