@@ -34,6 +34,8 @@ const (
 	// maxHeaderLines bounds what net/http makes of a head: thousands of empty lines, in 16 KiB, would cost a loop a
 	// millisecond. Browsers send some twenty, and most proxies pass on a hundred at most.
 	maxHeaderLines = 256
+	// maxLengthDigits are those of the longest Content-Length that fits into 63 bits for sure.
+	maxLengthDigits = 18
 )
 
 // The engine's refusals of a handshake. Where several fit, parse answers with the first in its order of checks.
@@ -145,6 +147,8 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 		return nil, refuseMethod
 	case raw.body && string(raw.method) != http.MethodPost:
 		return nil, refuseBody
+	case raw.unmeasured:
+		return nil, refuseLength
 	}
 	hr, err := p.read(head)
 	if err != nil || bytes.IndexByte(raw.target, '#') >= 0 {
@@ -364,6 +368,9 @@ type rawHead struct {
 
 	host []byte
 	body bool // one is announced
+	// unmeasured says that net/http would not read how long it is: it is longer than any number, or in another coding than
+	// chunks.
+	unmeasured bool
 }
 
 // scanHead checks what net/http is lenient about and a proxy in front of us may read otherwise: bare LF,
@@ -401,11 +408,13 @@ func scanHead(head []byte) (raw rawHead, refusal *Refusal) {
 		case foldsTo(name, "transfer-encoding"):
 			codings++
 			raw.body = true
+			raw.unmeasured = raw.unmeasured || !foldsTo(value, "chunked")
 		case foldsTo(name, "content-length"):
 			lengths++
 			if len(value) == 0 || len(bytes.Trim(value, "0123456789")) > 0 {
 				return raw, refuseLength
 			}
+			raw.unmeasured = raw.unmeasured || len(bytes.TrimLeft(value, "0")) > maxLengthDigits
 			raw.body = raw.body || len(bytes.Trim(value, "0")) > 0
 		}
 	}

@@ -322,6 +322,18 @@ func TestAPostsBodyIsBounded(t *testing.T) {
 	}
 }
 
+func TestALengthThatCantBeReadIsNamed(t *testing.T) {
+	s := streamer(t, Config{}, &streaming{})
+	for _, line := range []string{"Content-Length: 99999999999999999999", "Transfer-Encoding: gzip", "Transfer-Encoding: identity"} {
+		if r, body := roundTrip(t, s, plainHTTP("POST", line), whole); r.StatusCode != 400 || body != refuseLength.Reason+"\n" {
+			t.Errorf("%s: %v %q", line, r.Status, body)
+		}
+	}
+	if r, body := roundTrip(t, s, plainHTTP("POST", "Content-Length: 0000000000000000000000002")+"{}", whole); r.StatusCode != 200 || body != "{}" {
+		t.Errorf("zeros before a length: %v %q", r.Status, body)
+	}
+}
+
 func TestHalfReceivedBodiesCountAgainstTheNodesMemory(t *testing.T) {
 	s := streamer(t, Config{MaxPartial: 128 << 10}, &streaming{})
 	for range 16 {
