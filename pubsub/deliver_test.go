@@ -1,12 +1,15 @@
 package pubsub
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"wshub/pubsub/redistest"
 )
@@ -391,5 +394,17 @@ func TestABadReaderIsRefused(t *testing.T) {
 				t.Errorf("%q: %v", name, err)
 			}
 		}
+	}
+}
+
+func TestALogTellsOfNoDropWhereNothingWasDropped(t *testing.T) {
+	var log bytes.Buffer
+	r := newRedis(t, RedisConfig{URL: "redis://127.0.0.1:1", Log: zerolog.New(&log)})
+	r.drops(BadEntry, 0, "hub:{a}:lifecycle")
+	if log.Len() > 0 {
+		t.Errorf("logged %s", log.String())
+	}
+	if r.drops(BadEntry, 2, "hub:{a}:lifecycle"); log.Len() == 0 || r.stats.drops[BadEntry].Load() != 2 {
+		t.Errorf("2 drops are not told: %s", log.String())
 	}
 }

@@ -517,7 +517,11 @@ func (s *subscriber) hearTopic(channel string, data []byte) {
 
 func (r *Redis) drop(why Drop, channel string) { r.drops(why, 1, channel) }
 
+// drops counts n, which may be none, and logs in samples that there were some.
 func (r *Redis) drops(why Drop, n uint64, channel string) {
+	if n == 0 {
+		return
+	}
 	r.stats.drops[why].Add(n)
 	r.flood.Warn().Stringer("reason", why).Str("channel", channel).Msg("dropped a message from redis")
 }
