@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -162,8 +163,12 @@ func TestPrometheusAnswersTheDashboardAndTheAlerts(t *testing.T) {
 	p := startPrometheus(t, program, controls...) // first: it takes 5 s until it scrapes
 	d := newDrill(t, buildHub(t))
 	defer d.end()
+	cert, key := newAuthority(t).pair()
+	d.tls = []string{"--tls-cert=" + cert, "--tls-key=" + key}
+	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
+	defer endpoint.Close()
 	for _, at := range controls {
-		d.startHubs(1, d.redis.URL(), "--control="+at)
+		d.startHubs(1, d.redis.URL(), hookArgs(endpoint.URL, "--control="+at)...)
 	}
 	d.follow()
 	d.publish()
