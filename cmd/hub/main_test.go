@@ -12,7 +12,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	drills.Parallel(10, 6) // they mostly wait
+	others := 6
+	if os.Getenv(drills.Variable) == "short" {
+		others = 9
+	}
+	drills.Parallel(10, others) // they mostly wait
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
