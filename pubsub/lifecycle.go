@@ -74,10 +74,12 @@ type lifecycle struct {
 	told   [partitions]lastTold
 }
 
-// lastTold is the epoch of a stream that members were told to, and the lapses until then.
+// lastTold is the epoch of a stream that members were told to, and the lapses until then. anew: those too that the server knew before, so
+// a server that lacks the end of that epoch may have the members and lack their entries.
 type lastTold struct {
 	epoch  string
 	lapses uint64
+	anew   bool
 }
 
 // epochs are the last two of a stream. broken is the last one that did not follow the one that this node saw before.
@@ -138,17 +140,18 @@ func (l *lifecycle) seen(p byte, now, before string) {
 }
 
 // untold reports whether members in partition p have to be told to the lifecycle anew, those too that the server knows. An epoch that
-// follows the one that they were told to has only lost what the server has lost of the members, too; unless it has lost that this node was
-// swept. The caller holds the lock.
+// follows the one that they were told to has only lost what the server has lost of the members, too; unless they were told anew in that
+// one, or it has lost that this node was swept. The caller holds the lock.
 func (r *Redis) untold(p byte) bool {
 	l := &r.lifecycle
 	e, told := &l.epochs[r.names.lifecyclePart(p)], l.told[p]
-	return told.epoch != "" && told.epoch != e.now && (told.epoch != e.before || e.broken == e.now || told.lapses != l.lapses.Load())
+	return told.epoch != "" && told.epoch != e.now && (told.epoch != e.before || told.anew || e.broken == e.now || told.lapses != l.lapses.Load())
 }
 
-// toldAll notes that they were told, lapses being those before it. The caller holds the lock.
-func (r *Redis) toldAll(p byte, lapses uint64) {
-	r.lifecycle.told[p] = lastTold{r.lifecycle.epochs[r.names.lifecyclePart(p)].now, lapses}
+// toldAll notes that they were told, perhaps anew, lapses being those before it. The caller holds the lock.
+func (r *Redis) toldAll(p byte, lapses uint64, anew bool) {
+	now, told := r.lifecycle.epochs[r.names.lifecyclePart(p)].now, &r.lifecycle.told[p]
+	*told = lastTold{now, lapses, anew || told.anew && told.epoch == now}
 }
 
 // LifecycleStats counts entries, and the resets among them.

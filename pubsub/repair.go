@@ -156,7 +156,7 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	if err := r.mend(ctx, boot, changes, strange); err != nil {
 		return err
 	}
-	r.toldAll(p, lapses)
+	r.toldAll(p, lapses, all)
 	return nil
 }
 
