@@ -370,7 +370,7 @@ func TestCompressingIsBoundedInATurn(t *testing.T) {
 	}
 }
 
-// What Deflate makes is inflated to what it was, by the standard library too, whatever it is.
+// FuzzDeflate compresses any payload, and has our inflater and the standard library restore it.
 func FuzzDeflate(f *testing.F) {
 	f.Add([]byte(strings.Repeat(`{"id":1}`, 100)), false)
 	f.Add([]byte(strings.Repeat("x", 70_000)), true)

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Who reads a stream holds a lease of it, which is in Redis beside the position. The instances that read for the same reader
-// are on a list, each with a lease of its own. From that list each one reckons for itself which streams it should
-// read, so they share the streams evenly without a word, and those of a dead one are taken over as soon as its leases end.
+// The instance that reads a stream holds a lease of it, which is in Redis beside the position. All instances that read for one
+// reader are on a list, each with a lease of its own. Each one computes from that list the streams that it should read. So they
+// share the streams evenly without a message, and take over those of a dead instance as soon as its leases end.
 
 //go:embed deliver.lua
 var deliverSource string

@@ -287,13 +287,26 @@ func (d *hookDrill) judge() {
 	d.users.Wait()
 	master, name := d.redis.Master(), d.stream()
 	var at map[string]int
-	stream := func() {
+	read := func() (present int) { // sessions that have not left, by the stream
 		at = map[string]int{}
+		there := map[string]bool{}
 		for line := range strings.Lines(master.CLI("xrange", name, "-", "+")) {
-			if line = strings.TrimSpace(line); strings.HasPrefix(line, "{") {
-				at[line] = len(at)
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "{") {
+				continue
+			}
+			at[line] = len(at)
+			var e struct{ Type, Session string }
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Errorf("%s: %v", line, err)
+			}
+			switch e.Type {
+			case "session_opened":
+				there[e.Session] = true
+			case "session_closed":
+				delete(there, e.Session)
 			}
 		}
+		return len(there)
 	}
 	missing := func() (list []string) {
 		d.mu.Lock()
@@ -305,13 +318,7 @@ func (d *hookDrill) judge() {
 		}
 		return list
 	}
-	d.until("the stream rests, and all of it has come", func() bool {
-		stream()
-		n := len(at)
-		time.Sleep(500 * time.Millisecond) // longer than the grace
-		stream()
-		return n == len(at) && len(missing()) == 0
-	})
+	d.until("all have left by the stream, and all of it has come", func() bool { return read() == 0 && len(missing()) == 0 })
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	last, out, gone := -1, 0, 0

@@ -35,7 +35,7 @@ func TestTheClientIsTheFirstFromTheRightThatIsNoProxy(t *testing.T) {
 		{XForwardedFor, []string{"2001:db8::1, 2001:db8:1::5"}, "2001:db8::1"},
 		{XForwardedFor, []string{"::ffff:192.0.2.1"}, "192.0.2.1"},
 		{XForwardedFor, []string{"192.0.2.1, ::ffff:10.0.0.7"}, "192.0.2.1"},
-		// What is no address ends the search: the nearest proxy stands for whom it does not name.
+		// An entry that is no address ends the search: the client has the address of the last proxy.
 		{XForwardedFor, []string{"192.0.2.1, unknown, 10.0.0.2"}, "10.0.0.2"},
 		{XForwardedFor, []string{"192.0.2.1, unknown"}, "10.0.0.1"},
 		{XForwardedFor, []string{"192.0.2.1 10.0.0.2"}, "10.0.0.1"},

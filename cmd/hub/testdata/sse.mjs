@@ -1,6 +1,6 @@
 // Clients of EventSource for the hub's tests, in Node and in a browser; orders and reports as in hubjs.mjs.
 //   {"client":"a","do":"open","url":"http://…"}   also close
-// What happened:
+// This program prints what happens to it, a line of JSON each:
 //   {"client":"a","event":"state","state":"open"}   also connecting, which ends by itself, and closed, which does not
 //   {"client":"a","event":"event","topic":"news","data":{},"position":"…"}   position is the last event's id
 //   {"client":"a","event":"subscribed","topic":"news"}   also gap, error, goodbye
