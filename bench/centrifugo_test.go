@@ -254,6 +254,7 @@ func elsewhere(push string) []byte {
 }
 
 func TestWhatACentrifugoServerPromisesToRecoverIsJudged(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for name, c := range map[string]struct {
 		faults faults
@@ -322,9 +323,10 @@ func TestTheURLHasThePathOfItsProtocol(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
 		"plain": "/notification", "hub.v1": "/notification", "centrifugo": "/connection/websocket", "centrifugo-protobuf": "/connection/websocket",
+		"pusher": "/app/app-key",
 	} {
 		a := &app{stdout: io.Discard, stderr: io.Discard}
-		_, parsed, _, err := a.parse([]string{"run", "idle", "--protocol=" + name, "--json=" + filepath.Join(t.TempDir(), "x")})
+		_, parsed, _, err := a.parse([]string{"run", "idle", "--protocol=" + name, "--pusher-app=" + pusherApp, "--json=" + filepath.Join(t.TempDir(), "x")})
 		if err != nil {
 			t.Fatal(err)
 		}

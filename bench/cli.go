@@ -32,6 +32,7 @@ type commands struct {
 	Run      scenarios       `cmd:"" help:"Run a scenario, or a file of them: 'run FILE', one scenario a line with its flags, '#' for comments; flags after FILE hold for each."`
 	Compare  compareCommand  `cmd:"" help:"Compare two reports side by side."`
 	Tune     tuneCommand     `cmd:"" help:"Try numbers of pollers and workers on a hub that it starts."`
+	Beside   besideCommand   `cmd:"" help:"Measure several servers in turn, and write a table of them side by side."`
 	Baseline baselineCommand `cmd:"" help:"Serve like the hub, in the plainest way: what its figures are held against."`
 	Shard    shardCommand    `cmd:"" hidden:"" help:"Hold a share of the clients; started by run --shards."`
 }

@@ -44,6 +44,7 @@ func TestBadInputIsToldBeforeAnythingRuns(t *testing.T) {
 		"run idle --steps=5,5":                        "growing",
 		"run max --from=10 --to=5":                    "--from",
 		"run max --precision=0":                       "--precision",
+		"run max --least=60":                          "--least",
 		"run rooms --topics=0":                        "--topics",
 		"run connect --rate=5":                        "--rate",
 		"compare " + missing + " " + missing:          "missing.json",

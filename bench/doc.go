@@ -5,7 +5,7 @@
 //	measure.go              runs it, writes the report, chooses the exit status
 //	idle.go … soak.go       the scenarios, one a file
 //	trial.go                one run under way: clients, points in time, the server's processes
-//	phases.go, load.go      parts of scenarios
+//	phases.go, load.go, call.go  parts of scenarios
 //	driver.go, publisher.go the schedule of events, and the ways to publish them
 //	servers.go              memory and CPU, from /proc
 //	result.go, metrics.go   the content of a report (REPORT.md), and the one list of its figures

@@ -18,7 +18,8 @@ import (
 )
 
 // faulty is a small server of all protocols that does on purpose what no server should. Events come in by
-// POST /api/publish, or from clients. Centrifugo's is in centrifugo_test.go.
+// POST /api/publish, or from clients. Centrifugo's is in centrifugo_test.go,
+// Pusher's in pusher_test.go.
 type faulty struct {
 	faults
 	*httptest.Server
@@ -28,6 +29,7 @@ type faulty struct {
 	conns   map[*faultyConn]bool
 	nth     int // connections so far
 	events  int
+	pongs   int // of Pusher's clients
 	path    string
 }
 
@@ -43,13 +45,14 @@ type faults struct {
 	subprotocol                                     string
 	forgetful                                       bool   // keeps no history, and says so
 	secret                                          string // Centrifugo: of tokens; empty: everybody may come in
-	ping                                            bool   // Centrifugo: before each event
+	ping                                            bool   // Centrifugo and Pusher: before each event
 }
 
 type faultyConn struct {
 	nth       int
 	v1        bool
 	cf        *centrifugoConn // nil for the other protocols
+	ps        *pusherConn     // likewise
 	user      string
 	topics    map[string]bool
 	queue     chan delivery
@@ -77,8 +80,10 @@ func (s *faulty) flags() []string { return s.flagsOf("fanout") }
 func (s *faulty) flagsOf(scenario string) []string {
 	flags := []string{"--url=ws" + strings.TrimPrefix(s.URL, "http") + s.path, "--settle=0s"}
 	switch scenario {
-	case "idle", "connect":
+	case "connect":
 		return flags
+	case "idle":
+		return append(flags, "--control="+s.URL, "--publish=http")
 	case "inbound":
 		return append(flags, "--warmup=0s")
 	}
@@ -86,8 +91,12 @@ func (s *faulty) flagsOf(scenario string) []string {
 }
 
 func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/api/publish" {
+	switch r.URL.Path {
+	case "/api/publish":
 		s.post(w, r)
+		return
+	case "/apps/1/batch_events":
+		s.postBatch(w, r)
 		return
 	}
 	s.mu.Lock()
@@ -106,9 +115,9 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.subprotocol != "" {
 		opts.Subprotocols = []string{s.subprotocol}
 	}
-	c := &faultyConn{nth: nth, cf: centrifugoAt(r), user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
+	c := &faultyConn{nth: nth, cf: centrifugoAt(r), ps: pusherAt(r, nth), user: r.URL.Query().Get("user"), topics: map[string]bool{}, queue: make(chan delivery, 1<<14)}
 	c.v1 = offered != "" && c.cf == nil
-	if !c.v1 && c.cf == nil {
+	if !c.v1 && c.cf == nil && c.ps == nil {
 		topic := r.URL.Query().Get("topic")
 		if user := r.URL.Query().Get("user"); topic == "" && user != "" {
 			topic = "user:" + user
@@ -133,8 +142,11 @@ func (s *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	var writer sync.WaitGroup
 	writer.Go(func() { s.write(ctx, cancel, conn, c) })
-	if c.v1 {
+	switch {
+	case c.v1:
 		c.say(`{"type":"welcome","session":"s_1"}`)
+	case c.ps != nil:
+		c.say(c.ps.word("pusher:connection_established", "", `{"socket_id":"`+c.ps.socket+`","activity_timeout":120}`))
 	}
 	s.read(ctx, conn, c)
 	cancel()
@@ -183,6 +195,12 @@ func (s *faulty) queueEvent(c *faultyConn, topic string, n int, data string, aft
 			c.say(c.cf.reply(&protocol.Reply{}))
 		}
 		data = c.cf.push(topic, n, data)
+	case c.ps != nil:
+		if s.ping {
+			c.ps.pings++
+			c.say(c.ps.word("pusher:ping", "", "{}"))
+		}
+		data = c.ps.word("message", topic, data)
 	case c.v1:
 		data = fmt.Sprintf(`{"type":"event","topic":%q,"position":"e:%d","data":%s}`, topic, n, data)
 	}
@@ -195,8 +213,8 @@ func (s *faulty) read(ctx context.Context, conn *websocket.Conn, c *faultyConn) 
 		if err != nil {
 			return
 		}
-		if c.cf != nil {
-			if !s.command(c, b) {
+		if c.cf != nil || c.ps != nil {
+			if c.cf != nil && !s.command(c, b) || c.ps != nil && !s.hear(c, b) {
 				return
 			}
 			continue

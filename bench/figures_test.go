@@ -24,7 +24,7 @@ func TestTheSearchFindsTheLimit(t *testing.T) {
 		"nothing can be kept": {50, 0, 0, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newSearch(c.from, c.most, 0.05)
+			s := newSearch(c.from, 0.1, c.most, 0.05)
 			best, tries := 0.0, 0
 			for rate, ok := s.next(); ok; rate, ok = s.next() {
 				kept := rate <= c.limit

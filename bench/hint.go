@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -26,6 +27,9 @@ var connectHints = []hint{
 	{"bad handshake answer: subprotocol", "the server does not speak --protocol"},
 	{"4001", "the token is missing or not valid: --jwt-secret must be the hub's own HUB_JWT_SECRET; 'hub token verify' explains a token"},
 	{"3500", "the token is not valid: --jwt-secret must be the hub's own HUB_JWT_SECRET"},
+	{"pusher:error 4001", "no application of the server has this key: --pusher-app must be one of the hub's own"},
+	{"AuthError", "the server does not let clients without a token follow this topic (--default-subscribe), or the secret of --pusher-app is not the hub's"},
+	{"pusher:error 4009", "the secret of --pusher-app is not that of the hub"},
 	{"4003", "the token does not allow this topic: --jwt-secret tokens may do everything"},
 	{"refused: forbidden", "the server does not allow this topic: --jwt-secret tokens may do everything"},
 	{"connection refused", "nobody listens at this address any more: did the server end?"},
@@ -60,8 +64,12 @@ func hinted(err error, advice ...string) error {
 func (p *Publishing) silence() string {
 	switch p.Publish {
 	case "redis":
-		return "somebody subscribes at this Redis, but it is not the hub at --url: is there another hub, or another --redis-prefix? Plain clients follow the topic --broadcast"
-	case "http":
+		return "somebody subscribes at this Redis, but it is not the hub at --url: is there another hub, or another --redis-prefix? Plain clients follow the topic --broadcast, and a Pusher application only hears of its own events if it is not in the hub's --pusher-share"
+	case "centrifugo":
+		return "somebody subscribes at this Redis, but it is not the server at --url"
+	case "nchan":
+		return "the server at --control took the events, but not for the clients at --url: are both of one server?"
+	case "http", "pusher":
 		return "the hub at --control took the events, but not for the clients at --url: are both ports those of one hub, or do the hubs share a Redis and --redis-prefix?"
 	}
 	return "the clients' own events did not come back: does the server let clients publish?"
@@ -81,6 +89,15 @@ func publishHint(err error) error {
 		return hinted(err, "--control must be the control port (3001), not the public one (3000)")
 	}
 	return err
+}
+
+// pusherHint is advice for an answer of Pusher's HTTP API.
+func pusherHint(err error) error {
+	var answer answerError
+	if errors.As(err, &answer) && answer.status == http.StatusUnauthorized {
+		return hinted(err, "--pusher-app must be one of the hub's own, and both clocks within 10 minutes of each other")
+	}
+	return publishHint(err)
 }
 
 // redisHint is advice for a Redis that does not let us in.

@@ -13,6 +13,7 @@ import (
 
 	"wshub/bench/fleet"
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestHintsFitTheCause(t *testing.T) {
@@ -44,6 +45,7 @@ func TestAPublicPortIsNoControlPort(t *testing.T) {
 
 // The server hears nothing of this Redis, though somebody else may.
 func TestAnotherRedisIsSaid(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	server := redistest.Start(t)
 	s := newFaulty(t, faults{})
@@ -71,6 +73,7 @@ func TestAnotherRedisIsSaid(t *testing.T) {
 }
 
 func TestFiguresWithLittleUnderThemAreDoubted(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for line, want := range map[string]string{
 		"idle --steps=5 --rest=0s --watch=0s":                                                "one step has no slope",

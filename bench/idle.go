@@ -17,6 +17,9 @@ type idleScenario struct {
 	Watch   time.Duration `help:"How long CPU is watched at the last step: more than one heartbeat." default:"30s" json:"watch_ns"`
 	Users   bool          `help:"Each client is a user and has a topic of its own beside the shared one." json:"users,omitempty"`
 	Private bool          `help:"Each client follows a topic that no other follows, in place of the shared one." json:"private,omitempty"`
+	Events  int           `help:"Events published at the end, one after the other: each connection must get each of them." default:"0" json:"events,omitempty"`
+
+	Publishing `embed:"" json:"publishing"`
 }
 
 func (s *idleScenario) common() *Common { return &s.Common }
@@ -32,7 +35,17 @@ func (s *idleScenario) validate() error {
 	if last == 0 || s.Rest < 0 || s.Watch < 0 {
 		return usagef("--steps, --rest and --watch: want at least one step and no negative time")
 	}
-	return nil
+	switch {
+	case s.Events == 0:
+		return nil
+	case s.Events < 0:
+		return usagef("--events=%d: want 0 or more", s.Events)
+	case s.Private:
+		return usagef("--events and --private: events go to a topic that all connections follow")
+	case s.Publish == "ws":
+		return usagef("--events and --publish=ws: the connections are idle; use redis or http")
+	}
+	return s.Publishing.validate(&s.Common, s.Users)
 }
 
 func (s *idleScenario) topology() fleet.Topology {
@@ -52,10 +65,15 @@ func (s *idleScenario) measure(ctx context.Context, run *Run, p progress) (err e
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	defer t.finish()
+	if s.Events > 0 {
+		if err := s.reach(ctx, t.topology); err != nil {
+			return err
+		}
+	}
 	run.Idle = &Idle{}
 	connected := 0
 	for _, n := range s.Steps {
-		if err := t.connect(ctx, connected, n, false); err != nil {
+		if err := t.connect(ctx, connected, n, s.Events > 0); err != nil {
 			t.weighStep() // it tells something all the same
 			return err
 		}
@@ -75,7 +93,10 @@ func (s *idleScenario) measure(ctx context.Context, run *Run, p progress) (err e
 	if s.Watch > 0 && run.Idle.Pings == 0 {
 		t.note("no heartbeat came within %s: the idle CPU is without them (--watch)", s.Watch)
 	}
-	return nil
+	if s.Events == 0 {
+		return nil
+	}
+	return t.call(ctx, &s.Publishing, s.Events)
 }
 
 // weighStep weighs the server as it is, and draws the lines through all weighings.

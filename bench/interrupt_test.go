@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // eventually waits for something in another process.
@@ -46,6 +48,7 @@ func process(t *testing.T, output *tail, args ...string) *exec.Cmd {
 }
 
 func TestTheServerEndsWithHubbench(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for name, c := range map[string]struct {
 		signals []syscall.Signal

@@ -17,7 +17,7 @@ func (t *trial) load(ctx context.Context, l *Load, rate float64, d time.Duration
 	if l.Publish == "ws" {
 		return t.loadBySockets(ctx, l, rate, d, part)
 	}
-	p, err := l.open(ctx, t.topology)
+	p, err := l.open(ctx, t.c, t.topology)
 	if err != nil {
 		return err
 	}

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -31,11 +35,44 @@ func TestMain(m *testing.M) {
 		if slices.Contains(os.Args[3:], "deaf") {
 			signal.Ignore(syscall.SIGTERM)
 		}
-		fmt.Println(http.ListenAndServe(os.Args[2], &faulty{history: map[string][]string{}, conns: map[*faultyConn]bool{}}))
+		fmt.Println(serve(os.Args[2], slices.Contains(os.Args[3:], "worker")))
 		os.Exit(1)
+	case len(os.Args) > 1 && os.Args[1] == "worker":
+		signal.Ignore(syscall.SIGTERM) // it stands for one that misses it
+		time.Sleep(time.Minute)        // its group is ended before
+		return
 	}
-	drills.Parallel(10, 4) // they mostly wait
+	drills.Parallel(24, 4) // they mostly wait
 	goleak.VerifyTestMain(m)
+}
+
+// serve is a server without faults. With a worker it starts a process that has the same listener when the first client is
+// here, as some servers do after they listen.
+func serve(addr string, worker bool) error {
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	server := &faulty{history: map[string][]string{}, conns: map[*faultyConn]bool{}}
+	if !worker {
+		return http.Serve(listener, server)
+	}
+	file, err := listener.(*net.TCPListener).File()
+	if err != nil {
+		return err
+	}
+	start := sync.OnceValue(func() error {
+		child := exec.Command(os.Args[0], "worker")
+		child.ExtraFiles = []*os.File{file}
+		return child.Start()
+	})
+	return http.Serve(listener, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := start(); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		server.ServeHTTP(w, r)
+	}))
 }
 
 // outcome is what a command line led to.

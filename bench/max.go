@@ -24,7 +24,8 @@ type maxScenario struct {
 	P99        time.Duration `help:"Bound of the 99th percentile: a rate above it does not count." name:"p99" default:"62ms" json:"p99_ns"`
 	Start      float64       `help:"First rate, events a second; doubled until it is too much." name:"from" default:"50" json:"from"`
 	Most       float64       `help:"Rate at which to stop. 0: none." name:"to" default:"0" json:"to"`
-	Precision  float64       `help:"How near to the limit to go, as a share of the rate." default:"0.05" json:"precision"`
+	Least      float64       `help:"Rate below which to give up, where not even the first one was kept up with." default:"0.1" json:"least"`
+	Precision  float64       `help:"How near to the limit to go, as a share of the rate. 1: the rates are only doubled." default:"0.05" json:"precision"`
 	Tries      int           `help:"Trials that a rate may fail before it is too much: one may have met a busy machine." default:"2" json:"tries"`
 	Trial      time.Duration `help:"How long each rate is measured." default:"4s" json:"trial_ns"`
 	Warmup     time.Duration `help:"Published before that, checked but not timed." default:"1s" json:"warmup_ns"`
@@ -38,10 +39,12 @@ func (s *maxScenario) validate() error {
 		return usagef("--tries=%d: want at least 1", s.Tries)
 	case s.P99 <= 0 || s.Trial <= 0 || s.Warmup < 0:
 		return usagef("--p99, --trial and --warmup: want more than 0")
+	case s.Least <= 0 || s.Least > s.Start:
+		return usagef("--least=%g: want more than 0, and no more than --from", s.Least)
 	case s.Start <= 0 || s.Most != 0 && s.Most < s.Start:
 		return usagef("--from and --to: want 0 < from <= to")
-	case s.Precision < 0.005 || s.Precision > 0.5:
-		return usagef("--precision=%g: want 0.005 to 0.5", s.Precision)
+	case s.Precision < 0.005 || s.Precision > 1:
+		return usagef("--precision=%g: want 0.005 to 1", s.Precision)
 	}
 	return errors.Join(validateClients(s.Clients), s.Publishing.validate(&s.Common, s.Shape == "unicast"))
 }
@@ -60,7 +63,7 @@ func (s *maxScenario) measure(ctx context.Context, run *Run, p progress) error {
 	begin := time.Now()
 	defer func() { run.Seconds = time.Since(begin).Seconds() }()
 	run.Max = &Maximum{Bound: ms(s.P99)}
-	search := newSearch(s.Start, s.Most, s.Precision)
+	search := newSearch(s.Start, s.Least, s.Most, s.Precision)
 	for failed := 0; ; {
 		rate, ok := search.next()
 		if !ok {
@@ -175,16 +178,13 @@ func mergeTrial(run, one *Run) {
 // search doubles a rate until one is too much, and then halves the distance between the highest that was
 // not and the lowest that was, by ratio.
 type search struct {
-	rate, most, precision float64
-	good, bad             float64 // 0: none yet
+	rate, least, most, precision float64
+	good, bad                    float64 // 0: none yet
 }
 
-func newSearch(from, most, precision float64) *search {
-	return &search{rate: from, most: most, precision: precision}
+func newSearch(from, least, most, precision float64) *search {
+	return &search{rate: from, least: least, most: most, precision: precision}
 }
-
-// floorRate ends the search where a server keeps up with nothing.
-const floorRate = 0.1
 
 // next returns the rate to try; false when the search is over.
 func (s *search) next() (float64, bool) {
@@ -194,7 +194,7 @@ func (s *search) next() (float64, bool) {
 	case s.good > 0 && s.most > 0 && s.good >= s.most:
 		return 0, false
 	}
-	return s.rate, s.rate > floorRate
+	return s.rate, s.rate >= s.least
 }
 
 // bounds says where something else than the server ended the search.

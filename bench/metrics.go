@@ -60,6 +60,9 @@ func (r *Run) figures() []figure {
 			add("pings", "1/s", "", i.Pings)
 		}
 	}
+	if i := r.Idle; i != nil && i.Events > 0 {
+		add("all reached after", "s", "less", i.Reached)
+	}
 	if s := r.Storm; s != nil {
 		add("clients away", "", "", float64(s.Away))
 		add("all back after", "s", "less", s.Back)

@@ -24,11 +24,15 @@ func (t *trial) connect(ctx context.Context, from, to int, first bool) error {
 	if _, err := t.fleet.Do(ctx, order); err != nil {
 		return err
 	}
+	var took time.Duration
 	err := t.watch(ctx, 0, func(c fleet.Counts) bool {
 		t.progress.set(int(c.Ready - already))
-		return c.Pending == 0
+		if took = time.Since(begin); c.Pending > 0 {
+			return false
+		}
+		t.newServers() // some servers listen first, and start their workers then
+		return true
 	})
-	took := time.Since(begin)
 	ready := int(t.run.Counts.Ready - already)
 	if t.run.Connect == nil {
 		t.run.Connect = &Connects{}

@@ -36,16 +36,22 @@ type publisher interface {
 }
 
 // open returns the publisher that the settings ask for, having seen that it can be reached.
-func (p *Publishing) open(ctx context.Context, topology fleet.Topology) (publisher, error) {
-	if p.Publish == "http" {
+func (p *Publishing) open(ctx context.Context, c *Common, topology fleet.Topology) (publisher, error) {
+	switch p.Publish {
+	case "http":
 		return newPoster(p), nil
+	case "nchan":
+		return newPipeliner(p)
+	case "pusher":
+		app, err := c.app()
+		return newPusherPublisher(p.Control, app), err
 	}
 	return dialRedis(ctx, p, topology)
 }
 
 // reach sees whether the Redis is there that open will need, before many clients connect in vain.
 func (p *Publishing) reach(ctx context.Context, topology fleet.Topology) error {
-	if p.Publish != "redis" {
+	if !p.byRedis() {
 		return nil
 	}
 	r, err := dialRedis(ctx, p, topology)
@@ -57,12 +63,13 @@ func (p *Publishing) reach(ctx context.Context, topology fleet.Topology) error {
 
 // redisPublisher publishes with raw PUBLISHes, a pipeline for each batch.
 type redisPublisher struct {
-	client   *redis.Client
-	topology fleet.Topology
-	prefix   string
-	heard    bool      // some event had a subscriber
-	began    time.Time // with the first event; zero before
-	sent     int
+	client     *redis.Client
+	topology   fleet.Topology
+	prefix     string
+	centrifugo bool      // publish as Centrifugo's nodes do
+	heard      bool      // some event had a subscriber
+	began      time.Time // with the first event; zero before
+	sent       int
 }
 
 // defaultPrefix is the hub's own --redis-prefix, with which the broadcast topic's channel has no prefix.
@@ -76,7 +83,7 @@ const (
 )
 
 // errUnheard tells of a server that listens to another Redis, or to none.
-var errUnheard = errors.New("nobody subscribes at this Redis to the published topics\nhint: --redis and --redis-prefix must be those of the hub, and a hub without Redis hears nothing of it (--publish=http or ws)")
+var errUnheard = errors.New("nobody subscribes at this Redis to the published topics\nhint: --redis and --redis-prefix must be those of the hub, and a hub without Redis hears nothing of it (--publish=http or ws), nor a Pusher application that is not in --pusher-share (--publish=pusher)")
 
 // The library's own log goes nowhere: its errors are returned, too. It is one for the process, and is read without a lock.
 func init() { redis.SetLogger(&logging.VoidLogger{}) }
@@ -96,7 +103,7 @@ func dialRedis(ctx context.Context, p *Publishing, topology fleet.Topology) (*re
 		_ = client.Close() // nothing was sent
 		return nil, redisHint(fmt.Errorf("redis at %s: %w", opts.Addr, err))
 	}
-	return &redisPublisher{client: client, topology: topology, prefix: p.RedisPrefix}, nil
+	return &redisPublisher{client: client, topology: topology, prefix: p.RedisPrefix, centrifugo: p.Publish == "centrifugo"}, nil
 }
 
 // redisOptions reads the URL of a Redis. Its errors repeat nothing of it: a URL that cannot be read may be all password.
@@ -139,14 +146,16 @@ func (r *redisPublisher) publish(ctx context.Context, batch []outgoing) error {
 }
 
 // address says how an event reaches its topic: the broadcast topic and named topics have a Redis channel
-// each, users are addressed on a channel for all.
+// each, users are addressed on a channel for all, but for those who have signed in: their topics are named ones.
 func (r *redisPublisher) address(o outgoing) (channel string, message []byte) {
 	switch {
+	case r.centrifugo:
+		return "centrifugo.client." + o.name, fleet.Publication(o.data)
 	case r.topology.Default && r.prefix == defaultPrefix:
 		return r.topology.Topic, o.data
 	case r.topology.Default:
 		return r.prefix + ":" + r.topology.Topic, o.data
-	case r.topology.Topic == "":
+	case r.topology.Topic == "" && !r.topology.SignedIn:
 		user := strings.TrimPrefix(o.name, "user:")
 		return r.prefix + ":to", fmt.Appendf(nil, `{"to":{"user":%q},"data":%s}`, user, o.data)
 	}

@@ -23,6 +23,7 @@ type Report struct {
 // Result is one scenario, run as often as asked.
 type Result struct {
 	Scenario   string    `json:"scenario"`
+	Server     string    `json:"of,omitempty"` // its name, where several were measured side by side
 	Settings   any       `json:"settings"`
 	Held       bool      `json:"held"`    // nothing was found but what is allowed, and no threshold failed
 	Verdict    string    `json:"verdict"` // the same as a sentence, with the reason
@@ -167,6 +168,8 @@ type Idle struct {
 	CPU       float64 `json:"cpu"`                   // share of a core over Watched
 	Pings     float64 `json:"pings"`                 // a second
 	Watched   float64 `json:"watched"`               // seconds
+	Events    int     `json:"events,omitempty"`      // published to all connections at the end
+	Reached   float64 `json:"reached,omitempty"`     // seconds until the slowest of them had come everywhere
 }
 
 // Step is one weighing.

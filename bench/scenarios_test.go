@@ -1,18 +1,27 @@
 package bench
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for line, assert := range map[string]func(*testing.T, *Run){
 		"idle --steps=10,20,40 --rest=100ms --watch=300ms": func(t *testing.T, r *Run) {
 			if len(r.Idle.Steps) != 3 || r.Idle.Steps[2].Connections != 40 || r.Idle.Steps[2].RSS == 0 || r.Idle.Watched == 0 {
 				t.Errorf("%+v", r.Idle)
+			}
+		},
+		"idle --steps=10,20 --rest=0s --watch=0s --events=3": func(t *testing.T, r *Run) {
+			if r.Idle.Events != 3 || r.Idle.Reached <= 0 || r.Counts.Delivered != 60 {
+				t.Errorf("%+v, %+v", r.Idle, r.Counts)
 			}
 		},
 		"idle --users --private --steps=10 --rest=0s --watch=0s": func(t *testing.T, r *Run) {
@@ -137,6 +146,7 @@ func ownServer(t *testing.T) []string {
 }
 
 func TestACrowdComesBackAfterARestart(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	for _, kind := range []string{"restart", "kill"} {
 		t.Run(kind, func(t *testing.T) {
@@ -156,7 +166,23 @@ func TestACrowdComesBackAfterARestart(t *testing.T) {
 	}
 }
 
+// Else most of its memory and CPU would be nobody's, and it would have the port that the next run wants.
+func TestAWorkerThatComesLateIsWeighedAndEnded(t *testing.T) {
+	t.Parallel()
+	flags := ownServer(t)
+	flags[0] += " worker"
+	args := append([]string{"run", "connect", "--clients=5"}, flags[0], flags[1], flags[4])
+	run := hubbench(t, t.Context(), args...).run(t)
+	if len(run.Server.PIDs) != 2 {
+		t.Errorf("processes %v, want two", run.Server.PIDs)
+	}
+	for _, pid := range run.Server.PIDs {
+		eventually(t, fmt.Sprintf("process %d ends", pid), func() bool { _, err := use(pid); return err != nil })
+	}
+}
+
 func TestTuneTriesEachCombination(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "tune.json")
 	args := append([]string{"tune", "--pollers=1,2", "--workers=3", "--clients=4", "--from=30", "--to=30", "--trial=500ms", "--warmup=0s", "--p99=9s", "--tries=5", "--json=" + path}, ownServer(t)...)
@@ -183,5 +209,16 @@ func TestAServerThatDoesNotStartIsToldWithItsWords(t *testing.T) {
 	o = hubbench(t, t.Context(), "run", "connect", "--server=ls", s.flags()[0])
 	if o.status != exitFailed || !strings.Contains(o.stderr, "is taken") {
 		t.Errorf("status %d", o.status)
+	}
+}
+
+func TestAnIdleConnectionThatIsDeafIsFound(t *testing.T) {
+	drills.InProcess(t) // it waits for callPatience
+	t.Parallel()
+	s := newFaulty(t, faults{dropEvery: 2})
+	args := append([]string{"run", "idle", "--steps=10", "--rest=0s", "--watch=0s", "--events=3"}, s.flagsOf("idle")...)
+	o := hubbench(t, t.Context(), args...)
+	if c := o.run(t).Counts; o.status != exitFound || c.Lost != 10 || c.Delivered != 20 {
+		t.Errorf("status %d, %+v", o.status, c)
 	}
 }

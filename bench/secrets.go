@@ -10,7 +10,7 @@ import (
 const hidden = "***"
 
 // secretFlags have values that no report may show.
-var secretFlags = []string{"--header", "--api-key", "--token", "--jwt-secret", "--token-secret"}
+var secretFlags = []string{"--header", "--api-key", "--token", "--jwt-secret", "--token-secret", "--pusher-app"}
 
 // Patterns of text that holds a secret; the first group stays.
 var (

@@ -27,6 +27,8 @@ type serverProcess struct {
 const (
 	startLimit = 60 * time.Second // a command may compile first
 	stopLimit  = 90 * time.Second // a hub that drains takes its time
+	// workerLimit is how long a server's workers may listen after it.
+	workerLimit = 2 * time.Second
 )
 
 // startServer runs command and returns when somebody listens on addr.
@@ -94,12 +96,29 @@ func (s *serverProcess) stop() error {
 	}
 	select {
 	case <-s.ended:
+		s.stopWorkers()
 		return nil
 	case <-time.After(stopLimit):
 	}
 	s.signal(syscall.SIGKILL)
 	<-s.ended
 	return fmt.Errorf("the server did not end within %s of SIGTERM and was killed", stopLimit)
+}
+
+// stopWorkers ends processes that still listen a while after the server that started them has ended: one that nginx has
+// just started can miss the signal of its group.
+func (s *serverProcess) stopWorkers() {
+	ctx, cancel := context.WithTimeout(context.Background(), workerLimit)
+	defer cancel()
+	for reach(ctx, s.addr) == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	if ctx.Err() != nil { // nobody has said that nobody listens
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // gone at last: as wanted
+	}
 }
 
 // kill ends the server as a crash would.

@@ -15,7 +15,7 @@ import (
 // Common are the settings of every scenario: the server, the clients, and the report.
 // As JSON it is part of the report; what may be secret is not.
 type Common struct {
-	URL       guarded  `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol, /notification or /connection/websocket." group:"Server" json:"url"`
+	URL       guarded  `help:"Address of the server. Default: ws://127.0.0.1:3000 and the path of the protocol: /notification, /connection/websocket, or /app/ and the key of --pusher-app." group:"Server" json:"url"`
 	Insecure  bool     `help:"Take any certificate of a wss:// URL." group:"Server" json:"-"`
 	CA        string   `help:"PEM file of the authorities that sign the certificate of a wss:// URL. Default: those of this machine." name:"ca" placeholder:"FILE" group:"Server" json:"-"`
 	Protocol  string   `help:"Protocol of the server: ${enum}." enum:"${protocols}" default:"plain" group:"Server" json:"protocol"`
@@ -33,6 +33,7 @@ type Common struct {
 	Connecting  int           `help:"Handshakes under way at a time." default:"128" group:"Clients" json:"connecting"`
 	Token       string        `help:"JWT of all clients." env:"HUBBENCH_TOKEN" group:"Clients" json:"-"`
 	JWTSecret   string        `help:"Secret (HS256) of the server, to make a JWT for each client, of a user of its own: u0, u1 and so on." name:"jwt-secret" aliases:"token-secret" env:"HUBBENCH_JWT_SECRET,HUBBENCH_TOKEN_SECRET" group:"Clients" json:"-"`
+	PusherApp   string        `help:"Pusher application of the server, id:key:secret: clients open /app/KEY, users sign in with the secret, and --publish=pusher signs with it." name:"pusher-app" placeholder:"APP" env:"HUBBENCH_PUSHER_APP" group:"Clients" json:"-"`
 	Compression string        `help:"off, or on: clients offer permessage-deflate, and must get it." enum:"off,on" default:"off" group:"Clients" json:"compression"`
 	Timeout     time.Duration `help:"Limit of a handshake." default:"10s" group:"Clients" json:"timeout_ns"`
 	Settle      time.Duration `help:"Rest between connecting and measuring." default:"1s" group:"Clients" json:"settle_ns"`
@@ -48,10 +49,10 @@ type Common struct {
 
 // Publishing is how events get into the server.
 type Publishing struct {
-	Publish     string `help:"Way of publishing: redis (PUBLISH), http (POST /api/publish) or ws (the clients themselves)." enum:"redis,http,ws" default:"redis" group:"Publishing" json:"publish"`
+	Publish     string `help:"Way of publishing: redis (PUBLISH), http (POST /api/publish), pusher (POST /apps/ID/batch_events) or ws (the clients themselves). Into other servers: centrifugo (PUBLISH as its nodes do it among themselves), nchan (a POST to --control for each event)." enum:"redis,http,pusher,ws,centrifugo,nchan" default:"redis" group:"Publishing" json:"publish"`
 	Redis       string `help:"Redis of the server." default:"redis://127.0.0.1:6379" env:"REDIS_URL" group:"Publishing" json:"-"`
 	RedisPrefix string `help:"The hub's --redis-prefix." default:"hub" group:"Publishing" json:"-"`
-	Control     string `help:"Control port of the server." default:"http://127.0.0.1:3001" group:"Publishing" json:"-"`
+	Control     string `help:"Control port of the server; for nchan the whole URL that events are posted to." default:"http://127.0.0.1:3001" group:"Publishing" json:"-"`
 	APIKey      string `help:"API key of the server, sent as X-API-Key." name:"api-key" env:"HUBBENCH_API_KEY" group:"Publishing" json:"-"`
 	Size        int    `help:"Bytes per event; the smallest one has about 110." default:"128" group:"Publishing" json:"size"`
 }
@@ -73,8 +74,12 @@ var topicName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9:._-]{0,99}$`)
 
 // validate refuses settings that make no sense, and fills in the URL.
 func (c *Common) validate() error {
+	app, err := c.app()
+	if err != nil {
+		return err
+	}
 	if c.URL == "" {
-		c.URL = "ws://127.0.0.1:3000" + guarded(fleet.Protocols[c.Protocol].Path())
+		c.URL = "ws://127.0.0.1:3000" + guarded(fleet.Protocols[c.Protocol].Path()) + guarded(app.Key)
 	}
 	switch {
 	case c.Loops < 1 || c.Loops > 64:
@@ -138,6 +143,14 @@ func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.
 		Clients: clients, Loops: c.Loops, Timeout: c.Timeout, MaxMessage: c.MaxMessage,
 		Token: c.Token, TokenSecret: c.JWTSecret, Compression: c.Compression == "on",
 	}
+	var err error
+	if cfg.App, err = c.app(); err != nil {
+		return cfg, err
+	}
+	cfg.Topology.SignedIn = c.speaksPusher()
+	if cfg.Topology.SignedIn && topology.Users && cfg.App.Secret == "" {
+		return cfg, usagef("--protocol=%s: users sign in, which needs --pusher-app", c.Protocol)
+	}
 	if topology.Users && c.Token != "" {
 		return cfg, usagef("--token: it is of one user and these clients are many; use --jwt-secret")
 	}
@@ -151,21 +164,33 @@ func (c *Common) fleet(topology fleet.Topology, run string, clients int) (fleet.
 	return cfg, nil
 }
 
+// byRedis and byHTTP say which address Publish needs: Redis or Control.
+func (p *Publishing) byRedis() bool { return p.Publish == "redis" || p.Publish == "centrifugo" }
+func (p *Publishing) byHTTP() bool {
+	return p.Publish == "http" || p.Publish == "nchan" || p.Publish == "pusher"
+}
+
 func (p *Publishing) validate(c *Common, users bool) error {
 	if p.Size < 0 || p.Size > c.MaxMessage/2 {
 		return usagef("--size=%d: want 0 to half of --max-message", p.Size)
 	}
+	switch {
+	case p.Publish == "ws" && c.speaksPusher():
+		return usagef("--protocol=%s: its clients do not get what they publish themselves; use --publish=redis, http or pusher", c.Protocol)
+	case p.Publish == "pusher" && (!c.speaksPusher() || c.PusherApp == ""):
+		return usagef("--publish=pusher: want --protocol=pusher and --pusher-app")
+	}
 	if p.Publish == "ws" && users {
 		return usagef("--publish=ws: clients may not publish to a user's topic; use redis or http")
 	}
-	if p.Publish == "redis" {
+	if p.byRedis() {
 		if _, err := redisOptions(p.Redis); err != nil {
 			return err
 		}
 	}
-	if p.Publish == "http" {
+	if p.byHTTP() {
 		u, err := url.Parse(p.Control)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		if err != nil || u.Scheme != "http" && (u.Scheme != "https" || p.Publish == "nchan") || u.Host == "" {
 			return usagef("--control=%q: want http://host:port", guarded(p.Control))
 		}
 	}

@@ -34,6 +34,8 @@ func (s *stormScenario) validate() error {
 		return usagef("--restart: goes with --kind=restart only")
 	case s.Publish == "ws":
 		return usagef("--publish=ws: the client that publishes may be one of those cut off; use redis or http")
+	case s.Publish == "pusher":
+		return usagef("--publish=pusher: its API cannot be sent an event again for sure; use redis or http")
 	}
 	return errors.Join(validateClients(s.Clients), s.Load.validate(&s.Common, false))
 }
@@ -54,7 +56,7 @@ func (s *stormScenario) measure(ctx context.Context, run *Run, p progress) (err 
 	if _, err := t.fleet.Do(ctx, fleet.Order{Op: fleet.Return, Window: s.Window}); err != nil {
 		return err
 	}
-	pub, err := s.open(ctx, t.topology)
+	pub, err := s.open(ctx, t.c, t.topology)
 	if err != nil {
 		return err
 	}

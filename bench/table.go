@@ -103,10 +103,10 @@ func (r *Run) remarks() []string {
 // writeParts writes the tables that some scenarios have of their own.
 func writeParts(w io.Writer, run *Run) error {
 	if run.Idle != nil && len(run.Server.PIDs) > 0 {
-		rows := []string{"  connections\tRSS\tPSS\tsocket buffers\tkernel slab\t"}
+		rows := []string{"  connections\tRSS\tPSS\tsocket buffers\tkernel slab\tclient RSS\t"}
 		for _, s := range run.Idle.Steps {
-			rows = append(rows, fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t", s.Connections,
-				size(float64(s.RSS)), size(float64(s.PSS)), size(float64(s.Kernel.Buffers)), size(float64(s.Kernel.Slab))))
+			rows = append(rows, fmt.Sprintf("%d\t%s\t%s\t%s\t%s\t%s\t", s.Connections,
+				size(float64(s.RSS)), size(float64(s.PSS)), size(float64(s.Kernel.Buffers)), size(float64(s.Kernel.Slab)), size(float64(s.Client))))
 		}
 		if err := writeRows(w, rows); err != nil {
 			return err

@@ -107,7 +107,7 @@ func figureNamed(name string) (figure, error) {
 func everyFigure() []figure {
 	l := Latency{Count: 1}
 	r := Run{
-		Connect: &Connects{Handshake: l}, Load: &LoadPart{Latency: l, ServerCPU: 1}, Idle: &Idle{Watched: 1},
+		Connect: &Connects{Handshake: l}, Load: &LoadPart{Latency: l, ServerCPU: 1}, Idle: &Idle{Watched: 1, Events: 1},
 		Churn: &Churned{Handshake: l}, Storm: &Stormed{}, Max: &Maximum{Best: &Trial{}}, Drift: &Drift{},
 		Server: ServerPart{PIDs: []int{0}}, Client: ClientPart{Machine: 1},
 	}

@@ -70,6 +70,7 @@ func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients 
 	if err != nil {
 		return nil, err
 	}
+	t.topology = cfg.Topology
 	addr, err := cfg.Resolve()
 	if err != nil {
 		return nil, err

@@ -78,6 +78,9 @@ func (r *Result) achieved() string {
 		if len(run.Server.PIDs) > 0 && len(run.Idle.Steps) > 1 {
 			said = append(said, value("RSS per connection")+" each")
 		}
+		if run.Idle.Events > 0 {
+			said = append(said, fmt.Sprintf("all reached by each of %d events", run.Idle.Events))
+		}
 	case run.Load == nil && run.Connect != nil:
 		said = append(said, fmt.Sprintf("all %d clients came in, %s a second", run.Connect.Ready, strings.TrimSuffix(value("connects"), " 1/s")))
 	}

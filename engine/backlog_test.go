@@ -49,10 +49,14 @@ func (g *laggard) pass(d time.Duration) {
 	}
 }
 
-// queue has n bytes, and no less, wait with the poller.
+// queue has n bytes, and no less, wait with the poller, behind all that the client's kernel takes. What it has yet to take of ours would be
+// progress.
 func (g *laggard) queue(n int) {
 	for int(g.conn.queued) < n {
 		g.conn.Write(AppendFrame(nil, OpBinary, make([]byte, 10<<10)))
+		for g.conn.queued == 0 && inFlight(g.conn.socket) {
+			runtime.Gosched()
+		}
 	}
 }
 

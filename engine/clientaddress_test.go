@@ -141,6 +141,7 @@ func TestWrongProxyHeadsAreRefused(t *testing.T) {
 }
 
 func TestSilenceInAProxyHeadEndsAsInAnyHead(t *testing.T) {
+	t.Parallel()
 	s := proxied(t, Config{HandshakeTimeout: 200 * time.Millisecond, MaxHead: 4096}, proxy.Protocol, "127.0.0.0/8")
 	for _, sent := range []string{"", "PROXY TCP4 192.0.2.1", v2("21 11 0800") + strings.Repeat("x", 2000)} {
 		conn := connect(t, s)
@@ -243,6 +244,7 @@ func TestForwardedFieldsOfProxiesAreBelieved(t *testing.T) {
 
 // The address is that of the client also where it is refused, and after its socket has closed.
 func TestTheClientsAddressIsToldOfRefusalsAndTheGone(t *testing.T) {
+	t.Parallel()
 	trusted, _ := proxy.ParseNetworks([]string{"127.0.0.0/8"})
 	told := make(chan string, 4)
 	var gone *Conn

@@ -45,11 +45,9 @@ func (c *Conn) part(cause *Cause, frame []byte, to state) {
 	if c.state != open {
 		return
 	}
-	at, behind := c.in.skimmer(), []byte(nil)
+	at := c.in.skimmer()
 	at.deflate = c.Deflate() != NoDeflate
-	if c.transit != nil {
-		behind = c.transit.buf
-	}
+	behind := c.dropRest()
 	c.finish(cause)
 	c.move(to)
 	c.transit.skimmer = at
@@ -86,9 +84,10 @@ func (c *Conn) notifyPeer(cause *Cause) {
 // release gives back what c holds for input and for callbacks.
 func (c *Conn) release() {
 	if c.transit != nil {
-		c.transit.buf = nil
+		c.transit.buf, c.transit.exchange = nil, nil
 	}
 	c.in.drop()
+	c.dropRest()
 	c.countHeld(true)
 	delete(c.loop.emptied, c)
 	c.forgetOwed()
@@ -148,9 +147,14 @@ func (c *Conn) cut() {
 	c.socket.reset()
 }
 
-// gone is called when the poller has closed the descriptor.
+// gone is called when the poller has closed the descriptor, and again when the rest of the input is worked off then.
 func (c *Conn) gone() {
 	l := c.loop
+	if r := l.rests[c]; r != nil {
+		r.gone, r.end = true, c.gone
+		c.forgetQueued()
+		return
+	}
 	c.move(ended)
 	c.notifyPeer(PeerGone)
 	l.conns.remove(c)

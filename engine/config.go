@@ -21,8 +21,10 @@ type Config struct {
 	Addr string
 	// Paths are those that are upgraded; one that ends in / stands for all with one segment more. Default /notification.
 	Paths []string
-	// HTTPPaths are those of Paths at which plain HTTP is spoken, too: see Kind. Default none.
+	// HTTPPaths are those at which plain HTTP is spoken, besides WebSocket where they are Paths, too: see Kind. Default none.
 	HTTPPaths []string
+	// Calls are requests to an API on this port. Default: there are none.
+	Calls CallConfig
 	// Pages are what plain GETs are answered with, by path; all others get a Refusal. At most 16.
 	Pages []Page
 	// Origins are the browser origins let in besides the Host's own and loopback ones.
@@ -75,8 +77,8 @@ type Config struct {
 	// become less by MaxQueued in 10 s. A message of any size, or a burst, cuts nobody who reads it. With less,
 	// even with one byte, it is cut if nothing leaves for 30 s. Looked at once a second. Default 256 KiB.
 	MaxQueued int
-	// MaxPartial and MaxBacklog bound, over all connections, half-received messages and queued
-	// output in bytes; over them the largest holders are cut. Default 256 MiB and 1 GiB.
+	// MaxPartial and MaxBacklog bound, over all connections, half-received messages (with input that waits for its turn) and
+	// queued output in bytes; over them the largest holders are cut. Default 256 MiB and 1 GiB.
 	MaxPartial, MaxBacklog int64
 
 	// Heartbeat is the time between two pings to one connection; one of 10 s or more may be up to 1 s less, so
@@ -91,10 +93,13 @@ type Config struct {
 	// OnRefused, where not nil, is told of each handshake that the engine itself refuses, on the connection's loop and
 	// before the answer.
 	OnRefused func(c *Conn, r *Refusal)
+	// OnFull, where not nil, is asked on the loop what a WebSocket client hears that there is no place for: frames, a Close frame
+	// last, and the subprotocol that is selected. Without frames it gets the refusal.
+	OnFull func(r *Request) (subprotocol string, frames []byte)
 	// OnUpgraded, where not nil, is told of each handshake that became a connection, on its loop: how long it took from
 	// the socket's coming to the answer, to within a turn of the loop.
 	OnUpgraded func(took time.Duration)
-	// PostError, where not nil, writes the body of a Post's refusal, in JSON. Else it is the reason as text.
+	// PostError, where not nil, writes the body of a Post's or Call's refusal, in JSON. Else it is the reason as text.
 	PostError func(r *Refusal) []byte
 	// Log takes what an operator should know; its zero value is silent.
 	Log zerolog.Logger
@@ -133,7 +138,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	if _, _, err := net.SplitHostPort(cfg.Addr); err != nil {
 		return cfg, fmt.Errorf("addr %q: %w", cfg.Addr, err)
 	}
-	for _, path := range cfg.Paths {
+	for _, path := range slices.Concat(cfg.Paths, cfg.HTTPPaths) {
 		if !strings.HasPrefix(path, "/") {
 			return cfg, fmt.Errorf("path %q: must begin with /", path)
 		}
@@ -144,11 +149,11 @@ func (cfg Config) withDefaults() (Config, error) {
 	if t := cfg.TLS; t != nil && len(t.Certificates) == 0 && t.GetCertificate == nil && t.GetConfigForClient == nil {
 		return cfg, errors.New("TLS without a certificate: want Certificates or GetCertificate")
 	}
-	for _, path := range cfg.HTTPPaths {
-		if !slices.Contains(cfg.Paths, path) {
-			return cfg, fmt.Errorf("HTTP path %q: must be one of the paths", path)
-		}
+	calls, err := cfg.Calls.withDefaults()
+	if err != nil {
+		return cfg, err
 	}
+	cfg.Calls = calls
 	if cfg.MaxConnections > limit {
 		return cfg, fmt.Errorf("max connections %d: the open-file limit allows %d (raise it: ulimit -n, LimitNOFILE)", cfg.MaxConnections, limit)
 	}

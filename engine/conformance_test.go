@@ -264,7 +264,7 @@ func TestLargeMessagesInAllPieces(t *testing.T) {
 // TestHalfOpenHandshakesAreBoundedAndCounted has idle half-open handshakes, 10,000 where the open-file limit
 // allows (each takes two descriptors of this process), fill the server.
 func TestHalfOpenHandshakesAreBoundedAndCounted(t *testing.T) {
-	n := min(2000, (ConnectionLimit()-500)/2)
+	n := min(500, (ConnectionLimit()-500)/2)
 	if os.Getenv("WSHUB_DRILL") != "" {
 		n = min(10_000, (ConnectionLimit()-500)/2)
 	}

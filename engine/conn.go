@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"syscall"
+	"time"
 )
 
 // Peer is what lives behind one open connection. The engine calls it on the connection's loop.
@@ -77,7 +78,7 @@ type Conn struct {
 	loop    *Loop
 	peer    Peer
 	in      reader
-	transit *transit // nil while open, but for what came behind the head of one that was accepted late
+	transit *transit // nil while open
 }
 
 // Loop is the loop that owns c.
@@ -88,10 +89,11 @@ func (c *Conn) Queued() int { return int(c.queued) }
 
 // HungUp reports whether the peer has closed its end, as far as that can be known: earlier bytes may come to the
 // Peer all the same. It costs a system call.
-func (c *Conn) HungUp() bool { return c.socket.hungUp() }
+func (c *Conn) HungUp() bool { return !c.socket.open() || c.socket.hungUp() }
 
 // readable reads what is there and works on it, at most a buffer of it: the poller reports again what is left. After
-// a FIN it would not, because it closes as soon as we return; all of it is read then.
+// a FIN it would not, because it closes as soon as we return; all of it is read then. Otherwise nothing is read while a
+// rest of the last read waits.
 func (c *Conn) readable() {
 	defer func() {
 		if r := recover(); r != nil {
@@ -99,6 +101,10 @@ func (c *Conn) readable() {
 		}
 	}()
 	l := c.loop
+	if l.rests[c] != nil && !c.socket.hungUp() {
+		l.spend(jobCost)
+		return
+	}
 	buf := l.buf[:l.readSize()]
 	for {
 		n, err := c.socket.read(buf)
@@ -135,11 +141,12 @@ func (c *Conn) receive(data []byte) {
 	case deciding:
 		c.holdBehindHead(data)
 	case open:
-		if c.transit != nil { // what came behind the head is not worked off yet
-			c.holdBehindHead(data)
+		if r := c.loop.rests[c]; r != nil {
+			r.add(data)
+			c.countHeld(false)
 			return
 		}
-		c.take(data)
+		c.take(data, c.allowance())
 	case closing, awaiting:
 		c.skim(data)
 	case departing, lingering:
@@ -147,20 +154,21 @@ func (c *Conn) receive(data []byte) {
 	}
 }
 
-// take works on what an open connection's client sent.
-func (c *Conn) take(data []byte) {
+// take works on what an open connection's client sent, until that has cost so much work. The rest waits.
+func (c *Conn) take(data []byte, work time.Duration) {
 	if c.as == asStream {
 		c.ignore(data)
 		return
 	}
-	c.receiveFrames(data)
+	c.receiveFrames(data, work)
 }
 
-func (c *Conn) receiveFrames(data []byte) {
+func (c *Conn) receiveFrames(data []byte, work time.Duration) {
 	l := c.loop
 	completed := false
-	fragments, pings, others := -len(data)/thinFragment, 0, -1 // a pong answers our ping
-	for c.state == open {
+	size := len(data)
+	fragments, pings, others := 0, 0, -1 // a pong answers our ping
+	for enough := l.spent + work; c.state == open && l.spent < enough; {
 		m, rest, more, err := c.in.next(data, l.srv.cfg.MaxMessage, c.Deflate() != NoDeflate)
 		if m.deflated && err == nil {
 			err = l.inflate(&m)
@@ -171,10 +179,9 @@ func (c *Conn) receiveFrames(data []byte) {
 			c.refuseFrame(err)
 			break
 		}
-		if !more {
+		if data = rest; !more {
 			break
 		}
-		data = rest
 		l.spend(frameCost)
 		switch m.op {
 		case OpContinuation:
@@ -203,8 +210,9 @@ func (c *Conn) receiveFrames(data []byte) {
 		return
 	}
 	c.answerPings()
+	c.postpone(data)
 	c.countHeld(completed)
-	c.countChatter(max(fragments, 0) + pings + max(others, 0))
+	c.countChatter(max(fragments-(size-len(data))/thinFragment, 0) + pings + max(others, 0))
 }
 
 func (c *Conn) answerClose(payload []byte) {
@@ -240,7 +248,7 @@ func (c *Conn) refuseFrame(err *protocolError) {
 // Broke says, while Peer.Closed runs, which rule of RFC 6455 the client broke, if that is why the connection ends.
 func (c *Conn) Broke() string { return c.loop.broke }
 
-// holding is the account of a half-received head or message.
+// holding is the account of a half-received head, body or message.
 type holding struct {
 	held  int32  // bytes, as last counted
 	since uint32 // the tick that it began in
@@ -249,10 +257,16 @@ type holding struct {
 // held is the memory that half-received input holds.
 func (c *Conn) held() int32 {
 	n := 0
-	if c.transit != nil {
-		n = cap(c.transit.buf)
+	if t := c.transit; t != nil {
+		n = cap(t.buf)
+		if t.exchange != nil {
+			n += t.exchange.size
+		}
 	} else {
 		n = c.in.held()
+	}
+	if r := c.loop.rests[c]; r != nil {
+		n += r.size
 	}
 	if c.loop.layers != nil {
 		n += c.loop.layers[c].held()
@@ -264,7 +278,7 @@ func (c *Conn) held() int32 {
 // now began after it.
 func (c *Conn) countHeld(anew bool) {
 	l := c.loop
-	if c.in.p == nil && c.transit == nil && len(l.partials) == 0 && l.layers == nil {
+	if c.in.p == nil && c.transit == nil && len(l.partials) == 0 && len(l.rests) == 0 && l.layers == nil {
 		return // by far the most
 	}
 	was, counted := l.partials[c]
@@ -293,7 +307,7 @@ func (c *Conn) due() {
 			c.refuse(refuseLate)
 			return
 		}
-		c.refuse(&Refusal{Status: 408, Reason: "handshake not completed in time"})
+		c.refuseHead(c.transit.buf, &Refusal{Status: 408, Reason: "handshake not completed in time"})
 	case deciding:
 		c.refuse(c.undecided())
 	case open:
@@ -343,5 +357,16 @@ func (c *Conn) Become(peer Peer) bool {
 		return false
 	}
 	c.peer = peer
+	return true
+}
+
+// Deliver gives the Peer a message that did not come by the connection, of a size that may come so. False means that the
+// connection is not open any more.
+func (c *Conn) Deliver(op Opcode, payload []byte) bool {
+	if c.state != open {
+		return false
+	}
+	c.loop.spend(messageCost(len(payload)))
+	c.loop.guard(c, func() { c.peer.Message(op, payload) })
 	return true
 }

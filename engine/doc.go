@@ -43,13 +43,17 @@
 // # Plain HTTP
 //
 // At Config.HTTPPaths a request without an upgrade goes the same way: a stream is a connection whose output is the body of
-// its response, and a post collects its body while arriving, and is answered while deciding. See exchange.go.
+// its response, and a post collects its body while arriving, and is answered while deciding. See exchange.go. So does a call of an
+// API (call.go), whose head is judged before its body is read.
 //
 // # A turn, and slow connections
 //
 // Between two polls a loop does a bounded amount of work: meter.go counts sends, bytes, frames and jobs. Jobs that are
 // left keep their order for the next turn, timers have half of each, and a connection that sends without end is read
-// one buffer at a time. Control frames and small fragments cost their sender: see [Peer].Overhead.
+// one buffer at a time. A buffer may hold much more work than that: of it each connection has an eighth of a turn at once.
+// The rest waits for a later turn, in its order, and meanwhile nothing is read from that socket (rest.go). Rests are a queue
+// of their own: however many there are, no job waits for more than a turn's worth of them. Control frames and small fragments
+// cost their sender: see [Peer].Overhead.
 //
 // Bytes that a socket does not accept are queued by the poller, and accounted for in Loop.backlogs, together with bytes
 // that the Peer holds back itself ([Conn.Owe]). Once a second slow.go cuts connections that make no progress. relief.go

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// Plain HTTP on the public port, at Config.HTTPPaths: a GET that accepts EventStream opens a stream, a POST brings a body
-// and gets one answer, and a browser's preflight for either is answered here.
+// Plain HTTP on the public port, at Config.HTTPPaths: a GET that accepts EventStream opens a stream, as does any GET where
+// there is no WebSocket; a POST brings a body and gets one answer or a stream of JSON; and a browser's preflight for either
+// is answered here. Calls are apart, in call.go.
 //
 // A stream is a Conn whose output is the bytes of an endless response. Its body ends with the connection: chunks would
 // cost each event their size, and an event that was cut off is not complete without its blank line anyway. The client
@@ -23,16 +24,26 @@ type Kind uint8
 const (
 	WebSocket Kind = iota // a connection (RFC 6455)
 	Stream                // a response that does not end, of type EventStream
-	Post                  // an answer to what it sent
+	Post                  // an answer to what it sent, or a stream of type JSONStream
+	Call                  // an answer from an API: see CallConfig
 	preflight             // the leave to send a Post, or to read a Stream
 )
 
-// EventStream is the media type of a Stream.
-const EventStream = "text/event-stream"
+// httpMethods are those of plain HTTP.
+const httpMethods = "GET, POST, OPTIONS"
+
+const (
+	// EventStream is the media type of a Stream.
+	EventStream = "text/event-stream"
+	// JSONStream is the media type of the stream that answers a Post.
+	JSONStream = "application/json"
+)
 
 const (
 	// postRoom is what a Post may have more bytes than Config.MaxMessage: what stands around a message.
 	postRoom = 4 << 10
+	// fieldSize is about what a field of a head costs besides its text, in bytes.
+	fieldSize = 100
 	// preflightAge is how long a browser may keep the answer to a preflight.
 	preflightAge = 10 * time.Minute
 	// comeback is when the client of a stream that there is no room for comes back where the Refusal does not say, and
@@ -51,18 +62,29 @@ var (
 type exchange struct {
 	request *Request
 	origin  string // whose page asks, "" for no browser's; it is allowed
+	size    int    // of the request, about, in bytes
 	length  int    // of the body, in bytes
 	begun   bool   // see Handshake.Begin
 }
 
-// kindOf is what a request asks for, WebSocket if nothing else. paths are those where plain HTTP is spoken.
-func kindOf(r *http.Request, paths []string) Kind {
-	if len(paths) == 0 || !isPath(r.URL, paths) || hasToken(r.Header["Upgrade"], "websocket") {
+// answered reports whether the kind brings a body, perhaps, and gets one answer.
+func (k Kind) answered() bool { return k == Post || k == Call }
+
+// kindOf is what a request asks for, WebSocket if nothing else. plain are the paths where plain HTTP is spoken, upgraded those
+// where WebSocket is.
+func kindOf(r *http.Request, plain, upgraded []string, calls *CallConfig) Kind {
+	switch {
+	case hasToken(r.Header["Upgrade"], "websocket"):
+		return WebSocket
+	case len(plain) == 0 || !isPath(r.URL, plain):
+		if calls.isCall(r.Method, r.URL) {
+			return Call
+		}
 		return WebSocket
 	}
 	switch r.Method {
 	case http.MethodGet:
-		if acceptsStream(r.Header["Accept"]) {
+		if acceptsStream(r.Header["Accept"]) || !isPath(r.URL, upgraded) {
 			return Stream
 		}
 	case http.MethodPost:
@@ -76,8 +98,19 @@ func kindOf(r *http.Request, paths []string) Kind {
 // acceptsStream reports whether EventStream is in the list of media types. Ranges do not count: all programs accept */*.
 func acceptsStream(accept []string) bool {
 	for e := range elements(accept) {
-		name, _, _ := strings.Cut(e, ";")
-		if foldsTo(trim(name), EventStream) {
+		name, params, _ := strings.Cut(e, ";")
+		if foldsTo(trim(name), EventStream) && !unwanted(params) {
+			return true
+		}
+	}
+	return false
+}
+
+// unwanted reports whether among the parameters of a media type is the weight 0 (RFC 9110, 12.4.2).
+func unwanted(params string) bool {
+	for param := range strings.SplitSeq(params, ";") {
+		name, weight, _ := strings.Cut(param, "=")
+		if weight = trim(weight); foldsTo(trim(name), "q") && weight != "" && strings.Trim(weight, "0.") == "" {
 			return true
 		}
 	}
@@ -95,24 +128,32 @@ func (r *Request) sizeUp(limit int) *Refusal {
 	return nil
 }
 
-// begin goes on with a plain HTTP request whose head is there. behind is what came after it.
-func (c *Conn) begin(r *Request, behind []byte) {
-	x := &exchange{request: r, origin: r.Header.Get("Origin")}
+// begin goes on with a plain HTTP request whose head, of so many bytes, is there. behind is what came after it.
+func (c *Conn) begin(r *Request, head int, behind []byte) {
+	x := &exchange{request: r, origin: r.Header.Get("Origin"), size: 2*head + fieldSize*len(r.Header)}
 	c.transit.exchange = x
 	c.transit.buf = nil
 	switch r.Kind {
 	case preflight:
 		c.answer(appendPreflight(nil, x.origin))
-	case Post:
+	case Post, Call:
 		cfg := &c.loop.srv.cfg
-		if refusal := r.sizeUp(cfg.MaxMessage + postRoom); refusal != nil {
+		var refusal *Refusal
+		if r.Kind == Call {
+			refusal = c.judgeCall(r)
+		} else {
+			refusal = r.sizeUp(cfg.MaxMessage + postRoom)
+		}
+		if refusal != nil {
 			c.refuse(refusal)
 			return
 		}
-		x.length = int(r.ContentLength)
+		x.length = max(int(r.ContentLength), 0)
 		c.loop.conns.set(c, c.loop.due(ticks(cfg.MessageTimeout)))
 		if len(behind) < x.length && hasToken(r.Header["Expect"], "100-continue") {
-			c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+			if c.send([]byte("HTTP/1.1 100 Continue\r\n\r\n")); c.state != arriving {
+				return
+			}
 		}
 		c.receiveBody(behind)
 	default:
@@ -120,7 +161,7 @@ func (c *Conn) begin(r *Request, behind []byte) {
 	}
 }
 
-// receiveBody collects a Post's body.
+// receiveBody collects the body of a Post or Call.
 func (c *Conn) receiveBody(data []byte) {
 	t := c.transit
 	x := t.exchange
@@ -133,18 +174,18 @@ func (c *Conn) receiveBody(data []byte) {
 	}
 }
 
-// Body is what a Post sent, nil once it is answered. It is never changed.
+// Body is what a Post or Call sent, nil once it is answered. It is never changed.
 func (h *Handshake) Body() []byte {
-	if h.Kind != Post || h.conn.state != deciding {
+	if !h.Kind.answered() || h.conn.state != deciding {
 		return nil
 	}
 	return h.conn.transit.buf
 }
 
-// Begin says that what a Post asks for is under way and can't be called back. If no answer comes in Config.HandshakeTimeout,
+// Begin says that what a Post or Call asks for is under way and can't be called back. If no answer comes in Config.HandshakeTimeout,
 // the client hears by 504 that it may have been done; without Begin it hears by 503 that nothing was.
 func (h *Handshake) Begin() {
-	if h.Kind == Post && h.conn.state == deciding {
+	if h.Kind.answered() && h.conn.state == deciding {
 		h.conn.transit.exchange.begun = true
 	}
 }
@@ -157,7 +198,7 @@ func (c *Conn) undecided() *Refusal {
 	return refuseNoAnswer
 }
 
-// Answer answers a Post with a JSON body, and ends the connection.
+// Answer answers a Post or Call with a JSON body, or with http.StatusNoContent without any, and ends the connection.
 func (h *Handshake) Answer(status int, body []byte) {
 	if h.conn.state == deciding {
 		h.conn.answer(h.conn.transit.exchange.appendAnswer(nil, status, nil, "application/json", body))
@@ -169,9 +210,12 @@ func (x *exchange) appendAnswer(dst []byte, status int, more http.Header, kind s
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(status), 10)
 	dst = append(append(dst, ' '), http.StatusText(status)...)
-	dst = append(append(dst, "\r\nConnection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nContent-Type: "...), kind...)
-	dst = append(dst, "\r\nContent-Length: "...)
-	dst = append(strconv.AppendInt(dst, int64(len(body)), 10), "\r\n"...)
+	dst = append(dst, "\r\nConnection: close\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"...)
+	if status != http.StatusNoContent { // RFC 9110, 8.6
+		dst = append(append(dst, "Content-Type: "...), kind...)
+		dst = append(dst, "\r\nContent-Length: "...)
+		dst = append(strconv.AppendInt(dst, int64(len(body)), 10), "\r\n"...)
+	}
 	dst = appendOrigin(dst, x.origin)
 	if len(more) > 0 {
 		b := bytes.NewBuffer(dst)
@@ -191,7 +235,7 @@ func appendOrigin(dst []byte, origin string) []byte {
 }
 
 func appendPreflight(dst []byte, origin string) []byte {
-	dst = append(dst, "HTTP/1.1 204 No Content\r\nConnection: close\r\nAllow: GET, POST, OPTIONS\r\n"...)
+	dst = append(dst, "HTTP/1.1 204 No Content\r\nConnection: close\r\nAllow: "+httpMethods+"\r\n"...)
 	dst = appendOrigin(dst, origin)
 	if origin != "" {
 		dst = append(dst, "Access-Control-Allow-Methods: GET, POST\r\nAccess-Control-Allow-Headers: Authorization, Cache-Control, Content-Type, Last-Event-ID\r\nAccess-Control-Max-Age: "...)
@@ -201,9 +245,9 @@ func appendPreflight(dst []byte, origin string) []byte {
 }
 
 // appendStreamHead appends the head of a stream's response. Proxies neither keep it nor change it, nor hold it back.
-func appendStreamHead(dst []byte, origin string) []byte {
-	dst = append(dst, "HTTP/1.1 200 OK\r\nContent-Type: "+EventStream+
-		"\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n"...)
+func appendStreamHead(dst []byte, kind, origin string) []byte {
+	dst = append(append(dst, "HTTP/1.1 200 OK\r\nContent-Type: "...), kind...)
+	dst = append(dst, "\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n"...)
 	return append(appendOrigin(dst, origin), "\r\n"...)
 }
 
@@ -212,11 +256,11 @@ func appendStreamHead(dst []byte, origin string) []byte {
 func (x *exchange) appendRefusal(dst []byte, r *Refusal, write func(*Refusal) []byte) []byte {
 	switch {
 	case x.request.Kind == Stream && (r.Status == http.StatusServiceUnavailable || r.Status == http.StatusTooManyRequests):
-		dst = appendStreamHead(dst, x.origin)
+		dst = appendStreamHead(dst, EventStream, x.origin)
 		dst = append(dst, "retry: "...)
 		dst = strconv.AppendInt(dst, r.after().Milliseconds(), 10)
 		return append(append(append(dst, "\n: "...), r.Reason...), "\n\n"...)
-	case x.request.Kind == Post && write != nil:
+	case x.request.Kind.answered() && write != nil:
 		return x.appendAnswer(dst, r.Status, r.Header, "application/json", write(r))
 	}
 	return x.appendAnswer(dst, r.Status, r.Header, "text/plain; charset=utf-8", append([]byte(r.Reason), '\n'))

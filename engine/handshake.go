@@ -15,7 +15,7 @@ import (
 )
 
 // Request is a client's opening handshake that kept the rules of RFC 6455, 4.2.1, or a plain HTTP request at one of
-// Config.HTTPPaths. It holds every header line: keep what you need of it, not all of it.
+// Config.HTTPPaths, or a Call. It holds every header line: keep what you need of it, not all of it.
 type Request struct {
 	// Kind is what the client asks for.
 	Kind Kind
@@ -48,6 +48,7 @@ var (
 	refuseLength     = refuse(http.StatusBadRequest, "malformed or ambiguous body length")
 	refuseVersion    = refuse(http.StatusBadRequest, "HTTP/1.1 is required")
 	refuseMethod     = refuse(http.StatusMethodNotAllowed, "only GET is allowed: this port is for WebSocket clients", "Allow", "GET")
+	refuseHTTPMethod = refuse(http.StatusMethodNotAllowed, "only GET, POST and OPTIONS are allowed, and GET alone with an upgrade", "Allow", httpMethods)
 	refuseBody       = refuse(http.StatusRequestEntityTooLarge, "the request must have no body")
 	refuseTarget     = refuse(http.StatusBadRequest, "malformed request target")
 	refuseUpgrade    = refuse(http.StatusUpgradeRequired, "this is a WebSocket endpoint and the request is plain HTTP (no Upgrade: websocket)")
@@ -128,7 +129,8 @@ type headParser struct {
 	// header is that of the last head, whatever parse made of it; nil if it was too malformed to be read.
 	header http.Header
 	// http are the paths at which plain HTTP is spoken, too.
-	http []string
+	http  []string
+	calls CallConfig
 }
 
 // parse reads a whole head, up to its blank line. A handshake that breaks a rule, asks for another path
@@ -144,7 +146,7 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	case !bytes.HasPrefix(raw.version, []byte("HTTP/1.")) || raw.version[7] == '0':
 		return nil, refuseVersion
 	case string(raw.method) != http.MethodGet && !p.exchanges(raw.method):
-		return nil, refuseMethod
+		return nil, p.refuseMethodOf(raw.target)
 	case raw.body && string(raw.method) != http.MethodPost:
 		return nil, refuseBody
 	case raw.unmeasured:
@@ -155,9 +157,9 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 		return nil, refuseTarget // what else net/http might refuse has been refused above
 	}
 	p.header = hr.Header
-	r := &Request{Request: hr, Kind: kindOf(hr, p.http)}
+	r := &Request{Request: hr, Kind: kindOf(hr, p.http, paths, &p.calls)}
 	if r.Kind == WebSocket && hr.Method != http.MethodGet {
-		return nil, refuseMethod
+		return nil, p.refuseMethodOf(raw.target)
 	}
 	switch refusal := r.validate(paths); refusal {
 	case nil:
@@ -191,7 +193,21 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 
 // exchanges reports whether method is one that plain HTTP needs besides GET.
 func (p *headParser) exchanges(method []byte) bool {
-	return len(p.http) > 0 && (string(method) == http.MethodPost || string(method) == http.MethodOptions)
+	switch string(method) {
+	case http.MethodPost:
+		return len(p.http) > 0 || p.calls.Folder != ""
+	case http.MethodOptions:
+		return len(p.http) > 0
+	}
+	return false
+}
+
+// refuseMethodOf is the refusal of a method that the target does not allow.
+func (p *headParser) refuseMethodOf(target []byte) *Refusal {
+	if u, err := url.ParseRequestURI(string(target)); err == nil && len(p.http) > 0 && isPath(u, p.http) {
+		return refuseHTTPMethod
+	}
+	return refuseMethod
 }
 
 func (p *headParser) read(head []byte) (*http.Request, error) {

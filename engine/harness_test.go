@@ -52,7 +52,7 @@ func (p *echoingPeer) Closed(cause *Cause) {
 func running(t testing.TB, cfg Config, h Handler) *Server {
 	t.Helper()
 	cfg.Addr = "127.0.0.1:0"
-	cfg.Pollers = 2
+	def(&cfg.Pollers, 2)
 	s, err := New(cfg, h)
 	if err != nil {
 		t.Fatal(err)

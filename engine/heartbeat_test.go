@@ -64,7 +64,7 @@ func TestStallOfTheLoopKillsNobody(t *testing.T) {
 // lives, whether they waited with us or with the kernel.
 func TestBytesThatLeaveAreLife(t *testing.T) {
 	t.Parallel()
-	const heartbeat, chunk, total = 200 * time.Millisecond, 8 << 10, 160 << 10
+	const heartbeat, chunk, total = 400 * time.Millisecond, 8 << 10, 160 << 10 // with 200 ms the reader was cut on a busy machine
 	for _, test := range []struct {
 		where      string
 		sendBuffer int
@@ -73,6 +73,7 @@ func TestBytesThatLeaveAreLife(t *testing.T) {
 		{"with the kernel", 256 << 10},
 	} {
 		t.Run(test.where, func(t *testing.T) {
+			t.Parallel()
 			r := newRoster()
 			s := serve(t, engine.Config{Pollers: 1, Heartbeat: heartbeat, SendBuffer: test.sendBuffer}, r)
 			c := slowDial(t, s, "?c")
@@ -99,6 +100,7 @@ func TestBytesThatLeaveAreLife(t *testing.T) {
 
 // One whose kernel answers probes, but that reads nothing, does not live.
 func TestWhoReadsNothingIsCutByTheHeartbeat(t *testing.T) {
+	t.Parallel()
 	r := newRoster()
 	s := serve(t, engine.Config{Pollers: 1, Heartbeat: 300 * time.Millisecond, SendBuffer: 256 << 10}, r)
 	c := slowDial(t, s, "?c")

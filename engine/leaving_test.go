@@ -87,6 +87,7 @@ func TestAwaitClosingWaitsForAnswersOnly(t *testing.T) {
 
 // Where the hub closes in the middle of what the client sends, the client's Close frame is found behind it.
 func TestClientsCloseIsFoundBehindWhatItWasSending(t *testing.T) {
+	t.Parallel()
 	var conn *Conn
 	arrived := make(chan struct{}, 1)
 	s := running(t, Config{}, &echoing{decide: func(h *Handshake, p Peer) {

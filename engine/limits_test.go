@@ -3,6 +3,7 @@ package engine_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -80,6 +81,47 @@ func TestConnectionsOverTheLimitAreTold(t *testing.T) {
 	_ = clients[0].Close()
 	eventually(t, "a place is free", func() bool { return s.Stats().Open == places-1 })
 	rawDial(t, s, "")
+}
+
+// Where their protocol has words for it they hear those in place of the status, and are no more in the way.
+func TestConnectionsOverTheLimitHearTheWordsOfTheirProtocol(t *testing.T) {
+	const places, spare, over = 10, 192, 192 + 50
+	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places, OnFull: func(r *engine.Request) (string, []byte) {
+		if r.URL.RawQuery != "words" {
+			return "", nil
+		}
+		return "", engine.AppendClose(engine.AppendFrame(nil, engine.OpText, []byte("full")), 4100, "over capacity")
+	}}, echo{})
+	first := rawDial(t, s, "")
+	for range places - 1 {
+		rawDial(t, s, "?words")
+	}
+	for range over { // they are told, and do not go
+		c := rawDial(t, s, "?words")
+		c.wantFrame(t, engine.OpText, "full")
+		c.wantFrame(t, engine.OpClose, "\x10\x04over capacity")
+	}
+	eventually(t, "they have gone that were too many", func() bool { return s.Stats().Sockets == places+spare })
+	if st := s.Stats(); st.Refused[503] != over || st.Open != places || st.Dropped["closing"] != over-spare {
+		t.Errorf("%+v", st)
+	}
+	last := rawDial(t, s, "?words")
+	last.wantFrame(t, engine.OpText, "full")
+	last.wantFrame(t, engine.OpClose, "\x10\x04over capacity")
+	last.write(t, append(masked(engine.OpText, "too late"), masked(engine.OpClose, "\x10\x04")...))
+	if _, err := last.in.ReadByte(); err != io.EOF {
+		t.Errorf("behind the client's Close: %v", err)
+	}
+	c := rawTCP(t, s, 0)
+	c.write(t, []byte(request("")))
+	if res, err := http.ReadResponse(c.in, nil); err != nil || res.StatusCode != 503 {
+		t.Errorf("without words: %v, %v", res, err)
+	}
+	_ = first.Close()
+	eventually(t, "a place is free", func() bool { return s.Stats().Open == places-1 })
+	again := rawDial(t, s, "?words")
+	again.write(t, masked(engine.OpText, "in"))
+	again.wantFrame(t, engine.OpText, "in")
 }
 
 // A client that was let in and sent away again, as with a bad token, has no place any more, though it does not go.
@@ -224,6 +266,7 @@ func TestMessageTimeoutIsPerMessage(t *testing.T) {
 
 // Dripping a head byte by byte buys no more time.
 func TestDrippedHeadIsAnswered408(t *testing.T) {
+	t.Parallel()
 	s := serve(t, engine.Config{Pollers: 1, HandshakeTimeout: 300 * time.Millisecond}, echo{})
 	c := rawTCP(t, s, 0)
 	answer := make(chan *http.Response, 1)

@@ -18,7 +18,7 @@ type Loop struct {
 	Index int
 
 	srv    *Server
-	wakeFD int // the far end of the socket pair that wakes the poller
+	wakeFD int // the far end of the pair that wakes the poller
 
 	// Guarded by mu.
 	mu     sync.Mutex
@@ -28,7 +28,7 @@ type Loop struct {
 	ended  bool
 
 	// Shared, atomic.
-	woken    atomic.Bool   // a wake-up byte is on its way
+	woken    atomic.Bool   // a signal is on its way
 	lastTurn atomic.Int64  // age, ns
 	next     atomic.Uint32 // the tick at which the loop must turn for its timers; written by the loop
 	count    counters
@@ -52,7 +52,9 @@ type Loop struct {
 	timers     wheel[*Timer]
 	pongs      pongs
 	chatter    map[*Conn]int32   // control frames and fragments since the last sweep
-	partials   map[*Conn]holding // mid-message
+	partials   map[*Conn]holding // mid-message, or with a rest
+	rests      map[*Conn]*rest   // of what was read; see maxInput
+	resting    restQueue
 	backlogs   map[*Conn]backlog
 	emptied    map[*Conn][]func() // to be called when nothing is queued any more
 	relief     bool               // a job to relieve is posted, or at work
@@ -74,10 +76,11 @@ func newLoop(s *Server, index int) *Loop {
 		buf:      make([]byte, s.cfg.ReadBuffer),
 		chatter:  make(map[*Conn]int32),
 		partials: make(map[*Conn]holding),
+		rests:    make(map[*Conn]*rest),
 		backlogs: make(map[*Conn]backlog),
 		emptied:  make(map[*Conn][]func()),
 		random:   rand.New(rand.NewPCG(rand.Uint64(), uint64(index))),
-		heads:    headParser{http: s.cfg.HTTPPaths},
+		heads:    headParser{http: s.cfg.HTTPPaths, calls: s.cfg.Calls},
 	}
 	if s.cfg.TLS != nil {
 		l.layers = make(map[*Conn]*tlsLayer)
@@ -169,18 +172,16 @@ func (l *Loop) end() {
 	}
 }
 
-// wake makes the poller call turn soon. At most one byte is ever outstanding.
+// wake makes the poller call turn soon. At most one signal is ever outstanding.
 func (l *Loop) wake() {
 	if l.woken.CompareAndSwap(false, true) {
-		_, _ = write(l.wakeFD, wakeUp)
+		signal(l.wakeFD)
 	}
 }
 
-var wakeUp = []byte{1}
-
 // turn does what waits for the loop, for as long as turnWork allows. The rest is done in the next turn, which comes
 // behind a poll: what was posted keeps its order. Timers go first, because the jobs of a busy loop have no end; they
-// leave half of the turn to them.
+// leave half of the turn to them. Rests of input go last, and have half a turn of their own where jobs take all of it.
 func (l *Loop) turn() {
 	l.woken.Store(false) // before the swap: what is posted after it wakes us again
 	l.lastTurn.Store(int64(l.age))
@@ -202,7 +203,8 @@ func (l *Loop) turn() {
 		l.spend(jobCost)
 		l.guard(nil, f)
 	}
-	if rest || l.ran < len(l.jobs) {
+	l.workOffRests()
+	if rest || l.ran < len(l.jobs) || !l.resting.empty() {
 		l.wake() // the inbox was left for later, or some of it
 	}
 }
@@ -329,13 +331,16 @@ func (l *Loop) sweep() {
 func (l *Loop) expirePartials() {
 	var late []*Conn
 	limit := ticks(l.srv.cfg.MessageTimeout)
+	isLate := func(c *Conn, p holding) bool {
+		return c.state == open && l.now-p.since > limit && (l.rests[c] == nil || c.in.midMessage())
+	}
 	for c, p := range l.partials {
-		if c.state == open && l.now-p.since > limit {
+		if isLate(c, p) {
 			late = append(late, c)
 		}
 	}
 	inTurns(l, late, func(c *Conn) {
-		if p, ok := l.partials[c]; ok && c.state == open && l.now-p.since > limit {
+		if p, ok := l.partials[c]; ok && isLate(c, p) {
 			c.Close(MessageTimeout)
 		}
 	}, func() {})

@@ -99,6 +99,7 @@ func TestTimersFireOnceAndStop(t *testing.T) {
 }
 
 func TestFarTimersDoNotFireAtOnce(t *testing.T) {
+	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	s := serve(t, engine.Config{Pollers: 1}, echo{})
 	l := s.Loops()[0]

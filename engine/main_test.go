@@ -1,11 +1,12 @@
 package engine_test
 
 import (
-	"flag"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestMain(m *testing.M) {
@@ -13,7 +14,6 @@ func TestMain(m *testing.M) {
 		play()
 		return
 	}
-	flag.Parse()
-	_ = flag.Set("test.parallel", "8") // those that are parallel mostly wait
+	drills.Parallel(24, 8) // those that are parallel mostly wait
 	goleak.VerifyTestMain(m)
 }

@@ -103,11 +103,17 @@ func TestUnreadPagesHoldNothing(t *testing.T) {
 	const places, spare = 10, 192
 	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places, SendBuffer: 4 << 10, Pages: []engine.Page{script(200_000)}}, echo{})
 	healthy := rawDial(t, s, "")
-	const many = places + spare + 50
-	for i := range many { // each has asked before the next comes, or the oldest has not, and goes as half open
-		c := rawTCP(t, s, 1<<10)
+	const fit, many = places + spare - 1, places + spare + 50
+	var clients []*rawClient
+	for range fit {
+		clients = append(clients, rawTCP(t, s, 1<<10))
+	}
+	for _, c := range clients {
 		c.get(t, "/a.js")
-		eventually(t, "the page is on its way", func() bool { return s.Stats().Pages == uint64(i+1) })
+	}
+	eventually(t, "the pages are on their way", func() bool { return s.Stats().Pages == fit })
+	for range many - fit { // for each the oldest goes, within the time that it has to read
+		rawTCP(t, s, 1<<10).get(t, "/a.js")
 	}
 	eventually(t, "some have gone that were too many", func() bool { return s.Stats().Dropped["closing"] >= 20 })
 	healthy.write(t, masked(engine.OpText, "still here"))
@@ -123,6 +129,7 @@ func TestUnreadPagesHoldNothing(t *testing.T) {
 
 // A slow reader, which takes longer than a closing connection otherwise may, gets all of it.
 func TestAPageReachesASlowReader(t *testing.T) {
+	t.Parallel()
 	p := script(60_000)
 	for _, sendBuffer := range []int{4 << 10, 128 << 10} { // queued by us, and by the kernel
 		t.Run(fmt.Sprint(sendBuffer), func(t *testing.T) {

@@ -1,11 +1,10 @@
 package engine
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -24,7 +23,7 @@ import (
 //     the number, and be hit by an event of the batch that was the old one's. So we write to the descriptor ourselves,
 //     and only shut it down: nbio closes on the hang-up, in the event for that very descriptor. It queues bytes
 //     that we can't write; should it fail at that, no new connection is registered until the batch is over.
-//   - It has no call that wakes it, so each loop has a socket pair whose far end we write to.
+//   - It has no call that wakes it, so each loop has a pair of descriptors: it watches one, and we write to the other.
 //   - It wants net.Conns, which cost two more registrations and 176 bytes each; adopt makes its connections of bare
 //     descriptors.
 type poller struct {
@@ -153,8 +152,11 @@ func (p *poller) onClose(nb *nbio.Conn, _ error) {
 	}
 }
 
-// connectWakeUps gives each loop a socket pair, the near end registered with the loop's poller: a byte
-// written to the far end makes the poller call Loop.turn. nbio chooses a poller by
+// wakeUp is what is written to the far end of a wake-up pair: an eventfd takes a number in 8 bytes.
+var wakeUp = binary.NativeEndian.AppendUint64(nil, 1)
+
+// connectWakeUps gives each loop a wake-up pair, the near end registered with the loop's poller: a signal at
+// the far end makes the poller call Loop.turn. nbio chooses a poller by
 // descriptor number, so pairs are made until each loop has one.
 func (p *poller) connectWakeUps() error {
 	var spare []*nbio.Conn // kept open until the end, so that their numbers are not given out again
@@ -183,32 +185,10 @@ func (p *poller) connectWakeUps() error {
 		if _, err := p.engine.AddConn(near); err != nil {
 			return fmt.Errorf("register a wake-up pair: %w", err)
 		}
-		_, _ = syscall.Write(far, []byte{1}) // for what was posted so far: Loop.woken is true from birth
+		// For what was posted so far: Loop.woken is true from birth. By this call the race detector sees that wakeFD came first.
+		_, _ = syscall.Write(far, wakeUp)
 	}
 	return nil
-}
-
-// wakeUpPair makes a connected pair of non-blocking Unix sockets.
-func wakeUpPair() (near *nbio.Conn, far int, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
-	if err != nil {
-		return nil, -1, err
-	}
-	for _, fd := range fds {
-		syscall.CloseOnExec(fd)
-		err = errors.Join(err, syscall.SetNonblock(fd, true))
-	}
-	file := os.NewFile(uintptr(fds[0]), "wake-up")
-	conn, ferr := net.FileConn(file) // a copy of the descriptor, as is NBConn's
-	err = errors.Join(err, ferr, file.Close())
-	if err == nil {
-		near, err = nbio.NBConn(conn)
-	}
-	if err != nil {
-		_ = syscall.Close(fds[1])
-		return nil, -1, err
-	}
-	return near, fds[1], nil
 }
 
 // socket is a client's socket, as the poller holds it. All but fd and fits is to be called on its loop, or before it

@@ -32,11 +32,33 @@ func canAdopt() error {
 }
 
 // adopt makes what nbio.NBConn would make of the connection fd, but for its addresses.
-func adopt(fd int) socket {
+func adopt(fd int) socket { return socket{adoptAs(fd, nbio.ConnTypeTCP)} }
+
+func adoptAs(fd int, typ nbio.ConnType) *nbio.Conn {
 	nb := new(nbio.Conn)
 	*(*int)(unsafe.Add(unsafe.Pointer(nb), fdField)) = fd
-	*(*nbio.ConnType)(unsafe.Add(unsafe.Pointer(nb), typeField)) = nbio.ConnTypeTCP
-	return socket{nb}
+	*(*nbio.ConnType)(unsafe.Add(unsafe.Pointer(nb), typeField)) = typ
+	return nb
+}
+
+// wakeUpPair is one eventfd(2) twice: it takes no buffer of the kernel, so it costs less than a pair of sockets, and it
+// adds up what was not read yet. To nbio it is a Unix socket.
+func wakeUpPair() (near *nbio.Conn, far int, err error) {
+	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, -1, err
+	}
+	far, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, -1, err
+	}
+	return adoptAs(fd, nbio.ConnTypeUnix), far, nil
+}
+
+// signal makes the near end of a wake-up pair readable. The scheduler is not told, as in write.
+func signal(far int) {
+	_, _, _ = syscall.RawSyscall(syscall.SYS_WRITE, uintptr(far), uintptr(unsafe.Pointer(unsafe.SliceData(wakeUp))), uintptr(len(wakeUp)))
 }
 
 // write sends b on a socket without blocking. The scheduler is not told of the call, since it never sleeps and lasts

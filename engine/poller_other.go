@@ -3,7 +3,9 @@
 package engine
 
 import (
+	"errors"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -30,6 +32,32 @@ func write(fd int, b []byte) (int, error) {
 		}
 	}
 }
+
+// wakeUpPair makes a connected pair of non-blocking Unix sockets.
+func wakeUpPair() (near *nbio.Conn, far int, err error) {
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, -1, err
+	}
+	for _, fd := range fds {
+		syscall.CloseOnExec(fd)
+		err = errors.Join(err, syscall.SetNonblock(fd, true))
+	}
+	file := os.NewFile(uintptr(fds[0]), "wake-up")
+	conn, ferr := net.FileConn(file) // a copy of the descriptor, as is NBConn's
+	err = errors.Join(err, ferr, file.Close())
+	if err == nil {
+		near, err = nbio.NBConn(conn)
+	}
+	if err != nil {
+		_ = syscall.Close(fds[1])
+		return nil, -1, err
+	}
+	return near, fds[1], nil
+}
+
+// signal makes the near end of a wake-up pair readable.
+func signal(far int) { _, _ = write(far, wakeUp) }
 
 // hungUp need not know: nbio does not close here at a FIN.
 func hungUp(int) bool { return false }

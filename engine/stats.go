@@ -33,7 +33,7 @@ var (
 type Stats struct {
 	Open     int64 // connections past their handshake
 	Sockets  int64 // all sockets, those in handshake or closing included
-	Partial  int64 // bytes of half-received messages
+	Partial  int64 // bytes of half-received messages, and of input that waits for its turn
 	Backlog  int64 // bytes that wait for slow readers, with us or owed
 	Accepted uint64
 	Upgraded uint64

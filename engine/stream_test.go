@@ -70,7 +70,7 @@ func openStream(t testing.TB, s *Server) *net.TCPConn {
 	t.Helper()
 	c := connect(t, s)
 	send(c, []byte(plainHTTP("GET", acceptStream)), whole)
-	expect(t, c, append(appendStreamHead(nil, ""), "first\n"...))
+	expect(t, c, append(appendStreamHead(nil, EventStream, ""), "first\n"...))
 	return c
 }
 
@@ -117,7 +117,7 @@ func TestAStreamIsWrittenBehindOneHead(t *testing.T) {
 	for _, next := range []func() int{whole, func() int { return 1 }} {
 		c := connect(t, s)
 		send(c, []byte(plainHTTP("GET", acceptStream, "Origin: http://hub.example.com")), next)
-		expect(t, c, append(appendStreamHead(nil, "http://hub.example.com"), "first\n"...))
+		expect(t, c, append(appendStreamHead(nil, EventStream, "http://hub.example.com"), "first\n"...))
 		onConn(t, s, func(c *Conn) {
 			c.Write([]byte("one\n"))
 			c.Write([]byte("two\n"))
@@ -138,7 +138,7 @@ func TestAStreamThatIsAcceptedLaterIsTheSame(t *testing.T) {
 	late := <-h.late
 	send(c, bytes.Repeat([]byte("x"), 64<<10), whole) // more than a WebSocket client might send before the answer
 	late.conn.loop.Post(func() { h.letIn(late) })
-	expect(t, c, append(appendStreamHead(nil, ""), "first\n"...))
+	expect(t, c, append(appendStreamHead(nil, EventStream, ""), "first\n"...))
 	onConn(t, s, func(c *Conn) { c.Write([]byte("one\n")) })
 	expect(t, c, []byte("one\n"))
 	onConn(t, s, func(c *Conn) {
@@ -213,6 +213,7 @@ func TestAStreamWhoseAddressHasTooManyIsAskedToComeBack(t *testing.T) {
 
 // Nobody answers a stream's ping but the peer's kernel.
 func TestAnIdleStreamStays(t *testing.T) {
+	t.Parallel()
 	s := streamer(t, Config{Heartbeat: tick}, &streaming{})
 	c := openStream(t, s)
 	for range 5 {
@@ -226,6 +227,7 @@ func TestAnIdleStreamStays(t *testing.T) {
 }
 
 func TestAStreamWhosePeerTakesNothingIsDead(t *testing.T) {
+	t.Parallel()
 	h := &streaming{echoing: echoing{gone: make(chan *Cause, 1)}}
 	s := streamer(t, Config{Heartbeat: 3 * tick, SendBuffer: 256 << 10}, h)
 	c := connect(t, s)
@@ -262,6 +264,7 @@ func TestAPostIsAnsweredOnce(t *testing.T) {
 }
 
 func TestAPostThatIsNotAnsweredIsToldWhetherItMayHaveBeenDone(t *testing.T) {
+	t.Parallel()
 	h := &streaming{late: make(chan *Handshake, 1)}
 	s := streamer(t, Config{HandshakeTimeout: time.Second}, h)
 	for _, c := range []struct {
@@ -292,7 +295,8 @@ func TestAPostsBodyIsAskedFor(t *testing.T) {
 }
 
 func TestAPostsBodyIsBounded(t *testing.T) {
-	s := streamer(t, Config{MaxMessage: 1 << 10, MessageTimeout: 3 * tick, PostError: func(r *Refusal) []byte { return []byte("error " + r.Reason) }}, &streaming{})
+	t.Parallel()
+	s := streamer(t, Config{MaxMessage: 1 << 10, MessageTimeout: 3 * tick, HandshakeTimeout: 3 * tick, PostError: func(r *Refusal) []byte { return []byte("error " + r.Reason) }}, &streaming{})
 	for name, c := range map[string]struct {
 		request string
 		status  int
@@ -306,6 +310,13 @@ func TestAPostsBodyIsBounded(t *testing.T) {
 		"foreign":        {plainHTTP("POST", "Content-Length: 2", "Origin: https://elsewhere.example") + "{}", 403},
 		"two origins":    {plainHTTP("POST", "Content-Length: 2", "Origin: http://localhost", "Origin: http://localhost") + "{}", 400},
 		"another path":   {strings.Replace(plainHTTP("POST", "Content-Length: 2"), streamPath, "/other", 1), 405},
+		"no host":        {strings.Replace(plainHTTP("POST", "Content-Length: 2"), "Host:", "Guest:", 1), 400},
+		"no HTTP":        {"POST " + streamPath + " FTP/1.1\r\n\r\n", 400},
+		"old HTTP":       {strings.Replace(plainHTTP("POST", "Content-Length: 2"), "HTTP/1.1", "HTTP/1.0", 1), 400},
+		"a bad line":     {plainHTTP("POST", "Content-Length : 2"), 400},
+		"a long head":    {plainHTTP("POST", "Content-Length: 2", "Cookie: "+strings.Repeat("x", 17<<10)), 431},
+		"a slow head":    {"POST " + streamPath, 408},
+		"an upgrade":     {plainHTTP("POST", "Content-Length: 0", "Upgrade: websocket", "Connection: upgrade"), 405},
 		"another method": {plainHTTP("PUT", "Content-Length: 2") + "{}", 405},
 		"a GET's":        {plainHTTP("GET", acceptStream, "Content-Length: 2") + "{}", 413},
 	} {
@@ -313,11 +324,29 @@ func TestAPostsBodyIsBounded(t *testing.T) {
 		if r.StatusCode != c.status {
 			t.Errorf("%s: %v %q, want %d", name, r.Status, body, c.status)
 		}
-		if json := r.Header.Get("Content-Type") == "application/json"; json != strings.HasPrefix(body, "error ") || !json && (c.status == 403 || c.status == 413 && name == "too long") {
+		// All that is told to a POST has one form.
+		json, post := r.Header.Get("Content-Type") == "application/json", strings.HasPrefix(c.request, "POST ")
+		if json != strings.HasPrefix(body, "error ") || json != post {
 			t.Errorf("%s: %v %q", name, r.Header, body)
+		}
+		if allow := r.Header.Get("Allow"); c.status == 405 && (allow == "GET, POST, OPTIONS") != (name != "another path") {
+			t.Errorf("%s: allowed are %s", name, allow)
 		}
 		if r.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s: a page may read it", name)
+		}
+	}
+}
+
+func TestAcceptSaysWhetherAStreamIsWanted(t *testing.T) {
+	for accept, want := range map[string]bool{
+		"text/event-stream": true, "TEXT/Event-Stream ; q=0.1": true, "text/html, text/event-stream;q=1.0": true,
+		"text/event-stream;charset=utf-8": true, "text/event-stream;q=0.001": true, "text/event-stream;q=": true,
+		"text/event-stream;q=0": false, "text/event-stream; Q = 0.000": false, "text/event-stream;a=1;q=0.": false,
+		"*/*": false, "text/*": false, "text/event-streams": false, "": false,
+	} {
+		if got := acceptsStream([]string{accept}); got != want {
+			t.Errorf("%q: %v", accept, got)
 		}
 	}
 }
@@ -345,6 +374,23 @@ func TestHalfReceivedBodiesCountAgainstTheNodesMemory(t *testing.T) {
 		return st.Closed["partial_limit"] > 0 && st.Partial <= 128<<10
 	})
 	openStream(t, s) // others come in
+}
+
+// A request waits as long as its body: it counts, too.
+func TestHeadsOfHalfReceivedBodiesCountAgainstTheNodesMemory(t *testing.T) {
+	s := streamer(t, Config{MaxPartial: 128 << 10}, &streaming{})
+	for range 16 {
+		c := connect(t, s)
+		send(c, []byte(plainHTTP("POST", "Content-Length: 60000", "Cookie: "+strings.Repeat("x", 14<<10))), whole)
+	}
+	until(t, "the largest are cut", func() bool {
+		st := s.Stats()
+		return st.Closed["partial_limit"] > 0 && st.Partial <= 128<<10
+	})
+	openStream(t, s) // others come in
+	if r, _ := roundTrip(t, s, plainHTTP("POST", "Content-Length: 0"), whole); r.StatusCode != 200 {
+		t.Errorf("%v", r)
+	}
 }
 
 func TestAPageIsToldBeforeWhatItMaySend(t *testing.T) {
@@ -381,17 +427,119 @@ func TestPlainHTTPIsSpokenWhereItIsWanted(t *testing.T) {
 	readSwitch(t, c) // who asks for both gets a WebSocket
 }
 
-func TestAStreamsPathIsOneOfThePaths(t *testing.T) {
-	if _, err := New(Config{HTTPPaths: []string{"/elsewhere"}}, &echoing{}); err == nil || !strings.Contains(err.Error(), "/elsewhere") {
-		t.Errorf("got %v", err)
+func TestAPathOfPlainHTTPAloneHasNoWebSocket(t *testing.T) {
+	s := running(t, Config{Paths: []string{"/other"}, HTTPPaths: []string{streamPath}}, &streaming{})
+	r, body := roundTrip(t, s, strings.Replace(head(), "/ ", streamPath+" ", 1), whole)
+	if r.StatusCode != 404 || !strings.HasSuffix(body, "there is one at /other\n") {
+		t.Errorf("an upgrade: %v %q", r.Status, body)
+	}
+	c := connect(t, s)
+	send(c, []byte(plainHTTP("GET", "Accept: */*")), whole)
+	expect(t, c, append(appendStreamHead(nil, EventStream, ""), "first\n"...))
+}
+
+func TestAPathBeginsWithASlash(t *testing.T) {
+	for _, cfg := range []Config{{Paths: []string{"elsewhere"}}, {HTTPPaths: []string{"elsewhere"}}} {
+		if _, err := New(cfg, &echoing{}); err == nil || !strings.Contains(err.Error(), "elsewhere") {
+			t.Errorf("got %v", err)
+		}
 	}
 }
+
+// postedStreams opens a stream for each Post, which begins with the body.
+type postedStreams struct{ streaming }
+
+func (s *postedStreams) Handshake(h *Handshake) {
+	if string(h.Body()) == "nothing" {
+		h.Answer(204, nil)
+		return
+	}
+	h.Accept("", &streamPeer{echoingPeer{echoing: &s.echoing, conn: h.Conn()}, &s.streaming}, bytes.Clone(h.Body()))
+}
+
+func TestAPostIsAnsweredByAStream(t *testing.T) {
+	s := running(t, Config{HTTPPaths: []string{streamPath}}, &postedStreams{})
+	for _, next := range []func() int{whole, func() int { return 1 }} {
+		c := connect(t, s)
+		send(c, []byte(plainHTTP("POST", "Content-Length: 6", "Origin: http://hub.example.com")+"first\nGET / HTTP/1.1\r\n"), next)
+		expect(t, c, append(appendStreamHead(nil, JSONStream, "http://hub.example.com"), "first\n"...))
+		onConn(t, s, func(c *Conn) {
+			c.Write([]byte("one\n"))
+			c.heartbeat()
+			c.Close(Shutdown)
+		})
+		expect(t, c, []byte("one\n:\nbye shutdown\n"))
+		expectEnd(t, c)
+		_ = c.Close()
+		until(t, "it is gone", func() bool { return s.Stats().Sockets == 0 })
+	}
+}
+
+// The body of the Post is what opens the stream, and no input that nobody wants.
+func TestAStreamsClientIsNotChargedForThePost(t *testing.T) {
+	h := &postedStreams{streaming{overhead: make(chan int, 100)}}
+	s := running(t, Config{HTTPPaths: []string{streamPath}}, h)
+	c := connect(t, s)
+	body := strings.Repeat("x", 60<<10)
+	send(c, []byte(plainHTTP("POST", "Content-Length: "+strconv.Itoa(len(body)))+body), whole)
+	expect(t, c, append(appendStreamHead(nil, JSONStream, ""), body...))
+	onConn(t, s, func(c *Conn) {
+		if c.loop.rests[c] != nil || c.held() != 0 {
+			t.Errorf("%d bytes of the body are held", c.held())
+		}
+	})
+	onConn(t, s, func(c *Conn) { c.Write([]byte("one\n")) })
+	expect(t, c, []byte("one\n"))
+	if len(h.overhead) > 0 {
+		t.Errorf("charged for %d", <-h.overhead)
+	}
+}
+
+func TestAnAnswerWithoutContentHasNoLength(t *testing.T) {
+	s := running(t, Config{HTTPPaths: []string{streamPath}}, &postedStreams{})
+	r, body := roundTrip(t, s, plainHTTP("POST", "Content-Length: 7", "Origin: http://hub.example.com")+"nothing", whole)
+	if r.StatusCode != 204 || body != "" || r.Header.Get("Content-Length")+r.Header.Get("Content-Type") != "" || r.Header.Get("Access-Control-Allow-Origin") == "" {
+		t.Errorf("%v %q", r, body)
+	}
+}
+
+// A message from elsewhere is one of the connection's: a panic of its Peer ends the connection, and no other.
+func TestAMessageIsDelivered(t *testing.T) {
+	s := streamer(t, Config{}, &streaming{})
+	c := openStream(t, s)
+	onConn(t, s, func(c *Conn) {
+		if !c.Deliver(OpText, []byte("hello")) {
+			t.Error("it is not open")
+		}
+		c.Close(Shutdown)
+		if c.Deliver(OpText, []byte("late")) {
+			t.Error("it is open still")
+		}
+	})
+	expect(t, c, append(AppendFrame(nil, OpText, []byte("hello")), "bye shutdown\n"...))
+	d := openStream(t, s)
+	onConn(t, s, func(c *Conn) {
+		c.peer = panicking{c.peer}
+		c.Deliver(OpText, []byte("hello"))
+	})
+	expect(t, d, []byte("bye panic\n"))
+	if n := s.Stats().Panics; n != 1 {
+		t.Errorf("%d panics", n)
+	}
+}
+
+// panicking is a Peer that can't bear messages.
+type panicking struct{ Peer }
+
+func (panicking) Message(Opcode, []byte)         { panic("a message") }
+func (p panicking) Farewell(cause *Cause) []byte { return p.Peer.(Farewell).Farewell(cause) }
 
 // Whatever comes, a plain HTTP request is one of few forms, at its path, from an origin that may.
 func FuzzPlainHTTP(f *testing.F) {
 	for _, seed := range []string{
 		plainHTTP("GET", acceptStream), plainHTTP("GET", acceptStream, "Origin: http://localhost", "Last-Event-ID: x"), plainHTTP("POST", "Content-Length: 5"),
 		plainHTTP("POST", "Transfer-Encoding: chunked"), plainHTTP("OPTIONS", "Origin: http://localhost"), head(), plainHTTP("POST", "Content-Length: 18446744073709551616"),
+		callHTTP("GET", "/x/apps/1/channels?a=b", ""), callHTTP("POST", "/apps/1/events", "x"),
 	} {
 		f.Add([]byte(seed))
 	}
@@ -400,24 +548,24 @@ func FuzzPlainHTTP(f *testing.F) {
 		if n < 0 {
 			return
 		}
-		p := headParser{http: []string{streamPath}}
+		p := headParser{http: []string{streamPath}, calls: CallConfig{Folder: "/apps/", MaxBody: 100}}
 		r, refusal := p.parse(b[:n], []string{streamPath, "/other"}, nil)
 		if refusal != nil || r.Kind == WebSocket {
 			return
 		}
-		if r.URL.Path != streamPath || r.URL.RawPath != "" {
-			t.Errorf("%q at %q", b, r.URL.Path)
+		if call := strings.Contains(r.URL.EscapedPath(), "/apps/"); r.Kind == Call && !call || r.Kind != Call && (r.URL.Path != streamPath || r.URL.RawPath != "") {
+			t.Errorf("%q of kind %d at %q", b, r.Kind, r.URL.Path)
 		}
 		if origin := r.Header.Get("Origin"); origin != "" && !(*Origins)(nil).allow(origin, r.Host) {
 			t.Errorf("%q from %q", b, origin)
 		}
-		if method := map[Kind]string{Stream: "GET", Post: "POST", preflight: "OPTIONS"}[r.Kind]; r.Method != method {
+		if method := map[Kind]string{Stream: "GET", Post: "POST", preflight: "OPTIONS"}[r.Kind]; r.Method != method && (r.Kind != Call || r.Method != "GET" && r.Method != "POST") {
 			t.Errorf("%q is of kind %d", b, r.Kind)
 		}
-		if r.Kind == Post && r.sizeUp(100) == nil && (r.ContentLength < 0 || r.ContentLength > 100) {
+		if r.Kind.answered() && r.sizeUp(100) == nil && (r.ContentLength < 0 || r.ContentLength > 100) {
 			t.Errorf("%q has %d bytes", b, r.ContentLength)
 		}
-		if bytes.Count(appendStreamHead(nil, r.Header.Get("Origin")), []byte("\n")) > 10 {
+		if bytes.Count(appendStreamHead(nil, EventStream, r.Header.Get("Origin")), []byte("\n")) > 10 {
 			t.Errorf("%q adds lines to the answer", b)
 		}
 	})

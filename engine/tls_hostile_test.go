@@ -100,7 +100,7 @@ func TestARecordOfAStreamsClientIsGivenBack(t *testing.T) {
 	pieces := &halves{Conn: conn}
 	c := tls.Client(pieces, &tls.Config{RootCAs: trusted(), ServerName: "localhost"})
 	send(c, []byte(plainHTTP("GET", acceptStream)), whole)
-	expect(t, c, append(appendStreamHead(nil, ""), "first\n"...))
+	expect(t, c, append(appendStreamHead(nil, EventStream, ""), "first\n"...))
 	pieces.between = func() { until(t, "a half is held", func() bool { return s.Stats().Partial > 0 }) }
 	send(c, []byte("nobody wants to know"), whole)
 	until(t, "nothing is held", func() bool { return s.Stats().Partial == 0 })

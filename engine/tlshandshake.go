@@ -277,10 +277,14 @@ func (c *Conn) feedHandshake(data []byte) {
 // mayComeShaking bounds what may come while a handshake is at work, in bytes: a client sends its request right behind its
 // Finished, and the handshake may wait for a processor meanwhile.
 func (s *Server) mayComeShaking() int {
-	request := s.cfg.MaxHead
+	request, body := s.cfg.MaxHead, 0
 	if len(s.cfg.HTTPPaths) > 0 {
-		request += s.cfg.MaxMessage + postRoom
+		body = s.cfg.MaxMessage + postRoom
 	}
+	if s.cfg.Calls.Folder != "" {
+		body = max(body, s.cfg.Calls.MaxBody)
+	}
+	request += body
 	return maxHandshakeBytes + request + request/16 // a record of 1.4 KB, as some clients begin with, has 22 bytes besides its text
 }
 

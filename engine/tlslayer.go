@@ -110,13 +110,18 @@ func (c *Conn) receiveSealed(data []byte) {
 		c.countHeld(false)
 	}
 	// Small records cost as much as small frames.
-	c.countChatter(records - len(plain)/thinFragment - int(l.count.framesIn.Load()-frames))
+	small := records - len(plain)/thinFragment - int(l.count.framesIn.Load()-frames)
+	if r := l.rests[c]; r != nil {
+		r.records += small
+	} else {
+		c.countChatter(small)
+	}
 	switch {
 	case err == nil || c.state >= departing:
 	case errors.Is(err, io.EOF):
-		c.closeNotified()
+		c.behindRest(c.closeNotified)
 	default:
-		c.breakTLS()
+		c.behindRest(c.breakTLS)
 	}
 }
 

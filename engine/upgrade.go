@@ -1,6 +1,9 @@
 package engine
 
-import "strconv"
+import (
+	"bytes"
+	"strconv"
+)
 
 // Handler decides about opening handshakes.
 type Handler interface {
@@ -9,7 +12,7 @@ type Handler interface {
 	Handshake(h *Handshake)
 }
 
-// Handshake is a client that wants to come in, or with a Post an answer. Its request keeps the rules of its Kind, and its
+// Handshake is a client that wants to come in, or with a Post or Call an answer. Its request keeps the rules of its Kind, and its
 // origin is allowed.
 type Handshake struct {
 	*Request
@@ -24,10 +27,11 @@ func (h *Handshake) Conn() *Conn { return h.conn }
 // Accept opens the connection for peer, with subprotocol unless it is "". first, frames made by the
 // Append functions, leaves in the same write as the 101. False means that the connection is gone by now;
 // peer then never hears of it. Of a Stream the head takes the place of the 101, no subprotocol is named, and first is the
-// beginning of the response's body. A Post is not accepted, but answered.
+// beginning of the response's body; so it is of a Post whose answer is a stream, of type JSONStream. A Call is not accepted,
+// but answered.
 func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	c := h.conn
-	if c.state != deciding || h.Kind == Post {
+	if c.state != deciding || h.Kind == Call {
 		return false
 	}
 	l := c.loop
@@ -35,14 +39,18 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 	c.born = minutes(l.age)
 	l.count.open.Add(1)
 	l.count.upgraded.Add(1)
-	if f := l.srv.cfg.OnUpgraded; f != nil && c.transit != nil {
+	if f := l.srv.cfg.OnUpgraded; f != nil {
 		f(l.age - c.transit.since)
 	}
 	l.conns.set(c, l.due(l.heartbeat(l.srv.cfg.Heartbeat, true)))
-	if h.Kind == Stream {
+	switch h.Kind {
+	case Stream:
 		c.as = asStream
-		l.out = appendStreamHead(l.out[:0], h.Header.Get("Origin"))
-	} else {
+		l.out = appendStreamHead(l.out[:0], EventStream, h.Header.Get("Origin"))
+	case Post:
+		c.as = asStream
+		l.out = appendStreamHead(l.out[:0], JSONStream, h.Header.Get("Origin"))
+	default:
 		terms, extension := h.offer.agree(l.srv.cfg.Deflate)
 		if c.as = asWith(terms); terms != NoDeflate {
 			l.count.deflates.Add(1)
@@ -50,10 +58,14 @@ func (h *Handshake) Accept(subprotocol string, peer Peer, first []byte) bool {
 		l.out = appendSwitch(l.out[:0], h.key, subprotocol, extension)
 	}
 	l.out = append(l.out, first...)
-	c.send(l.out)
-	if !h.asking {
-		l.Post(func() { l.guard(c, c.resume) }) // not now: the caller may not be done with its peer
+	var behind []byte
+	if h.Kind != Post { // there it is the body, which the handler has had
+		behind = c.transit.buf
 	}
+	c.transit = nil
+	c.postpone(behind) // not now: the caller may not be done with its peer
+	c.countHeld(true)
+	c.send(l.out)
 	return true
 }
 
@@ -82,11 +94,11 @@ func (c *Conn) receiveHead(data []byte) {
 	n, refusal := t.scan.next(t.buf[had:])
 	switch {
 	case refusal != nil:
-		c.refuse(foreign(t.buf, refusal))
+		c.refuseHead(t.buf, foreign(t.buf, refusal))
 	case n > 0:
 		c.decide(t.buf[:had+n], data[n:])
 	case len(t.buf) == limit:
-		c.refuse(&Refusal{Status: 431, Reason: "request head over " + inBytes(limit)})
+		c.refuseHead(t.buf, &Refusal{Status: 431, Reason: "request head over " + inBytes(limit)})
 	default:
 		c.countHeld(false)
 	}
@@ -107,10 +119,12 @@ func (c *Conn) decide(head, behind []byte) {
 		}
 	}
 	switch {
+	case refusal != nil && req == nil:
+		c.refuseHead(head, refusal)
 	case refusal != nil:
 		c.refuse(refusal)
 	case req.Kind != WebSocket:
-		c.begin(req, behind)
+		c.begin(req, len(head), behind)
 	default:
 		c.transit.buf = nil
 		c.ask(req, behind)
@@ -121,7 +135,9 @@ func (c *Conn) decide(head, behind []byte) {
 func (c *Conn) ask(req *Request, behind []byte) {
 	l := c.loop
 	if refusal := l.srv.enter(c); refusal != nil {
-		c.refuse(refusal)
+		if refusal != refuseFull || !c.sendAway(req, behind) {
+			c.refuse(refusal)
+		}
 		return
 	}
 	h := &Handshake{Request: req, conn: c, asking: true}
@@ -130,12 +146,9 @@ func (c *Conn) ask(req *Request, behind []byte) {
 	l.srv.handler.Handshake(h)
 	h.asking = false
 	switch c.state {
-	case open:
-		c.transit = nil
-		c.take(behind)
 	case deciding:
 		c.holdBehindHead(behind)
-	default: // it was let in and closed, or refused
+	default: // it was let in, perhaps closed again, or refused
 		c.receive(behind)
 	}
 }
@@ -148,26 +161,19 @@ func (c *Conn) holdBehindHead(data []byte) {
 	}
 	limit := c.loop.srv.cfg.MaxHead
 	if len(c.transit.buf)+len(data) > limit {
-		reason := "over " + inBytes(limit) + " sent before the answer"
-		if c.state == deciding {
-			c.refuse(&Refusal{Status: 400, Reason: reason})
-		} else {
-			c.end(ProtocolError, AppendClose(nil, 1008, reason))
-		}
+		c.refuse(&Refusal{Status: 400, Reason: "over " + inBytes(limit) + " sent before the answer"})
 		return
 	}
 	c.transit.buf = gather(c.transit.buf, data, limit)
 	c.countHeld(false)
 }
 
-// resume works on what came behind the head.
-func (c *Conn) resume() {
-	if c.state == open && c.transit != nil {
-		behind := c.transit.buf
-		c.transit = nil
-		c.countHeld(false)
-		c.take(behind)
+// refuseHead refuses a head that is not whole or breaks a rule, in the form of the answers to a Post if it began as one.
+func (c *Conn) refuseHead(head []byte, r *Refusal) {
+	if len(c.loop.srv.cfg.HTTPPaths) > 0 && bytes.HasPrefix(head, []byte("POST ")) {
+		c.transit.exchange = &exchange{request: &Request{Kind: Post}}
 	}
+	c.refuse(r)
 }
 
 // refuse is for a handshake that the engine itself refuses.
@@ -191,7 +197,7 @@ func (c *Conn) reject(r *Refusal) {
 // answer sends a whole HTTP response and ends c.
 func (c *Conn) answer(response []byte) {
 	c.move(departing)
-	c.transit.buf = nil
+	c.transit.buf, c.transit.exchange = nil, nil
 	c.countHeld(false)
 	c.send(response)
 	c.leave()

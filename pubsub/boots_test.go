@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ func TestMembersOfANodeThatDiedLeave(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			ofOneServer(t, kind)
 			t.Parallel()
 			h := begin(t)
 			a, b := instanceOf(t, RedisConfig{URL: h.url, Node: "a", Presence: PresenceConfig{Grace: time.Hour}}), instanceOf(t, RedisConfig{URL: h.url, Node: "b"})
@@ -174,6 +176,7 @@ func TestLostMembersAreRepaired(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			ofOneServer(t, kind)
 			t.Parallel()
 			h := begin(t)
 			a, b := instanceOf(t, RedisConfig{URL: h.url, Node: "a"}), instanceOf(t, RedisConfig{URL: h.url, Node: "b"})
@@ -226,7 +229,7 @@ func TestAReplicaThatLacksTheLastIsRepaired(t *testing.T) {
 	gone := instanceOf(t, RedisConfig{URL: master.URL(), Node: "gone"})
 	gone.change(t, enter("p:1", "swept", "w"))
 	a.change(t, enter("p:1", "left", "u"), enter("p:1", "stays", "u"))
-	master.CLI("wait", "1", "0")
+	replica.CatchUp(master)
 	replica.Promote()
 	gone.stop()
 	master.CLI("zadd", a.names.leases(), "1", gone.presence.name)
@@ -235,10 +238,53 @@ func TestAReplicaThatLacksTheLastIsRepaired(t *testing.T) {
 	replica.CLI("zrem", a.names.leases(), gone.presence.name)
 	master.Kill()
 	proxy.Point(replica.Addr())
+	last := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("at last: %s; %v, ready: %v", last, a.Stats().Presence, a.Ready())
+		}
+	}()
 	eventually(t, "repaired", func() bool {
 		p, err := a.ReadPresence(t.Context(), "p:1", "", 10)
+		last = fmt.Sprintf("%s of %d users, %v", sessions(p), p.Users, err)
 		return err == nil && sessions(p) == "came stays" && p.Users == 2
 	})
+}
+
+// TestASweepForgetsNoBootWhoseMembersAnotherServerHas has a replica, which knows a member that has left, take over as soon as the master
+// has answered that there is none.
+func TestASweepForgetsNoBootWhoseMembersAnotherServerHas(t *testing.T) {
+	t.Parallel()
+	master := redistest.Start(t)
+	replica := follower(t, master, 0)
+	proxy := redistest.NewProxy(t, master.Addr())
+	gone := instanceOf(t, RedisConfig{URL: master.URL(), Node: "gone"})
+	gone.change(t, enter("p:1", "swept", "w"))
+	replica.CatchUp(master)
+	replica.Promote()
+	gone.change(t, leave("p:1", "swept"))
+	boot := gone.presence.boot()
+	gone.stop()
+
+	var next atomic.Bool // the replica takes over behind the next answer
+	a := newRedis(t, RedisConfig{URL: proxy.URL(), Presence: contractPresence, OnRoundTrip: func(time.Duration) {
+		if next.Swap(false) {
+			proxy.Point(replica.Addr())
+		}
+	}})
+	t.Cleanup(a.closeMasters)
+	p := partition("p:1")
+	for _, of := range []byte{partition("p:2"), p} { // with the first one the master comes to know the script
+		next.Store(of == p)
+		if found, rest, err := a.fence(t.Context(), lapsed{boot, time.Now().UnixMilli()}, []byte{of}); len(found)+len(rest) > 0 || err != nil {
+			t.Fatalf("found %v, rest %v, %v", found, rest, err)
+		}
+	}
+	for server, want := range map[*redistest.Server]string{master: "0", replica: "1"} {
+		if got := server.CLI("sismember", a.names.boots(p), boot); got != want {
+			t.Errorf("%s knows of the boot: %s, want %s", server.Addr(), got, want)
+		}
+	}
 }
 
 // TestAMemberThatIsIdleCostsNothing watches the commands of two renewals.

@@ -71,13 +71,33 @@ type Sink interface {
 	// Deliver hands one event to every loop in loops.
 	Deliver(ev *Event, loops Loops)
 
-	// Gap says that events of topic may have been lost for good. at is the position that the topic
-	// goes on from, or zero if the topic keeps no history.
-	Gap(topic string, loops Loops, at Position)
+	// Gap says that events of topic may have been lost for good.
+	Gap(topic string, loops Loops, loss Loss)
 
 	// Moved says that somebody has come to topic or gone, in the order of Version. One may come twice, and some may be
 	// lost: their versions show it.
 	Moved(m *Moved, loops Loops)
+
+	// HandOver says that the calls so far are all for now. Until then a Sink may keep what they brought.
+	HandOver()
+}
+
+// Loss says where a topic goes on from behind events that may be lost.
+type Loss struct {
+	// At is that position, or zero if the topic keeps no history.
+	At Position
+	// Read is the number of the reading of the log that has shown the loss: a Replay of that number or a later one knows of
+	// it. It is 0 where no log shows what was lost.
+	Read uint64
+	// Next is the ID of the event behind At that the log had then, zero if it had none. It is larger than those of all
+	// events that its log has lost.
+	Next ID
+}
+
+// Concerns reports whether the log's loss concerns a follower that has everything up to at, as a Replay of number read has said.
+func (l *Loss) Concerns(at Position, read uint64) bool {
+	goesOn := at.Epoch == l.At.Epoch && !l.Next.IsZero() && at.ID.Compare(l.Next) >= 0
+	return l.Read > read && !goesOn && at != l.At
 }
 
 // Event is one message of a topic. It is shared by all who get it: nobody changes it.
@@ -165,6 +185,8 @@ type Replay struct {
 	// that nothing is remembered of. Start is recovered if the events from the first that is remembered
 	// are there; with Limit.Events 0, only if there was none.
 	Recovered bool
+	// Read numbers the readings of logs by this broker: see Loss.
+	Read uint64
 	// Missed is the number of events after the position asked for, up to Head, in Events or not. Zero
 	// unless Recovered.
 	Missed int

@@ -47,7 +47,7 @@ func (d *doubts) take(n int) []string {
 // putInDoubt doubts a topic that was subscribed just now: events may have been published before.
 func (s *subscriber) putInDoubt(channel string) {
 	s.delivery.mu.Lock()
-	defer s.delivery.mu.Unlock()
+	defer s.delivery.unlock()
 	if _, c, _ := s.follows.followers(channel); c != nil {
 		c.distrust() // it may be in doubt since the connection before
 		s.doubts.put(channel)
@@ -139,7 +139,7 @@ func (s *subscriber) topicsOf(list []doubtful) []string {
 // beginReading returns the topics of channels that are in doubt, and numbers the reading of their logs that follows.
 func (s *subscriber) beginReading(channels []string) (list []doubtful) {
 	s.delivery.mu.Lock()
-	defer s.delivery.mu.Unlock()
+	defer s.delivery.unlock()
 	for _, channel := range channels {
 		if _, c, _ := s.follows.followers(channel); c != nil && c.held != nil && s.follows.hears(channel, s.line) {
 			s.delivery.reading++
@@ -164,13 +164,14 @@ func (s *subscriber) endDoubt(d doubtful, head *excerpt) bool {
 	s.delivery.mu.Lock()
 	loops, c := s.chainOf(d)
 	if c == nil {
-		s.delivery.mu.Unlock()
+		s.delivery.unlock()
 		return true
 	}
 	if !c.adoptHead(head) {
-		s.delivery.mu.Unlock()
+		s.delivery.unlock()
 		return false
 	}
+	c.asOf = d.reading
 	if c.last.ID.Seq == 0 {
 		s.delivery.recent.drop(c) // the log began anew
 	}
@@ -187,12 +188,12 @@ func (s *subscriber) release(channel string, loops Loops, c *chain) {
 	}
 	if again {
 		s.doubts.put(channel)
-		s.delivery.mu.Unlock()
+		s.delivery.unlock()
 		return
 	}
 	// In one step with the end of the doubt: an event in between would be held, and for ever.
 	done := s.confirm(channel, c)
-	s.delivery.mu.Unlock()
+	s.delivery.unlock()
 	answer(done)
 }
 
@@ -218,16 +219,17 @@ func (s *subscriber) goOn(d doubtful, x *excerpt) (more bool) {
 	s.delivery.mu.Lock()
 	loops, c := s.chainOf(d)
 	if c == nil {
-		s.delivery.mu.Unlock()
+		s.delivery.unlock()
 		return false
 	}
+	c.asOf = d.reading
 	steps, more := c.catchUp(x)
 	for _, step := range steps {
 		s.deliverStep(s.names.topicOf(d.channel), loops, c, step)
 	}
 	s.stats.caughtUp.Add(uint64(len(x.events)))
 	if more {
-		s.delivery.mu.Unlock()
+		s.delivery.unlock()
 		return true
 	}
 	s.release(d.channel, loops, c)

@@ -10,6 +10,8 @@ type chain struct {
 	// read is the number of the last event that was there when the log was last read. Only up to that one
 	// may an event arrive that the followers have.
 	read uint64
+	// asOf is the number of the last reading of the log that has counted.
+	asOf uint64
 	// held is not nil while the chain is in doubt.
 	held *held
 	// recent are the last events up to last. See recent.go.
@@ -103,6 +105,9 @@ func (h *held) add(ev *Event) (dropped uint64) {
 type step struct {
 	ev *Event
 	at Position
+	// read and next are a gap's: see Loss.
+	read uint64
+	next ID
 }
 
 // adoptHead moves the chain to the log's head, and returns true, if the followers miss nothing or had nothing yet.
@@ -124,7 +129,7 @@ func (c *chain) adoptHead(head *excerpt) bool {
 func (c *chain) catchUp(x *excerpt) (steps []step, more bool) {
 	for _, ev := range x.events {
 		if !links(c.last, ev) {
-			steps = c.jump(steps, before(ev), ev.Number-1)
+			steps = c.jump(steps, before(ev), ev.Number-1, ev.Position.ID)
 		}
 		steps = c.move(steps, ev)
 	}
@@ -132,7 +137,7 @@ func (c *chain) catchUp(x *excerpt) (steps []step, more bool) {
 	case len(x.events) > 0 && c.last.ID.Compare(x.last) < 0:
 		return steps, true
 	case c.last != Position{x.epoch, x.last}:
-		steps = c.jump(steps, x.head(), x.number)
+		steps = c.jump(steps, x.head(), x.number, ID{})
 	}
 	c.read = c.number
 	return steps, false
@@ -179,8 +184,8 @@ func (c *chain) advance(ev *Event) {
 	}
 }
 
-// jump goes to at over a loss.
-func (c *chain) jump(steps []step, at Position, number uint64) []step {
+// jump goes to at over a loss. next is the event behind that, if there is one.
+func (c *chain) jump(steps []step, at Position, number uint64, next ID) []step {
 	c.last, c.number = at, number
-	return append(steps, step{at: at})
+	return append(steps, step{at: at, read: c.asOf, next: next})
 }

@@ -25,6 +25,7 @@ func TestCheckFindsNothingWrongAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			ofOneServer(t, kind)
 			t.Parallel()
 			h := begin(t)
 			for _, history := range []History{nil, keepAll} {
@@ -50,6 +51,7 @@ func TestCheckIsHeardByNobody(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			ofOneServer(t, kind)
 			t.Parallel()
 			h := begin(t)
 			cfg := RedisConfig{URL: h.url, History: keepAll, Node: "alone"}
@@ -186,6 +188,7 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 
 // TestCheckEndsInTime has it meet a server that is frozen.
 func TestCheckEndsInTime(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	proxy.Freeze(redistest.ToClient)

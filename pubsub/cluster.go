@@ -37,12 +37,14 @@ func (r *Redis) newCluster() topology {
 // watch implements topology.
 func (c *cluster) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
 	defer c.close()
-	return keepDiscovering(ctx, t, func(why trigger) {
-		if view, err := c.discover(ctx); view != nil {
+	return keepDiscovering(ctx, t, func(why trigger) bool {
+		view, err := c.discover(ctx)
+		if view != nil {
 			report(c.layout(view), why)
 		} else if ctx.Err() == nil {
 			c.r.trouble.Warn().Func(Because(err)).Int("nodes", len(c.known)).Msg("no node of the cluster answers with the masters of the slots")
 		}
+		return view != nil
 	})
 }
 

@@ -14,11 +14,12 @@ import (
 )
 
 func TestMemoryKeepsTheContract(t *testing.T) {
+	t.Parallel()
 	testContract(t, func(testing.TB) Broker {
 		return NewMemory(MemoryConfig{History: contractHistory, Presence: contractPresence})
 	})
 	testClaims(t, func(testing.TB) Broker {
-		return NewMemory(MemoryConfig{Node: "here", Presence: contractPresence, Lifecycle: LifecycleConfig{On: true}})
+		return NewMemory(MemoryConfig{Node: "here", Presence: contractPresence, Lifecycle: contractLifecycle})
 	}, lifecycleContract)
 }
 

@@ -11,6 +11,7 @@ import (
 )
 
 func TestNodesTellEachOther(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	heard := make(chan string, 10)
 	node := func(name string) *Redis {
@@ -46,6 +47,7 @@ func TestUnknownControlIsDropped(t *testing.T) {
 }
 
 func TestARevocationReachesAllWhoAreThereAndAllWhoCome(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	heard := make(chan []Revocation, 10)
 	cfg := RedisConfig{URL: server.URL(), OnRevoked: func(list []Revocation) { heard <- list }}

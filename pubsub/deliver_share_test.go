@@ -147,7 +147,7 @@ func TestAStreamGoesOnBehindAFailoverThatLostThePosition(t *testing.T) {
 	enters(t, r, 1, 10, common)
 	o := reads(t, r, "r", nil)
 	eventually(t, "all are handled", func() bool { return o.count() == 10 })
-	master.CLI("wait", "1", "0")
+	replica.CatchUp(master)
 	replica.Promote()
 	enters(t, r, 11, 20, common)
 	eventually(t, "all are handled", func() bool { return o.count() == 20 })

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // readerOf is one Deliver of a broker, and what it was handed.
@@ -182,11 +183,13 @@ func TestLifecycleIsDelivered(t *testing.T) {
 }
 
 func TestLifecycleIsDeliveredBySentinels(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	testDeliveries(t, redistest.StartSentinel(t).URL(), common)
 }
 
 func TestLifecycleIsDeliveredInACluster(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	testDeliveries(t, redistest.StartCluster(t, 3, 0).URL(), 1, 7, 60, 100, 180, 255)
 }

@@ -13,6 +13,26 @@ type delivery struct {
 	reading uint64
 }
 
+func (d *delivery) begin(sink Sink) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.sink = sink
+}
+
+// unlock gives mu back, and hands over what was said to the Sink.
+func (d *delivery) unlock() {
+	if d.sink != nil {
+		d.sink.HandOver()
+	}
+	d.mu.Unlock()
+}
+
+// handOver says that nothing more is heard for now.
+func (d *delivery) handOver() {
+	d.mu.Lock()
+	d.unlock()
+}
+
 // forget lets the recent events go of topics that nobody follows any more.
 func (d *delivery) forget(gone []*chain) {
 	d.mu.Lock()
@@ -23,9 +43,9 @@ func (d *delivery) forget(gone []*chain) {
 	}
 }
 
-// arrive takes an event from pub/sub to its followers, unless it has to wait for what is missing. It is false if there
-// are none.
-func (s *subscriber) arrive(channel string, ev Event) bool {
+// arrive takes an event from pub/sub to its followers, unless it has to wait for what is missing; the feed hands it over
+// before it waits for more. It is false if there are no followers. checked says that its data is known to have no fault.
+func (s *subscriber) arrive(channel string, ev Event, checked bool) bool {
 	d := &s.delivery
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -33,13 +53,15 @@ func (s *subscriber) arrive(channel string, ev Event) bool {
 	if loops == 0 && c == nil {
 		return false
 	}
-	if why, ok := fault(ev.Data, s.cfg.MaxMessage); !ok {
-		s.drop(why, channel)
-		return true
+	if !checked {
+		if why, ok := fault(ev.Data, s.cfg.MaxMessage); !ok {
+			s.drop(why, channel)
+			return true
+		}
 	}
 	ev.Topic = s.names.topicOf(channel)
 	if c == nil {
-		s.deliverStep(ev.Topic, loops, nil, step{&ev, ev.Position})
+		s.deliverStep(ev.Topic, loops, nil, step{ev: &ev, at: ev.Position})
 		return true
 	}
 	c.raw = c.raw || ev.Position.IsZero()
@@ -52,7 +74,7 @@ func (s *subscriber) arrive(channel string, ev Event) bool {
 			return true
 		case fresh:
 			c.advance(&ev)
-			s.deliverStep(ev.Topic, loops, c, step{&ev, ev.Position})
+			s.deliverStep(ev.Topic, loops, c, step{ev: &ev, at: ev.Position})
 			return true
 		case broken:
 			s.stats.torn.Add(1)
@@ -78,7 +100,7 @@ func (r *Redis) deliverStep(topic string, loops Loops, c *chain, step step) {
 	case loops == 0:
 	case gap:
 		r.stats.gaps.Add(1)
-		r.delivery.sink.Gap(topic, loops, step.at)
+		r.delivery.sink.Gap(topic, loops, Loss{At: step.at, Read: step.read, Next: step.next})
 	default:
 		r.stats.delivered.Add(1)
 		r.delivery.sink.Deliver(step.ev, loops)

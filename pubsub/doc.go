@@ -84,7 +84,7 @@
 // connection, puts the chain in doubt: events that arrive are held while its log is read (catchup.go).
 // Of hundreds of topics at a time the last IDs are compared, and only those that differ are read.
 // Missed events go out first, then held ones, each event once; events that the log has lost too are told as
-// a Gap. Topics without history get a Gap after every reconnect.
+// a Gap, which says what reading of the log has shown it (see Loss). Topics without history get a Gap after every reconnect.
 //
 // A Replay is answered page by page, from the chain's recent events or by an [excerpt] of the log, which
 // knows what it proves: a position is only called recovered if the link of every event of the page is there,
@@ -116,10 +116,11 @@
 //
 // # The lifecycle
 //
-// With [LifecycleConfig] the script of presence also writes down, in a stream, whose first member came or last one left. Each session is itself a
-// member, of a hidden topic (hidden.go), so that the grace, moves, sweeps and repairs hold for sessions and users as for members. lifecycle.lua
-// numbers the entries. It writes a reset where the server is another one than that of the last entry: its entries may not be those that a consumer
-// has read. Then each node tells again what the consumer has forgotten by it (compare, untold). lifecycle_fold_test.go is a consumer.
+// With [LifecycleConfig] the script of presence also writes down, in a stream, whose first member came or last one left, and of some topics
+// which users came and left. Each session is itself a member, of a hidden topic (hidden.go), so that the grace, moves, sweeps and repairs hold for
+// sessions and users as for members. lifecycle.lua numbers the entries. It writes a reset where the server is another one than that of the last
+// entry: its entries may not be those that a consumer has read. Then each node tells again what the consumer has forgotten by it (compare,
+// untold). lifecycle_fold_test.go is a consumer.
 //
 // # Who reads the lifecycle
 //
@@ -134,7 +135,7 @@
 // The topology's goroutine alone takes over a layout (routes.go). Each master, and in a cluster the classic channels, have
 // one connection at a time for hearing ([Redis.connection], a [feed]). Four goroutines live with it:
 //
-//	receive  reads it, hands events to the Sink, and reports answers to the table of follows
+//	receive  reads it, hands events to the Sink, all of one read together, and reports answers to the table of follows
 //	write    sends SUBSCRIBE and UNSUBSCRIBE, in batches, as the table wants them
 //	ask      sends probes, which receive hears come back, and tries whether the server takes writes
 //	catchUp  reads the logs of topics in doubt, and hands missed events to the Sink

@@ -18,9 +18,11 @@ import (
 // besides, subscribes to all of them at once when it reconnects, and copies each message: this knows only what
 // passes. One goroutine may call hear, any may send.
 type feed struct {
-	conn  net.Conn
-	limit int // of a payload, in bytes
-	in    *bufio.Reader
+	conn    net.Conn
+	drained func() // called before hear waits for the server; nil until all is set up
+	limit   int    // of a payload, in bytes
+	in      *bufio.Reader
+	gather  gathering
 
 	mu  sync.Mutex
 	out []byte
@@ -33,7 +35,22 @@ const (
 )
 
 func newFeed(conn net.Conn, limit int) *feed {
-	return &feed{conn: conn, limit: limit, in: bufio.NewReaderSize(conn, feedBuffer)}
+	f := &feed{conn: conn, limit: limit}
+	f.in = bufio.NewReaderSize(f, feedBuffer)
+	return f
+}
+
+// Read is how in reads the connection: all that came before has been heard by then.
+func (f *feed) Read(b []byte) (int, error) {
+	if f.drained != nil {
+		f.drained()
+	}
+	if f.gather.pause > 0 {
+		if wait := f.gather.wait(time.Now()); wait > 0 {
+			time.Sleep(wait)
+		}
+	}
+	return f.conn.Read(b)
 }
 
 // signal is the kind of what a feed hears.
@@ -179,6 +196,7 @@ func appendBulk(dst []byte, s string) []byte {
 
 // hear waits for the next thing. After an error the feed is of no use.
 func (f *feed) hear() (heard, error) {
+	f.gather.heard++
 	switch mark, err := f.in.Peek(1); {
 	case err != nil:
 		return heard{}, err
@@ -361,5 +379,6 @@ func (r *Redis) dialFeed(ctx context.Context, m *master) (f *feed, end func(), e
 		end()
 		return nil, nil, err
 	}
+	f.gather.pause = r.cfg.Gather
 	return f, end, nil
 }

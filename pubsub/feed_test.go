@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -47,6 +48,31 @@ func TestAFeedHearsWhatRedisSends(t *testing.T) {
 		if _, err := f.hear(); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: at the end %v", name, err)
 		}
+	}
+}
+
+// A loop is woken once for all that came together, and nothing waits for what has not come.
+func TestAFeedIsDrainedBeforeItWaits(t *testing.T) {
+	const one = "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\n1\r\n"
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	defer theirs.Close()
+	f, heard := newFeed(ours, 10), 0
+	var drained []int // how many had been heard by then
+	f.drained = func() { drained = append(drained, heard) }
+	go func() {
+		for _, text := range []string{one + one + one[:10], one[10:], one} {
+			_, _ = io.WriteString(theirs, text)
+		}
+	}()
+	for range 4 {
+		if _, err := f.hear(); err != nil {
+			t.Fatal(err)
+		}
+		heard++
+	}
+	if want := []int{0, 2, 3}; !slices.Equal(drained, want) {
+		t.Errorf("drained when %v had been heard, want %v", drained, want)
 	}
 }
 
@@ -126,6 +152,7 @@ func TestHearingAllocatesTheMessageOnly(t *testing.T) {
 }
 
 func TestTheSubscriberLogsIn(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	server.CLI("acl", "setuser", "hub", "on", ">pass", "allkeys", "allchannels", "+@all")
 	server.CLI("acl", "setuser", "default", ">other", "+acl")

@@ -79,7 +79,8 @@ func (m *lineModel) Deliver(ev *Event, loops Loops) {
 	}
 }
 
-func (m *lineModel) Gap(topic string, loops Loops, at Position) {
+func (m *lineModel) Gap(topic string, loops Loops, loss Loss) {
+	at := loss.At
 	h := m.topics[topic]
 	next := h.published + 1
 	if m.kept(topic) {
@@ -96,6 +97,7 @@ func (m *lineModel) Gap(topic string, loops Loops, at Position) {
 }
 
 func (*lineModel) Moved(*Moved, Loops) {}
+func (*lineModel) HandOver()           {}
 
 // logBegin is the time of what is before the first event of a log.
 const logBegin = 1000

@@ -58,6 +58,7 @@ func TestNodesAreThoseThatLiveByTheClockOfRedis(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			ofOneServer(t, kind)
 			t.Parallel()
 			h := begin(t)
 			first, _ := running(t, RedisConfig{URL: h.url, Node: "first"})

@@ -15,6 +15,9 @@ type LifecycleConfig struct {
 	On bool
 	// MaxEntries is about how many entries a stream keeps; older ones are gone. Default DefaultLifecycleMax.
 	MaxEntries int
+	// Users reports whether the lifecycle also tells who is in a topic that has a presence: the first and the last session of each user
+	// there. It must not block. Default: of no topic.
+	Users func(topic string) bool
 	// Readers: Deliver is called. The user needs more rights for that, which Check tries.
 	Readers bool
 }
@@ -23,6 +26,11 @@ type LifecycleConfig struct {
 const DefaultLifecycleMax = 100_000
 
 func (c *LifecycleConfig) setDefaults() { setDefault(&c.MaxEntries, DefaultLifecycleMax) }
+
+// tellsUsers reports whether who is in topic is told.
+func (c *LifecycleConfig) tellsUsers(topic string) bool {
+	return c.Users != nil && !isHidden(topic) && c.Users(topic)
+}
 
 // LifecycleEntry is one entry of a stream.
 type LifecycleEntry struct {

@@ -10,14 +10,16 @@ local written, resets = 0, 0
 
 -- ended is where the stream ends. Its entries from the next number on never were, for all that this server knows, if it is begun or was
 -- written on another one last, which may have had more. Then a reset says so, which begins an epoch. Its ID leaps ahead of all that were given.
-local function ended(now)
+local function ended(now, micros)
   local stored, fresh = redis.call('GET', ending), ARGV[3]
   local latest = tonumber(ARGV[2]) <= now + trusted and tonumber(ARGV[2]) or 0
   if not stored or #stored ~= 64 then
     local last = redis.pcall('XREVRANGE', stream, '+', '-', 'COUNT', 1)
     local id = last[1] and last[1][1] or '0-0'
-    local ms = math.max(now, latest, tonumber(id:match('^%d+'))) + 1
-    return { ms = ms, seq = 0, number = 0, server = server, epoch = fresh, before = none, since = 0, reset = true }
+    -- Others may know of a later one. So a stream begins a leap ahead of the clock, and with the microseconds: it is ahead of all that did so.
+    local ms, seq = math.max(latest, tonumber(id:match('^%d+'))), 0
+    if ms <= now + leap then ms, seq = now + leap, micros * 1048576 else ms = ms + leap end
+    return { ms = ms, seq = seq, number = 0, server = server, epoch = fresh, before = none, since = 0, reset = true }
   end
   local e = {}
   e.ms, e.seq, e.number, e.server, e.epoch, e.before, e.since = struct.unpack('>I8I8I8c16c8c8I8', stored)
@@ -34,20 +36,20 @@ end
 
 local function clock()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000 + math.floor(time[2] / 1000), time[2] % 1000
 end
 
 -- unsettled says that another server has come to write the stream lately: members that are known may have been told to have gone by entries
--- that are lost.
+-- that are lost, or not be told anew yet.
 local function unsettled()
-  local now = clock()
-  return now < ended(now).since + leap
+  local now, micros = clock()
+  return now < ended(now, micros).since + leap
 end
 
 -- append appends entries, each a JSON object's members but for its number and time; and before them a reset where one is due.
 local function append(...)
-  local list, now = { ... }, clock()
-  local e = ended(now)
+  local list, now, micros = { ... }, clock()
+  local e = ended(now, micros)
   if e.reset then
     table.insert(list, 1, '"type":"reset"' .. member('epoch', hex(e.epoch)) .. member('before', hex(e.before)))
     resets = resets + 1

@@ -13,11 +13,12 @@ type lifeFold struct {
 	epoch                   string
 	seq                     uint64
 	sessions, users, topics map[string]uint64
+	members                 map[string]uint64 // topic and user
 	told                    []string
 }
 
 func newLifeFold() *lifeFold {
-	return &lifeFold{sessions: map[string]uint64{}, users: map[string]uint64{}, topics: map[string]uint64{}}
+	return &lifeFold{sessions: map[string]uint64{}, users: map[string]uint64{}, topics: map[string]uint64{}, members: map[string]uint64{}}
 }
 
 // take folds an entry. The error says that entries are missing before it.
@@ -28,7 +29,7 @@ func (f *lifeFold) take(e lifecycleEvent) (err error) {
 	f.seq = e.Seq
 	switch e.Type {
 	case "reset":
-		for _, known := range []map[string]uint64{f.sessions, f.users, f.topics} {
+		for _, known := range []map[string]uint64{f.sessions, f.users, f.topics, f.members} {
 			maps.DeleteFunc(known, func(_ string, seq uint64) bool { return f.epoch != e.Before || seq >= e.Seq })
 		}
 		f.epoch = e.Epoch
@@ -44,6 +45,10 @@ func (f *lifeFold) take(e lifecycleEvent) (err error) {
 		learn(f.topics, e.Topic, e.Seq)
 	case "topic_vacated":
 		delete(f.topics, e.Topic)
+	case "user_joined":
+		learn(f.members, e.Topic+"/"+e.User, e.Seq)
+	case "user_left":
+		delete(f.members, e.Topic+"/"+e.User)
 	default:
 		err = fmt.Errorf("entry of type %q", e.Type)
 	}
@@ -60,7 +65,11 @@ func learn(known map[string]uint64, name string, seq uint64) {
 // String is who is there.
 func (f *lifeFold) String() string {
 	list := func(known map[string]uint64) string { return strings.Join(slices.Sorted(maps.Keys(known)), " ") }
-	return fmt.Sprintf("sessions %s; users %s; topics %s", list(f.sessions), list(f.users), list(f.topics))
+	text := fmt.Sprintf("sessions %s; users %s; topics %s", list(f.sessions), list(f.users), list(f.topics))
+	if len(f.members) > 0 {
+		text += "; members " + list(f.members)
+	}
+	return text
 }
 
 // lifeReader reads the stream of a partition as it grows, as XREAD does.

@@ -42,8 +42,10 @@ type Memory struct {
 	// resumeKey is what ResumeKey answers.
 	resumeKey []byte
 	stats     stats
-	// running is true while Run is.
+	// running is true while Run is, and begun is closed when it begins.
 	running atomic.Bool
+	begun   chan struct{}
+	begin   sync.Once
 	state   atomic.Uint32 // a NodeState
 
 	// order is held across Sink calls, which makes them one at a time, in order of publishing.
@@ -75,6 +77,7 @@ func NewMemory(cfg MemoryConfig) *Memory {
 		cfg:   cfg,
 		epoch: max(rand.Uint64(), 1),
 		born:  time.Now(),
+		begun: make(chan struct{}),
 		kept:  memoryKept{limit: cfg.HistoryBytes},
 
 		lifecycle: memoryLifecycle{max: cfg.Lifecycle.MaxEntries},
@@ -109,6 +112,17 @@ func (m *Memory) setSink(sink Sink) {
 	defer m.order.Unlock()
 	m.sink = sink
 	m.running.Store(sink != nil)
+	if sink != nil {
+		m.begin.Do(func() { close(m.begun) })
+	}
+}
+
+// awaitRun waits until Run has begun: a hub that has just started refuses nobody for that.
+func (m *Memory) awaitRun(ctx context.Context) {
+	select {
+	case <-m.begun:
+	case <-ctx.Done():
+	}
 }
 
 // now is the time in Unix milliseconds. It never steps back.
@@ -144,8 +158,9 @@ func (m *Memory) loops(topic string) Loops {
 	return loops
 }
 
-// Publish implements Broker. The events were delivered when it returns. It blocks as long as the Sink does.
-func (m *Memory) Publish(_ context.Context, batch []Publication) []Result {
+// Publish implements Broker. The events were delivered when it returns. It blocks until Run has begun, and as long as the Sink does.
+func (m *Memory) Publish(ctx context.Context, batch []Publication) []Result {
+	m.awaitRun(ctx)
 	results := make([]Result, len(batch))
 	m.order.Lock()
 	defer m.order.Unlock()
@@ -178,6 +193,7 @@ func (m *Memory) publish(p *Publication) Result {
 	if loops := m.loops(p.Topic); loops != 0 {
 		m.stats.delivered.Add(1)
 		m.sink.Deliver(ev, loops)
+		m.sink.HandOver()
 	}
 	return Result{Position: ev.Position}
 }

@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -52,10 +53,44 @@ func TestMemoryNeedsToRun(t *testing.T) {
 	if err := m.Ready(); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("Ready says %v", err)
 	}
-	r := m.Publish(t.Context(), []Publication{{Topic: "news", Data: []byte("1")}})[0]
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	r := m.Publish(gone, []Publication{{Topic: "news", Data: []byte("1")}})[0]
 	if !errors.Is(r.Err, ErrUnavailable) || m.Stats().PublishErrors["unavailable"] != 1 {
 		t.Errorf("Publish says %v", r.Err)
 	}
+	if errs := m.ChangePresence(gone, []Change{enter("p:1", "s_1", "x")}); !errors.Is(errs[0], ErrNoPresence) {
+		t.Errorf("ChangePresence says %v", errs[0])
+	}
+}
+
+// A change or publication that comes before Run has begun waits for it, and is made; one that comes when it has ended is refused.
+func TestMemoryServesWhoComesBeforeItRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(MemoryConfig{Presence: PresenceConfig{Match: func(string) bool { return true }}})
+		early := make(chan error, 2)
+		go func() { early <- m.Publish(t.Context(), []Publication{{Topic: "news", Data: []byte("1")}})[0].Err }()
+		go func() { early <- m.ChangePresence(t.Context(), []Change{enter("p:1", "s_1", "x")})[0] }()
+		synctest.Wait()
+		if len(early) > 0 {
+			t.Errorf("one is answered before it runs: %v", <-early)
+		}
+		ctx, end := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- m.Run(ctx, ignore{}) }()
+		for range 2 {
+			if err := <-early; err != nil {
+				t.Error(err)
+			}
+		}
+		end()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if r := m.Publish(t.Context(), []Publication{{Topic: "news", Data: []byte("1")}})[0]; !errors.Is(r.Err, ErrUnavailable) {
+			t.Errorf("behind its end: %v", r.Err)
+		}
+	})
 }
 
 // TestMemoryKeepsNoMoreThanItMay publishes as one does who wants it to burst: long events to ever new topics,

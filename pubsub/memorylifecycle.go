@@ -11,24 +11,41 @@ import (
 // note writes down what a change came to: see presence.lua.
 func (m *Memory) note(c *Change, told []Moved) {
 	for i := range told {
-		moved := &told[i]
-		kinds, edge := [...]string{"session_opened", "user_online", "topic_occupied"}, moved.Clients == 1
-		if moved.Left {
-			kinds, edge = [...]string{"session_closed", "user_offline", "topic_vacated"}, moved.Clients == 0
+		if isHidden(c.Topic) {
+			m.noteSession(c, &told[i])
+		} else {
+			m.noteTopic(c.Topic, &told[i], len(told) > 1)
 		}
-		e := lifecycleEvent{Session: moved.Member.Session, User: hiddenUser(c.Topic), Hub: m.cfg.Node}
-		if moved.Left {
-			e.Cause = cmp.Or(c.Cause, unknownCause)
-		}
-		switch hidden := isHidden(c.Topic); {
-		case hidden:
-			m.append(kinds[0], e)
-			if edge && e.User != "" {
-				m.append(kinds[1], lifecycleEvent{User: e.User})
-			}
-		case edge && len(told) == 1: // of two, one enters in place of another
-			m.append(kinds[2], lifecycleEvent{Topic: c.Topic})
-		}
+	}
+}
+
+func (m *Memory) noteSession(c *Change, moved *Moved) {
+	e := lifecycleEvent{Session: moved.Member.Session, User: hiddenUser(c.Topic), Hub: m.cfg.Node}
+	kinds, edge := [...]string{"session_opened", "user_online"}, moved.Clients == 1
+	if moved.Left {
+		kinds, edge = [...]string{"session_closed", "user_offline"}, moved.Clients == 0
+		e.Cause = cmp.Or(c.Cause, unknownCause)
+	}
+	m.append(kinds[0], e)
+	if edge && e.User != "" {
+		m.append(kinds[1], lifecycleEvent{User: e.User})
+	}
+}
+
+// noteTopic writes down that a session came to a topic or left it; replaced says that it does the other in the same step, as another user's.
+func (m *Memory) noteTopic(topic string, moved *Moved, replaced bool) {
+	if moved.Clients == 1 && !moved.Left && !replaced {
+		m.append("topic_occupied", lifecycleEvent{Topic: topic})
+	}
+	switch user := (lifecycleEvent{Topic: topic, User: moved.Member.User}); {
+	case !moved.First && !moved.Last || !m.cfg.Lifecycle.tellsUsers(topic):
+	case moved.First:
+		m.append("user_joined", user)
+	default:
+		m.append("user_left", user)
+	}
+	if moved.Clients == 0 && !replaced {
+		m.append("topic_vacated", lifecycleEvent{Topic: topic})
 	}
 }
 

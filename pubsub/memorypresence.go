@@ -24,8 +24,9 @@ type memoryMember struct {
 	number uint64
 }
 
-// ChangePresence implements Broker. Changes were handed to the Sink when it returns.
-func (m *Memory) ChangePresence(_ context.Context, batch []Change) []error {
+// ChangePresence implements Broker. Changes were handed to the Sink when it returns. It blocks until Run has begun.
+func (m *Memory) ChangePresence(ctx context.Context, batch []Change) []error {
+	m.awaitRun(ctx)
 	errs := make([]error, len(batch))
 	m.order.Lock()
 	defer m.order.Unlock()
@@ -60,6 +61,7 @@ func (m *Memory) changePresence(c *Change) error {
 		moved = m.cfg.Presence.tell(moved)
 		if loops := m.loops(c.Topic); loops != 0 {
 			m.sink.Moved(&moved, loops)
+			m.sink.HandOver()
 		}
 	}
 	if len(p.at) == 0 {

@@ -114,7 +114,7 @@ func (s *subscriber) hearMoved(channel string, data []byte) {
 // tellMoved hands m to channel's followers. It is false if there are none.
 func (r *Redis) tellMoved(channel string, m *Moved) bool {
 	r.delivery.mu.Lock()
-	defer r.delivery.mu.Unlock()
+	defer r.delivery.unlock()
 	loops, c, _ := r.follows.followers(channel)
 	if loops != 0 {
 		r.delivery.sink.Moved(m, loops)

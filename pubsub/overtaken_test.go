@@ -1,7 +1,11 @@
 package pubsub
 
 import (
+	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"wshub/pubsub/redistest"
@@ -42,5 +46,96 @@ func TestWhatAnOvertakenMasterReadsIsNotBelieved(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("no answer")
+	}
+}
+
+// moving is the topology of a master whose place another one takes. Nobody is told.
+type moving struct{ addr atomic.Pointer[string] }
+
+func (m *moving) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
+	return keepDiscovering(ctx, t, func(why trigger) bool {
+		if why != inTime {
+			report(single{*m.addr.Load()}.layout(), why)
+		}
+		return true
+	})
+}
+
+// TestACrowdThatIsAheadIsNotHeldUp has many hand in made-up positions while a discovery takes forever: a few wait for it, and none
+// waits for one that has just ended.
+func TestACrowdThatIsAheadIsNotHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := triggers{work: make(chan struct{}, 1)}
+		var all sync.WaitGroup
+		crowd := func() (longest time.Duration, most int) {
+			var mu sync.Mutex
+			for range 1000 {
+				all.Go(func() {
+					begin := time.Now()
+					ctx, cancel := context.WithTimeout(t.Context(), askTimeout)
+					defer cancel()
+					tr.await(ctx, onAhead)
+					mu.Lock()
+					defer mu.Unlock()
+					if took := time.Since(begin); took > 0 {
+						longest, most = max(longest, took), most+1
+					}
+				})
+			}
+			all.Wait()
+			return longest, most
+		}
+		if took, waited := crowd(); took != askTimeout || waited != maxWaiting {
+			t.Errorf("%d wait for a discovery that does not end, %s", waited, took)
+		}
+		tr.begin()(true)
+		if _, waited := crowd(); waited > 0 {
+			t.Errorf("%d wait behind a discovery", waited)
+		}
+		time.Sleep(discoverPause)
+		if _, waited := crowd(); waited != maxWaiting {
+			t.Errorf("%d wait later", waited)
+		}
+		tr.begin()(false)
+		time.Sleep(discoverPause)
+		if _, waited := crowd(); waited > 0 {
+			t.Errorf("%d wait for what nobody knows", waited)
+		}
+	})
+}
+
+func (m *moving) inspect(context.Context) (layout, Report) {
+	return single{*m.addr.Load()}.layout(), nil
+}
+
+// TestAPositionAheadOfTheLogHasTheMasterLookedFor: a client comes from a node that has followed to the new master to
+// one that has not. To tell it of a loss, and to give it what it has once more, would be wrong.
+func TestAPositionAheadOfTheLogHasTheMasterLookedFor(t *testing.T) {
+	old, next := redistest.Start(t), redistest.Start(t)
+	at := &moving{}
+	at.addr.Store(new(old.Addr()))
+	r := newRedis(t, RedisConfig{URL: old.URL(), History: keepAll})
+	r.topology = at
+	start(t, r)
+	ready(t, r)
+	mustFollow(t, r, "h:a", 0)
+	mustPublish(t, r, "h:a", "1")
+
+	next.Follow(old)
+	next.Promote()
+	other, _ := running(t, RedisConfig{URL: next.URL(), History: keepAll})
+	two := mustPublish(t, other, "h:a", "2")
+	at.addr.Store(new(next.Addr()))
+	eventually(t, "the discovery at the start is none of just now", func() bool {
+		r.triggers.mu.Lock()
+		defer r.triggers.mu.Unlock()
+		return time.Since(r.triggers.ended) >= discoverPause
+	})
+	wantReplay(t, "from the new master", replay(t, r, "h:a", two, 10), two, true, 0, -1)
+
+	// Where nobody else has come to serve the topic, the log has lost it.
+	lost := Position{two.Epoch, ID{two.ID.Ms, two.ID.Seq + 1}}
+	if got := replay(t, r, "h:a", lost, 10); got.Recovered || got.Head != two {
+		t.Errorf("got %+v", got)
 	}
 }

@@ -57,14 +57,17 @@ func FuzzAddressed(f *testing.F) {
 	for _, s := range []string{
 		`{"to":{"user":"42"},"data":{"a":1}}`, `{"data":null,"to":{"topic":"news"}}`, `{"to":{"user":"1","topic":"2"},"data":1}`,
 		`{"to":{},"data":1}`, `{"to":{"user":""},"data":1}`, `{"to":{"topic":"$hub"},"data":1}`, `{"to":{"user":"1"}}`,
-		`{"to":{"user":"1"},"data":1,"more":1}`, `[]`, `{"to":{"user":"\u0000"},"data":1}`, `{"to":{"user":"1"},"data":1} `,
+		`{"to":{"user":"1"},"data":1,"more":1}`, `{"to":{"user":"1"},"data": [1,{"to":2}]\t}`, `{"to":{"topic":"\"},\"data\":"},"data":1}`, `[]`, `{"to":{"user":"\u0000"},"data":1}`, `{"to":{"user":"1"},"data":1} `,
 		`{"to":{"user":"1"},"data":"` + strings.Repeat("x", 63) + `"}`,
 	} {
 		f.Add([]byte(s))
 	}
 	const limit = 64
 	f.Fuzz(func(t *testing.T, message []byte) {
-		topic, data, _, ok := parseAddressed(message, limit)
+		topic, data, why, ok := parseAddressed(message, limit)
+		if topic2, data2, why2, ok2 := parseUnusual(message, limit); topic != topic2 || !bytes.Equal(data, data2) || why != why2 || ok != ok2 {
+			t.Errorf("%q, %q, %s, %t; by the slow way %q, %q, %s, %t", topic, data, why, ok, topic2, data2, why2, ok2)
+		}
 		if !ok {
 			return
 		}

@@ -6,7 +6,8 @@
 --       the member's entry, session, generation, boot, members up to which all is told, milliseconds to keep the version of
 --       a topic that nobody is in, '1' if the session enters,
 --       user (of one who leaves it is heeded only without a channel), info,
---       topic, why the session leaves, '1' if it enters because the hub misses it here, '2' if it is also to be told that somebody is there
+--       topic, why the session leaves, '1' if it enters because the hub misses it here, '2' if it is also to be told that somebody is there,
+--       '1' if the lifecycle tells of the topic's users
 -- members is a hash of sessions: generation (4 bytes), since (8), boot behind its length (2), user behind its length (1), info.
 -- users is a hash of users, of numbers of sessions. version is epoch and number, 8 bytes each. entries is a hash of the members
 -- that a boot answers for, of their generations; it may hold some that have moved to another boot since. fence are boots that were swept, by time.
@@ -73,8 +74,15 @@ local function done(changed)
   return changed
 end
 
--- note writes down that a session came or went, and, if it is the first or the last one here, that of its user or its topic.
-local function note(kinds, about, edge)
+-- counted is how many sessions a user has here, where the lifecycle is to tell.
+local function counted(user)
+  if not append or hidden or ARGV[17] ~= '1' or user == '' then return nil end
+  return tonumber(redis.call('HGET', users, user)) or 0
+end
+
+-- note writes down that a session came or went, and, if it is the first or the last one here, that of its user or its topic. whose is the user
+-- who came to the topic or left it, nil if none is to be told.
+local function note(kinds, about, edge, whose)
   local list = {}
   if hidden then
     local hub = boot:match('^(.*)/[^/]*$') or boot
@@ -83,13 +91,17 @@ local function note(kinds, about, edge)
   elseif edge then
     list[1] = '"type":"' .. kinds[3] .. '"' .. member('topic', ARGV[14])
   end
+  if whose then -- inside of the time when the topic is occupied
+    table.insert(list, enters and #list + 1 or 1, '"type":"' .. kinds[4] .. '"' .. member('topic', ARGV[14]) .. member('user', whose))
+  end
   if #list > 0 then append(unpack(list)) end
 end
 
 -- remove takes the session off; replaced says that it enters again at once, as another user's.
 local function remove(m, replaced)
   if append then
-    note({ 'session_closed', 'user_offline', 'topic_vacated' }, member('cause', ARGV[15]), not replaced and redis.call('HLEN', members) == 1)
+    local edge, n = not replaced and redis.call('HLEN', members) == 1, counted(m.user)
+    note({ 'session_closed', 'user_offline', 'topic_vacated', 'user_left' }, member('cause', ARGV[15]), edge, n and n <= 1 and m.user or nil)
   end
   redis.call('HDEL', members, session)
   local n = sessions(m.user, -1)
@@ -121,10 +133,13 @@ if replaced then
   remove(was, true)
   was = nil
 end
-local doubtful = append and was and unsettled()
+local lately = append and unsettled()
+local doubtful = was and lately
 if append and (not was or doubtful or ARGV[16] ~= '') then
-  local edge = not replaced and redis.call('HLEN', members) == 0 or doubtful or ARGV[16] == '2'
-  note({ 'session_opened', 'user_online', 'topic_occupied' }, '', edge)
+  local edge = not replaced and redis.call('HLEN', members) == 0 or lately or ARGV[16] == '2' -- those who were there may be untold, and leave so
+  local n = counted(user)
+  local first = n and (n == 0 or lately or ARGV[16] ~= '')
+  note({ 'session_opened', 'user_online', 'topic_occupied', 'user_joined' }, '', edge, first and user or nil)
 end
 local time = redis.call('TIME')
 local now = { since = was and was.since or time[1] * 1000 + math.floor(time[2] / 1000), user = user, info = info }

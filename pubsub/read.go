@@ -75,8 +75,8 @@ func (r *Redis) headsAt(ctx context.Context, m *master, topics []string, those [
 // lastID is behind all others. Redis refuses to look behind it.
 var lastID = ID{math.MaxUint64, math.MaxUint64}
 
-// excerpts reads the first page of each topic's log behind its since, in one pipeline for each master. With strict no events are
-// read where the log is of another epoch than its since.
+// excerpts reads the first page of each topic's log behind its since, in one pipeline for each master. Where the log is of another
+// epoch than its since, with strict no events are read, else those from since's millisecond on.
 func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position, limit Limit, strict bool) []excerpt {
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
@@ -86,12 +86,15 @@ func (r *Redis) excerpts(ctx context.Context, topics []string, since []Position,
 		if since[i].ID == lastID {
 			events = 0
 		}
-		epoch := ""
-		if strict && !since[i].IsZero() {
+		epoch, only := "", "0"
+		if !since[i].IsZero() {
 			epoch = storedEpoch(since[i].Epoch)
 		}
+		if strict {
+			only = "1"
+		}
 		calls[i] = call{kind: read, reads: true, partition: partition(topic), keys: r.names.log(topic), args: []any{
-			since[i].ID.String(), events, limit.Bytes, freshEpoch(), epoch,
+			since[i].ID.String(), events, limit.Bytes, freshEpoch(), epoch, only,
 		}}
 	}
 	replies := r.run(ctx, calls)

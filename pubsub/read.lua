@@ -1,17 +1,22 @@
 -- Reads the first page of a topic's log behind an ID, with what is needed to judge it, in one step. It copies
 -- about the page, however long the log is.
 -- KEYS  partition, stream, record
--- ARGV  the ID, entries at most, bytes of data at most or 0 for no bound, a fresh epoch, the epoch that is meant
---       or '' for any: of another one no entries are read
+-- ARGV  the ID, entries at most, bytes of data at most or 0 for no bound, a fresh epoch, the ID's epoch or '' for any,
+--       '1' if no entries are read where the log is of another one. Else they are read from the ID's millisecond on: IDs
+--       of two epochs only tell the time, and the first of each millisecond is the same in both
 -- Returns partition, record or '', TIME, entries, the log's newest ID or '' if none lies behind the ID, the ID of
 --         the last entry looked at or '', the number of entries that no hub wrote.
 local stored = partition(ARGV[4])
 local record = redis.call('GET', KEYS[3]) or ''
 
 local room, bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
-if ARGV[5] ~= '' and ARGV[5] ~= stored:sub(1, 8) then room = 0 end
 local entries, foreign, held, largest, read, newest = {}, 0, 0, 1, '', ''
-local step, behind = bytes > 0 and 2 or room, ARGV[1]
+local behind = ARGV[1]
+if ARGV[5] ~= '' and ARGV[5] ~= stored:sub(1, 8) then
+  behind = behind:match('^%d+') .. '-0'
+  if ARGV[6] == '1' then room = 0 end
+end
+local step = bytes > 0 and 2 or room
 local more = room > 0
 while more do
   step = math.min(step, room - #entries)

@@ -18,6 +18,7 @@ type told struct {
 	topic string
 	loops Loops
 	at    Position
+	loss  Loss // of a gap
 }
 
 func (d told) String() string {
@@ -39,11 +40,12 @@ func (r recorder) Deliver(ev *Event, loops Loops) {
 	r <- told{Event: ev, topic: ev.Topic, loops: loops, at: ev.Position}
 }
 
-func (r recorder) Gap(topic string, loops Loops, at Position) {
-	r <- told{topic: topic, loops: loops, at: at}
+func (r recorder) Gap(topic string, loops Loops, loss Loss) {
+	r <- told{topic: topic, loops: loops, at: loss.At, loss: loss}
 }
 
 func (r recorder) Moved(m *Moved, loops Loops) { r <- told{moved: m, topic: m.Topic, loops: loops} }
+func (recorder) HandOver()                     {}
 
 // next waits for the next step.
 func (r recorder) next(t testing.TB) told {

@@ -55,6 +55,9 @@ type RedisConfig struct {
 	// RecentBytes bounds the recent events kept in memory, of all followed topics with history, from
 	// which a Replay is answered without Redis. Default 32 MiB.
 	RecentBytes int
+	// Gather is how long messages gather before they are read and delivered together, while more than 4,000 a second
+	// come: each is later by that at most, and costs less. Default 0: they are read as they come.
+	Gather time.Duration
 	// FollowTimeout is how long Follow waits for Redis before it answers ErrUnavailable. Default 5 s.
 	FollowTimeout time.Duration
 	// Linger is how long a topic stays subscribed after its last follower left. Default 10 s.
@@ -196,7 +199,7 @@ func NewRedis(cfg RedisConfig) (*Redis, error) {
 		refused: sampled(5, 10*time.Second),
 		clocks:  sampled(4, time.Minute),
 
-		triggers: newTriggers(),
+		triggers: triggers{work: make(chan struct{}, 1)},
 
 		readerTimes: usualReaderTimes,
 		stopwatch:   newStopwatch(),
@@ -258,7 +261,7 @@ func (r *Redis) newTopology() topology {
 // Run connects, and reconnects for ever, until ctx ends. See Broker. It ends before that, with ErrFormat, if Redis
 // holds keys of another format.
 func (r *Redis) Run(ctx context.Context, sink Sink) error {
-	r.delivery.sink = sink
+	r.delivery.begin(sink)
 	lines := newCrew(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	defer func() {

@@ -107,7 +107,7 @@ func TestALossDuringAReadingIsReadToo(t *testing.T) {
 	arrive := func(number uint64, before Position) {
 		data := fmt.Sprint(number)
 		at := mustPublish(t, s, "h:a", data)
-		s.arrive(channel, Event{Position: at, Before: before.ID, Number: number, Data: []byte(data)})
+		s.arrive(channel, Event{Position: at, Before: before.ID, Number: number, Data: []byte(data)}, false)
 	}
 	s.subscribe(channel)
 	s.compareAll(t)
@@ -126,6 +126,43 @@ func TestALossDuringAReadingIsReadToo(t *testing.T) {
 	}
 	s.compareAll(t)
 	wantEvents(t, sink, "h:a", 3, 4)
+}
+
+// TestAGapIsNumberedByTheReadingThatHasShownIt: a session that has replayed tells by the numbers whether the replay knows of it.
+func TestAGapIsNumberedByTheReadingThatHasShownIt(t *testing.T) {
+	const channel = "hub:t:h:a"
+	s, sink := byHand(t)
+	stored := func(since Position) uint64 {
+		t.Helper()
+		got, err := s.replayStored(t.Context(), "h:a", since, Limit{Events: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Read
+	}
+	s.subscribe(channel)
+	s.compareAll(t)
+	one := mustPublish(t, s, "h:a", "1")
+	s.arrive(channel, Event{Position: one, Before: ID{}, Number: 1, Data: []byte("1")}, false)
+	two := mustPublish(t, s, "h:a", "2")
+	s.arrive(channel, Event{Position: two, Before: one.ID, Number: 2, Data: []byte("2")}, false)
+	wantEvents(t, sink, "h:a", 1, 2)
+	inMemory, earlier := replay(t, s, "h:a", one, 10).Read, stored(one)
+
+	s.only().pub.XDel(t.Context(), logKeys("h:a")[1], two.ID.String())
+	setRecord(t, s.Redis, "h:a", one.ID, 1)
+	s.putInDoubt(channel)
+	list := s.beginReading(s.doubts.take(1))
+	x := s.excerpts(t.Context(), s.topicsOf(list), []Position{list[0].since}, logPage, false)
+	meanwhile, inMemoryStill := stored(one), replay(t, s, "h:a", one, 10).Read
+	s.goOn(list[0], &x[0])
+	gap := sink.gap(t, "h:a")
+	if inMemory >= gap.loss.Read || earlier >= gap.loss.Read || inMemoryStill >= gap.loss.Read || meanwhile <= gap.loss.Read || gap.at != one {
+		t.Errorf("%s of reading %d; replays %d, %d, then %d, %d", gap, gap.loss.Read, inMemory, earlier, meanwhile, inMemoryStill)
+	}
+	if behind := replay(t, s, "h:a", Start, 0).Read; behind != gap.loss.Read {
+		t.Errorf("a replay from memory behind it has number %d, want %d", behind, gap.loss.Read)
+	}
 }
 
 // TestARawEventWaitsUntilItsTopicIsSubscribed sends it by hub:to, which is heard before a new
@@ -186,7 +223,7 @@ func TestAnEventThatArrivesAsTheDoubtEndsIsNotHeldForEver(t *testing.T) {
 				}
 			default:
 				if sent < cap(sink) {
-					s.arrive(channel, Event{Data: []byte("1")})
+					s.arrive(channel, Event{Data: []byte("1")}, false)
 					sent++
 				}
 			}
@@ -232,6 +269,7 @@ func TestAReconnectMissesNothing(t *testing.T) {
 // TestEveryEventArrivesOnceWhateverBreaks numbers the events of many topics and breaks the
 // subscriber's connection over and over: each topic's events arrive in order, once, without a gap.
 func TestEveryEventArrivesOnceWhateverBreaks(t *testing.T) {
+	t.Parallel()
 	for name, disturb := range map[string]func(*redistest.Server, *redistest.Proxy){
 		"connections killed": func(s *redistest.Server, _ *redistest.Proxy) { s.CLI("client", "kill", "type", "pubsub") },
 		"connections reset":  func(_ *redistest.Server, p *redistest.Proxy) { p.Reset() },
@@ -360,14 +398,39 @@ func TestFlushedHistoryIsAGap(t *testing.T) {
 	old := mustPublish(t, r, "h:a", "1")
 	wantEvents(t, sink, "h:a", 1, 1)
 	server.CLI("flushall")
-	at := mustPublish(t, r, "h:a", "2")
-	if d := sink.gap(t, "h:a"); d.at.Epoch != at.Epoch || d.at.ID.Compare(at.ID) >= 0 {
-		t.Errorf("got %s, the event is at %s", d, at)
-	}
-	wantEvents(t, sink, "h:a", 2, 2)
+	wantGapBefore(t, sink, mustPublish(t, r, "h:a", "2"))
 	if rep := replay(t, r, "h:a", old, 10); rep.Recovered {
 		t.Errorf("got %+v", rep)
 	}
+}
+
+// TestTheFirstOfALogMayHaveTheIDOfTheLastOfTheOneBefore publishes, flushes and publishes as in one millisecond.
+func TestTheFirstOfALogMayHaveTheIDOfTheLastOfTheOneBefore(t *testing.T) {
+	server := redistest.Start(t)
+	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustFollow(t, r, "h:a", 0)
+	key, db := logKeys("h:a")[0], r.only().pub
+	floor := uint64(time.Now().Add(10 * time.Second).UnixMilli())
+	db.SetRange(t.Context(), key, 16, string(binary.BigEndian.AppendUint64(nil, floor)))
+	old := mustPublish(t, r, "h:a", "1")
+	wantEvents(t, sink, "h:a", 1, 1)
+	partition := db.Get(t.Context(), key).Val()
+	server.CLI("flushall")
+	db.Set(t.Context(), key, freshEpoch()+partition[8:], 0)
+	at := mustPublish(t, r, "h:a", "2")
+	if at.ID != old.ID || at.Epoch == old.Epoch {
+		t.Fatalf("got %s behind %s", at, old)
+	}
+	wantGapBefore(t, sink, at)
+}
+
+// wantGapBefore waits for a gap of h:a that ends before at, and then for event 2.
+func wantGapBefore(t testing.TB, sink recorder, at Position) {
+	t.Helper()
+	if d := sink.gap(t, "h:a"); d.at.Epoch != at.Epoch || d.at.ID.Compare(at.ID) >= 0 || d.loss.Next != at.ID {
+		t.Errorf("got %s, the event is at %s", d, at)
+	}
+	wantEvents(t, sink, "h:a", 2, 2)
 }
 
 // TestARewoundLogIsAGap puts the log back as a failover to a replica does that lacks the last events.
@@ -382,7 +445,7 @@ func TestARewoundLogIsAGap(t *testing.T) {
 	server.CLI("xdel", keys[1], two.ID.String())
 	setRecord(t, r, "h:a", one.ID, 1)
 	server.CLI("client", "kill", "type", "pubsub")
-	if d := sink.gap(t, "h:a"); d.at != one {
+	if d := sink.gap(t, "h:a"); d.at != one || !d.loss.Next.IsZero() {
 		t.Errorf("got %s, want %s", d, one)
 	}
 	if rep := replay(t, r, "h:a", two, 10); rep.Recovered || rep.Head != one {
@@ -426,7 +489,11 @@ func TestAStrangersEntryIsDroppedAndToldAsAGap(t *testing.T) {
 	mustPublish(t, r, "h:a", "1")
 	wantEvents(t, sink, "h:a", 1, 1)
 	keys := logKeys("h:a")
-	server.CLI("xadd", keys[1], "*", "some", "thing")
+	given, _, _ := strings.Cut(server.CLI("xadd", keys[1], "*", "some", "thing"), "-")
+	eventually(t, "the clock goes on", func() bool { // until then the stranger's ID is the one that comes next
+		now, _, _ := strings.Cut(server.CLI("xadd", "clock", "*", "", ""), "-")
+		return now > given
+	})
 	server.CLI("client", "kill", "type", "pubsub")
 	mustPublish(t, r, "h:a", "2") // an entry that tells of a record's ID, and not of the stranger's
 	wantEvents(t, sink, "h:a", 2, 2)

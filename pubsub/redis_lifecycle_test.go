@@ -35,6 +35,7 @@ func TestTheSessionsOfAHubThatDiedEnd(t *testing.T) {
 	t.Parallel()
 	for kind, begin := range homes {
 		t.Run(kind, func(t *testing.T) {
+			ofOneServer(t, kind)
 			t.Parallel()
 			h := begin(t)
 			a := lifecycleOf(t, RedisConfig{URL: h.url, Node: "a", Presence: PresenceConfig{Grace: time.Hour}})
@@ -90,7 +91,7 @@ func TestAConsumerKnowsTheTruthBehindAFailover(t *testing.T) {
 	consumer := newLifeReader(b.Redis, common)
 	a.change(t, opened("s_1", "x"), opened("s_2", "y"), opened("s_3", "z"), enter("p:1", "s_1", "x"))
 	consumer.knows(t, "sessions s_1 s_2 s_3; users x y z; topics p:1")
-	master.CLI("wait", "1", "0")
+	replica.CatchUp(master)
 	replica.Promote()
 	// All this is lost: one comes and stays, one comes and goes, one goes, one moves.
 	moved := opened("s_3", "z")
@@ -103,8 +104,10 @@ func TestAConsumerKnowsTheTruthBehindAFailover(t *testing.T) {
 	master.Kill()
 	proxy.Point(replica.Addr())
 	consumer.knows(t, "sessions s_1 s_3 s_4; users v x z; topics p:1")
-	if s := a.Stats().Lifecycle.Resets + b.Stats().Lifecycle.Resets; s != 2 {
-		t.Errorf("%d resets, want one at the beginning and one behind the failover:\n%s", s, strings.Join(consumer.told, "\n"))
+	told := strings.Join(consumer.told, "\n")
+	resets, counted := strings.Count(told, `"reset"`), a.Stats().Lifecycle.Resets+b.Stats().Lifecycle.Resets
+	if resets != 2 || counted > 2 { // an answer that gets lost with the master is counted by nobody
+		t.Errorf("%d resets, %d counted, want one at the beginning and one behind the failover:\n%s", resets, counted, told)
 	}
 }
 
@@ -124,6 +127,40 @@ func TestAConsumerKnowsTheTruthWhenRedisForgetsAll(t *testing.T) {
 		return strings.Count(strings.Join(consumer.told, "\n"), `"reset"`) == 2
 	})
 	consumer.knows(t, "sessions s_1 s_2; users x; topics p:1")
+}
+
+// TestAConsumerMissesNothingOfTwoLossesInARow has the stream begin anew behind each by a hub that knows of none between.
+func TestAConsumerMissesNothingOfTwoLossesInARow(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	var hubs []*Redis
+	for _, node := range []string{"a", "b"} {
+		r := newRedis(t, RedisConfig{URL: server.URL(), Node: node, Presence: contractPresence, Lifecycle: LifecycleConfig{On: true}})
+		t.Cleanup(r.closeMasters)
+		hubs = append(hubs, r)
+	}
+	tell := func(hub *Redis, sessions ...string) {
+		t.Helper()
+		for _, s := range sessions {
+			if got := hub.changeAs(t.Context(), "boot", []Change{opened(s, "")}); got[0].err != nil {
+				t.Fatal(got[0].err)
+			}
+		}
+	}
+	consumer := newLifeReader(hubs[0], common)
+	tell(hubs[0], "s_1", "s_2")
+	for _, hub := range hubs {
+		if err := hub.touchStream(t.Context(), common); err != nil {
+			t.Fatal(err)
+		}
+	}
+	consumer.knows(t, "sessions s_1 s_2; users ; topics ")
+	server.CLI("flushall")
+	tell(hubs[0], "s_1", "s_2", "s_3")
+	consumer.knows(t, "sessions s_1 s_2 s_3; users ; topics ")
+	server.CLI("flushall")
+	tell(hubs[1], "s_4")
+	consumer.knows(t, "sessions s_4; users ; topics ")
 }
 
 func TestWithoutALifecycleNothingIsWrittenOfIt(t *testing.T) {

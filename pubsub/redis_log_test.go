@@ -39,6 +39,7 @@ func TestARefusedPublicationWritesNothing(t *testing.T) {
 }
 
 func TestARetryWithAKeyAfterALostAnswerIsOneEvent(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server.Addr())
 	publisher, _ := running(t, RedisConfig{URL: proxy.URL(), History: keepAll})

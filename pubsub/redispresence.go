@@ -118,7 +118,7 @@ func (r *Redis) presenceCall(boot string, c *Change) call {
 		!c.Leave, user, []byte(m.Info),
 	}
 	if r.cfg.Lifecycle.On {
-		made.args = append(made.args, c.Topic, cmp.Or(c.Cause, unknownCause), againWords[c.again])
+		made.args = append(made.args, c.Topic, cmp.Or(c.Cause, unknownCause), againWords[c.again], r.cfg.Lifecycle.tellsUsers(c.Topic))
 	}
 	return made
 }

@@ -18,6 +18,7 @@ var noWrites = map[string]struct{ spoil, repair []string }{
 }
 
 func TestAServerThatTakesNoWritesIsLoggedAndNotReady(t *testing.T) {
+	t.Parallel()
 	for name, c := range noWrites {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
@@ -42,6 +43,7 @@ func TestAServerThatTakesNoWritesIsLoggedAndNotReady(t *testing.T) {
 // TestReadinessFollowsWhetherTheServerTakesWrites publishes nothing: a hub that gets no traffic must see it,
 // too, and see when it is over.
 func TestReadinessFollowsWhetherTheServerTakesWrites(t *testing.T) {
+	t.Parallel()
 	for name, c := range noWrites {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
@@ -62,6 +64,7 @@ func TestReadinessFollowsWhetherTheServerTakesWrites(t *testing.T) {
 
 // TestAReplicaIsUnavailable makes the server a replica and a master again, beneath the hub.
 func TestAReplicaIsUnavailable(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r, sink := running(t, RedisConfig{URL: server.URL(), History: keepAll})
 	mustFollow(t, r, "h:a", 0)
@@ -82,6 +85,7 @@ func TestAReplicaIsUnavailable(t *testing.T) {
 }
 
 func TestAFullServerHarmsNobodyWhoStoresNothing(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL()})
 	server.CLI(noWrites["OOM"].spoil...)

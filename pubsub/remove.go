@@ -48,7 +48,7 @@ func parseRemoved(payload []byte) (last ID, ok bool) {
 func (r *Redis) forgetUpTo(topic string, last ID) {
 	r.removals.Add(1)
 	r.delivery.mu.Lock()
-	defer r.delivery.mu.Unlock()
+	defer r.delivery.unlock()
 	if _, c, _ := r.follows.followers(r.names.topic(topic)); c != nil {
 		r.delivery.recent.remove(c, last)
 	}

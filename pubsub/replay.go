@@ -40,13 +40,33 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 		return got, nil
 	}
 	for again := false; ; again = true {
+		m, _ := r.route(partition(topic))
 		got, err := r.replayStored(ctx, topic, since, limit)
-		// A reading that was under way when we came may lack what was delivered here before we came,
-		// which nobody would give us later. The next one began since.
-		if stale := got.Head.Epoch == least.Epoch && got.Head.ID.Compare(least.ID) < 0; err != nil || again || !stale {
+		if err != nil || again {
 			return got, err
 		}
+		// A reading that was under way when we came may lack what was delivered here before we came,
+		// which nobody would give us later. The next one began since.
+		if stale := lacks(got.Head, least); !stale && (since.ID.Seq == 0 || !lacks(got.Head, since) || !r.isOvertaken(ctx, topic, m)) {
+			return got, nil
+		}
 	}
+}
+
+// lacks reports whether the log that ends at head has not got that far as at, or has lost it.
+func lacks(head, at Position) bool { return head.Epoch == at.Epoch && head.ID.Compare(at.ID) < 0 }
+
+// isOvertaken asks who serves a topic, and reports whether that is m no more. Somebody has what m has not: another
+// master may have taken over, and this node not have heard of it. It takes askTimeout at most.
+func (r *Redis) isOvertaken(ctx context.Context, topic string, m *master) bool {
+	if _, fixed := r.topology.(single); fixed {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	r.triggers.await(ctx, onAhead)
+	now, err := r.route(partition(topic))
+	return err == nil && now != m
 }
 
 // readings are the topics whose logs are being read. The zero readings are none.
@@ -84,8 +104,9 @@ func (r *Redis) replayStored(ctx context.Context, topic string, since Position, 
 		if x.err != nil {
 			return Replay{}, x.err
 		}
-		r.recall(topic, x.events)
-		return x.replay(since, limit), nil
+		got := x.replay(since, limit)
+		got.Read = r.recall(topic, x.events)
+		return got, nil
 	})
 	select {
 	case <-ctx.Done():
@@ -117,13 +138,16 @@ func (r *Redis) firstPage(ctx context.Context, topic string, since Position, lim
 	}
 }
 
-// recall keeps events of topic, read from its log, for those who ask next, if the topic is followed here.
-func (r *Redis) recall(topic string, events []*Event) {
+// recall keeps events of topic, read from its log, for those who ask next, if the topic is followed here. It returns the
+// number of the reading, which has ended: one that begins later has a larger one.
+func (r *Redis) recall(topic string, events []*Event) (read uint64) {
 	r.delivery.mu.Lock()
-	defer r.delivery.mu.Unlock()
+	defer r.delivery.unlock()
+	r.delivery.reading++
 	if _, c, _ := r.follows.followers(r.names.topic(topic)); c != nil {
 		r.delivery.recent.recall(c, events)
 	}
+	return r.delivery.reading
 }
 
 // readError is what a failed reading means: ErrRefused or ErrUnavailable. Its outcome is not in doubt,
@@ -139,7 +163,7 @@ func readError(err error) error {
 // topic has any: an older answer is none.
 func (r *Redis) replayRecent(topic string, since Position, limit Limit) (got Replay, least Position, ok bool) {
 	r.delivery.mu.Lock()
-	defer r.delivery.mu.Unlock()
+	defer r.delivery.unlock()
 	_, c, sure := r.follows.followers(r.names.topic(topic))
 	if c == nil {
 		return Replay{}, Position{}, false
@@ -152,7 +176,9 @@ func (r *Redis) replayRecent(topic string, since Position, limit Limit) (got Rep
 	ok = ok && x.joined(since) && (len(x.events) > 0 || limit.Events == 0 && since.IsZero() || x.complete(since))
 	// Earlier events may end before the page is full. A reader by bytes goes on from there.
 	ok = ok && (limit.Bytes > 0 || len(x.events) >= limit.Events || x.complete(since) && x.ended())
-	return x.replay(since, limit), c.last, ok
+	got = x.replay(since, limit)
+	got.Read = c.asOf // what the chain is told next it does not know
+	return got, c.last, ok
 }
 
 // excerpt is what the chain itself can tell of its log behind since.

@@ -173,6 +173,7 @@ func TestANodeThatComesAfterTheLossAsksTheOthers(t *testing.T) {
 
 // TestRevocationsThatAFailoverLostAreWrittenBack promotes a replica that lacks the last one.
 func TestRevocationsThatAFailoverLostAreWrittenBack(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	replica := follower(t, master, 0)
 	proxy := redistest.NewProxy(t, master.Addr())
@@ -186,7 +187,7 @@ func TestRevocationsThatAFailoverLostAreWrittenBack(t *testing.T) {
 	}
 	eventually(t, "the list is whole", func() bool { return master.CLI("zcard", revokedKey) == "1" })
 	revoke("user:1")
-	master.CLI("wait", "1", "0")
+	replica.CatchUp(master)
 	replica.Promote()
 	revoke("user:2")
 	eventually(t, "both are known", func() bool { return h.len() == 2 })

@@ -106,6 +106,9 @@ func (r *Redis) needs(m *master, p byte) []need {
 			on(n.tagged(p, "l:"), "hget", "hset", "hdel", "hlen")
 			on(key, "xadd", "xrevrange")
 			on(end, "get", "set")
+			if r.cfg.Lifecycle.Users != nil {
+				on(n.tagged(p, "u:"), "hget")
+			}
 		}
 		if r.cfg.Lifecycle.Readers {
 			key := n.deliveredTo(p, "probe")

@@ -46,10 +46,11 @@ func TestWhatMastersCarry(t *testing.T) {
 // counter is a Sink that counts what it gets.
 type counter struct{ events, gaps atomic.Int64 }
 
-func (c *counter) Deliver(*Event, Loops)       { c.events.Add(1) }
-func (c *counter) Gap(string, Loops, Position) { c.gaps.Add(1) }
+func (c *counter) Deliver(*Event, Loops)   { c.events.Add(1) }
+func (c *counter) Gap(string, Loops, Loss) { c.gaps.Add(1) }
 
 func (*counter) Moved(*Moved, Loops) {}
+func (*counter) HandOver()           {}
 
 // started runs r with a counter as its sink until end is called.
 func started(t *testing.T, url string) (r *Redis, sink *counter, end func()) {

@@ -36,6 +36,9 @@ var lifecycleSource string
 //go:embed touch.lua
 var touchSource string
 
+//go:embed sweep.lua
+var sweepSource string
+
 //go:embed page.lua
 var pageSource string
 
@@ -47,6 +50,7 @@ const (
 	once              // from here on a script
 	changePresence
 	readPresence
+	fenceBoot
 	announce
 	deliver
 	publish // from here on a script that holds the server's name
@@ -88,7 +92,7 @@ func newScripts(server string, sharded bool) *scripts {
 
 		changePresence: script(noLifecycle + presenceSource), changeNoted: script(lifecycleSource + presenceSource),
 		touchLifecycle: script(lifecycleSource + touchSource), readPresence: script(pageSource),
-		announce: script(leaseSource), deliver: script(deliverSource),
+		fenceBoot: script(sweepSource), announce: script(leaseSource), deliver: script(deliverSource),
 	}}
 }
 

@@ -20,12 +20,14 @@ const (
 	askTimeout = time.Second
 )
 
-// keepDiscovering calls discover at once, then every discoverEvery and at each trigger, until ctx ends.
-func keepDiscovering(ctx context.Context, t *triggers, discover func(why trigger)) error {
+// keepDiscovering calls discover at once, then every discoverEvery and at each trigger, until ctx ends. discover reports
+// whether it found out.
+func keepDiscovering(ctx context.Context, t *triggers, discover func(why trigger) bool) error {
 	tick := time.NewTicker(discoverEvery)
 	defer tick.Stop()
 	for why := atStart; ; {
-		discover(why)
+		end := t.begin()
+		end(discover(why))
 		select {
 		case <-ctx.Done():
 			return nil
@@ -59,6 +61,7 @@ func (r *Redis) newSentinels() topology {
 		opt.Addr, opt.DB = addr, 0
 		opt.Username, opt.Password = r.address.SentinelUser, r.address.SentinelPassword
 		opt.DialTimeout, opt.ReadTimeout, opt.WriteTimeout = askTimeout, askTimeout, askTimeout
+		opt.PoolSize = 1 // for questions: go-redis keeps what it dialed for one that is over, as many as the pool has room for
 		opt.Dialer = dialWith(opt.TLSConfig)
 		s.list = append(s.list, redis.NewSentinelClient(&opt))
 	}
@@ -75,12 +78,14 @@ func (s *sentinels) watch(ctx context.Context, t *triggers, report func(layout, 
 		running.Wait()
 		s.close()
 	}()
-	return keepDiscovering(ctx, t, func(why trigger) {
-		if addr, err := s.master(ctx); addr != "" {
+	return keepDiscovering(ctx, t, func(why trigger) bool {
+		addr, err := s.master(ctx)
+		if addr != "" {
 			report(single{addr}.layout(), why)
 		} else if ctx.Err() == nil {
 			s.r.trouble.Warn().Func(Because(err)).Str("master", s.name).Int("sentinels", len(s.list)).Msg("no majority of the sentinels names a master")
 		}
+		return addr != ""
 	})
 }
 

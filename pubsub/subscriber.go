@@ -133,6 +133,7 @@ func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (w
 		ready: make(chan struct{}), returned: l.round.Load(), doomed: doomed,
 		doubts: doubts{work: make(chan struct{}, 1)}, reasons: map[string]error{},
 	}
+	feed.drained = s.delivery.handOver
 	if err := s.subscribeBase(); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
@@ -145,6 +146,7 @@ func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (w
 		running.Go(func() { cancel(part(ctx)) })
 	}
 	running.Wait()
+	r.delivery.handOver() // what came before the end
 	l.connected.Store(false)
 	r.follows.end(l.line)
 	if s.isHome() {
@@ -271,7 +273,7 @@ func (s *subscriber) acknowledge(channel string) {
 	default:
 		s.delivery.mu.Lock()
 		done := s.confirm(channel, nil)
-		s.delivery.mu.Unlock()
+		s.delivery.unlock()
 		answer(done)
 	}
 }
@@ -289,7 +291,7 @@ func (s *subscriber) begin() {
 	}
 	s.follows.each(func(channel string) {
 		s.delivery.mu.Lock()
-		defer s.delivery.mu.Unlock()
+		defer s.delivery.unlock()
 		if loops, c, _ := s.follows.followers(channel); c == nil {
 			s.deliverStep(s.names.topicOf(channel), loops, nil, step{})
 		} else if c.raw {
@@ -472,17 +474,17 @@ func (s *subscriber) dispatch(channel string, data []byte) {
 	s.stats.received.Add(1)
 	switch {
 	case s.bus && channel == s.names.broadcast:
-		s.arrive(s.broadcastChannel, Event{Data: data})
+		s.arrive(s.broadcastChannel, Event{Data: data}, false)
 	case s.bus && channel == s.names.addressed:
 		topic, data, why, ok := parseAddressed(data, s.cfg.MaxMessage)
 		if !ok {
 			s.drop(why, channel)
 			return
 		}
-		s.arrive(s.names.topic(topic), Event{Data: data})
+		s.arrive(s.names.topic(topic), Event{Data: data}, true)
 	case s.bus && channel == s.names.attributed:
 		if ev, ok := parsePayload(data); ok && ev.Position.IsZero() { // what has a position comes from its log's server
-			s.arrive(s.broadcastChannel, ev)
+			s.arrive(s.broadcastChannel, ev, false)
 		} else {
 			s.drop(BadEnvelope, channel)
 		}
@@ -510,7 +512,7 @@ func (s *subscriber) hearTopic(channel string, data []byte) {
 		s.drop(BadEnvelope, channel)
 		return
 	}
-	if !s.arrive(channel, ev) {
+	if !s.arrive(channel, ev, false) {
 		s.follows.stray(s.line, channel)
 	}
 }

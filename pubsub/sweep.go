@@ -81,31 +81,24 @@ type entry struct {
 // fence fences a boot in partitions, and returns some of its entries; rest are the partitions that have some. In those
 // that have none it is forgotten.
 func (r *Redis) fence(ctx context.Context, c lapsed, list []byte) (found []entry, rest []byte, failed error) {
-	calls := make([]call, 0, 3*len(list))
-	for _, p := range list {
-		calls = append(calls,
-			call{partition: p, args: []any{"zadd", r.names.fence(p), c.now, c.boot}},
-			call{partition: p, args: []any{"zremrangebyscore", r.names.fence(p), "-inf", c.now - fenceTime.Milliseconds()}},
-			call{partition: p, args: []any{"hrandfield", r.names.entries(p, c.boot), entryBatch}})
-	}
-	replies := r.runBriefly(ctx, calls)
-	var gone []call
+	calls := make([]call, len(list))
 	for i, p := range list {
-		entries, err := replies[3*i+2].StringSlice()
-		switch err = cmp.Or(replies[3*i].Err(), err); {
-		case err != nil:
+		calls[i] = call{
+			kind: fenceBoot, partition: p, keys: []string{r.names.fence(p), r.names.boots(p), r.names.entries(p, c.boot)},
+			args: []any{c.boot, c.now, c.now - fenceTime.Milliseconds(), entryBatch},
+		}
+	}
+	for i, reply := range r.runBriefly(ctx, calls) {
+		entries, err := reply.StringSlice()
+		if err != nil {
 			failed = err
-		case len(entries) == 0:
-			gone = append(gone, call{partition: p, args: []any{"srem", r.names.boots(p), c.boot}})
-		default:
-			rest = append(rest, p)
+		}
+		if len(entries) > 0 {
+			rest = append(rest, list[i])
 		}
 		for _, text := range entries {
-			found = append(found, entry{p, text})
+			found = append(found, entry{list[i], text})
 		}
-	}
-	for _, reply := range r.runBriefly(ctx, gone) {
-		failed = cmp.Or(failed, reply.Err())
 	}
 	return found, rest, failed
 }

@@ -3,7 +3,9 @@ package pubsub
 import (
 	"context"
 	"slices"
+	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // layout says who serves what: addresses of masters, "" where nobody does.
@@ -41,22 +43,74 @@ const (
 	onUnheard           // a server ended subscriptions, because it serves their slot no more
 	onReplica           // a server is no master any more
 	onSwitch            // a sentinel says that there is another master
+	onAhead             // a follower has what a master's log has not
 	numTriggers
 )
 
-var triggerNames = [numTriggers]string{"start", "periodic", "dial_error", "moved", "sunsubscribe", "replica", "switch_master"}
+var triggerNames = [numTriggers]string{"start", "periodic", "dial_error", "moved", "sunsubscribe", "replica", "switch_master", "ahead"}
 
 // triggers makes a topology discover the layout. Any goroutine may pull.
 type triggers struct {
 	work chan struct{}
 	last atomic.Uint32
+
+	mu sync.Mutex
+	// next is closed when the discovery has ended that begins next, nil if nobody waits for it.
+	next chan struct{}
+	// blind is true since a discovery failed: then nobody waits for one.
+	blind bool
+	// ended is when the last one ended.
+	ended time.Time
+	// waiting are those who wait for one.
+	waiting int
 }
 
-func newTriggers() triggers { return triggers{work: make(chan struct{}, 1)} }
+// maxWaiting bounds those who wait for a discovery: each holds up one who reads for sessions.
+const maxWaiting = 4
 
 func (t *triggers) pull(why trigger) {
 	t.last.Store(uint32(why))
 	wake(t.work)
+}
+
+// await pulls, and waits for a discovery that begins from now on, until ctx ends. It does not where the last one has just
+// ended or has found nothing out, or enough others wait: a crowd that asks is not held up by more than that.
+func (t *triggers) await(ctx context.Context, why trigger) {
+	t.mu.Lock()
+	if t.blind || time.Since(t.ended) < discoverPause || t.waiting >= maxWaiting {
+		t.mu.Unlock()
+		return
+	}
+	if t.next == nil {
+		t.next = make(chan struct{})
+	}
+	ended := t.next
+	t.waiting++
+	t.mu.Unlock()
+	t.pull(why)
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	}
+	t.mu.Lock()
+	t.waiting--
+	t.mu.Unlock()
+}
+
+// begin says that a discovery begins now. end says that it has ended, and whether anything was found out.
+func (t *triggers) begin() (end func(found bool)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	waited := t.next
+	t.next = nil
+	return func(found bool) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.blind, t.ended = !found, time.Now()
+		if waited != nil {
+			close(waited)
+		}
+	}
 }
 
 // why is what was pulled last.

@@ -25,6 +25,8 @@ func TestAPublicationWaitsForReplicas(t *testing.T) {
 	}
 	mustPublish(t, r, "raw", "1")
 	replica := follower(t, master, 0)
+	master.CLI("publish", "elsewhere", "") // its link is up up to a second before the master sends it anything
+	replica.CatchUp(master)
 	got := stored()
 	if got.Err != nil || got.Position.IsZero() {
 		t.Errorf("with a replica: %v", got)

@@ -218,6 +218,8 @@ func presenceRefusal(err error) Refusal {
 		return Refusal{Busy, "too much to do; nothing was read"}
 	case errors.Is(err, pubsub.ErrRefused):
 		return Refusal{Refused, "the broker refuses to read the presence"}
+	case errors.Is(err, pubsub.ErrBadMember):
+		return Refusal{BadRequest, "the session can't be a member: what others would see of it is too long, or malformed"}
 	case errors.Is(err, pubsub.ErrNoPresence):
 		return Refusal{NoPresence, "the topic has no presence"}
 	case errors.Is(err, pubsub.ErrBadPage):

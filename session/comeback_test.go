@@ -254,6 +254,7 @@ func TestAResumeOfManyTopicsArrivesWhole(t *testing.T) {
 
 // Events that the broker brings at once, after an outage of its own, are no reason to call a follower slow.
 func TestAFollowerThatReadsGetsAllThatComesAtOnce(t *testing.T) {
+	t.Parallel()
 	const events, size = 439, 20_000
 	n := bend(t, Config{}, engine.Config{Pollers: 1}, &bent{})
 	plain, v1 := n.slowly("?topic=news"), n.slowly("", protocolV1)

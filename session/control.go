@@ -22,6 +22,8 @@ type control struct {
 	Unsubscribe *following    `json:"unsubscribe,omitempty"`
 	Refresh     *renewal      `json:"refresh,omitempty"`
 	Dismiss     string        `json:"dismiss,omitempty"` // a topic whose followers are disconnected
+	Relay       *relay        `json:"relay,omitempty"`   // of one session, as is the next
+	Relayed     *relayed      `json:"relayed,omitempty"`
 }
 
 // Target names sessions: all of a user, or one by its public name.
@@ -71,8 +73,15 @@ func (h *Hub) Control(message []byte) {
 		h.sampledLog.Warn().Err(err).Msg("a control message can't be read")
 		return
 	}
-	for _, sh := range h.shards {
-		sh.loop.Post(func() { sh.obey(order) })
+	switch {
+	case order.Relay != nil:
+		h.obeyRelay(order.Relay)
+	case order.Relayed != nil:
+		h.obeyRelayed(order.Relayed)
+	default:
+		for _, sh := range h.shards {
+			sh.loop.Post(func() { sh.obey(order) })
+		}
 	}
 }
 

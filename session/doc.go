@@ -11,13 +11,14 @@
 // loop's index of followers by topic and its members, the sessions by user; all of it is touched on the loop only and
 // has no lock. Others may touch the shard's inbox of messages only.
 //
-//	broker's goroutine ─▶ Hub.Deliver ─▶ inbox of each shard with followers ─▶ Loop.Post(shard.flush)
+//	broker's goroutine ─▶ Hub.Deliver ─▶ inbox of each shard with followers, Hub.HandOver ─▶ Loop.Post(shard.flush)
 //	shard.flush ─▶ per topic: one batch, its frames joined once per wire format ─▶ one write per follower
 //	Session.Message ─▶ Protocol.Message ─▶ Session.Subscribe, Publish, History …, each with a reply that is called once
 //	Session.Publish ─▶ worker (in the session's order) ─▶ broker.Publish ─▶ Loop.Post(reply)
 //	Session.queueRead ─▶ reader (one read of a session at a time) ─▶ broker.Replay ─▶ Loop.Post(reply)
 //
-// Publishing, reading and fetching keys (token.Verifier) have ways of their own: none waits for another.
+// Publishing, reading, fetching keys (token.Verifier) and bringing messages to other nodes (relay.go) have ways of their own:
+// none waits for another.
 //
 // # A batch
 //
@@ -34,6 +35,9 @@
 // a batch is joined for each follower, in the loop's scratch buffer.
 //
 // A client without a session may publish, too (post.go): by a request that the engine answers once.
+//
+// A client whose connection is a stream sends by requests of its own (relay.go). Each goes to the session's loop, or as an order
+// to the session's node, and is answered once the session has it.
 //
 // # The gate
 //
@@ -76,4 +80,8 @@
 //  8. When the log has nothing more, the held events follow, without those of the pages (splice).
 //  9. Where the log was ahead of the loop the subscription trails: of each batch only newer events go out.
 //  10. finish makes the session a follower: it gets the topic's batches from now on.
+//
+// # Tests of protocols
+//
+// Package sessiontest runs a hub on a server for the tests of a protocol (centrifugo, pusher, sse).
 package session

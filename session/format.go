@@ -30,6 +30,8 @@ type Words struct {
 	// topic stands with it, zero where that is unknown. Frames are shared all the same. It is called once for each frame, in
 	// the order in which they leave.
 	Stamp func(s *Session, dst []byte, topic string, at pubsub.Position) []byte
+	// StampSize goes with Stamp: the most bytes that it appends for a session.
+	StampSize func(s *Session) int
 	// EndsAtGap: a session leaves a topic at a gap, instead of a frame, and hears Protocol.Gap.
 	EndsAtGap bool
 }
@@ -75,10 +77,11 @@ func (s *Session) stamp() func(*Session, []byte, string, pubsub.Position) []byte
 
 // handStamped writes a batch to a session whose frames are stamped, as shard.hand does to others.
 func (s *Session) handStamped(batch []*message) {
+	stamp := s.stampSize()
 	for len(batch) > 0 {
 		n, size := 0, 0
 		for n < len(batch) && (n == 0 || size < joinBytes) {
-			size += len(batch[n].frame(s.formatFor(batch[n]), s.shard)) + stampRoom
+			size += len(batch[n].frame(s.formatFor(batch[n]), s.shard)) + stamp
 			n++
 		}
 		if queued := s.conn.Queued(); queued > 0 && queued+size > s.shard.hub.maxChunk {
@@ -92,8 +95,13 @@ func (s *Session) handStamped(batch []*message) {
 	}
 }
 
-// stampRoom is what a stamp is taken for where it has not been made, in bytes.
-const stampRoom = 256
+// stampSize is the most bytes that a frame of the session's is longer than the shared one.
+func (s *Session) stampSize() int {
+	if f := s.Format().words.StampSize; f != nil {
+		return f(s)
+	}
+	return 0
+}
 
 // message is an event, or the news of a gap, on its way to a topic's followers. All loops share it; its
 // frame is made once per format, by the loop that needs it first.
@@ -103,6 +111,7 @@ type message struct {
 	news     *news           // nil: none
 	position pubsub.Position // the event's; of a gap, where the topic goes on
 	came     time.Duration   // of an event that is delivered live: the hub's age; only where OnFanout wants it
+	loss     *pubsub.Loss    // of a gap that the broker tells
 
 	mu    sync.Mutex
 	first made   // the only one, mostly
@@ -185,6 +194,9 @@ func (m *message) size() int {
 	}
 	return messageSize(m.event)
 }
+
+// sizeFor is size with the session's stamp.
+func (m *message) sizeFor(s *Session) int { return m.size() + s.stampSize() }
 
 const messageOverhead = 128
 

@@ -45,7 +45,7 @@ func (s *Session) mayRead(name string) Refusal {
 // mayKeep says why the session has no right any more to follow name, which it was told that it follows. A token's
 // rights stay during the grace behind its end.
 func (s *Session) mayKeep(name string) Refusal {
-	if g := s.granted(); g.over(s.shard.hub.now()) && s.maySubscribe(name) {
+	if g := s.granted(); g.over(s.shard.hub.now) && s.maySubscribe(name) {
 		return Refusal{}
 	}
 	return s.mayFollow(name)
@@ -75,18 +75,18 @@ func (p *Post) mayPublishTo(name string) Refusal {
 		rights = p.grant.rights
 	}
 	hub := p.shard.hub
-	return permit(name, p.grant, hub.now(), own, hub.outside("", name), func(name string) bool { return rights.MayPublish(p.user, name) })
+	return permit(name, p.grant, hub.now, own, hub.outside("", name), func(name string) bool { return rights.MayPublish(p.user, name) })
 }
 
 // permit says why the session's rights do not cover name.
 func (s *Session) permit(name string, allows func(string) bool) Refusal {
 	hub := s.shard.hub
-	return permit(name, s.granted(), hub.now(), s.own, hub.outside(s.wall(), name), allows)
+	return permit(name, s.granted(), hub.now, s.own, hub.outside(s.wall(), name), allows)
 }
 
 // permit says why rights do not cover name: those of a token that says g, and of a user whose topic is own. outside says that
 // name is on the other side of a wall. Behind its end a token gives nothing new: the grace that follows is for sending another one.
-func permit(name string, g *grant, now time.Time, own string, outside bool, allows func(string) bool) Refusal {
+func permit(name string, g *grant, now func() time.Time, own string, outside bool, allows func(string) bool) Refusal {
 	if err := validateTopic(name); err != nil {
 		return Refusal{BadTopic, err.Error()}
 	}
@@ -101,9 +101,9 @@ func permit(name string, g *grant, now time.Time, own string, outside bool, allo
 	return refusedTopic
 }
 
-// over reports whether g's token has expired.
-func (g *grant) over(now time.Time) bool {
-	return g != nil && g.expires != 0 && now.UnixMilli() >= g.expires
+// over reports whether g's token has expired. It reads the clock only for a token that ends.
+func (g *grant) over(now func() time.Time) bool {
+	return g != nil && g.expires != 0 && now().UnixMilli() >= g.expires
 }
 
 // MaySubscribe reports whether the session has a right to follow topic.

@@ -30,6 +30,7 @@ func (b *pagedBroker) Replay(ctx context.Context, topic string, since pubsub.Pos
 // The client was told that it follows, and sends another token within the grace: the topic must not have gone meanwhile,
 // though its replay ended between the two.
 func TestAReplayThatEndsInTheGraceOfATokenIsFollowed(t *testing.T) {
+	t.Parallel()
 	history := pubsub.History{{Count: 1000}}
 	verifier, err := token.NewVerifier(token.Config{Secrets: []string{hubSecret}, Skew: -1})
 	if err != nil {

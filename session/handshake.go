@@ -39,6 +39,8 @@ type Admission struct {
 	Lobby func(*engine.Conn) engine.Peer
 	// Data is the protocol's own.
 	Data any
+	// Body is what an engine.Post sent. The hub fills it in, before Judge. It is never changed.
+	Body []byte
 	// Claims are what the client's token says; zero in an open hub. The hub fills them in, behind Judge.
 	Claims token.Claims
 
@@ -96,11 +98,11 @@ func (h *Hub) Handshake(hs *engine.Handshake) {
 		h.refuse(hs, "", "", Refuse("the query is malformed"))
 		return
 	}
-	if hs.Kind == engine.Post {
+	if hs.Kind == engine.Post && !h.streams(hs.URL.Path) {
 		sh.post(hs, query)
 		return
 	}
-	a, refusal := h.judge(hs.Request, query)
+	a, refusal := h.judge(hs, query)
 	rule := ""
 	if refusal == nil {
 		refusal, rule = sh.pace(a.Returning)
@@ -220,15 +222,21 @@ func forbidTopic(detail string) *engine.Refusal {
 }
 
 // judge reads what a request asks for.
-func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Refusal) {
-	a := &Admission{}
+func (h *Hub) judge(hs *engine.Handshake, query url.Values) (*Admission, *engine.Refusal) {
+	r, a := hs.Request, &Admission{Body: hs.Body()}
 	spoken := h.spoken(r.URL.Path)
 	ok := false
 	offered := r.Subprotocols
-	if r.Kind == engine.Stream {
-		offered = streams
+	switch r.Kind {
+	case engine.Stream:
+		offered = eventStreams
+	case engine.Post:
+		offered = jsonStreams
 	}
 	if a.speaks, a.Subprotocol, ok = h.choose(spoken, offered); !ok {
+		if r.Kind == engine.Stream {
+			return nil, &engine.Refusal{Status: http.StatusMethodNotAllowed, Reason: "there are no server-sent events at this path, but POST"}
+		}
 		return nil, Refuse("none of the offered subprotocols is spoken here; offer %s too, or none", h.names(spoken))
 	}
 	var refusal *engine.Refusal
@@ -264,7 +272,17 @@ func (h *Hub) judge(r *engine.Request, query url.Values) (*Admission, *engine.Re
 	return a, nil
 }
 
-var streams = []string{engine.EventStream} // one for all handshakes
+// One for all handshakes.
+var (
+	eventStreams = []string{engine.EventStream}
+	jsonStreams  = []string{engine.JSONStream}
+)
+
+// streams reports whether a POST at a path is answered by a stream.
+func (h *Hub) streams(path string) bool {
+	_, _, ok := h.choose(h.spoken(path), jsonStreams)
+	return ok
+}
 
 // claimed is the user that a client says it is of.
 func (h *Hub) claimed(query url.Values) (user string, refusal *engine.Refusal) {
@@ -302,7 +320,7 @@ func (h *Hub) names(spoken []uint8) string {
 	var all []string
 	for _, i := range spoken {
 		for _, name := range h.protocols[i].Subprotocols() {
-			if name != "" && name != engine.EventStream {
+			if name != "" && name != engine.EventStream && name != engine.JSONStream {
 				all = append(all, name)
 			}
 		}

@@ -29,6 +29,7 @@ type Hub struct {
 	cfg           Config
 	broker        Broker
 	workers       *workers
+	couriers      *workers // bring messages to other nodes
 	readers       *readers
 	changes       *changes
 	protocols     []Protocol         // by Session.speaks
@@ -55,6 +56,9 @@ type Hub struct {
 	draining    atomic.Bool
 	rebalancing atomic.Bool
 	sealer      atomic.Pointer[token.Sealer] // nil until UseSealer
+
+	// brought are the loops whose inboxes have something new. The broker's, which calls from one goroutine at a time.
+	brought pubsub.Loops
 }
 
 // Broker is what a Hub needs of pubsub.Memory or pubsub.Redis.
@@ -89,6 +93,7 @@ func NewHub(cfg Config, broker Broker) (*Hub, error) {
 		traceLog:      log.Level(zerolog.TraceLevel).Sample(&zerolog.BurstSampler{Burst: traceBurst, Period: time.Second}),
 	}
 	h.workers = newWorkers(cfg, h.publish)
+	h.couriers = newCouriers(cfg)
 	h.changes = newChanges(broker)
 	return h, nil
 }
@@ -115,10 +120,11 @@ func (h *Hub) Run(ctx context.Context) error {
 	children.Go(func() error { h.found.share(ctx, h.broker.Revoke); return nil })
 	children.Go(func() error {
 		defer endBroker()
-		var both sync.WaitGroup
-		both.Go(func() { h.changes.serve(ctx) })
+		var others sync.WaitGroup
+		others.Go(func() { h.changes.serve(ctx) })
+		others.Go(func() { h.couriers.serve(ctx) })
 		h.workers.serve(ctx)
-		both.Wait()
+		others.Wait()
 		return nil
 	})
 	children.Go(func() error { h.readers.serve(ctx); return nil })
@@ -135,8 +141,8 @@ func (h *Hub) Deliver(ev *pubsub.Event, loops pubsub.Loops) {
 }
 
 // Gap implements pubsub.Sink.
-func (h *Hub) Gap(topic string, loops pubsub.Loops, at pubsub.Position) {
-	h.push(&message{topic: topic, position: at}, loops)
+func (h *Hub) Gap(topic string, loops pubsub.Loops, loss pubsub.Loss) {
+	h.push(&message{topic: topic, position: loss.At, loss: &loss}, loops)
 }
 
 // Moved implements pubsub.Sink. Loops where nobody watches a presence do not hear of it.
@@ -153,14 +159,24 @@ func (h *Hub) Moved(moved *pubsub.Moved, loops pubsub.Loops) {
 		if m == nil {
 			m = &message{topic: moved.Topic, news: &news{moved: moved}}
 		}
-		sh.push(m)
+		h.push(m, pubsub.Loops(0).With(loop))
 	}
 }
 
+// push puts m into the inboxes of loops, which HandOver has them look into.
 func (h *Hub) push(m *message, loops pubsub.Loops) {
 	for loop := range loops.All {
 		h.shards[loop].push(m)
 	}
+	h.brought |= loops
+}
+
+// HandOver implements pubsub.Sink.
+func (h *Hub) HandOver() {
+	for loop := range h.brought.All {
+		h.shards[loop].schedule()
+	}
+	h.brought = 0
 }
 
 // ErrBadPublication: a Publication is not fit to be published; the error's text says why.

@@ -110,6 +110,7 @@ func TestAResumeThatWaitsOwesNoMoreThanMayWait(t *testing.T) {
 
 // Live events that come while a slow client is in its replay are read from the log later: they are not kept for hours.
 func TestWhatIsHeldForASlowClientIsBounded(t *testing.T) {
+	t.Parallel()
 	const topics, maxQueued = 8, 64 << 10
 	history := pubsub.History{{Count: 1000}}
 	n := start(t, Config{History: history}, engine.Config{Pollers: 1, MaxQueued: maxQueued, SendBuffer: 8 << 10},

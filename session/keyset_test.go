@@ -151,6 +151,7 @@ func TestAHangingKeySetHoldsUpNobodyWhoseKeyIsKnown(t *testing.T) {
 }
 
 func TestAuthWhileTheKeySetIsAwayIsToldToTryAgain(t *testing.T) {
+	t.Parallel()
 	forger, _ := keyPair(t, "")
 	for name, answer := range map[string]func(*http.Request) (*http.Response, error){
 		"hangs": hangs,

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"wshub/pubsub/redistest"
 	"wshub/pubsub/redistest/drills"
 )
 
@@ -13,8 +14,9 @@ import (
 const patience = 20 * time.Second
 
 func TestMain(m *testing.M) {
-	drills.Parallel(16, 6) // they mostly wait
+	drills.Parallel(24, 6) // they mostly wait
+	drills.Checks(10, 25)
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+	goleak.VerifyTestMain(redistest.Sharing(m), goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }

@@ -80,6 +80,7 @@ func heap() int64 {
 // TestMembersCostFewBytes: 100,000 sessions, each of a user of its own, or two or three of each user, and what is left when
 // they have gone.
 func TestMembersCostFewBytes(t *testing.T) {
+	t.Parallel()
 	if !alone(t) {
 		return
 	}

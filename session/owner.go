@@ -216,6 +216,9 @@ func (s *Session) Unsubscribe(topic string) Refusal {
 	return Refusal{}
 }
 
+// MaxTopics is how many topics the session may follow.
+func (s *Session) MaxTopics() int { return s.shard.hub.cfg.MaxTopics }
+
 // Follows reports whether the session follows topic, or is about to.
 func (s *Session) Follows(topic string) bool {
 	return s.following(topic) >= 0 || s.waitingFor(topic) != nil

@@ -169,6 +169,7 @@ func TestATopicIsLeftWhenItsPassEnds(t *testing.T) {
 
 // The answer of the broker comes when the pass is over: the client is told so, and follows nothing.
 func TestAPassThatEndsOnTheWayEndsTheSubscription(t *testing.T) {
+	t.Parallel()
 	g := newGate()
 	verifier, err := token.NewVerifier(token.Config{Secrets: []string{hubSecret}})
 	if err != nil {

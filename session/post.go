@@ -20,7 +20,7 @@ type Poster interface {
 	Posted(p *Post)
 }
 
-// Post is a request of a client that has no session, with the rights of its token. It lives on its loop.
+// Post is a request that is no session's own connection, with the rights of its token. It lives on its loop.
 type Post struct {
 	*engine.Handshake
 	shard *shard
@@ -34,11 +34,15 @@ func (p *Post) User() string { return p.user }
 // MaxBytes bounds the data of one event.
 func (p *Post) MaxBytes() int { return p.shard.hub.maxBytes }
 
-// post takes a request to publish.
+// post takes a request of a client without a session.
 func (sh *shard) post(h *engine.Handshake, query url.Values) {
 	p := &Post{Handshake: h, shard: sh}
-	poster := sh.hub.poster(h.URL.Path)
-	if poster == nil {
+	if relayer, ok := speaking[Relayer](sh.hub, h.URL.Path); ok {
+		relayer.Relayed(p)
+		return
+	}
+	poster, ok := speaking[Poster](sh.hub, h.URL.Path)
+	if !ok {
 		sh.hub.refuse(h, "", "", &engine.Refusal{Status: http.StatusMethodNotAllowed, Reason: "nothing is published by POST at this path"})
 		return
 	}
@@ -75,14 +79,14 @@ func (sh *shard) post(h *engine.Handshake, query url.Values) {
 	}
 }
 
-// poster is the protocol that takes posts at a path, nil without any.
-func (h *Hub) poster(path string) Poster {
+// speaking is the protocol at a path that is a P, not ok without any.
+func speaking[P any](h *Hub, path string) (p P, ok bool) {
 	for _, i := range h.paths[path] {
-		if p, ok := h.protocols[i].(Poster); ok {
-			return p
+		if p, ok = h.protocols[i].(P); ok {
+			return p, true
 		}
 	}
-	return nil
+	return p, false
 }
 
 func (p *Post) identified(poster Poster, claims token.Claims, err error) {

@@ -3,10 +3,12 @@ package session
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/pubsub/redistest/drills"
 )
 
 // farBroker keeps its members elsewhere, as Redis does.
@@ -18,10 +20,11 @@ func (farBroker) ChangePresence(_ context.Context, list []pubsub.Change) []error
 
 // TestAMemberCostsTheHubFewBytes compares followers of a topic with presence with those of one without.
 func TestAMemberCostsTheHubFewBytes(t *testing.T) {
+	drills.InProcess(t)
 	if !alone(t) {
 		return
 	}
-	const crowd, most = 1000, 60
+	const crowd, most = 1000, 30
 	n := start(t, Config{Presence: isRoom, TrustUserParam: true}, engine.Config{Pollers: spread}, farBroker{pubsub.NewMemory(pubsub.MemoryConfig{})})
 	n.hub.UseSealer(sealer2(t))
 	cost := func(topic string) float64 {
@@ -40,10 +43,17 @@ func TestAMemberCostsTheHubFewBytes(t *testing.T) {
 	}
 	cost("room:0") // pools and queues grow
 	cost("news:0")
-	if more := cost("room:1") - cost("news:1"); more > most {
+	const rounds = 3
+	differences := make([]float64, rounds)
+	for i := range differences {
+		differences[i] = cost(fmt.Sprint("room:", 1+i)) - cost(fmt.Sprint("news:", 1+i))
+	}
+	slices.Sort(differences)
+	more := differences[rounds/2] // a measurement takes in what else grows and shrinks meanwhile
+	if more > most {
 		t.Errorf("a member costs %.1f B more than a follower, at most %d", more, most)
 	}
-	if members := n.hub.Stats().Members; members != 2*crowd {
+	if members := n.hub.Stats().Members; members != (1+rounds)*crowd {
 		t.Errorf("%d members", members)
 	}
 }

@@ -17,7 +17,8 @@ type Protocol interface {
 	// Name is what metrics call it. It is short and stable.
 	Name() string
 	// Subprotocols are the names by which a client asks for it in Sec-WebSocket-Protocol; "" stands for a client that
-	// offers none, and engine.EventStream for one that asks for a stream. It is asked at each handshake, and its result is
+	// offers none, engine.EventStream for one that asks for a stream, and
+	// engine.JSONStream for one whose POST is to be answered by a stream. It is asked at each handshake, and its result is
 	// never changed.
 	Subprotocols() []string
 	// Judge reads what a handshake asks for into a, or refuses it.

@@ -129,8 +129,8 @@ func (w *work) inHand() (bytes int) {
 
 func (w *work) takeLag(s *Session, budget int) []*message {
 	n, size := 0, 0
-	for n < len(w.lag) && (n == 0 || size+w.lag[n].size() <= budget) {
-		size += w.lag[n].size()
+	for n < len(w.lag) && (n == 0 || size+w.lag[n].sizeFor(s) <= budget) {
+		size += w.lag[n].sizeFor(s)
 		n++
 	}
 	taken := slices.Clone(w.lag[:n])
@@ -203,6 +203,8 @@ func (s *Session) deliver(messages []*message) {
 	case len(messages) == 0:
 	case s.lagging || s.conn.Queued() > 0 || s.shard.loop.Spent(): // many may wait for one batch
 		s.lag(messages)
+	case s.stampSize() > 0:
+		s.handStamped(messages)
 	default:
 		s.writeAll(messages)
 	}
@@ -213,7 +215,7 @@ func (s *Session) lag(messages []*message) {
 	w := s.working()
 	size := 0
 	for _, m := range messages {
-		size += m.size()
+		size += m.sizeFor(s)
 	}
 	w.lag = append(w.lag, messages...)
 	w.owed += size
@@ -232,11 +234,13 @@ func (s *Session) dropLag(t *topic) {
 		if m.topic != t.name {
 			return false
 		}
-		size += m.size()
+		size += m.sizeFor(s)
 		return true
 	})
+	if s.lagging = len(w.lag) > 0; !s.lagging {
+		size = w.owed // the stamp may have grown meanwhile
+	}
 	w.owed -= size
-	s.lagging = len(w.lag) > 0
 	s.conn.Owe(-size)
 }
 

@@ -13,13 +13,14 @@ import (
 type puppet struct {
 	sink pubsub.Sink // set by Run
 
-	mu      sync.Mutex
-	logs    map[string]*puppetLog
-	follows []puppetFollow
-	reads   []*puppetRead
-	late    bool     // what is published is delivered later
-	owed    []func() // the deliveries
-	ready   chan struct{}
+	mu       sync.Mutex
+	logs     map[string]*puppetLog
+	follows  []puppetFollow
+	reads    []*puppetRead
+	late     bool     // what is published is delivered later
+	owed     []func() // the deliveries
+	readings uint64   // see pubsub.Replay
+	ready    chan struct{}
 }
 
 // puppetLog is a topic's history: all that was published, of which what lies before first has been trimmed.
@@ -115,7 +116,7 @@ func (p *puppet) publish(topic string, filler []byte) pubsub.Position {
 		ev.Position, ev.Number = p.position(n), uint64(n)
 	}
 	l.events = append(l.events, ev)
-	p.deliver(l, func() { p.sink.Deliver(ev, 1) })
+	p.deliver(l, func() { p.sink.Deliver(ev, 1); p.sink.HandOver() })
 	return ev.Position
 }
 
@@ -166,7 +167,9 @@ func (p *puppet) gap(topic string) {
 	if p.keeps(topic) {
 		at = p.position(len(l.events))
 	}
-	p.deliver(l, func() { p.sink.Gap(topic, 1, at) })
+	p.readings++
+	read := p.readings
+	p.deliver(l, func() { p.sink.Gap(topic, 1, pubsub.Loss{At: at, Read: read}); p.sink.HandOver() })
 }
 
 func (p *puppet) Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error) {
@@ -189,7 +192,8 @@ func (p *puppet) Replay(ctx context.Context, topic string, since pubsub.Position
 	if !since.IsZero() {
 		from = int(since.ID.Ms - 1_000_000)
 	}
-	replay := pubsub.Replay{Head: p.position(len(l.events))}
+	p.readings++
+	replay := pubsub.Replay{Head: p.position(len(l.events)), Read: p.readings}
 	if since.Epoch == puppetEpoch || since.IsZero() {
 		if from >= l.first && from <= len(l.events) {
 			replay.Recovered, replay.Missed = true, len(l.events)-from

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"math"
 	"slices"
 
 	"wshub/pubsub"
@@ -24,7 +25,7 @@ const (
 func (sub *subscribing) keep(replay pubsub.Replay, limit int) {
 	size := 0
 	for _, ev := range replay.Events {
-		size += messageSize(ev)
+		size += messageSize(ev) + sub.s.stampSize()
 	}
 	if n := len(replay.Events); n > 0 && size <= limit {
 		sub.out = sub.s.shard.messages(replay.Events)
@@ -55,11 +56,11 @@ func (sub *subscribing) next(budget int) []*message {
 			sub.torn = false
 			sub.loseSpilled()
 		case len(sub.held) > 0:
-			sub.out = splice(sub.held, sub.cursor)
+			sub.out = splice(sub.held, sub.cursor, sub.asOf)
 			sub.dropHeld()
 			size := 0
 			for _, m := range sub.out {
-				size += m.size()
+				size += m.sizeFor(sub.s)
 				if !m.position.IsZero() {
 					sub.cursor = m.position
 				}
@@ -75,8 +76,8 @@ func (sub *subscribing) next(budget int) []*message {
 // take removes and returns the first messages of out, up to budget bytes and at least one.
 func (sub *subscribing) take(budget int) []*message {
 	n, size := 0, 0
-	for n < len(sub.out) && (n == 0 || size+sub.out[n].size() <= budget) {
-		size += sub.out[n].size()
+	for n < len(sub.out) && (n == 0 || size+sub.out[n].sizeFor(sub.s) <= budget) {
+		size += sub.out[n].sizeFor(sub.s)
 		n++
 	}
 	taken := sub.out[:n:n]
@@ -90,7 +91,8 @@ func (sub *subscribing) take(budget int) []*message {
 
 // readPage reads on behind cursor. Events published from now on arrive live, and are held.
 func (sub *subscribing) readPage() {
-	limit := pubsub.Limit{Events: pageEvents, Bytes: sub.s.shard.hub.maxChunk}
+	chunk := sub.s.shard.hub.maxChunk
+	limit := pubsub.Limit{Events: min(pageEvents, chunk/(1+sub.s.stampSize())+1), Bytes: chunk}
 	sub.read = &read{topic: sub.t.name, since: sub.cursor, limit: limit, done: sub.paged}
 	sub.s.queueRead(sub.read)
 }
@@ -104,8 +106,10 @@ func (sub *subscribing) paged(replay pubsub.Replay, err error) {
 		sub.s.pump()          // the others go on
 		return
 	case !replay.Recovered:
+		sub.asOf = replay.Read
 		sub.lose(replay.Head)
 	default:
+		sub.asOf = replay.Read
 		sub.missed, sub.cursor = false, replay.Head
 		if n := len(replay.Events); n > 0 {
 			sub.cursor = replay.Events[n-1].Position
@@ -113,7 +117,7 @@ func (sub *subscribing) paged(replay pubsub.Replay, err error) {
 			sub.out = sub.s.shard.messages(replay.Events)
 			size := 0
 			for _, m := range sub.out {
-				size += m.size()
+				size += m.sizeFor(sub.s)
 			}
 			sub.owe(size)
 		}
@@ -144,7 +148,7 @@ func (sub *subscribing) lose(at pubsub.Position) {
 	sub.missed, sub.cursor = false, at
 	gap := &message{topic: sub.t.name, position: at}
 	sub.out = append(sub.out, gap)
-	sub.owe(gap.size())
+	sub.owe(gap.sizeFor(sub.s))
 }
 
 // batch takes a batch that begins now.
@@ -224,25 +228,43 @@ func (sub *subscribing) countHeld(n int) {
 	sub.s.working().held += n
 }
 
-// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap is
-// told: from there on the topic goes on, perhaps from before the replay's end, if the log lost that.
+// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap that the replay does
+// not know of is told: from there on the topic goes on, perhaps from before the replay's end, if the log lost that. Behind a
+// live event the loop's gaps are the session's.
 func (sub *subscribing) trail(batch []*message) (kept []*message) {
+	live := false
 	for i, m := range batch {
-		if m.event == nil && !m.position.IsZero() {
+		switch {
+		case !m.isLoss():
+			news := splice(batch[i:i+1], sub.cursor, sub.asOf)
+			live = live || len(news) > 0 && !m.position.IsZero()
+			kept = append(kept, news...)
+		case m.isShown():
+			if live || m.loss.Concerns(sub.cursor, sub.asOf) {
+				sub.cursor = m.position
+				kept = append(kept, m)
+			}
+		default: // of what is in no log: the replay goes as far as it did
+			if m.position.Epoch == sub.cursor.Epoch && m.position.ID.Compare(sub.cursor.ID) < 0 {
+				m = &message{topic: m.topic, position: sub.cursor}
+			}
 			sub.cursor = m.position
 			kept = append(kept, m)
-			continue
 		}
-		kept = append(kept, splice(batch[i:i+1], sub.cursor)...)
 	}
 	return kept
 }
 
+// isLoss reports whether m is a gap of a topic that keeps a history, isShown whether its log shows the loss.
+func (m *message) isLoss() bool  { return m.event == nil && m.news == nil && !m.position.IsZero() }
+func (m *message) isShown() bool { return m.isLoss() && m.loss != nil && m.loss.Read > 0 }
+
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
 // Messages without a position were never in a history, so they all pass. One of another log than head's is newer, unless
 // a later one is of head's: then the replay began behind the change. If head is a place, all of its log pass: it held none
-// of them when it was read. A live event that skips the end of the replay comes behind a gap.
-func splice(live []*message, head pubsub.Position) []*message {
+// of them when it was read. A live event that skips the end of the replay comes behind a gap. asOf is the number of the replay's
+// reading: behind a loss that concerns it, the topic goes on from where that says.
+func splice(live []*message, head pubsub.Position, asOf uint64) []*message {
 	changed := 0
 	for i, m := range live {
 		if !m.position.IsZero() && m.position.Epoch == head.Epoch {
@@ -250,10 +272,15 @@ func splice(live []*message, head pubsub.Position) []*message {
 		}
 	}
 	kept := live[:0:0]
-	last := head
+	last, begun := head, false // one of those with a position was kept
 	for i, m := range live {
 		newer := i >= changed // of another log
-		if m.position.Epoch == head.Epoch {
+		switch {
+		case m.isShown():
+			if newer = begun || m.loss.Concerns(head, asOf); newer {
+				head = m.position
+			}
+		case m.position.Epoch == head.Epoch:
 			newer = head.ID.Seq == 0 || m.position.ID.Compare(head.ID) > 0
 		}
 		if m.position.IsZero() || newer {
@@ -261,7 +288,7 @@ func splice(live []*message, head pubsub.Position) []*message {
 				kept = append(kept, m.lossBefore())
 			}
 			if !m.position.IsZero() {
-				last = m.position
+				last, begun = m.position, true
 			}
 			kept = append(kept, m)
 		}
@@ -276,7 +303,8 @@ func (m *message) leavesOut(last pubsub.ID) bool {
 		m.event.Before.Compare(last) < 0 && m.position.ID.Compare(last) > 0
 }
 
-// lossBefore is a gap that ends before m.
+// lossBefore is a gap that ends before m, which shows it itself: no replay that lacks m knows of it.
 func (m *message) lossBefore() *message {
-	return &message{topic: m.topic, position: pubsub.Position{Epoch: m.position.Epoch, ID: m.event.Before}}
+	loss := pubsub.Loss{At: pubsub.Position{Epoch: m.position.Epoch, ID: m.event.Before}, Read: math.MaxUint64, Next: m.position.ID}
+	return &message{topic: m.topic, position: loss.At, loss: &loss}
 }

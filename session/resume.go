@@ -63,7 +63,7 @@ func (s *Session) openTicket(raw string) (token.Resume, Refusal) {
 		return ticket, Refusal{BadToken, "the resume token is not valid here, or too old"}
 	case ticket.User != s.user(), hub.resumeRevoked(ticket):
 		return ticket, Refusal{Forbidden, "the resume token is not for this session"}
-	case s.granted().over(hub.now()):
+	case s.granted().over(hub.now):
 		return ticket, Refusal{ExpiredToken, "the token has expired: send auth with another one"}
 	}
 	return ticket, Refusal{}
@@ -71,11 +71,11 @@ func (s *Session) openTicket(raw string) (token.Resume, Refusal) {
 
 // explainResume is the exact rule that a refused resume is about.
 func (s *Session) explainResume(raw string, ticket token.Resume, r Refusal) string {
-	hub := s.shard.hub
-	_, err := hub.sealer.Load().Open(raw)
-	switch {
-	case r.Code != BadToken && r.Code != Forbidden:
+	if r.Code != BadToken && r.Code != Forbidden { // among them that there is no sealer yet
 		return "resume: " + r.Text
+	}
+	_, err := s.shard.hub.sealer.Load().Open(raw)
+	switch {
 	case errors.Is(err, token.ErrUnknownKey):
 		return "resume: the token is sealed by a key that is not among the resume keys here"
 	case err != nil:

@@ -262,10 +262,13 @@ func TestWithoutASealerThereAreNoTokensAndNoResume(t *testing.T) {
 	if welcome := c.hear(); welcome.Type != "welcome" || welcome.Token != "" {
 		t.Errorf("%+v", welcome)
 	}
-	if r := c.resume("r1.AAAA", nil); r.Code != Unavailable {
-		t.Errorf("%+v", r)
+	key := sealer(t, make([]byte, 32))
+	for _, ticket := range []string{"r1.AAAA", key.Seal(token.Resume{Session: 1 << 63, Node: "n2"})} { // of no hub, and of another one
+		if r := c.resume(ticket, nil); r.Code != Unavailable {
+			t.Errorf("%+v", r)
+		}
 	}
-	n.hub.UseSealer(sealer(t, make([]byte, 32)))
+	n.hub.UseSealer(key)
 	n.enter("")
 }
 

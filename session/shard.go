@@ -49,6 +49,7 @@ type shard struct {
 	replacing []replacement // yet to be told to the other nodes
 	arrivals  bucket
 	posts     posts
+	relays    map[uint64]relaying // by number
 	lobby     lobby
 	presence  *presence // nil where no topic has one
 	replayed  replayed
@@ -82,7 +83,7 @@ func newShard(h *Hub, loop *engine.Loop) *shard {
 	return sh
 }
 
-// push hands the loop a message. From any goroutine; order is kept: what comes behind a message that was dropped, and is
+// push puts a message into the inbox. From any goroutine; order is kept: what comes behind a message that was dropped, and is
 // of the same topic, is dropped, too, until the loop knows of it.
 func (sh *shard) push(m *message) {
 	sh.mu.Lock()
@@ -96,14 +97,9 @@ func (sh *shard) push(m *message) {
 		sh.inbox = append(sh.inbox, m)
 		sh.bytes += m.size()
 	}
-	post := !sh.posted
-	sh.posted = true
 	sh.mu.Unlock()
 	if full {
 		sh.hub.note(nil, reasons.Reason{Kind: reasons.Drop, Rule: "inbox_full", Topic: m.topic}, static("more events wait for a loop than its inbox holds"))
-	}
-	if post {
-		sh.loop.Post(sh.flushed)
 	}
 }
 
@@ -163,7 +159,7 @@ func (sh *shard) flush() {
 	}
 }
 
-// schedule has flush called soon.
+// schedule has flush called soon. From any goroutine.
 func (sh *shard) schedule() {
 	sh.mu.Lock()
 	post := !sh.posted

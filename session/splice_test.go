@@ -54,7 +54,7 @@ func FuzzSplice(f *testing.F) {
 				}
 				i++
 			}
-			for _, m := range splice(top.fresh(batch), at(h)) {
+			for _, m := range splice(top.fresh(batch), at(h), 0) {
 				seen = append(seen, m.position.ID.Ms)
 			}
 		}
@@ -72,32 +72,50 @@ func FuzzSplice(f *testing.F) {
 func TestSplicePassesWhatHasNoPosition(t *testing.T) {
 	raw := &message{topic: "t", event: &pubsub.Event{Topic: "t"}}
 	other := &message{topic: "t", position: pubsub.Position{Epoch: 8, ID: pubsub.ID{Ms: 1, Seq: 1}}}
-	if got := splice([]*message{raw, event(3), other}, at(5)); len(got) != 2 || got[0] != raw || got[1] != other {
+	if got := splice([]*message{raw, event(3), other}, at(5), 0); len(got) != 2 || got[0] != raw || got[1] != other {
 		t.Errorf("got %v", got)
 	}
 }
 
 // A gap behind events does not make them old: what came before it has to go out, and the gap too.
 func TestAGapBehindAReplayIsToldInItsPlace(t *testing.T) {
-	gap := func(n uint64) *message { return &message{topic: "t", position: at(n)} }
+	const asOf = 20
+	gap := func(n, read uint64) *message {
+		return &message{topic: "t", position: at(n), loss: &pubsub.Loss{At: at(n), Read: read}}
+	}
+	before := func(n uint64) *message { // as the newest reading shows it
+		return &message{topic: "t", position: at(n - 1), loss: &pubsub.Loss{At: at(n - 1), Read: 21, Next: at(n).ID}}
+	}
 	raw := &message{topic: "t", event: &pubsub.Event{Topic: "t"}}
 	none := &message{topic: "t"} // of a topic without history
+	same := func(a, b *message) bool { return a.position == b.position && (a.event == nil) == (b.event == nil) }
 	for _, c := range []struct {
 		batch, want []*message
 		head        uint64
 	}{
-		{[]*message{event(4), event(5), event(6), event(7), gap(7)}, []*message{event(6), event(7), gap(7)}, 7},
-		{[]*message{event(4), gap(8), event(9)}, []*message{gap(8), event(9)}, 8},
-		{[]*message{gap(3), event(4), event(5)}, []*message{gap(3), event(4), event(5)}, 3}, // the log lost its end
+		{[]*message{event(4), event(5), event(6), event(7), gap(7, 21)}, []*message{event(6), event(7), gap(7, 21)}, 7},
+		{[]*message{event(4), gap(8, 21), event(9)}, []*message{gap(8, 21), event(9)}, 8},
+		{[]*message{gap(3, 21), event(4), event(5)}, []*message{gap(3, 21), event(4), event(5)}, 3}, // the log lost its end
+		{[]*message{gap(3, 19), event(4), event(5), event(6)}, []*message{event(6)}, 5},             // before it was replayed
+		{[]*message{before(5), event(5), event(6)}, []*message{event(6)}, 5},                        // the log has what was replayed, or more
+		{[]*message{before(4), event(4), event(5), event(6)}, []*message{event(6)}, 5},
+		{[]*message{before(6), event(6)}, []*message{event(6)}, 5},
+		{[]*message{before(7), event(7)}, []*message{gap(6, 21), event(7)}, 6},
+		{[]*message{event(6), gap(5, 21), event(60)}, []*message{event(6), gap(5, 21), event(60)}, 5}, // it was live, and is lost
+		{[]*message{event(4), gap(3, 0), event(6)}, []*message{gap(5, 0), event(6)}, 5},               // what no log has was lost
+		{[]*message{event(6), gap(6, 0), event(7)}, []*message{event(6), gap(6, 0), event(7)}, 6},
 		{[]*message{event(5), raw, event(6)}, []*message{raw, event(6)}, 5},
 		{[]*message{event(4), none, event(6)}, []*message{none, event(6)}, 5},
 		{[]*message{event(4), event(5)}, nil, 5},
 	} {
-		sub := &subscribing{cursor: at(5)}
+		sub := &subscribing{cursor: at(5), asOf: asOf}
 		got := sub.trail(c.batch)
-		same := slices.EqualFunc(got, c.want, func(a, b *message) bool { return a.position == b.position && (a.event == nil) == (b.event == nil) })
-		if !same || sub.cursor != at(c.head) {
+		if !slices.EqualFunc(got, c.want, same) || sub.cursor != at(c.head) {
 			t.Errorf("got %d messages up to %v, want %d up to %d", len(got), sub.cursor, len(c.want), c.head)
+		}
+		inNoLog := func(m *message) bool { return m.isLoss() && !m.isShown() }
+		if got := splice(c.batch, at(5), asOf); !slices.ContainsFunc(c.batch, inNoLog) && !slices.EqualFunc(got, c.want, same) {
+			t.Errorf("%d messages come behind a replay, want %d", len(got), len(c.want))
 		}
 	}
 }
@@ -110,15 +128,15 @@ func TestSpliceDropsWhatIsOfALogBeforeTheReplays(t *testing.T) {
 	raw := &message{topic: "t", event: &pubsub.Event{Topic: "t"}}
 	gap := &message{topic: "t", position: at(4)}
 	live := []*message{old(90), raw, old(91), gap, event(5), event(6)}
-	if got := splice(live, at(5)); len(got) != 2 || got[0] != raw || got[1] != live[5] {
+	if got := splice(live, at(5), 0); len(got) != 2 || got[0] != raw || got[1] != live[5] {
 		t.Errorf("%d messages", len(got))
 	}
 	newer := []*message{event(5), event(6), old(1)}
-	if got := splice(newer, at(5)); len(got) != 2 || got[0] != newer[1] || got[1] != newer[2] {
+	if got := splice(newer, at(5), 0); len(got) != 2 || got[0] != newer[1] || got[1] != newer[2] {
 		t.Errorf("%d messages", len(got))
 	}
 	unknown := []*message{event(1), raw, event(2)}
-	if got := splice(unknown, pubsub.Position{}); len(got) != 3 {
+	if got := splice(unknown, pubsub.Position{}, 0); len(got) != 3 {
 		t.Errorf("%d messages", len(got))
 	}
 }

@@ -43,6 +43,7 @@ type subscribing struct {
 
 	// cursor is up to where the client has everything once out has left; zero for a topic without history.
 	cursor pubsub.Position
+	asOf   uint64     // number of the reading that cursor is known by: see pubsub.Replay
 	missed bool       // the log has more behind cursor
 	out    []*message // leaves next
 	owed   int        // bytes of out, as counted with the connection
@@ -205,7 +206,7 @@ func (sub *subscribing) onLogRead(replay pubsub.Replay, err error) {
 		return
 	}
 	sub.tries = 0
-	sub.cursor = replay.Head
+	sub.cursor, sub.asOf = replay.Head, replay.Read
 	o := Outcome{Topic: sub.t.name, Asked: sub.since != nil, Position: replay.Head, Head: replay.Head}
 	if sub.since != nil {
 		o.Recovered = replay.Recovered && replay.Missed <= s.shard.hub.cfg.ReplayLimit

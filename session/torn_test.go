@@ -86,7 +86,8 @@ func TestFollowersAreNotTakenBackToAnOlderGap(t *testing.T) {
 
 	resume := n.pause()
 	n.number("news", 2, 10, 6000)
-	n.hub.Gap("news", pubsub.Loops(0).With(0), pubsub.Position{Epoch: at.Epoch, ID: pubsub.ID{Ms: at.ID.Ms + 1, Seq: 1}})
+	n.hub.Gap("news", pubsub.Loops(0).With(0), pubsub.Loss{At: pubsub.Position{Epoch: at.Epoch, ID: pubsub.ID{Ms: at.ID.Ms + 1, Seq: 1}}})
+	n.hub.HandOver()
 	n.number("news", 11, 30, 6000) // more than fit, and more than ReplayLimit
 	resume()
 	<-b.asked

@@ -23,6 +23,24 @@ type Explainer interface {
 	Explain(r *engine.Refusal) *engine.Cause
 }
 
+// Full is how a client hears that the node has no place for it, where its protocol has words for that: see engine.Config.OnFull.
+func (h *Hub) Full(r *engine.Request) (subprotocol string, frames []byte) {
+	speaks, subprotocol, ok := h.choose(h.spoken(r.URL.Path), r.Subprotocols)
+	if !ok {
+		return "", nil
+	}
+	p, ok := h.protocols[speaks].(Explainer)
+	if !ok {
+		return "", nil
+	}
+	cause := p.Explain(later("the node is full"))
+	if cause == nil {
+		return "", nil
+	}
+	code, reason := p.CloseFrame(cause)
+	return subprotocol, engine.AppendClose(slices.Clip(lastWords(p, cause)), code, reason)
+}
+
 // Speaker is a Protocol that has words for the end of a connection besides the Close frame: see engine.Speaker.
 type Speaker interface {
 	Protocol

@@ -57,9 +57,11 @@ func (m *moody) Deliver(ev *pubsub.Event, loops pubsub.Loops) {
 	m.send(func() { m.hub.Deliver(ev, loops) })
 }
 
-func (m *moody) Gap(topic string, loops pubsub.Loops, at pubsub.Position) {
-	m.send(func() { m.hub.Gap(topic, loops, at) })
+func (m *moody) Gap(topic string, loops pubsub.Loops, loss pubsub.Loss) {
+	m.send(func() { m.hub.Gap(topic, loops, loss) })
 }
+
+func (m *moody) HandOver() { m.send(m.hub.HandOver) }
 
 func (m *moody) Moved(moved *pubsub.Moved, loops pubsub.Loops) {
 	if m.chance(5) {
@@ -85,6 +87,7 @@ func (m *moody) ReadPresence(ctx context.Context, topic, after string, limit int
 // TestWhatIsToldFoldsToTheTruth has clients come and go in rooms and watch them, on a broker that loses a part of what it should
 // tell, and holds each watcher's view to the broker's.
 func TestWhatIsToldFoldsToTheTruth(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -94,6 +97,7 @@ func TestWhatIsToldFoldsToTheTruth(t *testing.T) {
 }
 
 func TestNobodyIsToldAllAnewWhereNothingIsLost(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -136,6 +140,7 @@ func foldPresence(t *testing.T, seed uint64, calm bool) {
 			break
 		}
 		m.send(func() { m.hub.Moved(&pubsub.Moved{Topic: room}, pubsub.Loops(1<<spread-1)) })
+		m.HandOver()
 	}
 	for _, room := range rooms {
 		var truth map[string]string
@@ -272,4 +277,11 @@ func (g *guest) agrees(t *testing.T, room string, truth map[string]string) bool 
 	}
 	w := g.rooms[room]
 	return w == nil || w.counted || maps.Equal(w.members, truth)
+}
+
+// A session that can't be a member can't be one later either: it is not told to try again.
+func TestABadMemberIsNotToTryAgain(t *testing.T) {
+	if r := presenceRefusal(fmt.Errorf("change presence: %w: info of 5000 bytes", pubsub.ErrBadMember)); r.Code != BadRequest || r.Code.Retry() {
+		t.Errorf("%+v", r)
+	}
 }

@@ -60,7 +60,10 @@ func (b *stagedBroker) enters(t *testing.T, n *node, room, session, info string,
 }
 
 // lost has the hub told that changes were lost.
-func (n *node) lost(room string) { n.hub.Moved(&pubsub.Moved{Topic: room}, 1) }
+func (n *node) lost(room string) {
+	n.hub.Moved(&pubsub.Moved{Topic: room}, 1)
+	n.hub.HandOver()
+}
 
 // A server that has lost its data has no version: who is told so must hear of the members when they are back.
 func TestWhoIsToldOfAnEmptyServerHearsOfItsRepair(t *testing.T) {

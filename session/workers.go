@@ -26,11 +26,12 @@ type task struct {
 	publication pubsub.Publication
 	published   func(pubsub.Result) // with a publication
 	run         func(context.Context)
+	bytes       int // that run brings to another node
 }
 
 // size is roughly what a task costs while it waits, in bytes.
 func (t *task) size() int64 {
-	return int64(len(t.publication.Data) + len(t.publication.Topic) + len(t.publication.Key) + t.publication.Attributes.Size() + 256)
+	return int64(t.bytes + len(t.publication.Data) + len(t.publication.Topic) + len(t.publication.Key) + t.publication.Attributes.Size() + 256)
 }
 
 // publishBatch bounds the publications that go to the broker in one pipeline.

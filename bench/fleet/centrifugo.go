@@ -14,6 +14,11 @@ import (
 // position is "<offset>:<epoch>". An event tells only the offset.
 type centrifugo struct{}
 
+// names is a Protocol whose tokens name the topics that a user follows unasked.
+type names interface{ names() }
+
+func (centrifugo) names() {}
+
 // Numbers of a client's commands. Those that publish have higher ones.
 const (
 	connectID   = 1

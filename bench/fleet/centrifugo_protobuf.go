@@ -86,3 +86,7 @@ func appendBytes[T string | []byte](dst []byte, number int, b T) []byte {
 	dst = binary.AppendUvarint(append(dst, byte(number)<<3|2), uint64(len(b)))
 	return append(dst, b...)
 }
+
+// Publication is an event as Centrifugo's nodes tell each other of it on Redis, where a channel has no history: the message
+// Publication of its protocol, with the data alone.
+func Publication(data []byte) []byte { return appendBytes(nil, 4, data) }

@@ -1,12 +1,14 @@
 package fleet
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -368,4 +370,16 @@ func FuzzWalk(f *testing.F) {
 			t.Fatalf("%q: %v, %q, want %q", b, w.err, got, want)
 		}
 	})
+}
+
+// Centrifugo subscribes a user to the channels that the token names, and to no others unasked.
+func TestTokensNameTheOwnTopicWhereTheProtocolWantsIt(t *testing.T) {
+	for protocol, want := range map[string]string{"centrifugo": `["user:u3"]`, "centrifugo-protobuf": `["user:u3"]`, "hub.v1": "", "plain": ""} {
+		to := target{protocol: Protocols[protocol], secret: "s"}
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(to.tokenOf(3), ".")[1])
+		var claims struct{ Channels json.RawMessage }
+		if err != nil || json.Unmarshal(payload, &claims) != nil || string(claims.Channels) != want {
+			t.Errorf("%s: %s, %v", protocol, payload, err)
+		}
+	}
 }

@@ -25,9 +25,11 @@ type Config struct {
 	Topology Topology `json:"topology"`
 	Header   []string `json:"header,omitempty"` // "Name: value" lines for the handshake
 	// Token is the JWT of all clients; with TokenSecret each has one of its own, of a user of its own. Empty: none.
-	Token       string       `json:"token,omitempty"`
-	TokenSecret string       `json:"token_secret,omitempty"`
-	Sources     []netip.Addr `json:"sources,omitempty"`
+	Token       string `json:"token,omitempty"`
+	TokenSecret string `json:"token_secret,omitempty"`
+	// App is the application of Pusher's clients; its secret signs users in.
+	App     App          `json:"app,omitzero"`
+	Sources []netip.Addr `json:"sources,omitempty"`
 	// Run marks the events of this run: letters and digits.
 	Run string `json:"run"`
 	// Clients is how many there are in all shards together.
@@ -54,6 +56,7 @@ type target struct {
 	path     string
 	token    string
 	secret   string // to make tokens with
+	app      App
 	protocol Protocol
 }
 
@@ -94,7 +97,7 @@ func (c Config) target() (target, error) {
 	t.addr = netip.AddrPortFrom(resolved.AddrPort().Addr().Unmap(), resolved.AddrPort().Port())
 	t.protocol = p
 	t.path = u.RequestURI()
-	t.token, t.secret = c.Token, c.TokenSecret
+	t.token, t.secret, t.app = c.Token, c.TokenSecret, c.App
 	t.request = wire.Request{Host: u.Host, Subprotocol: p.Subprotocol(), Header: c.Header, Deflate: c.Compression}
 	_, t.request.Stream = p.(streamer)
 	t.sources = c.Sources
@@ -162,26 +165,32 @@ func (t *target) pathOf(topology Topology, client int) string {
 // first returns what a client has to send after the handshake to follow its measured topic, and how many
 // subscriptions are then confirmed: a user's own topic is followed unasked.
 func (t *target) first(topology Topology, client int, since string) (message []byte, confirmed uint8) {
-	e := Entry{Token: t.tokenOf(client), Since: since}
+	e := t.entry(topology, client, since)
+	if confirmed = 1; e.Topic != "" && e.Own != "" {
+		confirmed = 2
+	}
+	switch t.protocol.(type) {
+	case streamer: // the server confirms unasked what the URL names
+		return nil, confirmed
+	case greeter:
+		return nil, confirmed
+	}
+	if message = t.protocol.Open(nil, e); len(message) == 0 {
+		return nil, 0
+	}
+	return message, confirmed
+}
+
+// entry is what a client says when it has a connection.
+func (t *target) entry(topology Topology, client int, since string) Entry {
+	e := Entry{Token: t.tokenOf(client), Since: since, App: t.app}
 	if topology.Topic != "" {
 		e.Topic = topology.Name(topology.Of(client))
 	}
 	if topology.Topic == "" || topology.Users {
-		e.Own = ownTopic(client)
+		e.Own, e.User = topology.own(client), userName(client)
 	}
-	message = t.protocol.Open(nil, e)
-	_, streams := t.protocol.(streamer) // the server confirms unasked what the URL names
-	switch {
-	case streams && e.Topic != "" && e.Own != "":
-		return nil, 2
-	case streams:
-		return nil, 1
-	case len(message) == 0:
-		return nil, 0
-	case e.Topic != "" && e.Own != "":
-		return message, 2
-	}
-	return message, 1
+	return e
 }
 
 // tokenOf returns the token of one client, empty where it has none.
@@ -189,5 +198,9 @@ func (t *target) tokenOf(client int) string {
 	if t.secret == "" {
 		return t.token
 	}
-	return mint(t.secret, userName(client), time.Now())
+	own := ""
+	if _, ok := t.protocol.(names); ok {
+		own = Topology{}.own(client)
+	}
+	return mint(t.secret, userName(client), own, time.Now())
 }

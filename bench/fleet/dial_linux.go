@@ -85,8 +85,12 @@ func (l *loop) dial(c *client) error {
 			return err
 		}
 	}
-	err = unix.Connect(fd, sockaddr(addr.Addr(), addr.Port()))
-	if err == unix.EINPROGRESS {
+	to := sockaddr(addr.Addr(), addr.Port())
+	err = unix.Connect(fd, to)
+	if err == unix.EINPROGRESS && addr.Addr().IsLoopback() {
+		err = unix.Connect(fd, to) // all of TCP's handshake has happened within the first call: this one has its outcome
+	}
+	if err == unix.EINPROGRESS || err == unix.EALREADY {
 		return l.register(c, unix.EPOLL_CTL_ADD, unix.EPOLLOUT)
 	}
 	if err == nil {
@@ -135,8 +139,8 @@ func (l *loop) greet(c *client) {
 
 func (l *loop) key(c *client) string { return wire.Key(uint32(c.number), c.turn) }
 
-// answered reads the handshake's answer and returns its size, 0 when it is not complete.
-func (l *loop) answered(c *client, data []byte) int {
+// answered reads the handshake's answer, which came at now, and returns its size, 0 when it is not complete.
+func (l *loop) answered(c *client, data []byte, now int64) int {
 	n, err := l.target.request.Answer(data, l.key(c))
 	if err != nil {
 		l.lost(c, causeOf(err))
@@ -148,10 +152,10 @@ func (l *loop) answered(c *client, data []byte) int {
 	c.state = opening
 	l.counts.Open++
 	l.counts.Opened++
-	l.handshake.Record(probe.Now() - c.began)
+	l.handshake.Record(now - c.began)
 	var first []byte
 	if first, c.awaited = l.target.first(l.cfg.Topology, int(c.number), c.at()); c.awaited == 0 {
-		l.nowReady(c)
+		l.nowReady(c, now)
 		return n
 	}
 	if len(first) > 0 {
@@ -160,10 +164,10 @@ func (l *loop) answered(c *client, data []byte) int {
 	return n
 }
 
-func (l *loop) nowReady(c *client) {
+func (l *loop) nowReady(c *client, now int64) {
 	c.state, c.tries = ready, 0
 	l.counts.Ready++
-	l.readyTime.Record(probe.Now() - c.began)
+	l.readyTime.Record(now - c.began)
 	l.landed(c)
 }
 

@@ -9,9 +9,10 @@ import (
 )
 
 func TestMessagesInflateOrAreRefused(t *testing.T) {
+	w, _ := flate.NewWriter(nil, 6)
 	squeeze := func(s string) []byte {
 		var b bytes.Buffer
-		w, _ := flate.NewWriter(&b, 6)
+		w.Reset(&b)
 		_, _ = w.Write([]byte(s))
 		_ = w.Flush()
 		return bytes.TrimSuffix(b.Bytes(), []byte{0, 0, 0xff, 0xff})

@@ -16,15 +16,16 @@ type client struct {
 	fd      int32  // -1: none
 	turn    uint32 // counts its sockets: an epoll event of an earlier one is stale
 	state   state
-	awaited uint8  // subscriptions not yet confirmed
-	tries   uint8  // dials that failed in a row
-	pongs   bool   // the server wants its pings answered that are messages
-	partial []byte // of a frame, or of the handshake's answer; nil while there is none
-	began   int64  // when the dial should have begun
+	awaited uint8 // subscriptions not yet confirmed
+	tries   uint8 // dials that failed in a row
+	pongs   bool  // the server wants its pings answered that are messages
+	partial bool  // the loop keeps a part of a frame, or of the handshake's answer
+	// away is the judge's: was disconnected, or told of a gap, so that the next event may be any later one.
+	away  bool
+	began int64 // when the dial should have begun
 
 	// Owned by the judge.
 	number   int32
-	away     bool    // was disconnected, or told of a gap: the next event may be any later one
 	next     uint64  // sequence number expected; 0: whatever comes first
 	position *string // of the last event, shared by all clients that got it
 }

@@ -55,7 +55,8 @@ type loop struct {
 	buf     []byte
 	frame   []byte // scratch for what is sent
 	inflate inflater
-	spare   [][]byte         // partial buffers, for reuse
+	parts   map[int32][]byte // by place: the begin of a frame, or of the handshake's answer
+	spare   [][]byte         // buffers of parts, for reuse
 	out     map[int32][]byte // by place: what the socket has not taken
 	halves  map[int32]*half  // by place: fragmented messages under way
 	seals   map[int32]*seal  // by place: TLS
@@ -79,9 +80,9 @@ func newLoop(cfg Config, t target, index, step int) (*loop, error) {
 	l := &loop{
 		cfg: cfg, target: t, index: index, step: step,
 		judge: newJudge(cfg.Run, t.protocol, cfg.Topology), opcode: t.protocol.Opcode(),
-		rand: rand.New(rand.NewPCG(uint64(index)+1, 0)),
-		buf:  make([]byte, readSize),
-		out:  map[int32][]byte{}, halves: map[int32]*half{}, seals: map[int32]*seal{},
+		rand:  rand.New(rand.NewPCG(uint64(index)+1, 0)),
+		buf:   make([]byte, readSize),
+		parts: map[int32][]byte{}, out: map[int32][]byte{}, halves: map[int32]*half{}, seals: map[int32]*seal{},
 		handshake: NewHist(), readyTime: NewHist(),
 		armed: farAway, born: time.Now(),
 	}

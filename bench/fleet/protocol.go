@@ -48,6 +48,14 @@ type Entry struct {
 	Own   string // its user's own topic, which it follows unasked; empty where it is no user
 	Topic string // the topic that it asks for; empty: none but Own
 	Since string // its position in Topic, where that is empty in Own; empty for none
+	User  string // whom it signs in as, where the protocol does that; empty for nobody
+	App   App    // Pusher's; the zero App is none
+}
+
+// greeter is a Protocol whose server speaks first: it names the connection, and then a client says what it follows.
+type greeter interface {
+	// Enter returns the messages that follow what e names, on the connection of that name.
+	Enter(e Entry, connection string) [][]byte
 }
 
 // Kind says what a message is to a follower.
@@ -71,7 +79,7 @@ const (
 type Message struct {
 	Kind      Kind
 	Topic     string        // empty where the protocol does not tell: the one that was asked for
-	Data      []byte        // Event: what was published, sharing memory with the text; Ping: the answer to it
+	Data      []byte        // Event: what was published, which may share memory with the text; Ping: the answer to it; Connected: the connection's name
 	Position  string        // Event, Subscribed, Gap: where to go on from
 	Recovered bool          // Subscribed: everything after since follows
 	Pong      bool          // Connected: a Ping is to be answered
@@ -81,7 +89,7 @@ type Message struct {
 
 // Protocols are those that can be asked for by name.
 var Protocols = map[string]Protocol{
-	"plain": plain{}, "hub.v1": hubV1{}, "sse": sse{},
+	"plain": plain{}, "hub.v1": hubV1{}, "sse": sse{}, "pusher": pusher{},
 	"centrifugo": centrifugo{}, "centrifugo-protobuf": centrifugoProtobuf{},
 }
 

@@ -43,7 +43,10 @@ func (l *loop) receive(c *client, b []byte) (int, unix.Errno, error) {
 
 // readOnce works on one read. False: there was nothing.
 func (l *loop) readOnce(c *client) bool {
-	kept := copy(l.buf, c.partial)
+	kept := 0
+	if c.partial {
+		kept = copy(l.buf, l.parts[l.place(c)])
+	}
 	n, errno, err := l.receive(c, l.buf[kept:])
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
@@ -60,10 +63,10 @@ func (l *loop) readOnce(c *client) bool {
 	}
 	l.counts.Reads++
 	l.counts.Bytes += uint64(n)
-	turn := c.turn
+	turn, now := c.turn, probe.Now()
 	data := l.buf[:kept+n]
 	if c.state == greeting {
-		size := l.answered(c, data)
+		size := l.answered(c, data, now)
 		if c.turn != turn {
 			return false
 		}
@@ -73,7 +76,7 @@ func (l *loop) readOnce(c *client) bool {
 		}
 		data = data[size:]
 	}
-	rest := l.frames(c, data, probe.Now())
+	rest := l.frames(c, data, now)
 	if c.turn == turn {
 		l.keep(c, rest)
 	}
@@ -82,18 +85,22 @@ func (l *loop) readOnce(c *client) bool {
 
 // keep puts what is left of a read aside until the next one.
 func (l *loop) keep(c *client, rest []byte) {
-	if len(rest) == 0 {
-		if c.partial != nil {
-			l.spare = append(l.spare, c.partial[:0])
-			c.partial = nil
-		}
+	if len(rest) == 0 && !c.partial {
 		return
 	}
-	if c.partial == nil && len(l.spare) > 0 {
-		c.partial = l.spare[len(l.spare)-1]
+	place := l.place(c)
+	part := l.parts[place]
+	if len(rest) == 0 {
+		l.spare = append(l.spare, part)
+		delete(l.parts, place)
+		c.partial = false
+		return
+	}
+	if !c.partial && len(l.spare) > 0 {
+		part = l.spare[len(l.spare)-1]
 		l.spare = l.spare[:len(l.spare)-1]
 	}
-	c.partial = append(c.partial[:0], rest...)
+	l.parts[place], c.partial = append(part[:0], rest...), true
 	if len(rest) == len(l.buf) {
 		l.buf = make([]byte, 2*len(l.buf)) // one frame fills it; MaxMessage bounds that
 	}
@@ -242,6 +249,7 @@ func (l *loop) act(c *client, m *Message) {
 	switch m.Kind {
 	case Connected:
 		c.pongs = m.Pong
+		l.enter(c, string(m.Data))
 	case Ping:
 		l.counts.Pings++
 		if c.pongs && c.state != leaving {
@@ -268,18 +276,29 @@ func (l *loop) act(c *client, m *Message) {
 	}
 }
 
+// enter says what c follows, where the server had to name the connection first.
+func (l *loop) enter(c *client, connection string) {
+	p, ok := l.protocol.(greeter)
+	if !ok || c.state != opening {
+		return
+	}
+	for _, message := range p.Enter(l.target.entry(l.topology, int(c.number), c.at()), connection) {
+		l.send(c, message)
+	}
+}
+
 func (l *loop) subscribed(c *client, m *Message) {
 	switch {
 	case m.Topic == "" || m.Topic == l.measured(c):
 		l.resumed(c, m)
-	case !l.topology.Users || m.Topic != ownTopic(int(c.number)):
+	case !l.topology.Users || m.Topic != l.topology.own(int(c.number)):
 		return // a topic that the server has added: nobody waits for it
 	}
 	if c.awaited > 0 {
 		c.awaited--
 	}
 	if c.state == opening && c.awaited == 0 {
-		l.nowReady(c)
+		l.nowReady(c, probe.Now())
 	}
 }
 

@@ -16,6 +16,8 @@ type Topology struct {
 	Default bool `json:"default,omitempty"`
 	// Users makes client i the user "u<i>", who follows "user:u<i>".
 	Users bool `json:"users,omitempty"`
+	// SignedIn has users sign in, as Pusher's do: they follow "#server-to-user-u<i>" instead.
+	SignedIn bool `json:"signed_in,omitempty"`
 }
 
 // Number returns how many topics events are published to, among clients 0 to clients-1.
@@ -33,7 +35,7 @@ func (t Topology) Number(clients int) int {
 func (t Topology) Name(i int) string {
 	switch {
 	case t.Topic == "":
-		return ownTopic(i)
+		return t.own(i)
 	case t.Topics > 0:
 		return t.Topic + "-" + strconv.Itoa(i)
 	}
@@ -56,7 +58,7 @@ func (t Topology) index(name string) int {
 	prefix := t.Topic + "-"
 	switch {
 	case t.Topic == "":
-		prefix = ownTopicPrefix
+		prefix = t.ownPrefix()
 	case t.Topics == 0 && name == t.Topic:
 		return 0
 	case t.Topics == 0:
@@ -70,7 +72,14 @@ func (t Topology) index(name string) int {
 	return i
 }
 
-const ownTopicPrefix = "user:u"
+// own returns the name of the topic that client has as a user.
+func (t Topology) own(client int) string { return t.ownPrefix() + strconv.Itoa(client) }
+
+func (t Topology) ownPrefix() string {
+	if t.SignedIn {
+		return serverToUser + "u"
+	}
+	return "user:u"
+}
 
 func userName(client int) string { return "u" + strconv.Itoa(client) }
-func ownTopic(client int) string { return ownTopicPrefix + strconv.Itoa(client) }

@@ -78,6 +78,7 @@ func TestExamplesOfMessagesFitTheirSchemas(t *testing.T) {
 
 // TestRealMessagesAreAsTheDocumentSays has a client say and hear all that there is, and every member of it.
 func TestRealMessagesAreAsTheDocumentSays(t *testing.T) {
+	t.Parallel()
 	h := startClosed(t, "--history=news*=100,1h", "--presence=room*", "--presence-grace=100ms")
 	h.awaitReady(t)
 	said, heard := v1Messages()

@@ -26,6 +26,7 @@ import (
 //
 //	WSHUB_DRILL=full go test -count=1 -v -run TestSubscribersDoNotWaitForABroadcast ./cmd/hub
 func TestSubscribersDoNotWaitForABroadcast(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	const every = 200 * time.Millisecond // an event
 	followers, events, limit := 1_000, 5, patience

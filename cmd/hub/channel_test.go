@@ -99,6 +99,7 @@ func TestFollowersHearTheChannelThatIsTold(t *testing.T) {
 
 // The programs of pubsub/README.md are run, less their lines that connect to Redis, beside the tags.json that they read.
 func TestThePagesShardedChannelsAreThoseOfTheCode(t *testing.T) {
+	t.Parallel()
 	_, text, found := strings.Cut(read(t, channels), "\n## Raw publishing in a cluster\n")
 	if !found {
 		t.Fatal("the page does not say how to publish in a cluster")

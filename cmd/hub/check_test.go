@@ -65,6 +65,7 @@ func TestCheckConnectsWhenTold(t *testing.T) {
 
 // TestCheckNamesAllThatIsMissing has a user who may publish and subscribe, and nothing else.
 func TestCheckNamesAllThatIsMissing(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	const password = "s3cret-password"
 	redis := redistest.Start(t)

@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // metric is what /metrics shows under that very name.
@@ -30,6 +32,7 @@ func wordy(r *rand.Rand, n int) string {
 // The peer compresses by zlib, and inflates in a window of the size agreed on: a match beyond it is an error. Sizes and
 // terms are of the kinds of Autobahn's cases 12 and 13.
 func TestNodesClientsCompressBothWaysOnAllTerms(t *testing.T) {
+	drills.InProcess(t)
 	h := startInside(t, "--compression=on", "--compression-threshold=1", "--message-rate=0", "--max-queued=1MiB")
 	h.awaitReady(t)
 	node := startNode(t)
@@ -65,6 +68,7 @@ func TestNodesClientsCompressBothWaysOnAllTerms(t *testing.T) {
 }
 
 func TestSDKsAndBrowsersCompress(t *testing.T) {
+	drills.InProcess(t)
 	for name, run := range map[string]func(t *testing.T, h *hubInside){"centrifuge-js": sdksCompress, "Chromium": chromiumCompresses} {
 		t.Run(name, func(t *testing.T) {
 			h := startInside(t, "--compression=on", "--compression-except=secret:*", "--history=*=100")
@@ -137,6 +141,7 @@ func chromiumCompresses(t *testing.T, h *hubInside) {
 
 // A client that sends a bomb is closed, and the operator is told.
 func TestABombIsToldToTheOperator(t *testing.T) {
+	t.Parallel()
 	h := startInside(t, "--compression=on", "--log-level=debug", "--max-message=1KiB")
 	node := startNode(t)
 	c, _ := node.dialDeflate("bomb", h.public, "", `{"threshold":0}`)

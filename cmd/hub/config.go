@@ -24,13 +24,13 @@ import (
 //	also    a second environment variable
 //	example what .env.example shows where there is no default
 //	sep     what separates several values; a comma without it, "none" where only flags and lines do
-//	secret  "value": never printed; "url", of several "urls": printed without its password and the values of its query; "redis": printed
-//	        without its passwords
+//	secret  "value": never printed; "url", of several "urls", "hooks" behind an id: printed without its password and the values of its
+//	        query; "redis": printed without its passwords
 type config struct {
 	Addr                     string        `group:"Public port" placeholder:"HOST:PORT" help:"Where clients connect: host and port, or a host alone, as 0.0.0.0, whose port is --port. Default: 127.0.0.1 and --port."`
 	Port                     int           `group:"Public port" default:"3000" also:"WS_PORT" range:"0..65535" help:"Port, where --addr has none; 0 takes a free one."`
 	Path                     string        `group:"Public port" default:"/notification" help:"The path that clients of hub.v1 and plain ones open."`
-	CentrifugoPath           string        `group:"Public port" default:"/connection/websocket" help:"The path that SDKs of Centrifugo open; off closes it."`
+	CentrifugoPath           string        `group:"Public port" default:"/connection/websocket" help:"The path that SDKs of Centrifugo open by WebSocket; off closes it, and those of its streams: /connection/sse, /connection/http_stream, /emulation."`
 	TLSCert                  string        `name:"tls-cert" group:"Public port" placeholder:"FILE" help:"PEM file of the public port's certificate, with those that lead to its authority: the port then speaks TLS only. It is read anew when it changes, and at SIGHUP."`
 	TLSKey                   string        `name:"tls-key" group:"Public port" placeholder:"FILE" help:"PEM file of the private key of --tls-cert."`
 	TLSDir                   string        `name:"tls-dir" group:"Public port" placeholder:"DIRECTORY" help:"Directory of certificates, chosen by the name that a client asks for: NAME.crt or NAME.pem with NAME.key, or folders with fullchain.pem and privkey.pem, or tls.crt and tls.key. It is read as --tls-cert is, which is for all other names; without that the one named default, or else the first."`
@@ -86,7 +86,7 @@ type config struct {
 	Webhook             []string      `group:"Webhooks" sep:"none" secret:"urls" placeholder:"URL" help:"Where entries of the lifecycle streams are posted, https, or with --webhook-allow-private http; several one a line or in repeated flags, up to 16, each independent of the others. Takes --lifecycle=on. All instances must have the same."`
 	WebhookSecret       []string      `group:"Webhooks" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret that signs the requests: whsec_ and 24 to 64 random bytes as base64, as printed by echo whsec_$(openssl rand -base64 32); several while secrets change, one a line or in repeated flags, each gives a signature."`
 	WebhookRetry        time.Duration `group:"Webhooks" default:"1h" range:"1s..168h" help:"Time that requests are tried again, from the first try on; then their events are counted as dead letters, and those behind them follow."`
-	WebhookEvents       []string      `group:"Webhooks" example:"user_online,user_offline" placeholder:"TYPE" help:"Types of the events that are posted: session_opened, session_closed, user_online, user_offline, topic_occupied, topic_vacated; reset always is. Default: all."`
+	WebhookEvents       []string      `group:"Webhooks" example:"user_online,user_offline" placeholder:"TYPE" help:"Types of the events that are posted: session_opened, session_closed, user_online, user_offline, topic_occupied, topic_vacated, user_joined, user_left; reset always is. Default: all."`
 	WebhookAllowPrivate bool          `group:"Webhooks" default:"false" help:"Post to private addresses, too: of loopback, of this network, link-local and the like, as an endpoint's name leads to them at each request."`
 
 	JWTSecret        []string      `name:"jwt-secret" group:"Tokens" sep:"none" secret:"value" placeholder:"SECRET" help:"Secret of at least 32 bytes for tokens signed with HS256, HS384 or HS512; several while secrets change, one a line or in repeated flags."`
@@ -100,14 +100,15 @@ type config struct {
 	DefaultPublish   []string      `group:"Tokens" placeholder:"PATTERN" help:"Topics that such a session may publish to. Default: none; in an open hub all."`
 	DefaultPresence  []string      `group:"Tokens" example:"room:*" placeholder:"PATTERN" help:"Topics of --presence whose members a session may see that has no presence claim in its token. Default: none; in an open hub all."`
 
-	RedisURL      string `group:"Redis" also:"REDIS_URL" secret:"redis" placeholder:"URL" help:"The Redis that instances share: redis://[user:password@]host:port[/db], rediss:// for TLS, unix:///path, redis+sentinel://[user:password@]host:port,host:port/master-name[/db][?sentinel_user=…&sentinel_password=…] or redis+cluster://[user:password@]host:port,host:port, the last two with rediss+ for TLS. Default: none, events stay in this process."`
-	RedisPrefix   string `group:"Redis" default:"hub" placeholder:"NAME" help:"Beginning of the names of all keys and channels, up to 64 letters, digits, -, _, . and, within, :. Deployments that share a Redis need one each, also in different databases: channels know none. With another one the broadcast topic's channel gets it, too, as in shop:channel. All instances must have the same."`
-	RedisCA       string `name:"redis-ca" group:"Redis" placeholder:"FILE" help:"PEM file of the authorities that sign the certificates of Redis. Default: those of this machine."`
-	RedisCert     string `group:"Redis" placeholder:"FILE" help:"PEM file of this hub's certificate for Redis, with those that lead to its authority."`
-	RedisKey      string `group:"Redis" placeholder:"FILE" help:"PEM file of the private key of --redis-cert."`
-	RedisWait     int    `group:"Redis" default:"0" range:"0..16" help:"Replicas that must have a publication before it is confirmed; without them in time its outcome is unknown_outcome. With 0 a failover may lose confirmed events."`
-	RedisPoolSize int    `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
-	Node          string `group:"Redis" placeholder:"NAME" help:"This instance's name to others, unique among them. Default: host name and process number."`
+	RedisURL      string        `group:"Redis" also:"REDIS_URL" secret:"redis" placeholder:"URL" help:"The Redis that instances share: redis://[user:password@]host:port[/db], rediss:// for TLS, unix:///path, redis+sentinel://[user:password@]host:port,host:port/master-name[/db][?sentinel_user=…&sentinel_password=…] or redis+cluster://[user:password@]host:port,host:port, the last two with rediss+ for TLS. Default: none, events stay in this process."`
+	RedisPrefix   string        `group:"Redis" default:"hub" placeholder:"NAME" help:"Beginning of the names of all keys and channels, up to 64 letters, digits, -, _, . and, within, :. Deployments that share a Redis need one each, also in different databases: channels know none. With another one the broadcast topic's channel gets it, too, as in shop:channel. All instances must have the same."`
+	RedisCA       string        `name:"redis-ca" group:"Redis" placeholder:"FILE" help:"PEM file of the authorities that sign the certificates of Redis. Default: those of this machine."`
+	RedisCert     string        `group:"Redis" placeholder:"FILE" help:"PEM file of this hub's certificate for Redis, with those that lead to its authority."`
+	RedisKey      string        `group:"Redis" placeholder:"FILE" help:"PEM file of the private key of --redis-cert."`
+	RedisWait     int           `group:"Redis" default:"0" range:"0..16" help:"Replicas that must have a publication before it is confirmed; without them in time its outcome is unknown_outcome. With 0 a failover may lose confirmed events."`
+	RedisGather   time.Duration `group:"Redis" default:"0s" range:"0s..10ms" help:"How long events from Redis gather before they are delivered together, while more than 4,000 a second come: each comes later by that at most, and they cost less. 0: they are delivered as they come."`
+	RedisPoolSize int           `group:"Redis" default:"10" range:"1..1024" help:"Connections that publish and read; the subscriber has its own."`
+	Node          string        `group:"Redis" placeholder:"NAME" help:"This instance's name to others, unique among them. Default: host name and process number."`
 
 	Control string   `group:"Control port" default:"127.0.0.1:3001" help:"Address of probes, metrics and the API; off for none."`
 	APIKey  []string `group:"Control port" sep:"none" secret:"value" placeholder:"KEY" help:"Key for /api and /debug, at least 16 characters; several while keys change, one a line or in repeated flags. Without one they answer to loopback only."`
@@ -118,6 +119,8 @@ type config struct {
 
 	PusherApp               []string `group:"Pusher" sep:"none" secret:"value" placeholder:"ID:KEY:SECRET" help:"Application whose clients and backends speak Pusher's protocol: clients at /app/KEY of the public port, backends at /apps/ID of the control port, guarded by the secret alone; several one a line or in repeated flags. Its channels are its own: nobody else can name them. All instances must have the same. Default: none."`
 	PusherShare             []string `group:"Pusher" placeholder:"ID" help:"Applications of --pusher-app whose channels are the hub's topics instead, which other protocols know. Public channels then need a right as other clients without a token have it (--default-subscribe)."`
+	PusherWebhook           []string `group:"Pusher" sep:"none" secret:"hooks" placeholder:"ID=URL" help:"Where webhooks of an application of --pusher-app are posted in Pusher's form: channel_occupied, channel_vacated, member_added, member_removed; https, or with --webhook-allow-private http; several one a line or in repeated flags, up to 32. Takes --lifecycle=on. All instances must have the same."`
+	PusherAPI               string   `name:"pusher-api" group:"Pusher" default:"control" enum:"control,public" help:"Where backends call the HTTP API of Pusher's applications: control, at the control port, or public, at the public port, too; a request is a connection of its own there."`
 	PusherSubscriptionCount bool     `group:"Pusher" default:"false" help:"Tell the subscribers of Pusher's channels, but of presence channels, how many they are, whenever that changes."`
 
 	DrainGrace  time.Duration `group:"Stopping" default:"2s" range:"0s..1h" help:"Time between not being ready and closing the public port, for the load balancer to notice."`
@@ -180,5 +183,5 @@ func (c *config) isOpen() bool {
 
 // secrets are the values that must not be seen anywhere.
 func (c *config) secrets() []string {
-	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey, c.pusherSecrets(), c.WebhookSecret, c.webhookURLSecrets())
+	return slices.Concat(redisSecrets(c.RedisURL), urlSecrets(c.JWKSURL), querySecrets(c.JWKSURL), c.APIKey, c.ConsoleKey, c.JWTSecret, c.ResumeKey, c.pusherSecrets(), c.WebhookSecret, c.webhookURLSecrets(), c.pusherHookSecrets())
 }

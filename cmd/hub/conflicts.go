@@ -44,6 +44,14 @@ func (s *settings) conflicts() (notes []string) {
 	if c.RedisURL == "" && c.RedisWait > 0 {
 		note("%s has no effect, since there is no --redis-url.", s.origin("redis-wait"))
 	}
+	if c.RedisURL == "" && c.RedisGather > 0 {
+		note("%s has no effect, since there is no --redis-url.", s.origin("redis-gather"))
+	}
+	for _, flag := range []string{"pusher-api", "pusher-subscription-count"} {
+		if s.source[flag] != "" && len(c.PusherApp) == 0 {
+			note("%s has no effect, since there is no --pusher-app.", s.origin(flag))
+		}
+	}
 	if s.source["lifecycle-max"] != "" && !c.lifecycle().On {
 		note("%s has no effect, since --lifecycle is off.", s.origin("lifecycle-max"))
 	}

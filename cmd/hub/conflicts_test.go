@@ -28,6 +28,7 @@ func TestSettingsThatCantWorkTogetherAreNamed(t *testing.T) {
 		{[]string{"--handshake-rate-per-address=9"}, "--handshake-rate-per-address counts by the address of the socket"},
 		{[]string{"--handshake-rate-per-address=9", "--max-connections-per-address=9", "--trusted-proxies=::1", "--client-address=x-forwarded-for"}, ""},
 		{[]string{"--max-connections=9", "--max-connections-per-address=10"}, "--max-connections-per-address has no effect"},
+		{[]string{"--pusher-api=public"}, "--pusher-api has no effect, since there is no --pusher-app"},
 		{[]string{"--lifecycle-max=5000"}, "--lifecycle-max has no effect, since --lifecycle is off"},
 		{[]string{"--lifecycle-max=5000", "--lifecycle=on"}, ""},
 		{[]string{"--api-key=one, two and three"}, ""}, // no part would do alone

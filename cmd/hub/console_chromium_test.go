@@ -399,7 +399,7 @@ func (p *consolePage) enterKey(key string) {
 
 func (p *consolePage) text() string {
 	var text string
-	_ = json.Unmarshal([]byte(p.value("document.body.innerText")), &text)
+	_ = json.Unmarshal([]byte(p.value("document.body?.innerText ?? ''")), &text)
 	return text
 }
 

@@ -66,7 +66,7 @@ type controlled struct {
 	registry  *prometheus.Registry
 	console   http.Handler // at / and /console/
 	looks     *looks       // nil in tests that look at nothing
-	channels  channelLister
+	pushers   *pusherAPI   // nil without applications
 }
 
 // backendHub is what backends may have done by the API. session.Hub is one.
@@ -201,9 +201,8 @@ func controlMux(c *config, log zerolog.Logger, g guard, of controlled) (mux *htt
 	publish.followers = of.hub.Followers
 	centrifugo := promhttp.InstrumentHandlerCounter(answers, newCentrifugoAPI(c, log, g, of.hub, publish))
 
-	pushers := newPusherAPI(c, log, of.hub, of.channels, publish)
 	before = func(next http.Handler) http.Handler {
-		return pushers.before(next, promhttp.InstrumentHandlerCounter(answers, pushers))
+		return of.pushers.before(next, promhttp.InstrumentHandlerCounter(answers, of.pushers))
 	}
 
 	mux, end = http.NewServeMux(), func() {}

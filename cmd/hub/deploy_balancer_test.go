@@ -44,6 +44,7 @@ var balancers = []struct {
 // when it is back. Nothing leads to the control port.
 func TestTheLoadBalancersFilesWork(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path := buildHub(t)
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {
@@ -80,6 +81,7 @@ func TestTheLoadBalancersFilesWork(t *testing.T) {
 // to come again.
 func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path := buildHub(t)
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {
@@ -119,6 +121,7 @@ func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
 // protocol, and none that the client makes up.
 func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path := buildHub(t)
 	for _, b := range balancers {
 		for _, source := range []string{"x-forwarded-for", "proxy"} {

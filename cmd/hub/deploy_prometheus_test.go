@@ -109,6 +109,7 @@ func TestTheDashboardAndTheAlertsNameMetricsThatExist(t *testing.T) {
 
 // Each alert waits for some time, has a severity, says what to do and where to read on, and is tried.
 func TestEveryAlertSaysWhatToDo(t *testing.T) {
+	anchors := headings{}
 	tried := read(t, alertsTestFile)
 	for _, r := range readAlerts(t) {
 		if r.For == "" || !slices.Contains([]string{"critical", "warning"}, r.Labels["severity"]) {
@@ -119,7 +120,7 @@ func TestEveryAlertSaysWhatToDo(t *testing.T) {
 		}
 		if page, name, _ := strings.Cut(r.Annotations["runbook"], "#"); page == "" || name == "" {
 			t.Errorf("%s has the runbook %q", r.Alert, r.Annotations["runbook"])
-		} else if err := followLink(t, filepath.Join(root, page), "#"+name); err != nil {
+		} else if err := followLink(t, anchors, filepath.Join(root, page), "#"+name); err != nil {
 			t.Errorf("%s: %v", r.Alert, err)
 		}
 		if !strings.Contains(tried, r.Alert) {
@@ -144,6 +145,7 @@ func TestThePanelsOfTheDashboardLieBesideEachOther(t *testing.T) {
 }
 
 func TestTheAlertsFireForTheirFaultsOnly(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	promtool := needPrometheus(t, "promtool")
 	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", alertsTestFile}} {

@@ -5,9 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestSystemdTakesTheUnit(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {

@@ -128,8 +128,19 @@ func (d *presenceDrill) truth() map[string]fold {
 	return all
 }
 
-// contradiction is the first difference between the truth and what a hub or one who watches says, "" for none.
+// contradiction is the first difference between the truth and what one who watches or a hub says, "" for none. Hubs are
+// asked last: it takes hundreds of requests.
 func (d *presenceDrill) contradiction(truth map[string]fold) string {
+	for _, g := range d.guests {
+		if text := g.contradicts(truth); text != "" {
+			return text
+		}
+	}
+	return d.hubsContradict(truth)
+}
+
+// hubsContradict is the first difference between the truth and what a hub says.
+func (d *presenceDrill) hubsContradict(truth map[string]fold) string {
 	for i := range d.hubCount() {
 		for _, topic := range d.rooms {
 			found, _, err := d.readPresence(d.hub(i), topic)
@@ -141,20 +152,21 @@ func (d *presenceDrill) contradiction(truth map[string]fold) string {
 			}
 		}
 	}
-	for _, g := range d.guests {
-		g.mu.Lock()
-		for topic := range g.folds {
-			f := *g.folds[topic]
-			if text := f.differs(truth[topic]); f == nil || text != "" {
-				g.mu.Unlock()
-				return fmt.Sprintf("client %d, who watches %s, knows %d: %s", g.number, topic, len(f), text)
-			}
+	return ""
+}
+
+// contradicts is the first difference between the truth and what a client was told, "" for none.
+func (g *guest) contradicts(truth map[string]fold) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for topic := range g.folds {
+		f := *g.folds[topic]
+		if text := f.differs(truth[topic]); f == nil || text != "" {
+			return fmt.Sprintf("client %d, who watches %s, knows %d: %s", g.number, topic, len(f), text)
 		}
-		if g.watches && g.conn != nil && len(g.folds) != len(g.wants) {
-			g.mu.Unlock()
-			return fmt.Sprintf("client %d watches %d topics of %d", g.number, len(g.folds), len(g.wants))
-		}
-		g.mu.Unlock()
+	}
+	if g.watches && g.conn != nil && len(g.folds) != len(g.wants) {
+		return fmt.Sprintf("client %d watches %d topics of %d", g.number, len(g.folds), len(g.wants))
 	}
 	return ""
 }

@@ -36,6 +36,7 @@ type follower struct {
 	mu          sync.Mutex
 	places      []*place
 	conn        net.Conn // nil between connections
+	at          string   // the hub that it is or was connected to
 	came        int      // times that a hub let it in
 	token       string
 	next        string               // the token of this connection's session, until it resumed another
@@ -204,6 +205,9 @@ func (f *follower) connected(ctx context.Context) bool {
 func (f *follower) dial(ctx context.Context) (net.Conn, io.Reader, error) {
 	hub := f.d.hub(f.hub)
 	f.hub = -1
+	f.mu.Lock()
+	f.at = hub.public
+	f.mu.Unlock()
 	dialer := ws.Dialer{Timeout: 10 * time.Second, TLSConfig: &tls.Config{InsecureSkipVerify: true}}
 	if f.speaksV1() {
 		dialer.Protocols = []string{"hub.v1.json"}

@@ -92,12 +92,13 @@ type drill struct {
 type drillCount struct {
 	events, acked, deliveries                   int
 	reconnects, resumes, recovered, unrecovered int
-	gaps, told, unsureTwice                     int // losses that clients were told, and events in them
-	away, unheard                               int // events that clients without positions missed: before they came, and later
-	mute                                        int // events that plain clients published and did not hear
-	lost, repeated, reordered                   int // those that nobody was told of
-	unanswered                                  int // requests
-	failedOver                                  int // events that were acknowledged, and lost by a failover
+	gaps, told, unsureTwice                     int    // losses that clients were told, and events in them
+	away, unheard                               int    // events that clients without positions missed: before they came, and later
+	mute                                        int    // events that plain clients published and did not hear
+	lost, repeated, reordered                   int    // those that nobody was told of
+	again                                       string // the last one that was repeated
+	unanswered                                  int    // requests
+	failedOver                                  int    // events that were acknowledged, and lost by a failover
 	retried, refused                            map[string]int
 	closes                                      map[ws.StatusCode]int
 	late                                        []time.Duration // from publishing to delivery
@@ -324,7 +325,7 @@ func (d *drill) judge(name string) drillCount {
 	d.count, d.wrong, d.began = newDrillCount(), nil, time.Now()
 	d.mu.Unlock()
 	if c.lost+c.repeated+c.reordered+c.unanswered > 0 {
-		d.t.Errorf("%s: silently %d lost, %d repeated, %d reordered; %d requests not answered", name, c.lost, c.repeated, c.reordered, c.unanswered)
+		d.t.Errorf("%s: silently %d lost, %d repeated, %d reordered; %d requests not answered; %s", name, c.lost, c.repeated, c.reordered, c.unanswered, c.again)
 	}
 	if c.acked == 0 || c.deliveries+c.told == 0 {
 		d.t.Errorf("%s: %d events acknowledged and %d delivered prove nothing", name, c.acked, c.deliveries)

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ type drillTopic struct {
 	// unsure are numbers of events whose first outcome the publisher was not told: without its memory
 	// the broker can't know that the retry is one.
 	unsure  map[int]bool
+	tried   map[int]string // of the newest events: what their publishers were answered before they were acknowledged
 	numbers map[string]int // of acknowledged events, by position
 	newest  pubsub.Position
 	judged  int           // number of the last event that was acknowledged when the drill was judged last
@@ -24,7 +27,7 @@ type drillTopic struct {
 }
 
 func newDrillTopic(name string) *drillTopic {
-	return &drillTopic{name: name, unsure: map[int]bool{}, numbers: map[string]int{}}
+	return &drillTopic{name: name, unsure: map[int]bool{}, tried: map[int]string{}, numbers: map[string]int{}}
 }
 
 func (topic *drillTopic) doubt(n int) {
@@ -37,6 +40,21 @@ func (topic *drillTopic) doubted(n int) bool {
 	topic.mu.Lock()
 	defer topic.mu.Unlock()
 	return topic.unsure[n]
+}
+
+// failed notes what the publisher of event n was answered.
+func (topic *drillTopic) failed(n int, code string) {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	topic.tried[n] += " " + code
+	delete(topic.tried, n-8)
+}
+
+// attempts are what the publisher of event n was answered before it was acknowledged.
+func (topic *drillTopic) attempts(n int) string {
+	topic.mu.Lock()
+	defer topic.mu.Unlock()
+	return topic.tried[n]
 }
 
 // note takes the position of an acknowledged event. It returns the number of another event that has it, or 0.
@@ -86,6 +104,15 @@ type place struct {
 	told     bool      // a loss was told since the last event
 	heard    time.Time // when the last event came
 	passed   map[int]bool
+	trail    []string // what was heard of the topic last, for a drill that fails
+}
+
+// went notes a step.
+func (p *place) went(format string, args ...any) {
+	const most = 16
+	if p.trail = append(p.trail, fmt.Sprintf(format, args...)); len(p.trail) > most {
+		p.trail = p.trail[1:]
+	}
 }
 
 // pass goes on to event n. Those in between must not come any more.
@@ -99,6 +126,7 @@ func (p *place) pass(n int) {
 // event checks that e is what follows at p.
 func (f *follower) event(p *place, e drillEvent, position string) {
 	topic, n, told := f.d.topics[p.topic], e.N, 0
+	p.went("event %d at %s", n, position)
 	if p.told && f.way == verbatim && n <= p.last { // it can't say what it has, and another hub may be behind
 		p.last = n - 1
 		clear(p.passed)
@@ -149,6 +177,8 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 			c.unsureTwice++
 		default:
 			c.repeated++
+			c.again = fmt.Sprintf("client %d, by way %d, gets event %d of %s again, at %s behind %d at %s; loss told: %v, its publisher was answered%s; heard before: %s",
+				f.number, f.way, n, topic.name, position, p.last, p.position, p.told, topic.attempts(n), strings.Join(p.trail, "; "))
 		}
 	})
 	if (n <= p.last || skipped > 0) && !p.told && f.way != verbatim {
@@ -166,6 +196,7 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 
 // noteLoss notes a loss that the hub reports; p goes on behind position.
 func (f *follower) noteLoss(p *place, position string) {
+	p.went("loss, on behind %s", position)
 	if position == "" {
 		f.d.oddity("a loss in %s is told without a position", f.d.topics[p.topic].name)
 		return
@@ -177,6 +208,7 @@ func (f *follower) noteLoss(p *place, position string) {
 // kept, so that it is handed in if the connection breaks before any event.
 func (f *follower) comesTo(p *place, recovered *bool, position string) {
 	topic := f.d.topics[p.topic]
+	p.went("connection %d to %s, handed in %s: %t, %s", f.came, f.at, p.position, recovered != nil && *recovered, position)
 	switch {
 	case recovered == nil:
 		f.d.oddity("client %d asks for what it missed of %s and is not told whether it comes", f.number, topic.name)

@@ -25,6 +25,7 @@ func presenceWithSentinels(t *testing.T, path string) {
 	set := redistest.StartSentinel(t, redistest.Proxied())
 	d := newPresenceDrillAt(t, newDrillWithout(t, path), set.URL())
 	defer d.end()
+	d.master = func() string { return set.Master().Addr() }
 	master := set.Master()
 	d.churn(func() {
 		master.Kill()

@@ -24,7 +24,7 @@ import (
 // who watch it were told must be the truth within 15 s, and no change may contradict the ones before it; clients that resume, and
 // failures of Redis alone, are never told as changes.
 func TestPresenceDrills(t *testing.T) {
-	drills.Programs(t)
+	drills.Programs(t) // and nothing beside them: they have seconds to come to the truth
 	path := buildHub(t)
 	for _, one := range []struct {
 		name string
@@ -39,9 +39,7 @@ func TestPresenceDrills(t *testing.T) {
 		{"network", hubsAreCutOff},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if !drills.IsFull(t) { // they mostly wait
-				t.Parallel()
-			}
+			drills.SideBySide(t)
 			d := newPresenceDrill(t, path)
 			defer d.end()
 			one.run(d)
@@ -63,6 +61,8 @@ type presenceDrill struct {
 	// churning is how long clients come and go, by pace changes a second.
 	churning time.Duration
 	pace     int
+
+	master func() string // the address of the only one, where there are sentinels
 
 	changes, wholes atomic.Int64 // that those who watch were told
 }
@@ -227,7 +227,10 @@ func (d *presenceDrill) settle(behind string) {
 			continue
 		case <-over.C:
 		}
-		d.t.Errorf("behind %s presence is wrong for %s: %s", behind, presenceLate, wrong)
+		d.t.Errorf("behind %s presence is wrong for %s: %s; of hubs: %q", behind, presenceLate, wrong, d.hubsContradict(truth))
+		if d.master != nil {
+			d.dump(d.master(), truth)
+		}
 		break
 	}
 	took, wholes := time.Since(steady), d.wholes.Load()

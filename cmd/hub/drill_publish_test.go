@@ -94,6 +94,7 @@ func (d *drill) publishNext(i int) {
 		if !sure {
 			topic.doubt(n)
 		}
+		topic.failed(n, code)
 		select {
 		case <-d.t.Context().Done():
 		case <-retry.C:

@@ -17,7 +17,7 @@ import (
 // gone. A failover that is asynchronous may lose acknowledged events, unless --redis-wait has them confirmed by a
 // replica.
 func TestFailoverDrills(t *testing.T) {
-	drills.Programs(t)
+	drills.Programs(t) // and nothing beside them: they have seconds to come to the truth
 	path := buildHub(t)
 	for _, one := range []struct {
 		name string
@@ -31,9 +31,7 @@ func TestFailoverDrills(t *testing.T) {
 		{"cluster, waiting", 1, aClusterFailsOver},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if !drills.IsFull(t) {
-				t.Parallel()
-			}
+			drills.SideBySide(t)
 			d := &setDrill{drill: newDrillWithout(t, path), wait: one.wait}
 			defer d.end()
 			d.topics = d.topics[:min(len(d.topics), setTopics)]

@@ -12,6 +12,7 @@ import (
 // or reordered unless the client is told, and no request unanswered. -v prints what happened.
 func TestDrills(t *testing.T) {
 	drills.Programs(t)
+	drills.SideBySide(t)
 	path := buildHub(t)
 	for _, one := range []struct {
 		name  string
@@ -40,9 +41,7 @@ func TestDrills(t *testing.T) {
 		{"tokens", nil, tokensAreJudged},
 	} {
 		t.Run(one.name, func(t *testing.T) {
-			if !drills.IsFull(t) { // they mostly wait
-				t.Parallel()
-			}
+			drills.SideBySide(t)
 			d := newDrill(t, path, one.redis...)
 			defer d.end()
 			one.run(d)

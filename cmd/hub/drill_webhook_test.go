@@ -30,7 +30,8 @@ const takeOver = 15 * time.Second
 
 // TestWebhooksArriveWhateverFails posts to an endpoint that fails half of the time, while clients come and go, the hub that posts is
 // killed, another one that posts stands still, and Redis fails over. Each entry that the stream has at the end must have arrived, in the
-// stream's order; another hub must post within takeOver, with a greater fence. See skipDrill.
+// stream's order; another hub must post within takeOver, with a greater fence. So must what the webhooks of an application of Pusher tell of its
+// channels. See skipDrill.
 func TestWebhooksArriveWhateverFails(t *testing.T) {
 	drills.Programs(t)
 	t.Parallel()
@@ -38,7 +39,9 @@ func TestWebhooksArriveWhateverFails(t *testing.T) {
 	d.churn()
 
 	d.until("events arrive", func() bool { return d.distinct() > 50 })
-	poster := d.poster()
+	d.pusher.killPoster(d)
+
+	poster := d.poster(d.url)
 	fence, began := d.fence(), time.Now()
 	poster.signal(syscall.SIGKILL)
 	d.replace(poster)
@@ -49,7 +52,7 @@ func TestWebhooksArriveWhateverFails(t *testing.T) {
 	}
 	d.progress()
 
-	poster = d.poster()
+	poster = d.poster(d.url)
 	fence, began = d.fence(), time.Now()
 	poster.signal(syscall.SIGSTOP)
 	d.until("another hub posts", func() bool { return d.fence() > fence })
@@ -66,13 +69,15 @@ func TestWebhooksArriveWhateverFails(t *testing.T) {
 
 // hookDrill is three hubs at a Redis with Sentinels, clients that come and go, and an endpoint.
 type hookDrill struct {
-	t     *testing.T
-	path  string // of the program
-	redis *redistest.SentinelSet
-	url   string
-	stop  context.CancelFunc
-	users sync.WaitGroup
-	came  atomic.Int64
+	t      *testing.T
+	path   string // of the program
+	redis  *redistest.SentinelSet
+	url    string
+	pusher *pusherHooked
+	fails  trouble
+	stop   context.CancelFunc
+	users  sync.WaitGroup
+	came   atomic.Int64
 
 	mu      sync.Mutex
 	hubs    []*process
@@ -88,7 +93,7 @@ type hookDrill struct {
 func startHookDrill(t *testing.T) *hookDrill {
 	d := &hookDrill{
 		t: t, path: buildHub(t), redis: redistest.StartSentinel(t),
-		fences: map[string]uint64{}, seen: map[string]bool{}, batches: map[string]string{},
+		fences: map[string]uint64{}, seen: map[string]bool{}, batches: map[string]string{}, pusher: newPusherHooked(t),
 	}
 	endpoint := httptest.NewServer(http.HandlerFunc(d.take))
 	t.Cleanup(endpoint.Close)
@@ -100,7 +105,8 @@ func startHookDrill(t *testing.T) *hookDrill {
 }
 
 func (d *hookDrill) start() {
-	h := startHub(d.t, d.path, d.redis.URL(), hookArgs(d.url, "--presence-grace=300ms", "--log-level=info", "--resume-key="+resumeKeyText)...)
+	h := startHub(d.t, d.path, d.redis.URL(), hookArgs(d.url, "--presence-grace=300ms", "--log-level=info", "--resume-key="+resumeKeyText,
+		"--pusher-app="+pusherApp, "--pusher-webhook=1="+d.pusher.url)...)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.hubs = append(d.hubs, h)
@@ -127,20 +133,20 @@ func (d *hookDrill) take(w http.ResponseWriter, r *http.Request) {
 		d.t.Errorf("got %v %s, %v", r.Header, text, err)
 		return
 	}
-	fails := rand.IntN(4)
+	fails := d.fails.draw()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if fails == 0 {
-		d.failed++
-		w.WriteHeader(500)
-		return
-	}
 	if in.Fence < d.fences[in.Stream] {
 		d.late++
 		w.WriteHeader(409)
 		return
 	}
-	d.fences[in.Stream] = in.Fence
+	d.fences[in.Stream] = in.Fence // also of one that fails: another hub has posted in time, and tries again later and later
+	if fails == 0 {
+		d.failed++
+		w.WriteHeader(500)
+		return
+	}
 	id, sum := r.Header.Get("webhook-id"), fmt.Sprintf("%q", in.Events)
 	if was, known := d.batches[id]; known && was != sum {
 		d.t.Errorf("batch %s had other events before", id)
@@ -179,7 +185,11 @@ func (d *hookDrill) churn() {
 	for i := range 12 {
 		d.users.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				d.visit(ctx, fmt.Sprintf("u%d-%d", i, n%5))
+				if i%3 == 2 {
+					d.pusher.visit(ctx, d, fmt.Sprint("channel", n%3), fmt.Sprint("u", i/6))
+				} else {
+					d.visit(ctx, fmt.Sprintf("u%d-%d", i, n%5))
+				}
 			}
 		})
 	}
@@ -187,31 +197,41 @@ func (d *hookDrill) churn() {
 
 // visit is a short session of user at some hub. It may fail.
 func (d *hookDrill) visit(ctx context.Context, user string) {
-	d.mu.Lock()
-	url := d.hubs[rand.IntN(len(d.hubs))].public
-	d.mu.Unlock()
-	pause := func(most time.Duration) {
-		select {
-		case <-ctx.Done():
-		case <-time.After(rand.N(most)):
-		}
-	}
 	dialing, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	c, _, err := websocket.Dial(dialing, url+"?user="+user, &websocket.DialOptions{Subprotocols: []string{"hub.v1.json"}})
+	c, _, err := websocket.Dial(dialing, d.someHub().public+"?user="+user, &websocket.DialOptions{Subprotocols: []string{"hub.v1.json"}})
 	if err != nil {
-		pause(200 * time.Millisecond)
+		pause(ctx, 200*time.Millisecond)
 		return
 	}
 	defer c.CloseNow()
 	_ = c.Write(dialing, websocket.MessageText, []byte(`{"type":"subscribe","topic":"news"}`)) // else it might be a session that is resumed
 	d.came.Add(1)
-	pause(time.Second)
+	pause(ctx, time.Second)
+}
+
+func (d *hookDrill) someHub() *process {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hubs[rand.IntN(len(d.hubs))]
+}
+
+// pause waits for up to most, less if ctx ends.
+func pause(ctx context.Context, most time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(rand.N(most)):
+	}
 }
 
 func (d *hookDrill) until(what string, done func() bool) {
 	d.t.Helper()
-	late := time.After(time.Minute)
+	d.within(time.Minute, what, done)
+}
+
+func (d *hookDrill) within(limit time.Duration, what string, done func() bool) {
+	d.t.Helper()
+	late := time.After(limit)
 	for tick := time.Tick(20 * time.Millisecond); !done(); {
 		select {
 		case <-tick:
@@ -247,10 +267,10 @@ func (d *hookDrill) progress() {
 	d.until("entries come", func() bool { return d.distinct() > before+50 })
 }
 
-// poster is the hub that posts from the only stream.
-func (d *hookDrill) poster() (h *process) {
+// poster is the hub that posts from the only stream to url.
+func (d *hookDrill) poster(url string) (h *process) {
 	d.t.Helper()
-	host := strings.Split(d.url, "/")[2]
+	host := strings.Split(url, "/")[2]
 	d.until("one hub posts", func() bool {
 		d.mu.Lock()
 		hubs := slices.Clone(d.hubs)
@@ -285,6 +305,8 @@ func (d *hookDrill) judge() {
 	t.Helper()
 	d.stop()
 	d.users.Wait()
+	d.fails.over.Store(true) // or the wait for the last ones has no end that could be told
+	d.pusher.fails.over.Store(true)
 	master, name := d.redis.Master(), d.stream()
 	var at map[string]int
 	read := func() (present int) { // sessions that have not left, by the stream
@@ -318,7 +340,9 @@ func (d *hookDrill) judge() {
 		}
 		return list
 	}
-	d.until("all have left by the stream, and all of it has come", func() bool { return read() == 0 && len(missing()) == 0 })
+	// A batch waits for 1 to 60 s behind its last failure.
+	d.within(2*time.Minute, "all have left by the stream, and all of it has come", func() bool { return read() == 0 && len(missing()) == 0 })
+	d.pusher.judge(d)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	last, out, gone := -1, 0, 0

@@ -8,7 +8,9 @@ import (
 	"syscall"
 	"testing"
 
+	"wshub/pubsub"
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // threeHubs are three hubs on one Redis, and on each hub clients of two makes in both modes.
@@ -260,9 +262,29 @@ func (f *threeHubs) awaitReady(h *process) {
 	})
 }
 
+// awaitListed waits until the hubs, which have lost their list with Redis, know of each other again.
+func (f *threeHubs) awaitListed() {
+	f.t.Helper()
+	listener := listen(f.t, f.redis.URL())
+	eventually(f.t, func() error {
+		nodes, err := listener.Nodes(f.t.Context())
+		ready := 0
+		for _, n := range nodes {
+			if n.State == pubsub.Ready {
+				ready++
+			}
+		}
+		if err != nil || ready != len(f.hubs) {
+			return fmt.Errorf("listed are %v, %v", nodes, err)
+		}
+		return nil
+	})
+}
+
 // aHubDrains: not ready at once, then each client is told to go, and the others notice nothing.
 func (f *threeHubs) aHubDrains(h *process) {
 	f.t.Helper()
+	f.awaitListed()
 	h.terminate()
 	if status, reason, _ := ask(f.t, "GET", h.control+"/readyz", ""); status != 503 || !strings.Contains(reason, "draining") {
 		f.t.Errorf("readyz of a draining hub is %d %q", status, reason)
@@ -319,6 +341,7 @@ func (f *threeHubs) aSecondSignalEnds(h *process) {
 
 // TestAHubWithoutRedisWaitsForIt: Redis is away at the start.
 func TestAHubWithoutRedisWaitsForIt(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Kill()

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // envFileOf writes a file of variables.
@@ -60,6 +62,7 @@ func TestTheFileOfVariablesIsNamed(t *testing.T) {
 }
 
 func TestDotEnvIsReadInTheWorkingDirectoryUnlessToldOtherwise(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	name := envFileOf(t, "HUB_WORKERS=7\n")
 	other := envFileOf(t, "HUB_WORKERS=8\n")

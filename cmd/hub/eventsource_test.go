@@ -33,6 +33,7 @@ func startEventSourceInNode(t *testing.T) *jsProgram {
 // TestEventSource has the browser's own client, and npm's, come back by themselves.
 func TestEventSource(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path := buildHub(t)
 	programs := []*jsProgram{startEventSourceInNode(t)}
 	if p := startPageInChromium(t, "testdata/sse.mjs", "const Client = EventSource"); p != nil {

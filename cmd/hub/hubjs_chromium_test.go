@@ -39,6 +39,18 @@ func startJSInChromium(t *testing.T, module string) *jsProgram {
 // startPageInChromium runs the clients of a harness in a page; clients is the statement that defines Client for it.
 func startPageInChromium(t *testing.T, harness, clients string) *jsProgram {
 	t.Helper()
+	p := &jsProgram{t: t, name: "chromium", clients: map[string]*jsClient{}}
+	b := openPage(t, harness, clients, p.note)
+	if b == nil {
+		return nil
+	}
+	p.orders = b
+	return p
+}
+
+// openPage is startPageInChromium for a program of whatever kind.
+func openPage(t *testing.T, harness, clients string, note func(line []byte)) *browser {
+	t.Helper()
 	path := findChromium()
 	if path == "" {
 		if os.Getenv("WSHUB_REQUIRE_CHROMIUM") == "1" {
@@ -62,14 +74,13 @@ func startPageInChromium(t *testing.T, harness, clients string) *jsProgram {
 	}))
 	t.Cleanup(page.Close)
 
-	p := &jsProgram{t: t, name: "chromium", clients: map[string]*jsClient{}}
 	ready := make(chan struct{})
 	b := startBrowser(t, path, func(line string) {
 		if line == "ready" {
 			close(ready)
 			return
 		}
-		p.note([]byte(line))
+		note([]byte(line))
 	})
 	b.call("Network.enable", nil)
 	b.call("Page.navigate", map[string]any{"url": page.URL})
@@ -78,8 +89,7 @@ func startPageInChromium(t *testing.T, harness, clients string) *jsProgram {
 	case <-time.After(patience):
 		t.Fatal("the page does not come up")
 	}
-	p.orders = b
-	return p
+	return b
 }
 
 // browser is one page of a Chromium, led by its DevTools protocol.

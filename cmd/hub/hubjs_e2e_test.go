@@ -57,6 +57,7 @@ func TestHubJS(t *testing.T) {
 }
 
 func TestHubJSOverTLS(t *testing.T) {
+	drills.Programs(t)
 	path, a := buildHub(t), newAuthority(t)
 	cert, key := a.pair()
 	args := []string{"--tls-cert=" + cert, "--tls-key=" + key}

@@ -112,6 +112,7 @@ console.log(hub.state)
 
 // TestTheFirstExamplesOfTheClientRun: they hear what they publish.
 func TestTheFirstExamplesOfTheClientRun(t *testing.T) {
+	t.Parallel()
 	node := needNode22(t)
 	for page, printed := range map[string][]string{
 		hubJSFolder + "/README.md": {"online ", "{ hello: 'world' }"},

@@ -9,7 +9,8 @@ import (
 
 // lifecycle is what --lifecycle says.
 func (c *config) lifecycle() pubsub.LifecycleConfig {
-	return pubsub.LifecycleConfig{On: c.Lifecycle == "on", MaxEntries: c.LifecycleMax, Readers: len(c.Webhook) > 0}
+	readers := len(c.Webhook)+len(c.PusherWebhook) > 0
+	return pubsub.LifecycleConfig{On: c.Lifecycle == "on", MaxEntries: c.LifecycleMax, Users: c.tellsUsers(), Readers: readers}
 }
 
 // lifecycleAPI is GET /api/lifecycle: the Redis streams of entries about sessions, users and topics.

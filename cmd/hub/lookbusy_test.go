@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 type lookedBusy struct {
@@ -16,6 +17,7 @@ type lookedBusy struct {
 }
 
 func TestAnotherHubsClientsAreLookedAtAndSentAway(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	url := redistest.Start(t).URL()
 	path := buildHub(t)

@@ -16,6 +16,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session"
 	"wshub/session/reasons"
 )
@@ -65,6 +66,7 @@ type looked struct {
 }
 
 func TestALookAsksAllHubsAndSaysWhoIsSilent(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	redis := redistest.Start(t)
 	path := buildHub(t)
@@ -345,6 +347,7 @@ func TestAPercentileIsOfWhatCameBetween(t *testing.T) {
 }
 
 func TestATopicsRateIsThatOfTheSample(t *testing.T) {
+	t.Parallel()
 	h := startInside(t)
 	follow := dial(t, "v1", h.public, "hub.v1.json")
 	follow.want(`{"type":"welcome"`)

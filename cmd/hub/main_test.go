@@ -4,14 +4,20 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"wshub/pubsub/redistest"
 	"wshub/pubsub/redistest/drills"
 )
 
+// TestMain also plays the hub, see buildHub.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == playedHub {
+		main()
+	}
 	others := 6
 	if os.Getenv(drills.Variable) == "short" {
 		others = 9
@@ -19,7 +25,7 @@ func TestMain(m *testing.M) {
 	drills.Parallel(10, others) // they mostly wait
 	// While its server is away, a pool of go-redis looks for it in a goroutine that sees the pool's Close up to
 	// a second later.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
+	goleak.VerifyTestMain(redistest.Sharing(m), goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"),
 		goleak.Cleanup(func(code int) {
 			built.remove()
 			os.Exit(code)

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/rs/zerolog"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func contained(limit byteSize) environment {
@@ -105,6 +107,7 @@ func TestLimitsThatTheMemoryCantHoldAreNamed(t *testing.T) {
 
 // Clients that do not read are cut before the memory is used up, and the others notice nothing.
 func TestClientsThatDoNotReadFitIntoTheMemory(t *testing.T) {
+	drills.Programs(t)
 	const limit, clients, size, events = 128 << 20, 800, 30 << 10, 12
 	var files syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files); err != nil || files.Cur < 2*clients {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
+	"wshub/session/centrifugo"
 )
 
 // The user-space memory that one more idle connection may cost: with one topic that all share, and with a second
@@ -41,10 +43,12 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 		limit float64
 		path  string // "" for the usual one
 		hello string // is sent behind the handshake
+		sse   bool
 	}{
 		{name: "one topic", query: func(int) string { return "" }, limit: maxShared},
 		{name: "two topics, one its own", query: func(i int) string { return "?user=u" + strconv.Itoa(i) }, limit: maxOwn},
 		{name: "a channel of Pusher", query: func(int) string { return "?protocol=7" }, limit: maxOwn, path: "/app/app-key", hello: `{"event":"pusher:subscribe","data":{"channel":"news"}}`},
+		{name: "a channel of Centrifugo by SSE", query: func(int) string { return "?cf_connect=" + connectAndFollow }, limit: maxOwn, path: centrifugo.SSEPath, sse: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			redis := "" // has who subscribes to channels, whom the embedded broker would have in the hub's memory
@@ -52,12 +56,13 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 				redis = redistest.Start(t).URL()
 			}
 			h := startHub(t, path, redis, "--log-level=info", "--heartbeat=1h", "--pusher-app="+pusherApp) // they answer no ping
+			(&threeHubs{t: t}).awaitReady(h)
 			u, err := url.Parse(h.public)
 			if err != nil {
 				t.Fatal(err)
 			}
 			u.Path = cmp.Or(test.path, u.Path)
-			idle := idlers{hello: test.hello}
+			idle := idlers{hello: test.hello, sse: test.sse}
 			defer idle.close()
 			few := idle.grow(t, u, 5_000, test.query, h.cmd.Process.Pid)
 			many := idle.grow(t, u, 19_000, test.query, h.cmd.Process.Pid)
@@ -78,6 +83,7 @@ func TestIdleConnectionsCostLittle(t *testing.T) {
 
 // A wave of reconnecting clients is not to become a wave of garbage.
 func TestAHandshakeLeavesLittleGarbage(t *testing.T) {
+	drills.Programs(t)
 	const warm, clients, limit = 200, 1000, 4 << 10
 	h := startHub(t, buildHub(t), "", "--log-level=info")
 	u, err := url.Parse(h.public)
@@ -100,9 +106,13 @@ func TestAHandshakeLeavesLittleGarbage(t *testing.T) {
 	}
 }
 
+// connectAndFollow are commands for a query.
+var connectAndFollow = url.QueryEscape(`{"id":1,"connect":{}}` + "\n" + `{"id":2,"subscribe":{"channel":"news"}}`)
+
 // idlers are clients that connect, say hello and listen.
 type idlers struct {
 	hello string // "" for nothing
+	sse   bool   // they open streams
 	conns []net.Conn
 }
 
@@ -130,13 +140,16 @@ func (c *idlers) connect(t *testing.T, u *url.URL, n int, query func(int) string
 			t.Fatal(err)
 		}
 		c.conns = append(c.conns, conn)
-		_, err = fmt.Fprintf(conn, "GET %s%s HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
-			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", u.Path, query(i), u.Host)
+		lines, status := "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n", http.StatusSwitchingProtocols
+		if c.sse {
+			lines, status = "Accept: text/event-stream\r\n", http.StatusOK
+		}
+		_, err = fmt.Fprintf(conn, "GET %s%s HTTP/1.1\r\nHost: %s\r\n%s\r\n", u.Path, query(i), u.Host, lines)
 		if err != nil {
 			t.Fatal(err)
 		}
 		resp, err := http.ReadResponse(bufio.NewReaderSize(conn, 512), nil)
-		if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		if err != nil || resp.StatusCode != status {
 			t.Fatal(resp, err)
 		}
 		if c.hello == "" {

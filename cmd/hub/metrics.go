@@ -31,6 +31,7 @@ type sources struct {
 	certs    func() certificateState  // of both ports
 	fleet    func() map[string]uint64 // questions between hubs, and answers, that were dropped, by reason
 	webhooks func() webhook.Stats
+	calls    func() map[string]uint64 // of Pusher's API on the public port, by outcome
 	limits   limits
 }
 
@@ -52,6 +53,7 @@ type snapshot struct {
 	certs           certificateState
 	times           *timings
 	webhooks        webhook.Stats
+	calls           map[string]uint64
 	limits          limits
 }
 
@@ -173,6 +175,8 @@ var families = []family{
 
 	counters("wshub_control_dropped_total", "reason", "Connections to the control port that were closed for lack of room.", nil,
 		func(s *snapshot) map[string]uint64 { return s.callers }),
+	counters("wshub_pusher_calls_total", "outcome", "Requests to the API of Pusher's applications on the public port: answered, refused, without a good signature, or turned away because too many were there.",
+		[]string{"answered", "refused", "unsigned", "busy"}, func(s *snapshot) map[string]uint64 { return s.calls }),
 	counters("wshub_fleet_dropped_total", "reason", "Questions between hubs, and answers to them, that were thrown away.", nil,
 		func(s *snapshot) map[string]uint64 { return s.fleet }),
 	counters("wshub_reloads_total", "outcome", "Times that keys and secrets were read again; after a failed one those from before hold.", []string{"done", "failed"},
@@ -313,7 +317,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	from := &c.from
 	s := &snapshot{
 		engine: from.engine(), session: from.session(), broker: from.broker(), ready: from.ready() == nil, draining: from.draining(),
-		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), certs: from.certs(), times: from.times, limits: from.limits, webhooks: from.webhooks(),
+		lost: from.lost(), callers: from.callers(), fleet: from.fleet(), reloads: from.reloads(), certs: from.certs(), times: from.times, limits: from.limits, webhooks: from.webhooks(), calls: from.calls(),
 	}
 	c.from.times.ahead.Store(int64(s.broker.ClockDifference))
 	for i, f := range families {

@@ -30,6 +30,7 @@ func counted(e engine.Stats, s session.Stats, b pubsub.Snapshot) sources {
 		times:    newTimings(),
 		certs:    func() certificateState { return certificateState{18, 19} },
 		fleet:    func() map[string]uint64 { return map[string]uint64{"late": 14} },
+		calls:    func() map[string]uint64 { return map[string]uint64{"answered": 91, "unsigned": 92} },
 		webhooks: func() webhook.Stats {
 			return webhook.Stats{Events: map[string]uint64{"dead": 18}, Tries: map[string]uint64{"timeout": 19}, Lag: map[string]time.Duration{"a.example": 20 * time.Second}, Streams: map[string]int{"a.example": 21}}
 		},

@@ -79,6 +79,7 @@ func holdToOpenAPI(t *testing.T, r *http.Request, body string, res *http.Respons
 
 // TestEveryRequestOfTheDocumentIsDone asks a real hub for all that openapi.yaml shows.
 func TestEveryRequestOfTheDocumentIsDone(t *testing.T) {
+	t.Parallel()
 	h := startInside(t, "--history=news*=10,1h", "--presence=room:*")
 	h.awaitReady(t)
 	s := theOpenAPI()

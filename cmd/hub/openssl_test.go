@@ -49,6 +49,7 @@ func openssl(t *testing.T, addr string, input []string, args ...string) string {
 }
 
 func TestOpenSSLSeesVersionsNamesAndTickets(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }

@@ -198,6 +198,8 @@ func (s *settings) value(f *kong.Flag) string {
 		return maskURL(v.String())
 	case secret == "urls":
 		return maskURLs(list)
+	case secret == "hooks":
+		return maskHooks(list)
 	case secret == "redis":
 		return maskRedis(v.String())
 	case secret != "":

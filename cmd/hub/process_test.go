@@ -13,15 +13,23 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // patience is how long anything may take that the tests wait for. All of it takes far less.
 const patience = 30 * time.Second
 
-// buildHub returns the path of the program, which the first call compiles for all tests. TestMain removes it.
+// buildHub returns the path of the program, which the first call compiles for all tests. TestMain removes it. In a plain
+// run, which has few tests that start a hub, it is the tests' own program: to compile another one takes longer than they do.
 func buildHub(t *testing.T) string {
 	t.Helper()
-	path, err := built.hub()
+	find := built.hub
+	if drills.IsPlain(t) {
+		find = built.played
+	}
+	path, err := find()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,9 +39,14 @@ func buildHub(t *testing.T) string {
 // built are the programs that tests start, in a directory of their own.
 var built = newPrograms()
 
+// playedHub is the name under which the tests' program is the hub.
+const playedHub = "played-hub"
+
 type programs struct {
 	dir func() (string, error)
 	hub func() (path string, err error)
+	// played leads to the tests' own program, which is the hub under this name.
+	played func() (path string, err error)
 	// centrifugego has clients of centrifuge-go.
 	centrifugego func() (path string, err error)
 }
@@ -41,6 +54,18 @@ type programs struct {
 func newPrograms() *programs {
 	p := &programs{dir: sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "wshub-programs") })}
 	p.hub = p.compiling("hub", ".")
+	p.played = sync.OnceValues(func() (string, error) {
+		dir, err := p.dir()
+		if err != nil {
+			return "", err
+		}
+		own, err := os.Executable()
+		if err != nil {
+			return "", err
+		}
+		path := filepath.Join(dir, playedHub)
+		return path, os.Symlink(own, path)
+	})
 	p.centrifugego = p.compiling("centrifugego", "./testdata/centrifugego")
 	return p
 }
@@ -179,8 +204,13 @@ func (p *process) await(text string) logLine {
 	}
 }
 
+// signal sends sig. A process that is stopped stands still from then on.
 func (p *process) signal(sig os.Signal) {
 	p.t.Helper()
+	if sig == syscall.SIGSTOP {
+		redistest.Stop(p.t, p.cmd.Process)
+		return
+	}
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		p.t.Fatal(err)
 	}

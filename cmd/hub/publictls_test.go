@@ -25,6 +25,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/rs/zerolog"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // authority signs certificates of tests.
@@ -259,6 +261,7 @@ func TestAClientGetsACertificateThatItCanCheck(t *testing.T) {
 }
 
 func TestCertificatesAreReadAgainAndNobodyIsCut(t *testing.T) {
+	t.Parallel()
 	a := newAuthority(t)
 	cert, key := a.pair()
 	h := startHub(t, buildHub(t), "", "--tls-cert="+cert, "--tls-key="+key)
@@ -381,6 +384,7 @@ func TestClientsMayNeedACertificate(t *testing.T) {
 }
 
 func TestTicketsOfOneHubAreTakenByAnother(t *testing.T) {
+	drills.Programs(t)
 	a := newAuthority(t)
 	cert, key := a.pair()
 	start := func(resumeKey string) string {
@@ -444,4 +448,43 @@ func TestTicketKeysChangeWithTheDayAndTwoAreKept(t *testing.T) {
 	if resumed(older) {
 		t.Error("a ticket of the day before is taken")
 	}
+}
+
+// A stream and the posts of clients need no more than WebSockets do where the public port speaks TLS: large events leave in many records.
+func TestStreamsAndPostsOverTLS(t *testing.T) {
+	a := newAuthority(t)
+	cert, key := a.pair()
+	h := startInside(t, "--tls-cert="+cert, "--tls-key="+key, "--history=*=100,5m")
+	by := &http.Transport{TLSClientConfig: a.trusting()}
+	defer by.CloseIdleConnections()
+	public := "wss" + strings.TrimPrefix(h.public, "ws")
+	s := readStreamBy(t, by, public, "?topic=news")
+	s.lines.Buffer(nil, 1<<20)
+	s.want(`{"type":"subscribed"`)
+	large := `"` + strings.Repeat("x", 60_000) + `"`
+	post := func(data string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http"+strings.TrimPrefix(public, "ws"), strings.NewReader(`{"topic":"news","data":`+data+`}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		res, err := by.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			t.Fatal(res.Status)
+		}
+	}
+	post(`{"n":1}`)
+	s.want(`{"n":1}`)
+	post(large)
+	s.want(large)
+	again := readStreamBy(t, by, public, "?topic=news", "Last-Event-ID", s.last)
+	post(`{"n":2}`)
+	again.want(`{"type":"subscribed"`)
+	again.want(`{"n":2}`)
+	s.want(`{"n":2}`)
 }

@@ -67,15 +67,56 @@ func (c *config) validatePusher() error {
 	return nil
 }
 
+// pusherInForce is what judges signatures of Pusher's applications: the protocol of each, by its id, and the API.
+type pusherInForce struct {
+	protocols map[string]pusher.Protocol
+	api       *pusherAPI // nil without applications
+}
+
 // servePusher registers Pusher's protocol for each application, and for clients of none.
-func (c *config) servePusher(hub *session.Hub) error {
+func (c *config) servePusher(hub *session.Hub) (served pusherInForce, err error) {
 	apps, err := c.pusherApps()
 	if err != nil || len(apps) == 0 {
-		return err
+		return served, err
 	}
+	served.protocols = make(map[string]pusher.Protocol)
 	errs := []error{hub.Serve(pusher.Path, pusher.Unknown())}
 	for _, app := range apps {
-		errs = append(errs, hub.Serve(pusher.Path+app.Key, pusher.New(app, c.PusherSubscriptionCount)))
+		served.protocols[app.ID] = pusher.New(app, c.PusherSubscriptionCount)
+		errs = append(errs, hub.Serve(pusher.Path+app.Key, served.protocols[app.ID]))
 	}
-	return errors.Join(errs...)
+	return served, errors.Join(errs...)
+}
+
+// use has signatures judged by c's secrets from now on. c has the same applications. Of these nothing else is taken: their topics stay.
+func (p pusherInForce) use(c *config) error {
+	apps, err := c.pusherApps()
+	if err != nil || p.api == nil {
+		return err
+	}
+	for _, app := range apps {
+		p.protocols[app.ID].UseSecret(app.Secret)
+	}
+	p.api.useSecrets(apps)
+	return nil
+}
+
+// sameApps is an error where next has other applications than c, or other keys of them: their clients' URLs and topics were made for these.
+func (c *config) sameApps(next *config) error {
+	before, err1 := c.pusherApps()
+	now, err2 := next.pusherApps()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	names := func(apps []*pusher.App) (list []string) {
+		for _, app := range apps {
+			list = append(list, app.ID+":"+app.Key)
+		}
+		slices.Sort(list)
+		return list
+	}
+	if slices.Equal(names(before), names(now)) {
+		return nil
+	}
+	return errors.New("--pusher-app: another application, or another id or key of one, takes a restart; only secrets are read again")
 }

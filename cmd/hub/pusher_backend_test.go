@@ -24,17 +24,23 @@ func (p *process) pusherBackend() *pusherhttp.Client {
 // dialPusher makes a client of the tests' application, and returns its socket_id.
 func (p *process) dialPusher(name string) (c *client, socket string) {
 	p.t.Helper()
-	c = dial(p.t, name, "ws://"+p.addr()+pusher.Path+"app-key?protocol=7", "")
+	return dialPusher(p.t, p.addr(), name)
+}
+
+// dialPusher makes a client of the tests' application at a hub's public address, and returns its socket_id.
+func dialPusher(t *testing.T, addr, name string) (c *client, socket string) {
+	t.Helper()
+	c = dial(t, name, "ws://"+addr+pusher.Path+"app-key?protocol=7", "")
 	var established struct{ Data string }
 	var data struct {
 		Socket string `json:"socket_id"`
 	}
 	text := c.want(`{"event":"pusher:connection_established"`)
 	if err := json.Unmarshal([]byte(text), &established); err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	if err := json.Unmarshal([]byte(established.Data), &data); err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	return c, data.Socket
 }
@@ -66,6 +72,7 @@ func subscribePusher(t *testing.T, c *client, b *pusherhttp.Client, socket, chan
 // Pusher's Go library does all that it can do, and over the topics that an application shares its events meet those of the other
 // protocols.
 func TestPusherBackendsInGoReachEveryProtocol(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	h := startHub(t, buildHub(t), "", "--pusher-app="+pusherApp, "--pusher-share=1", "--pusher-subscription-count")
 	b := h.pusherBackend()
@@ -82,7 +89,8 @@ func TestPusherBackendsInGoReachEveryProtocol(t *testing.T) {
 	centrifuge := dial(t, "centrifugo", endpoint(h.addr()), "")
 	centrifuge.say(`{"id":1,"connect":{}}` + "\n" + `{"id":2,"subscribe":{"channel":"news"}}`)
 	centrifuge.want(`{"id":2,"subscribe":`)
-	c.want(`{"event":"pusher_internal:subscription_count","channel":"news","data":"{\"subscription_count\":4}"}`)
+	stream := readStream(t, h.public, "?topic=news")
+	c.want(`{"event":"pusher_internal:subscription_count","channel":"news","data":"{\"subscription_count\":5}"}`)
 
 	if err := b.Trigger("news", "my-event", map[string]int{"a": 1}); err != nil {
 		t.Fatal(err)
@@ -92,20 +100,28 @@ func TestPusherBackendsInGoReachEveryProtocol(t *testing.T) {
 	plain.want(seen)
 	v1.wantEvent("news", seen)
 	centrifuge.want(`{"push":{"channel":"news","pub":{"data":` + seen)
+	stream.want(`{"type":"subscribed","topic":"news"}`)
+	stream.want(seen)
 	for i, publish := range []func(text string){
 		plain.say,
 		func(text string) { v1.say(`{"type":"publish","id":2,"topic":"news","data":` + text + `}`) },
 		func(text string) { centrifuge.say(`{"id":3,"publish":{"channel":"news","data":` + text + `}}`) },
 		func(text string) { h.send(t, []map[string]any{{"topic": "news", "data": json.RawMessage(text)}}) },
+		func(text string) { // as clients of a stream publish
+			if status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(h.public, "ws"), `{"topic":"news","data":`+text+`}`, "Content-Type", "application/json"); status != 200 {
+				t.Errorf("%d %s", status, answer)
+			}
+		},
 	} {
 		publish(fmt.Sprintf(`{"from":%d}`, i))
 		c.want(fmt.Sprintf(`{"event":"message","channel":"news","data":"{\"from\":%d}"}`, i))
+		stream.want(fmt.Sprintf(`{"from":%d}`, i))
 	}
 
 	batch, err := b.TriggerBatch([]pusherhttp.Event{
 		{Channel: "news", Name: "b1", Data: "text", Info: ptr("subscription_count")}, {Channel: "presence-news", Name: "b2", Data: 2, SocketID: &socket, Info: ptr("user_count")},
 	})
-	if err != nil || len(batch.Batch) != 2 || *batch.Batch[0].SubscriptionCount != 4 || *batch.Batch[1].UserCount != 1 {
+	if err != nil || len(batch.Batch) != 2 || *batch.Batch[0].SubscriptionCount != 5 || *batch.Batch[1].UserCount != 1 {
 		t.Errorf("%+v, %v", batch, err)
 	}
 	c.want(`{"event":"b1","channel":"news","data":"text"}`)
@@ -114,7 +130,7 @@ func TestPusherBackendsInGoReachEveryProtocol(t *testing.T) {
 		t.Errorf("%+v, %v", channels, err)
 	}
 	channel, err := b.Channel("news", pusherhttp.ChannelParams{Info: ptr("subscription_count")})
-	if err != nil || !channel.Occupied || channel.SubscriptionCount != 4 {
+	if err != nil || !channel.Occupied || channel.SubscriptionCount != 5 {
 		t.Errorf("%+v, %v", channel, err)
 	}
 	users, err := b.GetChannelUsers("presence-news")
@@ -156,6 +172,7 @@ func ptr[T any](v T) *T { return &v }
 // Of 50 users on three hubs, one of which is killed, each is added once, and only who does not come back is removed, once.
 func TestPusherPresenceOutlivesAKilledHub(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path, redis := buildHub(t), redistest.Start(t)
 	var hubs []*process
 	for range 3 {

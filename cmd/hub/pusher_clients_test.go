@@ -37,13 +37,15 @@ func (p *process) pusherAt() pusherAt {
 // Unchanged, pusher-js, Laravel Echo and npm's pusher do all that they can do with hubs that share a Redis.
 func TestPusherClientsOfNpmWork(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path, redis := buildHub(t), redistest.Start(t)
 	var hubs []pusherAt
 	for range 2 {
-		h := startHub(t, path, redis.URL(), "--pusher-app="+pusherApp)
+		h := startHub(t, path, redis.URL(), "--pusher-app="+pusherApp, "--pusher-api=public")
 		(&threeHubs{t: t}).awaitReady(h)
 		hubs = append(hubs, h.pusherAt())
 	}
+	hubs[1].Control = hubs[1].Port           // its backends come to the public port
 	order, _ := json.Marshal(map[string]any{ // it can always be marshalled
 		"hubs": hubs, "app": map[string]string{"id": "1", "key": "app-key", "secret": "app-secret"},
 	})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -63,11 +64,12 @@ func TestApplicationsOfPusherReachThePackages(t *testing.T) {
 // pusherFake is a hub that has these members, and notes what is published.
 type pusherFake struct {
 	backend
-	members map[string]pubsub.Presence // by topic
+	members   map[string]pubsub.Presence // by topic
+	uncounted error                      // nobody can be counted
 }
 
 func (f *pusherFake) Presence(_ context.Context, topic, _ string, _ int) (pubsub.Presence, error) {
-	return f.members[topic], f.result.Err
+	return f.members[topic], cmp.Or(f.uncounted, f.result.Err)
 }
 
 func (f *pusherFake) Topics(_ context.Context, match func(string) bool, most int) (map[string]int, bool, error) {
@@ -237,6 +239,48 @@ func TestBadRequestsOfPusherBackendsAreRefused(t *testing.T) {
 		}
 		if status, _ := p.ask("GET", "/apps/1/channels/news", "", ""); status != want {
 			t.Errorf("%v: channel: %d", err, status)
+		}
+	}
+}
+
+// Whoever hears that nothing was done sends it again. So nobody hears that where some events were published, or may have been.
+func TestEventsThatWerePublishedAreNotSaidToBeUndone(t *testing.T) {
+	const three = `{"name":"e","data":"1","channels":["a","b","c"]`
+	for _, test := range []struct {
+		body      string
+		odd       map[string]error
+		uncounted error
+		status    int
+		says      string
+	}{
+		{three + "}", map[string]error{"pusher:1:b": pubsub.ErrUnavailable}, nil, 504, "1 of 3 events were not published"},
+		{three + "}", map[string]error{"pusher:1:a": pubsub.ErrRefused, "pusher:1:b": pubsub.ErrUnknownOutcome, "pusher:1:c": pubsub.ErrUnavailable}, nil, 504, "2 of 3 events were not published"},
+		{three + "}", map[string]error{"pusher:1:b": pubsub.ErrUnknownOutcome}, nil, 504, "it may or may not have been done"},
+		{three + "}", map[string]error{"pusher:1:a": pubsub.ErrUnavailable, "pusher:1:b": pubsub.ErrUnavailable, "pusher:1:c": pubsub.ErrUnavailable}, nil, 503, "nothing was done"},
+		{three + `,"info":"subscription_count"}`, nil, pubsub.ErrUnavailable, 504, "the events were published"},
+		{`{"batch":[{"name":"e","data":"1","channel":"a","info":"subscription_count"}]}`, nil, pubsub.ErrUnavailable, 504, "the events were published"},
+	} {
+		p, path := newPusherCaller(t), "/apps/1/events"
+		if strings.Contains(test.body, "batch") {
+			path = "/apps/1/batch_events"
+		}
+		p.fake.odd, p.fake.uncounted = test.odd, test.uncounted
+		if status, answer := p.ask("POST", path, "", test.body); status != test.status || !strings.Contains(answer, test.says) {
+			t.Errorf("%s: %d %s, want %d and %s", test.body, status, answer, test.status, test.says)
+		}
+	}
+}
+
+// Loops sort the parameters of a query before anybody has shown a signature.
+func TestAQueryHasFewParameters(t *testing.T) {
+	p := newPusherCaller(t)
+	for own, want := range map[int]int{pusherParameters - 4: 200, pusherParameters - 3: 400} { // the signature brings four
+		query := url.Values{}
+		for i := range own {
+			query.Set(fmt.Sprint("p", i), "1")
+		}
+		if status, answer := p.ask("GET", "/apps/1/channels/news", query.Encode(), ""); status != want {
+			t.Errorf("%d of its own: %d %s", own, status, answer)
 		}
 	}
 }

@@ -1,14 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -30,7 +33,7 @@ type pusherHub interface {
 // pusherAPI is the HTTP API of Pusher's applications, under /apps/ID, as backend libraries speak it. A request is guarded by
 // the signature of its application's backend alone. Counts are of all hubs.
 type pusherAPI struct {
-	apps     map[string]*pusher.App // by id
+	apps     atomic.Pointer[map[string]*pusher.App] // by id
 	hub      pusherHub
 	channels channelLister
 	publish  publishAPI // for its room for bodies
@@ -45,7 +48,12 @@ const (
 	pusherChannels, pusherBatch = 100, 10
 	// pusherBody bounds a body, in bytes: of a batch whose data is escaped in JSON.
 	pusherBody = 1 << 20
+	// pusherParameters bounds those of a query, which are sorted before anybody has shown a signature. The API has seven.
+	pusherParameters = 32
 )
+
+// pusherPublic has the API answer on the public port, too.
+const pusherPublic = "public"
 
 // newPusherAPI makes the API, nil without applications.
 func newPusherAPI(c *config, log zerolog.Logger, hub pusherHub, channels channelLister, publish publishAPI) *pusherAPI {
@@ -53,11 +61,25 @@ func newPusherAPI(c *config, log zerolog.Logger, hub pusherHub, channels channel
 	if err != nil || len(apps) == 0 { // the settings were validated
 		return nil
 	}
-	a := &pusherAPI{apps: make(map[string]*pusher.App), hub: hub, channels: channels, publish: publish, log: log, now: time.Now}
+	a := &pusherAPI{hub: hub, channels: channels, publish: publish, log: log, now: time.Now}
+	byID := make(map[string]*pusher.App)
 	for _, app := range apps {
-		a.apps[app.ID] = app
+		byID[app.ID] = app
 	}
+	a.apps.Store(&byID)
 	return a
+}
+
+// useSecrets has requests judged by the secrets of apps, which are the same applications, from now on. All else about them stays as it was at
+// the start, as it does for their clients.
+func (a *pusherAPI) useSecrets(apps []*pusher.App) {
+	byID := maps.Clone(*a.apps.Load())
+	for _, app := range apps {
+		if had := byID[app.ID]; had != nil {
+			byID[app.ID] = had.WithSecret(app.Secret)
+		}
+	}
+	a.apps.Store(&byID)
 }
 
 // route splits the path of a request: into the application, whose folder may stand behind a proxy's prefix, and the segments
@@ -68,7 +90,7 @@ func (a *pusherAPI) route(path string) (app *pusher.App, segments []string, ours
 		return nil, nil, false
 	}
 	segments = strings.Split(path[i+len("/apps/"):], "/")
-	app = a.apps[segments[0]]
+	app = (*a.apps.Load())[segments[0]]
 	return app, segments[1:], app != nil || i == 0
 }
 
@@ -86,13 +108,50 @@ func (a *pusherAPI) before(next, counted http.Handler) http.Handler {
 	})
 }
 
+// pusherHead is the head of a request, whose signature is good.
+type pusherHead struct {
+	app      *pusher.App
+	method   string
+	segments []string // behind the application's folder
+	query    url.Values
+}
+
 // pusherCall is a request whose signature is good.
 type pusherCall struct {
 	*pusherAPI
-	app   *pusher.App
-	ctx   context.Context
-	query url.Values
-	body  []byte
+	*pusherHead
+	ctx  context.Context
+	body []byte
+}
+
+// verify reads the head of a request, and refuses one that no application's backend has signed.
+func (a *pusherAPI) verify(method string, u *url.URL) (*pusherHead, *apiError) {
+	path := u.EscapedPath()
+	app, segments, _ := a.route(path)
+	if app == nil {
+		return nil, unauthorized("there is no application of this id (--pusher-app)")
+	}
+	if strings.Count(u.RawQuery, "&") >= pusherParameters {
+		return nil, badRequest(session.BadRequest, fmt.Sprintf("the query may have %d parameters", pusherParameters))
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, badRequest(session.BadRequest, "the query is malformed")
+	}
+	if err := app.VerifyRequest(method, path, query, a.now()); err != nil {
+		return nil, unauthorized(err.Error())
+	}
+	return &pusherHead{app, method, segments, query}, nil
+}
+
+// answer does what a request asks for, whose body is there.
+func (a *pusherAPI) answer(ctx context.Context, head *pusherHead, body []byte) (any, *apiError) {
+	if err := pusher.VerifyBody(head.query, body); err != nil {
+		return nil, unauthorized(err.Error())
+	}
+	ctx, cancel := context.WithTimeout(ctx, pusherTime)
+	defer cancel()
+	return pusherCall{a, head, ctx, body}.do()
 }
 
 func (a *pusherAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -106,17 +165,9 @@ func (a *pusherAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *pusherAPI) serve(w http.ResponseWriter, r *http.Request) (any, *apiError) {
-	path := r.URL.EscapedPath()
-	app, segments, _ := a.route(path)
-	if app == nil {
-		return nil, unauthorized("there is no application of this id (--pusher-app)")
-	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, badRequest(session.BadRequest, "the query is malformed")
-	}
-	if err := app.VerifyRequest(r.Method, path, query, a.now()); err != nil {
-		return nil, unauthorized(err.Error())
+	head, refusal := a.verify(r.Method, r.URL)
+	if refusal != nil {
+		return nil, refusal
 	}
 	size, leave, refusal := a.publish.enter(r)
 	if refusal != nil {
@@ -130,18 +181,13 @@ func (a *pusherAPI) serve(w http.ResponseWriter, r *http.Request) (any, *apiErro
 	case err != nil:
 		return nil, badRequest(session.BadRequest, "the body did not come whole")
 	}
-	if err := pusher.VerifyBody(query, body); err != nil {
-		return nil, unauthorized(err.Error())
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), pusherTime)
-	defer cancel()
-	return pusherCall{a, app, ctx, query, body}.do(r.Method, segments)
+	return a.answer(r.Context(), head, body)
 }
 
 // do does what the path behind the application's folder names.
-func (c pusherCall) do(method string, segments []string) (any, *apiError) {
-	names := make([]string, len(segments))
-	for i, s := range segments {
+func (c pusherCall) do() (any, *apiError) {
+	names := make([]string, len(c.segments))
+	for i, s := range c.segments {
 		name, err := url.PathUnescape(s)
 		if err != nil {
 			return nil, badRequest(session.BadRequest, "the path is malformed")
@@ -152,7 +198,7 @@ func (c pusherCall) do(method string, segments []string) (any, *apiError) {
 	if len(names) > 1 {
 		name, names[1] = names[1], "*"
 	}
-	switch method + " " + strings.Join(names, "/") {
+	switch c.method + " " + strings.Join(names, "/") {
 	case "POST events":
 		return c.events()
 	case "POST batch_events":
@@ -220,12 +266,35 @@ func (c pusherCall) send(batch []pubsub.Publication) *apiError {
 	if err != nil {
 		return brokerError(err)
 	}
+	return outcomeOf(results)
+}
+
+// outcomeOf is nil where all was published. Where some of it was, or may have been, it does not say that nothing was: whoever sends that again
+// publishes the rest twice.
+func outcomeOf(results []pubsub.Result) *apiError {
+	var failed error
+	undone := 0
 	for _, r := range results {
-		if r.Err != nil {
-			return brokerError(r.Err)
+		if failed = cmp.Or(failed, r.Err); r.Err != nil && !errors.Is(r.Err, pubsub.ErrUnknownOutcome) {
+			undone++
 		}
 	}
-	return nil
+	switch {
+	case failed == nil:
+		return nil
+	case undone == 0, undone == len(results):
+		return brokerError(failed)
+	}
+	return unknownOutcome(fmt.Sprintf("%d of %d events were not published; the others were, or may have been", undone, len(results)))
+}
+
+// uncountedEvents is the answer to a request whose events were published, and whose counts can't be read.
+func uncountedEvents(why *apiError) *apiError {
+	return unknownOutcome("the events were published, but not counted (info): " + string(why.code))
+}
+
+func unknownOutcome(message string) *apiError {
+	return &apiError{http.StatusGatewayTimeout, session.UnknownOutcome, message}
 }
 
 func (c pusherCall) decode(v any) *apiError {
@@ -259,7 +328,7 @@ func (c pusherCall) events() (any, *apiError) {
 		channel := c.app.Channel(batch[i].Topic)
 		info, refusal := c.info(channel, wanted)
 		if refusal != nil {
-			return nil, refusal
+			return nil, uncountedEvents(refusal)
 		}
 		channels[channel] = info
 	}
@@ -300,7 +369,7 @@ func (c pusherCall) batchEvents() (any, *apiError) {
 	for i := range batch {
 		info, refusal := c.info(c.app.Channel(batch[i].Topic), wanted[i])
 		if refusal != nil {
-			return nil, refusal
+			return nil, uncountedEvents(refusal)
 		}
 		infos[i] = info
 	}

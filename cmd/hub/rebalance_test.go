@@ -48,6 +48,7 @@ func TestNonsenseIsNoRebalance(t *testing.T) {
 }
 
 func TestARebalanceNeedsAnotherHubAndEndsWithADrain(t *testing.T) {
+	t.Parallel()
 	url := redistest.Start(t).URL()
 	other := listen(t, url)
 	h := startInside(t, "--redis-url="+url, "--node=a", "--drain-window=0s", "--pollers=1")

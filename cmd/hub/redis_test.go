@@ -38,7 +38,7 @@ func TestADatabaseNeedsAPrefixOfItsOwn(t *testing.T) {
 }
 
 func TestWaitingForReplicasWithoutRedisIsTold(t *testing.T) {
-	if _, stdout, _ := call(t, nil, "check", "--redis-wait=1"); !strings.Contains(stdout, "--redis-wait has no effect") {
+	if _, stdout, _ := call(t, nil, "check", "--redis-wait=1", "--redis-gather=1ms"); !strings.Contains(stdout, "--redis-wait has no effect") || !strings.Contains(stdout, "--redis-gather has no effect") {
 		t.Error(stdout)
 	}
 }

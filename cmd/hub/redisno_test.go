@@ -18,6 +18,7 @@ func (h *hubInside) lastLine() string {
 
 // TestTheLastLineSaysWhyRedisDoesNotLetTheHub has the same faults at the start of a hub, and for hub check --connect.
 func TestTheLastLineSaysWhyRedisDoesNotLetTheHub(t *testing.T) {
+	t.Parallel()
 	const password = "s3cret-password"
 	redis := redistest.Start(t)
 	redis.CLI("acl", "setuser", "bob", "on", ">"+password, "allkeys", "allchannels", "+@all")
@@ -57,6 +58,7 @@ func TestTheLastLineSaysWhyRedisDoesNotLetTheHub(t *testing.T) {
 }
 
 func TestTheLastLineSaysWhyRedisLetsTheHubNoMore(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	redis.CLI("acl", "setuser", "bob", "on", ">1", "allkeys", "allchannels", "+@all")
 	h := startInside(t, "--redis-url="+strings.Replace(redis.URL(), "//", "//bob:1@", 1))

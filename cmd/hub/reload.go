@@ -27,6 +27,7 @@ type reloader struct {
 	certificates func()                    // reads them again, and says itself if it can't
 	useTickets   func(resumeKeys [][]byte) // for TLS
 	useHooks     func(*config) error       // for webhooks
+	useApps      func(*config) error       // for Pusher's applications
 	started      *settings
 
 	// Owned by Run.
@@ -36,7 +37,7 @@ type reloader struct {
 }
 
 // reloadable are the settings that can change while the hub runs.
-var reloadable = []string{"jwt-secret", "jwt-key", "api-key", "console-key", "resume-key", "webhook-secret"}
+var reloadable = []string{"jwt-secret", "jwt-key", "api-key", "console-key", "resume-key", "webhook-secret", "pusher-app"}
 
 // Run reads at each signal until ctx ends.
 func (r *reloader) Run(ctx context.Context) error {
@@ -52,7 +53,7 @@ func (r *reloader) Run(ctx context.Context) error {
 			r.done.Add(1)
 			c := r.now.cfg
 			r.log.Info().Int("jwt_secrets", len(c.JWTSecret)).Int("jwt_key_files", len(c.JWTKey)).Int("api_keys", len(c.APIKey)).Int("console_keys", len(c.ConsoleKey)).
-				Int("resume_keys", len(c.ResumeKey)).Int("webhook_secrets", len(c.WebhookSecret)).Msg("keys and secrets are read again, and hold from now on")
+				Int("resume_keys", len(c.ResumeKey)).Int("webhook_secrets", len(c.WebhookSecret)).Int("pusher_apps", len(c.PusherApp)).Msg("keys and secrets are read again, and hold from now on")
 		case <-ctx.Done():
 			return nil
 		}
@@ -67,7 +68,7 @@ func (r *reloader) reload() error {
 	}
 	old, c := r.now.cfg, next.cfg
 	old.clean.learn(slices.Concat(old.secrets(), c.secrets())...) // the log's: an error below may be about a new one
-	if err := errors.Join(next.validate(), old.sameKinds(c), r.started.cfg.stillSigns(c)); err != nil {
+	if err := errors.Join(next.validate(), old.sameKinds(c), old.sameApps(c), r.started.cfg.stillSigns(c)); err != nil {
 		return err
 	}
 	sealer, err := c.sealer()
@@ -86,7 +87,7 @@ func (r *reloader) reload() error {
 		r.useTickets(keys)
 	}
 	r.useKeys(c.APIKey, c.ConsoleKey)
-	if err := r.useHooks(c); err != nil {
+	if err := errors.Join(r.useHooks(c), r.useApps(c)); err != nil {
 		return err // none: they were validated
 	}
 	if others := r.started.differences(next); len(others) > 0 {

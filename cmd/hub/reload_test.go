@@ -142,7 +142,7 @@ func TestAReloadChangesKeysAndNothingElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		var keys []string
-		return &reloader{log: logger, verifier: verifier, useSealer: func(*token.Sealer) {}, useKeys: func(k, _ []string) { keys = k }, certificates: func() {}, useTickets: func([][]byte) {}, useHooks: posting{}.use, started: s, now: s}, &keys
+		return &reloader{log: logger, verifier: verifier, useSealer: func(*token.Sealer) {}, useKeys: func(k, _ []string) { keys = k }, certificates: func() {}, useTickets: func([][]byte) {}, useHooks: posting{}.use, useApps: pusherInForce{}.use, started: s, now: s}, &keys
 	}
 	r, keys := start("HUB_JWT_SECRET='" + first + "'\nHUB_API_KEY=0123456789abcdef\n")
 	write(t, file, "HUB_JWT_SECRET='"+second+"'\nHUB_API_KEY=fedcba9876543210\nHUB_MAX_TOPICS=7\n")
@@ -183,7 +183,7 @@ func TestAReloadLeavesNoWebhookUnsigned(t *testing.T) {
 	logger, _ := newLogger(s.cfg, io.Discard)
 	var secrets []string
 	use := func(c *config) error { secrets = c.WebhookSecret; return nil }
-	r := &reloader{log: logger, useSealer: func(*token.Sealer) {}, useKeys: func(_, _ []string) {}, certificates: func() {}, useTickets: func([][]byte) {}, useHooks: use, started: s, now: s}
+	r := &reloader{log: logger, useSealer: func(*token.Sealer) {}, useKeys: func(_, _ []string) {}, certificates: func() {}, useTickets: func([][]byte) {}, useHooks: use, useApps: pusherInForce{}.use, started: s, now: s}
 	for _, c := range []struct {
 		text, want string
 		fails      bool

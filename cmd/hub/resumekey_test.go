@@ -98,6 +98,7 @@ func TestResumeKeysAreRotated(t *testing.T) {
 }
 
 func TestClientsGetResumeTokensOnceRedisIsThere(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	redis.Kill()
 	h := startInside(t, "--redis-url="+redis.URL())

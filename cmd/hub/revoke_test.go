@@ -10,6 +10,7 @@ import (
 	"github.com/coder/websocket"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session/token"
 )
 
@@ -70,6 +71,7 @@ func (p *pair) revoke(body string) {
 
 // Revoke, and log in again in the same second: ten of ten are let in, on either hub, and the old tokens on none.
 func TestALoginOfTheSecondOfARevocationIsLetIn(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	p := startPair(t)
 	for round := range 10 {
@@ -104,6 +106,7 @@ func TestALoginOfTheSecondOfARevocationIsLetIn(t *testing.T) {
 }
 
 func TestWithBeforeALoginIsLetInWhateverItsIssuersClockSays(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	p := startPair(t)
 	for user, off := range map[string]time.Duration{"behind": -5 * time.Second, "ahead": 5 * time.Second} {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // limited is the hub at path, with an open-file limit.
@@ -25,6 +27,7 @@ func limited(t *testing.T, path string, files int) string {
 
 // A low open-file limit is warned of, and half of it are connections, of which there is room for as many as said.
 func TestLittleRoomIsWarnedOfAndThere(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	const warning = "The open-file limit leaves room for "
 	hub := buildHub(t)

@@ -39,7 +39,7 @@ func sdksComeBackFromAKilledHub(s *sdkTest) {
 		c.wantNumbers("user:42", 1, last)
 	}
 
-	s.stayWithWebSocket(clients)
+	s.stayWithTransport(clients)
 }
 
 // sdksAreToldOfLosses: Redis loses all it has while they are away, and while they are there.
@@ -104,7 +104,7 @@ func sdksAreToldOfLosses(s *sdkTest) {
 			s.t.Errorf("%s: of its own channel it got %s", c.name, got)
 		}
 	}
-	s.stayWithWebSocket(clients)
+	s.stayWithTransport(clients)
 }
 
 func notRecovered(e sdkEvent) bool { return e.WasRecovering && !e.Recovered }
@@ -140,7 +140,7 @@ func sdksLeaveADrainingHub(s *sdkTest) {
 		c.wantNumbers("news", 1, last)
 		c.wantNumbers("user:42", 1, last)
 	}
-	s.stayWithWebSocket(clients)
+	s.stayWithTransport(clients)
 }
 
 // slowSDKsAreCutAndComeBack: they read nothing while more is published than may wait for them.

@@ -32,6 +32,16 @@ type sdkMake struct {
 	build   string
 }
 
+// transport is that of the client's connections.
+func (m sdkMake) transport() string { return transportOf(m.build) }
+
+func transportOf(build string) string {
+	if build == "sse" || build == "http_stream" {
+		return build
+	}
+	return "websocket"
+}
+
 func (m sdkMake) client(t *testing.T, name string) *sdk { return m.program.client(t, name, m.build) }
 
 // hub starts a hub that keeps all topics.
@@ -74,7 +84,7 @@ func (s *sdkTest) follow(o sdkOptions, channel string) (clients []*sdk) {
 	}
 	for _, m := range s.makes {
 		join(m, m.name, o)
-		if strings.HasPrefix(m.name, "js") {
+		if strings.HasPrefix(m.name, "js") && m.transport() == "websocket" {
 			other := o
 			other.fallback = "http://" + unserved + "/connection/http_stream"
 			join(m, m.name+"-fallback", other)
@@ -86,12 +96,12 @@ func (s *sdkTest) follow(o sdkOptions, channel string) (clients []*sdk) {
 	return clients
 }
 
-// stayWithWebSocket fails if a client ever used another transport, or gave up.
-func (s *sdkTest) stayWithWebSocket(clients []*sdk) {
+// stayWithTransport fails if a client ever used another transport than its own, or gave up.
+func (s *sdkTest) stayWithTransport(clients []*sdk) {
 	s.t.Helper()
 	for _, c := range clients {
 		for _, e := range c.all() {
-			if e.Event == "disconnected" || e.Event == "connected" && e.Transport != "websocket" {
+			if e.Event == "disconnected" || e.Event == "connected" && e.Transport != transportOf(c.build) {
 				s.t.Errorf("%s: %s", c.name, e)
 			}
 		}

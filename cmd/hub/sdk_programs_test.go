@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -28,6 +29,24 @@ func startJS(t *testing.T) *sdkProgram {
 	t.Helper()
 	p := newSDKProgram(t)
 	p.orders = runNode(t, "centrifuge.mjs", "centrifuge", p.note)
+	return p
+}
+
+// startJSPage runs them in a page of a Chromium; nil without one.
+func startJSPage(t *testing.T) *sdkProgram {
+	t.Helper()
+	bundle := filepath.Join(t.TempDir(), "centrifuge.mjs")
+	out, err := exec.Command(needTool(t, "esbuild"), "--bundle", "--format=esm", "--log-level=error", "--external:node:readline", "--external:ws",
+		"--external:eventsource", "--outfile="+bundle, "testdata/centrifuge.mjs").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	p := newSDKProgram(t)
+	page := openPage(t, bundle, "const Client = {}", p.note)
+	if page == nil {
+		return nil
+	}
+	p.orders = page
 	return p
 }
 

@@ -74,7 +74,7 @@ func onOneTopicAllProtocolsMeet(s *sdkTest) {
 		})
 	}
 	var order []crossed // of the topic
-	for _, p := range sdks[0].ask(0, "history", "channel", "", sdkHistory{Limit: 1000}).Publications {
+	for _, p := range sdks[0].ask(0, "history", "channel", "", sdkHistory{Limit: each * len(publish)}).Publications {
 		order = append(order, crossing(p.Data))
 	}
 	raw := func(e crossed) bool { return e.From == "redis" }

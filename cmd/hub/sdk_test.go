@@ -16,14 +16,14 @@ import (
 
 // TestSDKs holds the hub to what SDKs of Centrifugo, unchanged, make of it. A plain run has one of them do its day's work.
 func TestSDKs(t *testing.T) {
+	t.Parallel()
 	js, path := startJS(t), buildHub(t)
 	if !drills.HasPrograms(t) {
-		t.Parallel()
 		sdksDoTheirDaysWork(&sdkTest{t: t, path: path, makes: []sdkMake{{"js", js, "json"}}, redis: redistest.Start(t)})
 		return
 	}
 	golang := startGo(t)
-	makes := []sdkMake{{"js", js, "json"}, {"js-protobuf", js, "protobuf"}, {"go", golang, "json"}, {"go-protobuf", golang, "protobuf"}}
+	makes := []sdkMake{{"js", js, "json"}, {"js-protobuf", js, "protobuf"}, {"js-sse", js, "sse"}, {"js-http_stream", js, "http_stream"}, {"go", golang, "json"}, {"go-protobuf", golang, "protobuf"}}
 	for _, one := range []struct {
 		name string
 		run  func(s *sdkTest)

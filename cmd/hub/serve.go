@@ -54,7 +54,8 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
-	if err := c.serve(hub); err != nil {
+	apps, err := c.serve(hub)
+	if err != nil {
 		return fmt.Errorf("session: %w", err)
 	}
 	others := fleet.New(c.Node, broker)
@@ -70,11 +71,16 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	if secure != nil {
 		engineConfig.TLS = secure.config
 	}
-	engineConfig.OnRefused, engineConfig.PostError = hub.Refused, sse.ErrorBody
+	engineConfig.OnRefused, engineConfig.OnFull, engineConfig.PostError = hub.Refused, hub.Full, sse.ErrorBody
 	times.watchEngine(&engineConfig)
 	var handler engine.Handler = hub
 	if isLoopback(c.Addr) && !c.Open && c.isOpen() {
 		handler = localOnly{hub}
+	}
+	var door *pusherDoor
+	if c.PusherAPI == pusherPublic && len(c.PusherApp) > 0 {
+		door = newPusherDoor(&engineConfig, handler)
+		handler = door
 	}
 	server, err := engine.New(engineConfig, handler)
 	if err != nil {
@@ -83,11 +89,10 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	defer server.StopAccepting() // gives the port back if it is never served
 	hub.Attach(server)
 
-	hooks, err := c.webhooks(log, times.watchTry)
+	posting, err := c.posting(log, times.watchTry)
 	if err != nil {
 		return err
 	}
-	posting := posting{hooks}
 
 	standing := &standing{tell: broker.SetState}
 	elsewhere := &elsewhere{others: others.Others, log: log}
@@ -116,15 +121,20 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 	dropped := func() map[string]uint64 { return control.callers.Dropped() }
 	from := sources{
 		engine: server.Stats, session: hub.Stats, broker: broker.Stats, ready: ready, draining: ending.Draining,
-		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, certs: func() certificateState { return stateOf(secure.certificates(), control.certificates()) }, times: times, webhooks: posting.stats,
+		lost: lines.Lost, callers: dropped, fleet: others.Dropped, reloads: reload.counts, certs: func() certificateState { return stateOf(secure.certificates(), control.certificates()) }, times: times, webhooks: posting.stats, calls: door.counts,
 		limits: limits{c.MaxConnections, int64(c.MaxPartial), int64(c.MaxBacklog)},
 	}
 	sampler := newSampler(from)
 	looks := newLooks(c.Node, others, hub, from)
 	looks.add(s, sampler, nodeState{ready, ending.Draining, c.RedisURL != "", c.MaxConnections, time.Now(), s.shown().mark()}, broker.Channel, hub.Reasons().List)
 	looks.addRebalance(rebalancing.begin)
-	channels := newChannelLister(looks, hub) // which answers other hubs, too
-	nested = append([]runner{sampler.Run}, nested...)
+	pushers := newPusherAPI(c, log, hub, newChannelLister(looks, hub), newPublishAPI(c, hub.Publish)) // which answers other hubs, too
+	if door != nil {
+		door.api = pushers
+	}
+	apps.api = pushers
+	reload.useApps = apps.use
+	nested = append(append([]runner{sampler.Run}, nested...), door.Run)
 	if !c.controlOff() {
 		control, err = listenControl(ctx, c, log, controlled{
 			live:      live,
@@ -136,7 +146,7 @@ func (s *settings) serve(ctx context.Context, lines *logQueue, log zerolog.Logge
 			registry:  newRegistry(from),
 			console:   console(start.public, c),
 			looks:     looks,
-			channels:  channels,
+			pushers:   pushers,
 		})
 		if err != nil {
 			return err

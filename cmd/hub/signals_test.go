@@ -9,9 +9,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestAHangUpKillsNobody(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	h := startHub(t, buildHub(t), "", "--drain-grace=0s", "--drain-window=100ms")
 	c := dial(t, "plain", h.public, "")
@@ -38,6 +41,7 @@ func TestAHangUpKillsNobody(t *testing.T) {
 // A log that can't be written kills nobody, and the drain happens: neither when its reader is gone, as with Ctrl-C for
 // hub 2>&1 | tee, nor when it does not read any more.
 func TestADrainNeedsNoReaderOfTheLog(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	path := buildHub(t)
 	for name, lose := range map[string]func(t *testing.T, r, w *os.File){

@@ -24,6 +24,11 @@ type sseReader struct {
 // readStream opens a stream at url, that of a WebSocket, with a query.
 func readStream(t testing.TB, url, query string, header ...string) *sseReader {
 	t.Helper()
+	return readStreamBy(t, http.DefaultTransport, url, query, header...)
+}
+
+func readStreamBy(t testing.TB, by http.RoundTripper, url, query string, header ...string) *sseReader {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, "GET", "http"+strings.TrimPrefix(url, "ws")+query, nil)
@@ -34,7 +39,7 @@ func readStream(t testing.TB, url, query string, header ...string) *sseReader {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	res, err := http.DefaultTransport.RoundTrip(r)
+	res, err := by.RoundTrip(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,6 +75,7 @@ func (s *sseReader) want(prefix string) string {
 // heartbeats. So does a post.
 func TestStreamsGetThroughTheLoadBalancers(t *testing.T) {
 	drills.Programs(t)
+	t.Parallel()
 	path := buildHub(t)
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {

@@ -14,9 +14,10 @@ import (
 // nobody follows anything.
 type nobody struct{}
 
-func (nobody) Deliver(*pubsub.Event, pubsub.Loops)       {}
-func (nobody) Gap(string, pubsub.Loops, pubsub.Position) {}
-func (nobody) Moved(*pubsub.Moved, pubsub.Loops)         {}
+func (nobody) Deliver(*pubsub.Event, pubsub.Loops)   {}
+func (nobody) Gap(string, pubsub.Loops, pubsub.Loss) {}
+func (nobody) Moved(*pubsub.Moved, pubsub.Loops)     {}
+func (nobody) HandOver()                             {}
 
 // listen runs a broker at url until the test ends.
 func listen(t *testing.T, url string) *pubsub.Redis {
@@ -36,6 +37,7 @@ func listen(t *testing.T, url string) *pubsub.Redis {
 }
 
 func TestOtherHubsKnowThatAHubIsReadyDrainsAndHasEnded(t *testing.T) {
+	t.Parallel()
 	url := redistest.Start(t).URL()
 	listener := listen(t, url)
 	h := startInside(t, "--redis-url="+url, "--node=a", "--drain-window=1h")

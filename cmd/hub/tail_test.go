@@ -19,6 +19,7 @@ import (
 	"wshub/engine"
 	"wshub/pubsub"
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session"
 	"wshub/session/fleet"
 )
@@ -122,6 +123,7 @@ func (tl *tailing) untilHeard(control, topic string) {
 }
 
 func TestATailOfAFloodIsCappedAndTold(t *testing.T) {
+	t.Parallel()
 	h := startInside(t, "--history=flood*=10")
 	fast, slow := tail(t, h.control, "topic=flood&rate=1000"), tail(t, h.control, "topic=flood&rate=5")
 	fast.untilHeard(h.control, "flood")
@@ -164,6 +166,7 @@ func TestATailOfAFloodIsCappedAndTold(t *testing.T) {
 }
 
 func TestTailsAreBoundedAndEndWithTheirReader(t *testing.T) {
+	t.Parallel()
 	h := startInside(t)
 	var all []*tailing
 	for i := range maxTails {
@@ -186,6 +189,7 @@ func TestTailsAreBoundedAndEndWithTheirReader(t *testing.T) {
 }
 
 func TestATailOfAUserShowsWhatHappensOnAllHubs(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	redis := redistest.Start(t)
 	path := buildHub(t)
@@ -251,6 +255,7 @@ func watchable(t *testing.T) *session.Hub {
 
 // A reader that takes nothing more is cut, and nothing grows meanwhile.
 func TestATailsReaderThatStopsReadingIsCut(t *testing.T) {
+	t.Parallel()
 	hub := watchable(t)
 	tails := newTails(newLooks("a", fleet.New("a", pubsub.NewMemory(pubsub.MemoryConfig{Node: "a"})), hub, sources{}))
 	tails.write = 200 * time.Millisecond

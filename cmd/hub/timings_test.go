@@ -5,10 +5,12 @@ import (
 	"time"
 
 	"wshub/pubsub/redistest"
+	"wshub/pubsub/redistest/drills"
 )
 
 // Each histogram counts an event's way once: a client comes, follows a topic with history, and publishes to it.
 func TestTheTimesOfAnEventsWayAreMetrics(t *testing.T) {
+	drills.Programs(t)
 	t.Parallel()
 	redis := redistest.Start(t)
 	h := startHub(t, buildHub(t), redis.URL(), "--history=news*=10")

@@ -10,10 +10,13 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // TestTheTutorialWorks runs the backend and the page of README.md as they stand there, but for the ports.
 func TestTheTutorialWorks(t *testing.T) {
+	drills.InProcess(t)
 	t.Parallel()
 	h := startClosed(t, "--history=user:*=100,24h")
 	app := startTutorial(t, h)

@@ -19,6 +19,7 @@ import (
 	"wshub/engine"
 	"wshub/engine/proxy"
 	"wshub/pubsub"
+	"wshub/session/centrifugo"
 )
 
 // leastKey is the shortest API key that is accepted: 16 random letters and digits can't be guessed.
@@ -34,7 +35,7 @@ func (s *settings) validate() error {
 		errs = append(errs, validateRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validatePublicTLS(), c.validateNames(), c.validatePusher(), c.validateHistory(), c.validatePresence(), c.validateCompression(), c.validateWebhooks(),
+	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validatePublicTLS(), c.validateNames(), c.validatePusher(), c.validateHistory(), c.validatePresence(), c.validateCompression(), c.validateWebhooks(), c.validatePusherHooks(),
 		cmp.Or(c.validateSecrets(), c.validateKeySet(), c.validateKeyFiles(), c.validateTokens()))
 	return s.name(errs)
 }
@@ -69,7 +70,7 @@ func (c *config) validateSecrets() error {
 		secrets []string
 	}{
 		{"redis-url", redisSecrets(c.RedisURL)}, {"jwks-url", querySecrets(c.JWKSURL)}, {"api-key", c.APIKey}, {"console-key", c.ConsoleKey}, {"jwt-secret", c.JWTSecret}, {"resume-key", c.ResumeKey}, {"pusher-app", c.PusherApp},
-		{"webhook", c.webhookURLSecrets()}, {"webhook-secret", c.WebhookSecret},
+		{"webhook", c.webhookURLSecrets()}, {"webhook-secret", c.WebhookSecret}, {"pusher-webhook", c.pusherHookSecrets()},
 	} {
 		switch {
 		case slices.ContainsFunc(of.secrets, func(s string) bool { return !utf8.ValidString(s) }):
@@ -228,6 +229,9 @@ func (c *config) validateNames() error {
 		off := path.flag == "centrifugo-path" && path.value == pathOff
 		if !off && (!strings.HasPrefix(path.value, "/") || strings.ContainsAny(path.value, "?# ")) {
 			errs = append(errs, fmt.Errorf("--%s %q: must begin with / and hold no query", path.flag, path.value))
+		}
+		if c.CentrifugoPath != pathOff && slices.Contains(centrifugo.HTTPPaths(), path.value) {
+			errs = append(errs, fmt.Errorf("--%s %q: is a path of Centrifugo's streams", path.flag, path.value))
 		}
 	}
 	if c.Path == c.CentrifugoPath {

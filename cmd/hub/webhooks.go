@@ -18,19 +18,25 @@ import (
 func (c *config) webhookURLs() ([]*url.URL, error) {
 	var list []*url.URL
 	for i, text := range c.Webhook {
-		u, err := webhook.ParseURL(text)
-		switch {
-		case isTorn(text) && !strings.Contains(text, "#"):
-			err = errTorn
-		case err == nil && u.Scheme == "http" && !c.WebhookAllowPrivate:
-			err = errors.New("http leads to private addresses only, which takes --webhook-allow-private: want https")
-		}
+		u, err := c.hookURL(text)
 		if err != nil {
 			return nil, fmt.Errorf("--webhook: URL %d: %w", i+1, err)
 		}
 		list = append(list, u)
 	}
 	return list, nil
+}
+
+// hookURL reads the URL of an endpoint. The error repeats nothing of it.
+func (c *config) hookURL(text string) (*url.URL, error) {
+	u, err := webhook.ParseURL(text)
+	switch {
+	case isTorn(text) && !strings.Contains(text, "#"):
+		err = errTorn
+	case err == nil && u.Scheme == "http" && !c.WebhookAllowPrivate:
+		err = errors.New("http leads to private addresses only, which takes --webhook-allow-private: want https")
+	}
+	return u, err
 }
 
 // webhookSecrets are those of --webhook-secret. The error repeats nothing of one.
@@ -60,32 +66,38 @@ func (c *config) validateWebhooks() error {
 	case !c.lifecycle().On:
 		return errors.New("--webhook: there is nothing to post without --lifecycle=on, which all instances must have")
 	}
-	_, err := c.webhooks(zerolog.Nop(), nil)
-	return err
+	cfg, err := c.webhookConfig()
+	if err != nil {
+		return err
+	}
+	if _, err := webhook.New(cfg); err != nil {
+		return fmt.Errorf("--webhook: %w", err)
+	}
+	return nil
 }
 
-// webhookConfig is what package webhook gets.
+// webhookConfig is what package webhook gets, without the webhooks of Pusher's applications.
 func (c *config) webhookConfig() (webhook.Config, error) {
 	urls, err1 := c.webhookURLs()
 	secrets, err2 := c.webhookSecrets()
 	return webhook.Config{URLs: urls, Secrets: secrets, Retry: c.WebhookRetry, Events: c.WebhookEvents, AllowPrivate: c.WebhookAllowPrivate}, errors.Join(err1, err2)
 }
 
-// webhooks are those that c asks for, nil for none. onTry is told how long each request took.
-func (c *config) webhooks(log zerolog.Logger, onTry func(time.Duration)) (*webhook.Webhooks, error) {
-	if len(c.Webhook) == 0 {
-		return nil, nil
+// posting are the webhooks that c asks for. onTry is told how long each request took.
+func (c *config) posting(log zerolog.Logger, onTry func(time.Duration)) (posting, error) {
+	cfg, err1 := c.webhookConfig()
+	hooks, err2 := c.pusherHooks()
+	if err := errors.Join(err1, err2); err != nil || len(cfg.URLs)+len(hooks) == 0 {
+		return posting{}, err
 	}
-	cfg, err := c.webhookConfig()
-	if err != nil {
-		return nil, err
-	}
+	p := posting{forms: pusherForms{}}
+	cfg.Others = p.forms.endpoints(hooks)
 	cfg.Log, cfg.OnTry = log.With().Str("part", "webhook").Logger(), onTry
-	w, err := webhook.New(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("--webhook: %w", err)
+	var err error
+	if p.Webhooks, err = webhook.New(cfg); err != nil { // the settings were validated
+		return posting{}, fmt.Errorf("webhooks: %w", err)
 	}
-	return w, nil
+	return p, nil
 }
 
 // maskURLs is list without passwords and the values of queries.
@@ -106,7 +118,10 @@ func (c *config) webhookURLSecrets() (secrets []string) {
 }
 
 // posting is what the hub needs of its webhooks; the zero one has none.
-type posting struct{ *webhook.Webhooks }
+type posting struct {
+	*webhook.Webhooks
+	forms pusherForms
+}
 
 // stats is what happened so far.
 func (p posting) stats() webhook.Stats {
@@ -116,13 +131,20 @@ func (p posting) stats() webhook.Stats {
 	return p.Webhooks.Stats()
 }
 
-// use has requests signed with c's secrets.
+// use has requests signed with c's secrets. Webhooks of an application that c has not are posted on as before.
 func (p posting) use(c *config) error {
-	secrets, err := c.webhookSecrets()
-	if err == nil && p.Webhooks != nil {
-		p.UseSecrets(secrets)
+	secrets, err1 := c.webhookSecrets()
+	apps, err2 := c.pusherApps()
+	if err := errors.Join(err1, err2); err != nil || p.Webhooks == nil {
+		return err
 	}
-	return err
+	p.UseSecrets(secrets)
+	for _, app := range apps {
+		if form := p.forms[app.ID]; form != nil {
+			form.UseSecret(app.Secret)
+		}
+	}
+	return nil
 }
 
 // run posts what source hands over, until ctx ends.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"wshub/pubsub/redistest/drills"
 	"wshub/session/webhook"
 )
 
@@ -149,6 +150,7 @@ type posted struct {
 // An endpoint that verifies with the library of Standard Webhooks takes what a hub posts, and what it refused at first. So it does when the
 // hub signs with two secrets, of which it knows the second.
 func TestStandardWebhooksVerifiesWhatAHubPosts(t *testing.T) {
+	drills.InProcess(t)
 	if _, err := os.Stat("testdata/node_modules/standardwebhooks"); err != nil {
 		if os.Getenv("WSHUB_REQUIRE_NODE") == "1" {
 			t.Fatal(err)
@@ -204,6 +206,7 @@ func TestStandardWebhooksVerifiesWhatAHubPosts(t *testing.T) {
 
 // The endpoint of README.md sends a mail to who is gone for good, and to nobody else.
 func TestTheReadmesEndpointSendsItsMails(t *testing.T) {
+	drills.InProcess(t)
 	_, text, _ := strings.Cut(read(t, readme), "\n### Webhooks")
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "hook.mjs"), block(t, text, "js"))

@@ -36,13 +36,22 @@ func (c *config) paths() []string {
 	return paths
 }
 
-// serve registers the hub's protocols, each at its path.
-func (c *config) serve(hub *session.Hub) error {
-	err := errors.Join(hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}, sse.Protocol{}), c.servePusher(hub))
+// httpPaths are those of the public port where plain HTTP is spoken.
+func (c *config) httpPaths() []string {
 	if c.CentrifugoPath == pathOff {
-		return err
+		return []string{c.Path}
 	}
-	return errors.Join(err, hub.Serve(c.CentrifugoPath, centrifugo.New(hub, "wshub "+readVersion().version)))
+	return append(centrifugo.HTTPPaths(), c.Path)
+}
+
+// serve registers the hub's protocols, each at its path.
+func (c *config) serve(hub *session.Hub) (pusherInForce, error) {
+	apps, err := c.servePusher(hub)
+	err = errors.Join(hub.Serve(c.Path, hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}, sse.Protocol{}), err)
+	if c.CentrifugoPath == pathOff {
+		return apps, err
+	}
+	return apps, errors.Join(err, centrifugo.Serve(hub, c.CentrifugoPath, "wshub "+readVersion().version))
 }
 
 func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
@@ -58,7 +67,7 @@ func (c *config) engine(log zerolog.Logger) (engine.Config, error) {
 		MaxTLSHandshakesPerAddr: max(c.TLSHandshakes/4, 1),
 		Addr:                    c.Addr,
 		Paths:                   c.paths(),
-		HTTPPaths:               []string{c.Path},
+		HTTPPaths:               c.httpPaths(),
 		Pages:                   []engine.Page{hubJS},
 		Origins:                 origins,
 		Pollers:                 c.Pollers,
@@ -198,6 +207,7 @@ func newBroker(c *config, log zerolog.Logger, to *listener) (broker, error) {
 		TLS:        tls,
 		Prefix:     c.RedisPrefix,
 		Wait:       c.RedisWait,
+		Gather:     c.RedisGather,
 		Node:       c.Node,
 		Broadcast:  c.Broadcast,
 		MaxMessage: int(c.MaxMessage),

@@ -2,7 +2,6 @@ package redistest
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -48,6 +47,11 @@ func (s *Server) do(args ...string) any {
 	return reply
 }
 
+// refusal is an error that the server answered with.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
 // parseReply reads one value of RESP 2; the server's error is an error.
 func parseReply(r *bufio.Reader) (any, error) {
 	line, err := r.ReadString('\n')
@@ -59,7 +63,7 @@ func parseReply(r *bufio.Reader) (any, error) {
 	case '+':
 		return line, nil
 	case '-':
-		return nil, errors.New(line)
+		return nil, refusal(line)
 	}
 	n, err := strconv.ParseInt(line, 10, 64)
 	switch {
@@ -83,6 +87,22 @@ func parseReply(r *bufio.Reader) (any, error) {
 	return list, nil
 }
 
+// printed is a reply in redis-cli's words: a list has an element a line, and no value is an empty line.
+func printed(reply any) string {
+	switch reply := reply.(type) {
+	case nil:
+		return ""
+	case []any:
+		lines := make([]string, len(reply))
+		for i, one := range reply {
+			lines[i] = printed(one)
+		}
+		return strings.Join(lines, "\n")
+	default:
+		return fmt.Sprint(reply)
+	}
+}
+
 // fields reads a reply of names and values in turn.
 func fields(reply any) map[string]string {
 	list, _ := reply.([]any)
@@ -98,6 +118,19 @@ func (s *Server) isMaster() bool {
 	role, _ := s.ask(glance, "role")
 	list, _ := role.([]any)
 	return len(list) > 0 && list[0] == "master"
+}
+
+// offset is how much of a master's stream the server has written, or got; -1 if it does not say.
+func (s *Server) offset() int {
+	role, _ := s.ask(glance, "role")
+	list, _ := role.([]any)
+	at := -1
+	for i, name := range []string{1: "master", 4: "slave"} {
+		if len(list) > i && list[0] == name {
+			at, _ = strconv.Atoi(fmt.Sprint(list[i]))
+		}
+	}
+	return at
 }
 
 // isReplicaOf is what both say: s follows master, its link is up, and it has acknowledged something. Before that a

@@ -38,15 +38,16 @@ type Proxy struct {
 	listener net.Listener
 	running  sync.WaitGroup
 
-	mu     sync.Mutex
-	server string
-	thawed *sync.Cond
-	frozen [2][2]bool // by party and Way
-	cuts   []cut
-	chunk  int // most bytes forwarded at once, 0 for any
-	losing int // pieces from the server yet to be thrown away
-	conns  map[net.Conn]party
-	closed bool
+	mu      sync.Mutex
+	servers []string // new connections go to them in turn
+	turn    int
+	thawed  *sync.Cond
+	frozen  [2][2]bool // by party and Way
+	cuts    []cut
+	chunk   int // most bytes forwarded at once, 0 for any
+	losing  int // pieces from the server yet to be thrown away
+	conns   map[net.Conn]party
+	closed  bool
 }
 
 // NewProxy listens on a loopback port until the test ends.
@@ -56,7 +57,7 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{server: server, listener: l, conns: map[net.Conn]party{}}
+	p := &Proxy{servers: []string{server}, listener: l, conns: map[net.Conn]party{}}
 	p.thawed = sync.NewCond(&p.mu)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
@@ -71,17 +72,15 @@ func (p *Proxy) URL() string { return "redis://" + p.Addr() }
 
 // Point sends connections to another server, those that are open being closed: a failover.
 func (p *Proxy) Point(server string) {
-	p.mu.Lock()
-	p.server = server
-	p.mu.Unlock()
+	p.Next(server)
 	p.Reset()
 }
 
-// Next sends new connections to another server. Those that are open stay.
-func (p *Proxy) Next(server string) {
+// Next sends new connections to another server, or to several in turn. Those that are open stay.
+func (p *Proxy) Next(servers ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.server = server
+	p.servers = servers
 }
 
 // Freeze stops forwarding that way, on open and new connections, until Thaw. Nothing is closed and
@@ -155,7 +154,8 @@ func (p *Proxy) accept() {
 			return
 		}
 		p.mu.Lock()
-		addr := p.server
+		addr := p.servers[p.turn%len(p.servers)]
+		p.turn++
 		p.mu.Unlock()
 		server, err := net.Dial("tcp", addr)
 		if err != nil {

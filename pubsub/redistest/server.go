@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"cmp"
 	_ "embed"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -16,6 +17,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,19 +54,27 @@ type Server struct {
 	clock time.Duration
 	cmd   *exec.Cmd // nil while it is killed
 	gone  chan struct{}
+	// used is true once the server was killed, frozen, given a clock or a replica: it serves no other test, see Sharing.
+	used atomic.Bool
+	// settings are those that a server that tests share began with.
+	settings settings
 }
 
 // Start runs a server that keeps nothing on disk; args come behind that on its command line and may
-// say otherwise. Without a redis-server in PATH the test is skipped, see Required.
+// say otherwise. Without a redis-server in PATH the test is skipped, see Required. One without args may have served
+// another test before, see Sharing; it is empty and nobody is connected.
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
+	if len(args) == 0 && shared.on.Load() {
+		return shared.start(t)
+	}
 	s := newServer(t, args...)
 	s.Restart()
 	return s
 }
 
-// newServer is not started yet. Its directory is its own.
-func newServer(t testing.TB, args ...string) *Server {
+// needProgram skips t without a redis-server, or fails it, see Required.
+func needProgram(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath(program()); err != nil {
 		if os.Getenv(Required) == "1" {
@@ -72,12 +82,25 @@ func newServer(t testing.TB, args ...string) *Server {
 		}
 		t.Skipf("no redis-server: %v", err)
 	}
-	s := &Server{t: t, dir: t.TempDir(), port: FreePort(t), ready: "Ready to accept connections"}
+}
+
+// newServer is not started yet. Its directory is its own. Both end with the test.
+func newServer(t testing.TB, args ...string) *Server {
+	t.Helper()
+	needProgram(t)
+	s := lastingServer(t, t.TempDir(), args...)
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// lastingServer is a server, not started yet, that the end of the test does not end.
+func lastingServer(t testing.TB, dir string, args ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, dir: dir, port: FreePort(t), ready: "Ready to accept connections"}
 	s.args = append([]string{
 		"--port", s.port, "--bind", "127.0.0.1", "--dir", s.dir, "--save", "", "--appendonly", "no",
 		"--repl-diskless-sync-delay", "0",
 	}, args...)
-	t.Cleanup(s.Kill)
 	return s
 }
 
@@ -88,6 +111,7 @@ var clockSource string
 // C compiler the test is skipped, see Required.
 func (s *Server) SetClock(ahead time.Duration) {
 	s.t.Helper()
+	s.used.Store(true)
 	compile := exec.Command("cc", "-shared", "-fPIC", "-O1", "-x", "c", "-o", s.clockLibrary(), "-")
 	compile.Stdin = strings.NewReader(clockSource)
 	if out, err := compile.CombinedOutput(); err != nil {
@@ -192,6 +216,7 @@ func (s *Server) start() error {
 // Follow makes s a replica of master, and waits until it is.
 func (s *Server) Follow(master *Server) {
 	s.t.Helper()
+	master.used.Store(true) // it has a line of replication from now on
 	s.CLI("replicaof", "127.0.0.1", master.port)
 	late := time.Now().Add(patience)
 	for !strings.Contains(s.CLI("info", "replication"), "master_link_status:up") {
@@ -202,11 +227,23 @@ func (s *Server) Follow(master *Server) {
 	}
 }
 
+// CatchUp waits until s, a replica of master, has all that master has by now. WAIT would not do: it is about what was
+// written by the connection that sends it.
+func (s *Server) CatchUp(master *Server) {
+	s.t.Helper()
+	for want, late := master.offset(), time.Now().Add(patience); s.offset() < want; time.Sleep(time.Millisecond) {
+		if time.Now().After(late) {
+			s.t.Fatal("the replica does not catch up")
+		}
+	}
+}
+
 // Promote makes s, which was a replica, a master: what it had not got by now it lacks for good.
 func (s *Server) Promote() { s.CLI("replicaof", "no", "one") }
 
 // Kill ends the server by SIGKILL and waits until it is gone.
 func (s *Server) Kill() {
+	s.used.Store(true)
 	if s.cmd == nil {
 		return
 	}
@@ -216,26 +253,35 @@ func (s *Server) Kill() {
 }
 
 // Freeze stops the server's process, without closing anything, until Thaw.
-func (s *Server) Freeze() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Freeze() {
+	s.t.Helper()
+	s.used.Store(true)
+	Stop(s.t, s.cmd.Process)
+}
 
 // Thaw ends Freeze.
 func (s *Server) Thaw() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig os.Signal) {
 	s.t.Helper()
+	s.used.Store(true)
 	if err := s.cmd.Process.Signal(sig); err != nil {
 		s.t.Fatal(err)
 	}
 }
 
-// CLI runs redis-cli with args against the server and returns what it printed, less the last newline.
+// CLI runs a command on the server and returns the reply as redis-cli prints it to a file, less the last newline. A
+// reply that is an error is returned too. CLI asks by itself: a start of redis-cli costs 30 ms of a processor.
 func (s *Server) CLI(args ...string) string {
 	s.t.Helper()
-	out, err := exec.Command("redis-cli", append([]string{"-p", s.port}, args...)...).CombinedOutput()
-	if err != nil {
-		s.t.Fatalf("redis-cli %q: %v\n%s", args, err, out)
+	reply, err := s.ask(time.Minute, args...)
+	if refusal := refusal(""); errors.As(err, &refusal) {
+		return refusal.Error() + "\n"
 	}
-	return strings.TrimSuffix(string(out), "\n")
+	if err != nil {
+		s.t.Fatalf("%s: %q: %v", s.Addr(), args, err)
+	}
+	return printed(reply)
 }
 
 // Monitor begins to watch the commands that the server runs, those of scripts included. end ends it and

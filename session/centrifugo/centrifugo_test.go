@@ -147,6 +147,7 @@ func (c *client) refused(t *testing.T, token string, code int) {
 func TestPings(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, binary bool) {
+		t.Parallel()
 		n := start(t, session.Config{}, engine.Config{Heartbeat: time.Second})
 		c, result := n.connect(binary, "")
 		silent, _ := n.connect(binary, "")
@@ -172,6 +173,7 @@ func TestPings(t *testing.T) {
 func TestPongsMayComeLateButNotUnasked(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, binary bool) {
+		t.Parallel()
 		n := start(t, session.Config{}, engine.Config{Heartbeat: time.Second})
 		c, _ := n.connect(binary, "")
 		pong := []byte(`{}`)

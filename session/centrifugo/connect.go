@@ -41,6 +41,13 @@ func (p Protocol) connected(s *session.Session, id uint32, outcomes []session.Ou
 		Subs: make(map[string]*pb.SubscribeResult),
 	}
 	result.Expires, result.Ttl = ttl(s.Expires())
+	if encodingOf(s).stream {
+		result.Pong, result.Session = false, s.Secret()
+		if result.Session == "" { // nothing could be sent
+			s.Close(invalidated)
+			return
+		}
+	}
 	var missed []string
 	for _, o := range outcomes {
 		switch {

@@ -2,6 +2,8 @@
 // channel is a topic.
 //
 //	Judge      which encoding
+//	stream     server-sent events and HTTP streaming: replies by a stream, and connect with the request that opens it
+//	emulation  the commands of streams' clients, by requests that may come to any hub
 //	lobby      the connection's Peer until connect comes, with the client's token
 //	connect    opens the session, follows the user's own topic and the token's channels as one, then answers
 //	Message    one frame, several commands, in their order

@@ -17,8 +17,12 @@ import (
 
 // encoding is one way to put commands and replies into frames.
 type encoding struct {
-	op     engine.Opcode
-	ping   []byte // a frame: an empty reply
+	op engine.Opcode
+	// stream: a frame is a piece of an HTTP response, and only replies come so.
+	stream bool
+	wrap   func(payload []byte) []byte // makes a frame
+	ping   []byte                      // a frame: an empty reply
+	early  []byte                      // a ping before connect is answered
 	format *session.Format
 	// next cuts the first command off a frame. Its strings may lie in the frame.
 	next func(frame []byte) (cmd *pb.Command, rest []byte, err error)
@@ -29,22 +33,56 @@ type encoding struct {
 var errFrame = errors.New("malformed frame")
 
 var inJSON = &encoding{
-	op:   engine.OpText,
-	ping: engine.AppendFrame(nil, engine.OpText, []byte("{}")),
-	next: func(frame []byte) (*pb.Command, []byte, error) {
-		line, rest, _ := bytes.Cut(frame, []byte("\n"))
-		var cmd pb.Command
-		if err := cfjson.Unmarshal(line, &cmd, 0); err != nil {
-			return nil, nil, err
-		}
-		return &cmd, rest, nil
-	},
-	append: func(dst []byte, r *pb.Reply) []byte { return r.AppendJSON(dst) },
+	op:     engine.OpText,
+	wrap:   wrapIn(engine.OpText),
+	early:  engine.PingFrame,
+	next:   nextLine,
+	append: appendJSON,
+}
+
+// inLines and inEvents are for streams: each reply is a line, or a server-sent event.
+var (
+	inLines = &encoding{
+		op:     engine.OpText,
+		stream: true,
+		wrap:   func(payload []byte) []byte { return append(payload, '\n') },
+		next:   nextLine,
+		append: appendJSON,
+	}
+	inEvents = &encoding{
+		op:     engine.OpText,
+		stream: true,
+		wrap: func(payload []byte) []byte {
+			// JSON has line ends between its tokens only, and the module leaves CR there: it would end the field.
+			payload = bytes.ReplaceAll(payload, []byte("\r"), nil)
+			return append(append(append(make([]byte, 0, len(payload)+8), "data: "...), payload...), "\n\n"...)
+		},
+		next:   nextLine,
+		append: appendJSON,
+	}
+)
+
+func wrapIn(op engine.Opcode) func([]byte) []byte {
+	return func(payload []byte) []byte {
+		return engine.AppendFrame(make([]byte, 0, len(payload)+10), op, payload)
+	}
+}
+
+func appendJSON(dst []byte, r *pb.Reply) []byte { return r.AppendJSON(dst) }
+
+func nextLine(frame []byte) (*pb.Command, []byte, error) {
+	line, rest, _ := bytes.Cut(frame, []byte("\n"))
+	var cmd pb.Command
+	if err := cfjson.Unmarshal(line, &cmd, 0); err != nil {
+		return nil, nil, err
+	}
+	return &cmd, rest, nil
 }
 
 var inProtobuf = &encoding{
-	op:   engine.OpBinary,
-	ping: engine.AppendFrame(nil, engine.OpBinary, []byte{0}),
+	op:    engine.OpBinary,
+	wrap:  wrapIn(engine.OpBinary),
+	early: engine.PingFrame,
 	next: func(frame []byte) (*pb.Command, []byte, error) {
 		size, n := binary.Uvarint(frame)
 		if n <= 0 || size > uint64(len(frame)-n) {
@@ -62,8 +100,13 @@ var inProtobuf = &encoding{
 	},
 }
 
+var encodings = []*encoding{inJSON, inProtobuf, inLines, inEvents}
+
 func init() {
-	for _, e := range []*encoding{inJSON, inProtobuf} {
+	for _, e := range encodings {
+		if e.ping = e.frame(&pb.Reply{}); e.stream {
+			e.early = e.ping
+		}
 		e.format = session.NewFormat(session.Words{
 			Event: func(ev *pubsub.Event) []byte {
 				return e.frame(&pb.Reply{Push: &pb.Push{Channel: ev.Topic, Pub: publication(ev)}})
@@ -82,16 +125,18 @@ func init() {
 
 // encodingOf is the encoding that the session's client speaks.
 func encodingOf(s *session.Session) *encoding {
-	if s.Format() == inProtobuf.format {
-		return inProtobuf
+	f := s.Format()
+	for _, e := range encodings {
+		if e.format == f {
+			return e
+		}
 	}
 	return inJSON
 }
 
 // frame makes a frame of one reply.
 func (e *encoding) frame(r *pb.Reply) []byte {
-	payload := e.append(nil, r)
-	return engine.AppendFrame(make([]byte, 0, len(payload)+10), e.op, payload)
+	return e.wrap(e.append(nil, r))
 }
 
 // write sends one reply.

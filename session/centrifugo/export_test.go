@@ -8,3 +8,6 @@ func SetConnectTime(d time.Duration) (restore func()) {
 	connectTime = d
 	return func() { connectTime = was }
 }
+
+// ReadEmulation is readEmulation.
+var ReadEmulation = readEmulation

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	pb "github.com/centrifugal/protocol"
 	"github.com/coder/websocket"
@@ -16,19 +15,22 @@ import (
 
 	"wshub/engine"
 	"wshub/pubsub"
+	"wshub/pubsub/redistest/drills"
 	"wshub/session"
 	"wshub/session/centrifugo"
 	"wshub/session/hubv1"
 	"wshub/session/plain"
+	"wshub/session/sessiontest"
+	"wshub/session/sse"
 	"wshub/session/token"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	drills.Parallel(12, 2) // those that are parallel wait
+	goleak.VerifyTestMain(m)
+}
 
-// patience is how long a test waits for an event that must come.
-const patience = 20 * time.Second
-
-const secret = "a secret of thirty-two bytes, at least"
+const secret = sessiontest.Secret
 
 var history = pubsub.History{{Prefix: "raw"}, {Count: 1000}}
 
@@ -53,36 +55,18 @@ func startOn(t testing.TB, cfg session.Config, ecfg engine.Config, broker sessio
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(hub.Serve("/notification", hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}), hub.Serve(centrifugo.Path, centrifugo.New(hub, "test")))
+	err = errors.Join(hub.Serve("/notification", hubv1.Protocol{}, plain.Protocol{}, plain.Protocol{Named: true}), centrifugo.Serve(hub, centrifugo.Path, "test"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ecfg.Addr, ecfg.Pollers, ecfg.Paths = "127.0.0.1:0", 2, []string{"/notification", centrifugo.Path}
-	server, err := engine.New(ecfg, hub)
+	ecfg.Paths = []string{"/notification", centrifugo.Path}
+	ecfg.HTTPPaths, ecfg.PostError = centrifugo.HTTPPaths(), sse.ErrorBody
+	sealer, err := token.NewSealer(token.SealerConfig{Keys: [][]byte{bytes.Repeat([]byte{1}, token.ResumeKeySize)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	hub.Attach(server)
-	ctx, cancel := context.WithCancel(context.Background())
-	serverCtx, cancelServer := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
-	go func() { ended <- server.Run(serverCtx) }()
-	go func() { err := hub.Run(ctx); cancelServer(); ended <- err }()
-	t.Cleanup(func() {
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-		st := hub.Stats()
-		if st.Topics+st.Subscriptions+st.Sessions["centrifugo"] != 0 || server.Stats().Panics > 0 {
-			t.Errorf("left behind: %+v, %d panics", st, server.Stats().Panics)
-		}
-	})
-	n := &node{t, hub, server}
-	n.eventually("ready", func() bool { return hub.Ready() == nil })
-	return n
+	hub.UseSealer(sealer)
+	return &node{t, hub, sessiontest.Run(t, hub, ecfg)}
 }
 
 // closed is a hub that wants tokens.
@@ -114,36 +98,19 @@ func verifier(t testing.TB, cfg token.Config) *token.Verifier {
 
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	late, poll := time.After(patience), time.NewTicker(2*time.Millisecond)
-	defer poll.Stop()
-	for !ok() {
-		select {
-		case <-poll.C:
-		case <-late:
-			n.t.Fatal("never: " + what)
-		}
-	}
+	sessiontest.Eventually(n.t, what, ok)
 }
 
 func (n *node) publish(topic string, data ...string) {
 	n.t.Helper()
-	var batch []pubsub.Publication
-	for _, d := range data {
-		batch = append(batch, pubsub.Publication{Topic: topic, Data: []byte(d)})
-	}
-	results, err := n.hub.Publish(context.Background(), batch)
-	for _, r := range results {
-		err = errors.Join(err, r.Err)
-	}
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	sessiontest.PublishData(n.t, n.hub, topic, data...)
 }
 
 // client speaks the protocol frame by frame, in JSON or Protobuf.
 type client struct {
 	t       testing.TB
 	conn    *websocket.Conn
+	stream  *streamed // in place of conn
 	binary  bool
 	replies []*pb.Reply
 	next    uint32
@@ -219,6 +186,9 @@ func (c *client) write(frame []byte) {
 
 // try writes a frame on a connection that may have ended.
 func (c *client) try(frame []byte) error {
+	if c.stream != nil {
+		return c.stream.send(frame)
+	}
 	kind := websocket.MessageText
 	if c.binary {
 		kind = websocket.MessageBinary
@@ -229,7 +199,15 @@ func (c *client) try(frame []byte) error {
 // read reads the next reply.
 func (c *client) read() (*pb.Reply, error) {
 	for len(c.replies) == 0 {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		if c.stream != nil {
+			r, err := c.stream.read()
+			if err != nil {
+				return nil, err
+			}
+			c.replies = append(c.replies, r)
+			break
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), sessiontest.Patience)
 		kind, data, err := c.conn.Read(ctx)
 		cancel()
 		if err != nil {

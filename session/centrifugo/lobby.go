@@ -148,7 +148,7 @@ func (l *lobby) CloseFrame(cause *engine.Cause) (code uint16, reason string) {
 }
 
 // Ping implements engine.Peer.
-func (l *lobby) Ping() []byte { return engine.PingFrame }
+func (l *lobby) Ping() []byte { return l.encoding.early }
 
 // Closed implements engine.Peer.
 func (l *lobby) Closed(cause *engine.Cause) {

@@ -1,6 +1,7 @@
 package centrifugo
 
 import (
+	"errors"
 	"math"
 	"net/url"
 	"slices"
@@ -31,8 +32,19 @@ type Protocol struct {
 	version string
 }
 
-// New makes the protocol for one hub. version is told to clients.
-func New(hub *session.Hub, version string) Protocol { return Protocol{hub, version} }
+// Serve has hub speak the protocol: over WebSocket at path, and over streams. version is told to clients.
+func Serve(hub *session.Hub, path, version string) error {
+	p := Protocol{hub, version}
+	return errors.Join(
+		hub.Serve(path, p),
+		hub.Serve(SSEPath, stream{p, "centrifugo-sse", eventStream, inEvents}),
+		hub.Serve(HTTPStreamPath, stream{p, "centrifugo-http-stream", jsonStream, inLines}),
+		hub.Serve(EmulationPath, emulation{p}),
+	)
+}
+
+// HTTPPaths are those of Serve at which plain HTTP is spoken, and no WebSocket.
+func HTTPPaths() []string { return []string{SSEPath, HTTPStreamPath, EmulationPath} }
 
 // Name implements session.Protocol.
 func (Protocol) Name() string { return "centrifugo" }

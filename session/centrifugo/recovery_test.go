@@ -184,7 +184,8 @@ func TestALossEndsTheSubscription(t *testing.T) {
 			t.Fatal(err)
 		}
 		both := pubsub.Loops(0).With(0).With(1)
-		n.hub.Gap("news", both, at)
+		n.hub.Gap("news", both, pubsub.Loss{At: at})
+		n.hub.HandOver()
 		for _, c := range []*client{c, other} {
 			if r := c.hear(); r.Push == nil || r.Push.Channel != "news" || r.Push.Unsubscribe == nil || r.Push.Unsubscribe.Code != 2500 {
 				t.Fatalf("%+v", r)
@@ -192,7 +193,8 @@ func TestALossEndsTheSubscription(t *testing.T) {
 		}
 		n.eventually("both have left it", func() bool { return n.hub.Stats().Subscriptions == 2 })
 		c.subscribe("news")
-		n.hub.Gap("user:42", both, pubsub.Position{})
+		n.hub.Gap("user:42", both, pubsub.Loss{At: pubsub.Position{}})
+		n.hub.HandOver()
 		c.wantClose(3010)
 		other.subscribe("news")
 	})
@@ -209,7 +211,8 @@ func TestALossBehindWhatLags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.hub.Gap("news", pubsub.Loops(0).With(0).With(1), at)
+	n.hub.Gap("news", pubsub.Loops(0).With(0).With(1), pubsub.Loss{At: at})
+	n.hub.HandOver()
 	n.publish("news", `"behind"`)
 	for i := 0; ; i++ {
 		r := c.hear()

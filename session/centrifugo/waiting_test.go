@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -269,6 +271,62 @@ func TestWhoSentConnectIsNotStale(t *testing.T) {
 	}
 }
 
+// A stream whose token waits for its key is not ended for the length of its connect: nobody would come back after 3501.
+func TestALongConnectWaitsForItsKey(t *testing.T) {
+	streams(t, func(t *testing.T, way string) {
+		is := newIssuer(t)
+		n := start(t, session.Config{Verifier: is.verifier(t)}, engine.Config{})
+		c := n.open(way, &pb.Command{Connect: &pb.ConnectRequest{Token: is.claimed(t, jwt.MapClaims{"padding": strings.Repeat("x", 4<<10)})}})
+		n.eventually("it is open", func() bool { return n.server.Stats().Open == 1 })
+		n.turn()
+		close(is.released)
+		if r := c.hear(); r.Connect == nil {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
+// A stream that was refused stays for a while: without the body that it was asked for by.
+func TestARefusedStreamHoldsNoBody(t *testing.T) {
+	const clients, size = 200, 60_000
+	n := closed(t, session.Config{})
+	body := (&pb.Command{Id: 1, Connect: &pb.ConnectRequest{
+		Token: claimed(t, jwt.MapClaims{"exp": time.Now().Add(-time.Hour).Unix()}), Data: pb.Raw(`"` + strings.Repeat("x", size) + `"`),
+	}}).AppendJSON(nil)
+	request := fmt.Appendf(nil, "POST %s HTTP/1.1\r\nHost: hub\r\nContent-Length: %d\r\n\r\n%s", centrifugo.HTTPStreamPath, len(body), body)
+	before := heap()
+	for range clients {
+		conn, err := net.Dial("tcp", n.server.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		if _, err := conn.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		for answer := ""; !strings.Contains(answer, `"code":109`); {
+			var b [512]byte
+			k, err := conn.Read(b[:])
+			if answer += string(b[:k]); err != nil {
+				t.Fatalf("%q, %v", answer, err)
+			}
+		}
+	}
+	n.turn()
+	if grown := heap() - before; grown > clients*size/2 {
+		t.Errorf("%d bytes for each", grown/clients)
+	}
+}
+
+// heap is what lives, in bytes.
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
 // Whoever may wait for long keeps little: of a connect only the positions that a client can have.
 func TestAConnectNamesAsManyChannelsAsASessionMayFollow(t *testing.T) {
 	n := start(t, session.Config{MaxTopics: 3}, engine.Config{})
@@ -328,6 +386,7 @@ func TestServerSideChannelsAreTriedForAgain(t *testing.T) {
 
 // A client whose token expires before connect is answered comes back with another one, not without its channels.
 func TestATokenThatExpiresBeforeConnectIsAnswered(t *testing.T) {
+	t.Parallel()
 	broker := newReluctant()
 	broker.hold("a")
 	n := startOn(t, session.Config{Verifier: verifier(t, token.Config{Skew: -1})}, engine.Config{}, broker)

@@ -15,9 +15,10 @@ import (
 // nobody follows anything.
 type nobody struct{}
 
-func (nobody) Deliver(*pubsub.Event, pubsub.Loops)       {}
-func (nobody) Gap(string, pubsub.Loops, pubsub.Position) {}
-func (nobody) Moved(*pubsub.Moved, pubsub.Loops)         {}
+func (nobody) Deliver(*pubsub.Event, pubsub.Loops)   {}
+func (nobody) Gap(string, pubsub.Loops, pubsub.Loss) {}
+func (nobody) Moved(*pubsub.Moved, pubsub.Loops)     {}
+func (nobody) HandOver()                             {}
 
 func TestNodesAskEachOtherByRedis(t *testing.T) {
 	for kind, url := range map[string]func(testing.TB) string{

@@ -50,6 +50,13 @@ func isAppName(s string) bool {
 	})
 }
 
+// WithSecret is the same application with another secret.
+func (a *App) WithSecret(secret string) *App {
+	next := *a
+	next.Secret = secret
+	return &next
+}
+
 // Wall begins the topics of the application, "" if they are shared.
 func (a *App) Wall() string {
 	if a.Shared {

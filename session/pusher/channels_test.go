@@ -228,6 +228,9 @@ func TestSubscriptionsThatCanNotBeAreRefused(t *testing.T) {
 		c.say("pusher:subscribe", map[string]any{"channel": channel})
 		c.wantFault(channel[:min(len(channel), 164)], "BadRequest", 400)
 	}
+	long := "x" + strings.Repeat("ä", 82) // its 164th byte is none that a text ends with
+	c.say("pusher:subscribe", map[string]any{"channel": long})
+	c.wantFault(long[:163], "BadRequest", 400)
 	c.say("pusher:subscribe", map[string]any{"channel": "#server-to-user-u"})
 	c.wantFault("#server-to-user-u", "AuthError", 401)
 	for _, data := range []string{"", "x", `{}`, `{"user_id":""}`, `{"user_id":{}}`, `{"user_id":"` + strings.Repeat("x", 129) + `"}`, `{"user_id":"a\u0000"}`, `{"user_id":"u","user_info":"` + strings.Repeat("x", 4096) + `"}`} {
@@ -351,6 +354,10 @@ func TestASignedInUserIsReachedByItsOwnChannel(t *testing.T) {
 	}
 	c.say("pusher:signin", map[string]any{"user_data": `{"id":"7"}`, "auth": "key:" + app.Sign("1.1::user::"+`{"id":"7"}`)})
 	c.wantClose(4009)
+	long := n.connect(app)
+	long.signIn(`{"id":"8","user_info":"` + strings.Repeat("x", pubsub.MaxMemberInfo) + `"}`)
+	long.ask("presence-a", "")
+	long.wantFault("presence-a", "BadRequest", 400)
 }
 
 // signIn signs in, which must succeed.

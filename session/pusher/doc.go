@@ -9,6 +9,7 @@
 //	event      how an event of Pusher stands in a topic
 //	format     events, members and counts as frames
 //	codes      the one table of close codes
+//	hook       webhooks: entries of the lifecycle as Pusher's backends know them
 //
 // A member of a presence channel is a member of its topic, under the name that the signed channel_data says (session.Persona).
 // Each channel is a topic with presence, so that channels can be counted over all hubs; members are told of presence channels

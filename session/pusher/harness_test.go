@@ -18,6 +18,7 @@ import (
 	"wshub/session/hubv1"
 	"wshub/session/plain"
 	"wshub/session/pusher"
+	"wshub/session/sessiontest"
 	"wshub/session/token"
 )
 
@@ -40,6 +41,12 @@ type node struct {
 
 func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 	t.Helper()
+	return startAt(t, cfg, ecfg, func(m *pubsub.Memory) session.Broker { return m })
+}
+
+// startAt is start with the broker that of makes.
+func startAt(t testing.TB, cfg session.Config, ecfg engine.Config, of func(*pubsub.Memory) session.Broker) *node {
+	t.Helper()
 	n := &node{t: t}
 	for _, a := range []*pusher.App{app, other, common} {
 		cfg.History = append(cfg.History, a.History()...)
@@ -55,7 +62,7 @@ func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 		}},
 	})
 	n.broker = broker
-	hub, err := session.NewHub(cfg, broker)
+	hub, err := session.NewHub(cfg, of(broker))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,56 +77,20 @@ func start(t testing.TB, cfg session.Config, ecfg engine.Config) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ecfg.Addr, ecfg.Pollers, ecfg.Paths = "127.0.0.1:0", 2, []string{"/notification", pusher.Path}
-	n.server, err = engine.New(ecfg, hub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hub.Attach(n.server)
-	ctx, cancel := context.WithCancel(context.Background())
-	serverCtx, cancelServer := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
-	go func() { ended <- n.server.Run(serverCtx) }()
-	go func() { err := hub.Run(ctx); cancelServer(); ended <- err }()
-	t.Cleanup(func() {
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-		st := hub.Stats()
-		if st.Topics+st.Subscriptions+st.Sessions["pusher"] != 0 || n.server.Stats().Panics > 0 {
-			t.Errorf("left behind: %+v, %d panics", st, n.server.Stats().Panics)
-		}
-	})
-	n.eventually("ready", func() bool { return hub.Ready() == nil })
+	ecfg.Paths = []string{"/notification", pusher.Path}
+	n.server = sessiontest.Run(t, hub, ecfg)
 	return n
 }
 
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	late, poll := time.After(10*time.Second), time.NewTicker(2*time.Millisecond)
-	defer poll.Stop()
-	for !ok() {
-		select {
-		case <-poll.C:
-		case <-late:
-			n.t.Fatal("never: " + what)
-		}
-	}
+	sessiontest.Eventually(n.t, what, ok)
 }
 
 // publish publishes events as a backend does.
 func (n *node) publish(events ...pubsub.Publication) {
 	n.t.Helper()
-	results, err := n.hub.Publish(context.Background(), events)
-	for _, r := range results {
-		err = errors.Join(err, r.Err)
-	}
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	sessiontest.Publish(n.t, n.hub, events...)
 }
 
 // change makes a member come or go by itself.
@@ -342,7 +313,7 @@ func (c *client) join(channel, data string) (members joined) {
 // noTokens verifies tokens that nobody can make.
 func noTokens(t testing.TB) *token.Verifier {
 	t.Helper()
-	v, err := token.NewVerifier(token.Config{Secrets: []string{"a secret of thirty-two bytes, at least"}})
+	v, err := token.NewVerifier(token.Config{Secrets: []string{sessiontest.Secret}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -112,7 +112,7 @@ func (p Protocol) Denied(s *session.Session, op engine.Opcode, payload []byte) {
 		return
 	case m.event == "pusher:subscribe":
 		if channel, err := channelOf(m.data); err == nil {
-			tell(s, session.RateLimited, faultFrame(channel, faultOf(session.Refusal{Code: session.RateLimited, Text: words})))
+			tell(s, session.RateLimited, faultFrame(clipChannel(channel), faultOf(session.Refusal{Code: session.RateLimited, Text: words})))
 			return
 		}
 	case m.event == "pusher:unsubscribe":

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"wshub/engine"
@@ -29,13 +30,22 @@ const (
 // Protocol is Pusher's protocol for the clients of one application.
 type Protocol struct {
 	app *App // nil: there is none
+	// signs is the state of app whose secret holds now.
+	signs *atomic.Pointer[App]
 	// counts: subscribers are told how many there are.
 	counts bool
 }
 
 // New makes the protocol for app. With counts, subscribers of all but presence channels are told how many they are,
 // whenever that changes.
-func New(app *App, counts bool) Protocol { return Protocol{app, counts} }
+func New(app *App, counts bool) Protocol {
+	p := Protocol{app: app, signs: new(atomic.Pointer[App]), counts: counts}
+	p.signs.Store(app)
+	return p
+}
+
+// UseSecret has signatures judged by another secret of the application from now on. Whoever has been let in stays.
+func (p Protocol) UseSecret(secret string) { p.signs.Store(p.app.WithSecret(secret)) }
 
 // Unknown is for clients whose key is no application's: they are told so.
 func Unknown() Protocol { return Protocol{} }

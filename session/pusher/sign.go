@@ -1,6 +1,7 @@
 package pusher
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/md5"
 	"crypto/sha256"
@@ -77,13 +78,24 @@ func VerifyBody(query url.Values, body []byte) error {
 
 // stringToSign is the text that a request's signature is over: method, path and the sorted query, keys in lower case.
 func stringToSign(method, path string, query url.Values) string {
-	var pairs []string
+	type pair struct{ name, value string }
+	var pairs []pair
 	for name, values := range query {
 		if strings.EqualFold(name, "auth_signature") {
 			continue
 		}
-		pairs = append(pairs, strings.ToLower(name)+"="+strings.Join(values, ","))
+		pairs = append(pairs, pair{strings.ToLower(name), strings.Join(values, ",")})
 	}
-	slices.Sort(pairs)
-	return strings.ToUpper(method) + "\n" + path + "\n" + strings.Join(pairs, "&")
+	slices.SortFunc(pairs, func(a, b pair) int { // not as texts, of which p10=x goes before p1=x
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value))
+	})
+	var text strings.Builder
+	text.WriteString(strings.ToUpper(method) + "\n" + path + "\n")
+	for i, p := range pairs {
+		if i > 0 {
+			text.WriteByte('&')
+		}
+		text.WriteString(p.name + "=" + p.value)
+	}
+	return text.String()
 }

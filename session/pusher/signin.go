@@ -22,7 +22,7 @@ func (p Protocol) signIn(s *session.Session, data json.RawMessage) {
 	}
 	auth, err1 := text(members["auth"])
 	described, err2 := text(members["user_data"])
-	if err1 != nil || err2 != nil || !p.app.signed(auth, SocketOf(s.Name())+"::user::"+described) {
+	if err1 != nil || err2 != nil || !p.signs.Load().signed(auth, SocketOf(s.Name())+"::user::"+described) {
 		s.Drop("pusher_signin", "the auth of a signin is not a signature of its socket_id and user_data by this application's secret")
 		s.Close(unauthorized)
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"wshub/engine"
@@ -45,7 +46,8 @@ func (p Protocol) subscribe(s *session.Session, data json.RawMessage) {
 		return
 	}
 	a := &attempt{protocol: p, s: s, channel: channel, topic: p.app.Topic(channel), as: as, watch: IsPresence(channel)}
-	_, waits := stateOf(s).attempts[channel]
+	attempts := stateOf(s).attempts
+	_, waits := attempts[channel]
 	switch _, own := UserOf(channel); {
 	case own && s.Follows(a.topic): // since the client has signed in
 		a.succeed(session.Outcome{})
@@ -53,6 +55,8 @@ func (p Protocol) subscribe(s *session.Session, data json.RawMessage) {
 	case waits || s.Follows(a.topic):
 		tell(s, session.AlreadyFollows, errorFrame(noCode, "the connection is subscribed to "+clip(channel)+" already"))
 		trim(s)
+	case len(attempts) >= s.MaxTopics(): // those that wait for the broker are no topics of the session's yet
+		a.refuse(fault{limitReached, quotaStatus, "the connection is about to subscribe to as many channels as it may"}, session.TooManyTopics)
 	default:
 		a.begin()
 	}
@@ -84,7 +88,7 @@ func (p Protocol) permit(s *session.Session, data json.RawMessage) (channel stri
 	if described != "" {
 		signed += ":" + described
 	}
-	if !p.app.signed(auth, signed) {
+	if !p.signs.Load().signed(auth, signed) {
 		return channel, nil, fault{authError, http.StatusUnauthorized, "the auth is not a signature of " + clip(signed) + " by this application's secret"}
 	}
 	if as = (&session.Persona{}); IsPresence(channel) {
@@ -93,25 +97,29 @@ func (p Protocol) permit(s *session.Session, data json.RawMessage) (channel stri
 	return channel, as, f
 }
 
-// clipChannel is a name that can be repeated to the client.
-func clipChannel(channel string) string { return channel[:min(len(channel), maxChannel)] }
+// clipChannel is a name that can be repeated to the client: short, and UTF-8 where it was cut, too.
+func clipChannel(channel string) string {
+	return strings.ToValidUTF8(channel[:min(len(channel), maxChannel)], "")
+}
 
 // personaOf is how others see a member of a presence channel: as channel_data says, or without any as the user that has
 // signed in.
 func personaOf(s *session.Session, described string) (*session.Persona, fault) {
+	var as *session.Persona
 	if st, ok := s.State().(*state); described == "" && ok && st.user != "" {
-		return st.persona(), fault{}
+		as = st.persona()
+	} else {
+		members, err := object(json.RawMessage(described))
+		if err != nil {
+			return nil, fault{authError, http.StatusUnauthorized, "a presence channel needs channel_data, or a signed-in user"}
+		}
+		as = &session.Persona{User: identity(members["user_id"]), Info: members["user_info"]}
 	}
-	members, err := object(json.RawMessage(described))
-	if err != nil {
-		return nil, fault{authError, http.StatusUnauthorized, "a presence channel needs channel_data, or a signed-in user"}
-	}
-	as := &session.Persona{User: identity(members["user_id"]), Info: members["user_info"]}
 	switch {
 	case !ValidUser(as.User):
 		return nil, fault{badRequest, http.StatusBadRequest, "channel_data: want a user_id of 1 to 128 bytes"}
 	case len(as.Info) > pubsub.MaxMemberInfo:
-		return nil, fault{badRequest, http.StatusBadRequest, "channel_data: a user_info may have 4 KB"}
+		return nil, fault{badRequest, http.StatusBadRequest, "channel_data, user_data: a user_info may have 4 KB"}
 	}
 	return as, fault{}
 }

@@ -23,12 +23,12 @@ var (
 	verbatimStamped = session.NewFormat(session.Words{
 		Event: func(ev *pubsub.Event) []byte { return appendData(nil, ev.Data) },
 		Gap:   func(topic string, at pubsub.Position) []byte { return gap(nil, topic, at) },
-		Stamp: stamp,
+		Stamp: stamp, StampSize: stampSize,
 	})
 	envelopedStamped = session.NewFormat(session.Words{
 		Event: func(ev *pubsub.Event) []byte { return appendEnvelope(nil, ev) },
 		Gap:   func(topic string, at pubsub.Position) []byte { return gap(nil, topic, at) },
-		Stamp: stamp,
+		Stamp: stamp, StampSize: stampSize,
 	})
 )
 

@@ -2,9 +2,7 @@ package sse_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -21,6 +19,7 @@ import (
 	"wshub/session"
 	"wshub/session/hubv1"
 	"wshub/session/plain"
+	"wshub/session/sessiontest"
 	"wshub/session/sse"
 	"wshub/session/token"
 )
@@ -29,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	path   = "/notification"
-	secret = "a secret of thirty-two bytes, at least"
+	secret = sessiontest.Secret
 )
 
 var history = pubsub.History{{Prefix: "raw"}, {Count: 1000}}
@@ -59,34 +58,9 @@ func startWith(t testing.TB, cfg session.Config, ecfg engine.Config, wrap func(s
 	if err := hub.Serve(path, hubv1.Protocol{}, plain.Protocol{}, sse.Protocol{}); err != nil {
 		t.Fatal(err)
 	}
-	ecfg.Addr, ecfg.Paths, ecfg.HTTPPaths, ecfg.PostError = "127.0.0.1:0", []string{path}, []string{path}, sse.ErrorBody
-	if ecfg.Pollers == 0 {
-		ecfg.Pollers = 2
-	}
-	server, err := engine.New(ecfg, hub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hub.Attach(server)
-	n = &node{t, hub, server}
-	ctx, cancel := context.WithCancel(context.Background())
-	serverCtx, cancelServer := context.WithCancel(context.Background())
-	ended := make(chan error, 2)
-	go func() { ended <- server.Run(serverCtx) }()
-	go func() { err := hub.Run(ctx); cancelServer(); ended <- err }()
-	t.Cleanup(func() {
-		cancel()
-		for range 2 {
-			if err := <-ended; err != nil {
-				t.Error(err)
-			}
-		}
-		st := hub.Stats()
-		if st.Topics+st.Subscriptions+st.Sessions["sse"] != 0 || server.Stats().Panics > 0 {
-			t.Errorf("left behind: %+v, %d panics", st, server.Stats().Panics)
-		}
-	})
-	n.eventually("ready", func() bool { return hub.Ready() == nil })
+	ecfg.Paths, ecfg.HTTPPaths, ecfg.PostError = []string{path}, []string{path}, sse.ErrorBody
+	n = &node{t: t, hub: hub}
+	n.server = sessiontest.Run(t, hub, ecfg)
 	return n
 }
 
@@ -120,30 +94,12 @@ func mint(t testing.TB, g token.Grant) string {
 
 func (n *node) eventually(what string, ok func() bool) {
 	n.t.Helper()
-	late, poll := time.After(20*time.Second), time.NewTicker(2*time.Millisecond)
-	defer poll.Stop()
-	for !ok() {
-		select {
-		case <-poll.C:
-		case <-late:
-			n.t.Fatal("never: " + what)
-		}
-	}
+	sessiontest.Eventually(n.t, what, ok)
 }
 
 func (n *node) publish(topic string, data ...string) {
 	n.t.Helper()
-	var batch []pubsub.Publication
-	for _, d := range data {
-		batch = append(batch, pubsub.Publication{Topic: topic, Data: []byte(d)})
-	}
-	results, err := n.hub.Publish(context.Background(), batch)
-	for _, r := range results {
-		err = errors.Join(err, r.Err)
-	}
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	sessiontest.PublishData(n.t, n.hub, topic, data...)
 }
 
 // event is one block of a stream, as EventSource hands it to a page.

@@ -20,6 +20,7 @@ type places struct {
 type place struct {
 	pubsub.Position
 	known bool // the client was told; else it asks for nothing missed
+	lost  bool // the client had a position that is not known here: it has missed something, and was not told so yet
 }
 
 // An id is base64url of a version, the mark of the topics (4 bytes), and for each topic its state, with a position behind
@@ -38,7 +39,7 @@ const (
 	isUnknown byte = iota
 	isStart        // before the topic's first event, or in one that keeps no history
 	isAt
-	isLost // a position that does not fit
+	isLost // a position that was not understood, or does not fit
 )
 
 func newPlaces(topics []string) *places {
@@ -63,8 +64,13 @@ func (p *places) appendID(dst []byte) []byte {
 	return base64.RawURLEncoding.AppendEncode(dst, raw)
 }
 
+// idSize is the most bytes of an id.
+func (p *places) idSize() int { return base64.RawURLEncoding.EncodedLen(idHead + len(p.at)*idPlace) }
+
 func (p place) append(raw []byte) []byte {
 	switch {
+	case p.lost:
+		return append(raw, isLost)
 	case !p.known:
 		return append(raw, isUnknown)
 	case p.IsZero():
@@ -78,8 +84,7 @@ func (p place) append(raw []byte) []byte {
 	return binary.BigEndian.AppendUint16(append(raw, ms[2:]...), uint16(p.ID.Seq))
 }
 
-// parse sets where the session stands from an id. False: it is none, or one of other topics, or lacks a position that
-// did not fit.
+// parse sets where the session stands from an id. False: it is none, or one of other topics.
 func (p *places) parse(id string) bool {
 	if len(id) > maxID {
 		return false
@@ -92,9 +97,9 @@ func (p *places) parse(id string) bool {
 	for raw = raw[idHead:]; len(raw) > 0; {
 		kind := raw[0]
 		raw = raw[1:]
-		next := place{known: kind != isUnknown}
+		next := place{known: kind == isStart || kind == isAt, lost: kind == isLost}
 		switch {
-		case kind == isUnknown || kind == isStart:
+		case kind == isUnknown || kind == isStart || kind == isLost:
 		case kind == isAt && len(raw) >= idPlace-1:
 			next.Epoch = binary.BigEndian.Uint64(raw)
 			next.ID = pubsub.ID{Ms: binary.BigEndian.Uint64(raw[6:]) & (1<<48 - 1), Seq: uint64(binary.BigEndian.Uint16(raw[14:]))}

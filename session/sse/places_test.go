@@ -11,7 +11,7 @@ import (
 
 func TestPlacesComeBackFromTheirID(t *testing.T) {
 	p := newPlaces([]string{"a", "b", "c", "d"})
-	p.at = []place{{}, {known: true}, {pubsub.Position{Epoch: 1 << 63, ID: pubsub.ID{Ms: 1<<48 - 1, Seq: 1<<16 - 1}}, true}, {pubsub.Position{Epoch: 1}, true}}
+	p.at = []place{{}, {known: true}, {Position: pubsub.Position{Epoch: 1 << 63, ID: pubsub.ID{Ms: 1<<48 - 1, Seq: 1<<16 - 1}}, known: true}, {Position: pubsub.Position{Epoch: 1}, known: true}}
 	id := string(p.appendID(nil))
 	q := newPlaces([]string{"a", "b", "c", "d"})
 	if !q.parse(id) || !slices.Equal(p.at, q.at) {
@@ -22,16 +22,16 @@ func TestPlacesComeBackFromTheirID(t *testing.T) {
 			t.Error(name, "are not told from them")
 		}
 	}
-	p.at[0] = place{pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 1 << 48}}, true}
-	if q.parse(string(p.appendID(nil))) {
-		t.Error("a position that does not fit comes back as something")
+	p.at[0] = place{Position: pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 1 << 48}}, known: true}
+	if p.at[1] = (place{lost: true}); !q.parse(string(p.appendID(nil))) || !q.at[0].lost || !q.at[1].lost || !slices.Equal(p.at[2:], q.at[2:]) {
+		t.Errorf("a position that does not fit, and one that was lost, come back as %v", q.at)
 	}
 }
 
 func TestAnIDNeverGrowsTooLong(t *testing.T) {
 	p := newPlaces(make([]string, maxPlaces))
 	for i := range p.at {
-		p.at[i] = place{pubsub.Position{Epoch: 1<<64 - 1, ID: pubsub.ID{Ms: 1<<48 - 1, Seq: 1<<16 - 1}}, true}
+		p.at[i] = place{Position: pubsub.Position{Epoch: 1<<64 - 1, ID: pubsub.ID{Ms: 1<<48 - 1, Seq: 1<<16 - 1}}, known: true}
 	}
 	if n := len(p.appendID(nil)); n > maxID || maxPlaces != 90 {
 		t.Errorf("%d bytes for %d topics", n, maxPlaces)
@@ -42,7 +42,7 @@ func TestAStampCostsNoAllocation(t *testing.T) {
 	p := newPlaces([]string{"a", "b"})
 	buf := make([]byte, 0, 1024)
 	if n := testing.AllocsPerRun(100, func() {
-		p.at[p.index("b")] = place{pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 2, Seq: 3}}, true}
+		p.at[p.index("b")] = place{Position: pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 2, Seq: 3}}, known: true}
 		buf = p.appendID(buf[:0])
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
@@ -53,7 +53,7 @@ func TestAStampCostsNoAllocation(t *testing.T) {
 func FuzzLastEventID(f *testing.F) {
 	p := newPlaces([]string{"a", "b"})
 	f.Add(string(p.appendID(nil)))
-	p.at = []place{{known: true}, {pubsub.Position{Epoch: 7, ID: pubsub.ID{Ms: 8, Seq: 9}}, true}}
+	p.at = []place{{known: true}, {Position: pubsub.Position{Epoch: 7, ID: pubsub.ID{Ms: 8, Seq: 9}}, known: true}}
 	f.Add(string(p.appendID(nil)))
 	f.Add("0")
 	f.Add("00000000000000ff:1-1")

@@ -119,6 +119,7 @@ func (b lateBroker) Publish(ctx context.Context, batch []pubsub.Publication) []p
 
 // The client must not take it for one that was not published: it would send it again without a key.
 func TestAPostThatIsNotAnsweredInTimeMayHaveBeenPublished(t *testing.T) {
+	t.Parallel()
 	let := make(chan struct{})
 	n := startWith(t, session.Config{}, engine.Config{HandshakeTimeout: time.Second}, func(b session.Broker) session.Broker { return lateBroker{b, let} })
 	s := n.open("?topic=news").fresh(1)

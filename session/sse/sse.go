@@ -162,7 +162,7 @@ func (Protocol) Opened(s *session.Session, a *session.Admission) {
 	}
 	st := &state{places: newPlaces(topics)}
 	for i, since := range want.since[:min(len(want.since), named)] {
-		st.at[i] = place{since, true}
+		st.at[i] = place{Position: since, known: true}
 	}
 	st.use(s, want)
 	s.SetState(st)

@@ -191,13 +191,15 @@ func TestALossIsTold(t *testing.T) {
 	for i := range n.server.Loops() {
 		loops = loops.With(i)
 	}
-	n.hub.Gap("news", loops, pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 2, Seq: 3}})
+	n.hub.Gap("news", loops, pubsub.Loss{At: pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 2, Seq: 3}}})
+	n.hub.HandOver()
 	if m := s.hears("gap"); m.Topic != "news" || m.Position != s.last || s.last != "0000000000000001:2-3" {
 		t.Errorf("%+v, id %s", m, s.last)
 	}
 	s = n.open("?topic=news&topic=b").fresh(2)
 	before := s.last
-	n.hub.Gap("news", loops, pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 2, Seq: 3}})
+	n.hub.Gap("news", loops, pubsub.Loss{At: pubsub.Position{Epoch: 1, ID: pubsub.ID{Ms: 2, Seq: 3}}})
+	n.hub.HandOver()
 	if m := s.hears("gap"); m.Topic != "news" || s.last == before {
 		t.Errorf("%+v, id %s", m, s.last)
 	}
@@ -324,6 +326,7 @@ func TestASessionTooManyComesBackLater(t *testing.T) {
 }
 
 func TestADrainIsSpread(t *testing.T) {
+	t.Parallel()
 	n := start(t, session.Config{}, engine.Config{})
 	var all []*stream
 	for range 10 {
@@ -442,6 +445,7 @@ func TestABackendsTopicHasNoID(t *testing.T) {
 
 // A client that never reads is cut, and costs others nothing.
 func TestAClientThatNeverReadsIsCut(t *testing.T) {
+	t.Parallel()
 	for _, query := range []string{"?topic=news", "?topic=news&topic=sport"} {
 		n := start(t, session.Config{}, engine.Config{MaxQueued: 64 << 10, SendBuffer: 16 << 10})
 		s := n.open(query).fresh(1 + strings.Count(query, "&"))

@@ -13,7 +13,6 @@ import (
 type state struct {
 	*places
 	single bool // its ids are the positions of one topic
-	lost   bool // its Last-Event-ID was not understood, and not all topics are followed yet
 	// Of a single one, topics that a backend has added. They have no ids.
 	extra []string
 }
@@ -35,14 +34,16 @@ func (st *state) use(s *session.Session, want *asked) {
 	if want.last == "" {
 		return
 	}
+	ok := false
 	if !st.single {
-		st.lost = !st.parse(want.last)
-	} else {
-		at, err := pubsub.ParsePosition(want.last)
-		st.at[0], st.lost = place{at, err == nil}, err != nil
+		ok = st.parse(want.last)
+	} else if at, err := pubsub.ParsePosition(want.last); err == nil {
+		st.at[0], ok = place{Position: at, known: true}, true
 	}
-	if st.lost {
-		clear(st.at)
+	for i := range st.at {
+		if !ok {
+			st.at[i] = place{lost: true}
+		}
 	}
 }
 
@@ -59,10 +60,23 @@ func stamp(s *session.Session, dst []byte, topic string, at pubsub.Position) []b
 		return append(dst, '\n')
 	}
 	if i := st.index(topic); i >= 0 {
-		st.at[i] = place{at, true}
+		st.at[i] = place{Position: at, known: true}
 		dst = append(st.appendID(append(dst, "id: "...)), '\n')
 	}
 	return append(dst, '\n')
+}
+
+// stampSize is the most bytes of a stamp.
+func stampSize(s *session.Session) int {
+	const around, position = len("id: \n\n"), len("0123456789abcdef:-") + 2*20
+	switch st := stateOf(s); {
+	case st == nil:
+		return 1
+	case st.single:
+		return around + position
+	default:
+		return around + st.idSize()
+	}
 }
 
 // Unasked implements session.Protocol: the client is told of each topic that it follows.
@@ -87,10 +101,10 @@ func followed(s *session.Session, o session.Outcome) []byte {
 		st.add(s, o.Topic)
 		return appendHub(nil, "", hubv1.AppendSubscribed(nil, o))
 	}
-	if st.lost {
+	if st.at[i].lost {
 		o.Asked, o.Recovered = true, false
 	}
-	st.topics[i], st.at[i] = s.Shared(o.Topic), place{o.Position, true}
+	st.topics[i], st.at[i] = s.Shared(o.Topic), place{Position: o.Position, known: true}
 	id := o.Position.String()
 	if !st.single {
 		id = string(st.appendID(nil))
@@ -114,7 +128,6 @@ func (st *state) add(s *session.Session, topic string) {
 
 // opened drops what is not needed once all topics are followed.
 func (st *state) opened(s *session.Session) {
-	st.lost = false
 	if !st.single {
 		return
 	}

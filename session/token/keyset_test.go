@@ -253,6 +253,7 @@ func TestASlowSetKeepsNobodyLongerThanTheTimeout(t *testing.T) {
 
 // TestARealServer is about what only a socket shows.
 func TestARealServer(t *testing.T) {
+	t.Parallel()
 	good := signedBy(t, "RS256", "RSA", "1")
 	set := asSet(t, asJWK(t, "RSA", "1"))
 	released := make(chan struct{})

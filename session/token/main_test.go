@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,11 +20,12 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"go.uber.org/goleak"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	_ = flag.Set("test.parallel", "10") // those that are parallel wait
+	drills.Parallel(10, 10) // those that are parallel wait
 	goleak.VerifyTestMain(m)
 }
 

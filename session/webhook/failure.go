@@ -30,8 +30,8 @@ var kindNames = [numKinds]string{"delivered", "status", "redirect", "timeout", "
 
 // remedies say what to do about a kind.
 var remedies = [numKinds]string{
-	status:     "look at the endpoint's log; it should answer 204, and verify the signature with the --webhook-secret of the hubs",
-	redirected: "give --webhook the URL that the redirect leads to",
+	status:     "look at the endpoint's log; it should answer 204, and verify the signature with the secret that the hubs have",
+	redirected: "set the URL that the redirect leads to",
 	timeout:    "have the endpoint answer within 10 s: let it store the events, answer, and then work",
 	address:    "--webhook-allow-private, where an endpoint in this network is meant; https, where it is not",
 	name:       "see whether the host's name is right, and DNS works on the hubs' machines",

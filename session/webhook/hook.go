@@ -3,14 +3,11 @@ package webhook
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -38,9 +35,8 @@ type hook struct {
 	name    string // of its reader
 	retry   time.Duration
 	tryTime time.Duration
-	events  []string // none: all
+	form    Form
 	onTry   func(time.Duration)
-	secrets func() []Secret
 	reader  *pubsub.LifecycleReader
 	to      *http.Transport // and no http.Client, which reads the Location of redirects
 	log     zerolog.Logger
@@ -50,11 +46,11 @@ type hook struct {
 	health health
 }
 
-func newHook(cfg *Config, u *url.URL, w *Webhooks) *hook {
+func newHook(cfg *Config, to Endpoint) *hook {
+	u := to.URL
 	h := &hook{
-		url: u.String(), host: u.Host, name: readerName(u), retry: cfg.Retry, tryTime: tryTime, events: cfg.Events, onTry: cfg.OnTry,
-		secrets: func() []Secret { return *w.secrets.Load() },
-		log:     cfg.Log.With().Str("webhook", u.Host).Logger(),
+		url: u.String(), host: u.Host, name: readerName(to), retry: cfg.Retry, tryTime: tryTime, form: to.Form, onTry: cfg.OnTry,
+		log: cfg.Log.With().Str("webhook", u.Host).Logger(),
 	}
 	h.dead = h.log.Sample(&zerolog.BurstSampler{Burst: 3, Period: time.Minute})
 	h.reader = &pubsub.LifecycleReader{Name: h.name, Handle: h.handle}
@@ -75,12 +71,13 @@ func newHook(cfg *Config, u *url.URL, w *Webhooks) *hook {
 
 // handle tries to post a batch. See pubsub.LifecycleReader.
 func (h *hook) handle(ctx context.Context, b *pubsub.LifecycleBatch) (again time.Duration) {
-	entries := h.chosen(b.Entries)
-	if len(entries) == 0 && b.Lost == 0 {
+	text, events := h.form.Body(b)
+	if text == nil {
+		h.stats.lost.Add(b.Lost)
 		return 0
 	}
 	began := time.Now()
-	failure := h.try(ctx, b, entries)
+	failure := h.try(ctx, b, text)
 	if failure != nil && ctx.Err() != nil {
 		h.stats.tries[canceled].Add(1)
 		return firstWait // whoever reads on tries it
@@ -90,7 +87,7 @@ func (h *hook) handle(ctx context.Context, b *pubsub.LifecycleBatch) (again time
 	}
 	if failure == nil {
 		h.stats.tries[delivered].Add(1)
-		h.stats.delivered.Add(uint64(len(entries)))
+		h.stats.delivered.Add(uint64(events))
 		h.stats.lost.Add(b.Lost)
 		h.health.recovered(h.log)
 		return 0
@@ -100,10 +97,10 @@ func (h *hook) handle(ctx context.Context, b *pubsub.LifecycleBatch) (again time
 	h.to.CloseIdleConnections() // the next try dials anew: a connection of HTTP/2 that went dead would stay
 	left := h.retry - time.Since(b.Since)
 	if left <= 0 {
-		h.stats.dead.Add(uint64(len(entries)))
+		h.stats.dead.Add(uint64(events))
 		h.stats.lost.Add(b.Lost)
 		h.dead.Warn().Err(failure).Str("stream", b.Stream).Str("first", b.Entries[0].ID).Str("last", b.Entries[len(b.Entries)-1].ID).
-			Int("events", len(entries)).Dur("tried", time.Since(b.Since)).
+			Int("events", events).Dur("tried", time.Since(b.Since)).
 			Msg("webhook: events were given up; XRANGE on the stream from first to last still has them for a while")
 		return 0
 	}
@@ -119,57 +116,19 @@ func backoff(try int) time.Duration {
 	return wait - rand.N(wait/2+1)
 }
 
-// chosen are the entries of types that this hook posts.
-func (h *hook) chosen(entries []pubsub.LifecycleEntry) []pubsub.LifecycleEntry {
-	if len(h.events) == 0 {
-		return entries
-	}
-	return slices.DeleteFunc(slices.Clone(entries), func(e pubsub.LifecycleEntry) bool {
-		var head struct {
-			Type string `json:"type"`
-		}
-		_ = json.Unmarshal(e.Event, &head) // pubsub has read it before
-		return head.Type != Reset && !slices.Contains(h.events, head.Type)
-	})
-}
-
-// body is the JSON of a batch, its entries as they stand in the stream: < is no \u003c.
-func body(b *pubsub.LifecycleBatch, entries []pubsub.LifecycleEntry) []byte {
-	events := make([]json.RawMessage, len(entries))
-	for i, e := range entries {
-		events[i] = e.Event
-	}
-	var text bytes.Buffer
-	to := json.NewEncoder(&text)
-	to.SetEscapeHTML(false)
-	err := to.Encode(struct {
-		Stream string            `json:"stream"`
-		Fence  uint64            `json:"fence"`
-		Lost   uint64            `json:"lost,omitempty"`
-		Events []json.RawMessage `json:"events"`
-	}{b.Stream, b.Fence, b.Lost, events})
-	if err != nil { // an entry that is no JSON, which pubsub hands to nobody
-		return []byte(`{"events":[]}`)
-	}
-	return bytes.TrimSuffix(text.Bytes(), []byte("\n"))
-}
-
-// try posts a batch once. A nil failure means that the endpoint has taken it.
-func (h *hook) try(ctx context.Context, b *pubsub.LifecycleBatch, entries []pubsub.LifecycleEntry) *failure {
+// try posts text, of a batch, once. A nil failure means that the endpoint has taken it.
+func (h *hook) try(ctx context.Context, b *pubsub.LifecycleBatch, text []byte) *failure {
 	ctx, cancel := context.WithTimeout(ctx, h.tryTime)
 	defer cancel()
-	text := body(b, entries)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(text))
 	if err != nil {
 		return &failure{kind: connection, err: errors.New("the URL can't be requested")}
 	}
-	now := time.Now()
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "wshub")
 	req.Header.Set("Webhook-Id", b.ID)
-	req.Header.Set("Webhook-Timestamp", strconv.FormatInt(now.Unix(), 10))
-	req.Header.Set("Webhook-Signature", sign(h.secrets(), b.ID, now, text))
 	req.Header.Set("Webhook-Fence", strconv.FormatUint(b.Fence, 10))
+	h.form.Sign(req.Header, text, time.Now())
 	req.Header["Idempotency-Key"] = nil // not sent: the transport may try another connection where the endpoint has closed an idle one
 	answer, err := h.to.RoundTrip(req)
 	if err != nil {

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -26,13 +27,16 @@ type Source interface {
 
 // Config is how webhooks are set up. Zero fields get the default.
 type Config struct {
-	// URLs are the endpoints, at least one. See ParseURL. All instances must have the same.
+	// URLs are the endpoints that get batches in the form of Standard Webhooks. See ParseURL. All instances must have the same, and the
+	// same Others.
 	URLs []*url.URL
-	// Secrets sign the requests, each with a signature of its own. Required.
+	// Others are those of other forms. There must be one endpoint at least.
+	Others []Endpoint
+	// Secrets sign the requests to URLs, each with a signature of its own. Required for URLs.
 	Secrets []Secret
 	// Retry is how long a batch is tried, from its first try on. Default DefaultRetry.
 	Retry time.Duration
-	// Events are the types of the entries that are posted; Reset always is. Default: all.
+	// Events are the types of the entries that are posted to URLs; Reset always is. Default: all.
 	Events []string
 	// AllowPrivate lets requests go to addresses that are none of the public Internet: loopback, private, link-local and the like.
 	// Danger: where strangers choose the URLs, they then reach the services of this network.
@@ -48,14 +52,14 @@ type Config struct {
 const (
 	// DefaultRetry outlasts a deployment of the endpoint, and most of its failures.
 	DefaultRetry = time.Hour
-	// MaxURLs bounds the endpoints.
-	MaxURLs = 16
+	// MaxURLs bounds the URLs, and MaxOthers the endpoints of other forms.
+	MaxURLs, MaxOthers = 16, 32
 	// Reset is the type of the entry that begins a stream anew: whoever counts must begin anew, too.
 	Reset = "reset"
 )
 
 // Events are the types that entries have.
-var Events = []string{"session_opened", "session_closed", "user_online", "user_offline", "topic_occupied", "topic_vacated", Reset}
+var Events = []string{"session_opened", "session_closed", "user_online", "user_offline", "topic_occupied", "topic_vacated", "user_joined", "user_left", Reset}
 
 // Webhooks post entries to each URL, independently of the others.
 type Webhooks struct {
@@ -83,9 +87,9 @@ func New(cfg Config) (*Webhooks, error) {
 		cfg.Retry = DefaultRetry
 	}
 	switch {
-	case len(cfg.URLs) == 0 || len(cfg.URLs) > MaxURLs:
-		return nil, fmt.Errorf("URLs: want 1 to %d", MaxURLs)
-	case len(cfg.Secrets) == 0:
+	case len(cfg.URLs) > MaxURLs || len(cfg.Others) > MaxOthers || len(cfg.URLs)+len(cfg.Others) == 0:
+		return nil, fmt.Errorf("URLs: want 1 to %d, or 1 to %d of other forms", MaxURLs, MaxOthers)
+	case len(cfg.URLs) > 0 && len(cfg.Secrets) == 0:
 		return nil, errors.New("secrets: want one at least")
 	}
 	for _, name := range cfg.Events {
@@ -93,26 +97,35 @@ func New(cfg Config) (*Webhooks, error) {
 			return nil, fmt.Errorf("events: %q is none; there are %s", name, strings.Join(Events, ", "))
 		}
 	}
-	for i, u := range cfg.URLs {
-		if err := judgeHost(u, cfg.AllowPrivate); err != nil {
-			return nil, fmt.Errorf("URL %d: %w", i+1, err)
-		}
-	}
 	w := &Webhooks{}
 	w.UseSecrets(cfg.Secrets)
-	names := map[string]bool{}
+	form := standard{cfg.Events, func() []Secret { return *w.secrets.Load() }}
+	urls := make([]Endpoint, len(cfg.URLs))
 	for i, u := range cfg.URLs {
-		h := newHook(&cfg, u, w)
-		if names[h.name] {
-			return nil, fmt.Errorf("URL %d: another one has the same host and path; positions are kept by these", i+1)
-		}
-		names[h.name] = true
-		w.hooks = append(w.hooks, h)
+		urls[i] = Endpoint{u, form}
+	}
+	if err := cmp.Or(w.add(&cfg, urls), w.add(&cfg, cfg.Others)); err != nil {
+		return nil, err
 	}
 	return w, nil
 }
 
-// UseSecrets has requests signed with these from now on. There must be one at least.
+// add makes a hook for each of list. The error counts from 1 on in list.
+func (w *Webhooks) add(cfg *Config, list []Endpoint) error {
+	for i, to := range list {
+		if err := judgeHost(to.URL, cfg.AllowPrivate); err != nil {
+			return fmt.Errorf("URL %d: %w", i+1, err)
+		}
+		h := newHook(cfg, to)
+		if slices.ContainsFunc(w.hooks, func(other *hook) bool { return other.name == h.name }) {
+			return fmt.Errorf("URL %d: another one has the same host and path; positions are kept by these", i+1)
+		}
+		w.hooks = append(w.hooks, h)
+	}
+	return nil
+}
+
+// UseSecrets has requests to Config.URLs signed with these from now on. There must be one at least.
 func (w *Webhooks) UseSecrets(secrets []Secret) { w.secrets.Store(&secrets) }
 
 // Run posts what source hands over until ctx ends, and returns when all requests have ended.
@@ -127,8 +140,9 @@ func (w *Webhooks) Run(ctx context.Context, source Source) error {
 	return g.Wait()
 }
 
-// readerName is under which name the position of a URL is kept. Its query may be changed as a password is, and the position stays.
-func readerName(u *url.URL) string {
-	sum := sha256.Sum256([]byte(u.Scheme + "://" + strings.ToLower(u.Host) + u.EscapedPath()))
+// readerName is under which name the position of an endpoint is kept. Its query may be changed as a password is, and the position stays.
+func readerName(to Endpoint) string {
+	u := to.URL
+	sum := sha256.Sum256([]byte(to.Form.Reader() + u.Scheme + "://" + strings.ToLower(u.Host) + u.EscapedPath()))
 	return "webhook-" + hex.EncodeToString(sum[:8])
 }

@@ -433,8 +433,65 @@ func TestEachURLHasAReaderOfItsOwn(t *testing.T) {
 	if len(slices.Compact(src.readers)) != 2 || !pubsub.ValidReader(src.readers[0]) {
 		t.Errorf("readers %q", src.readers)
 	}
-	if readerName(mustURL(t, a.URL+"/1?k=2")) != w.hooks[0].name || readerName(mustURL(t, a.URL+"/2?k=1")) == w.hooks[0].name {
+	name := func(path string) string { return readerName(Endpoint{mustURL(t, a.URL+path), standard{}}) }
+	if name("/1?k=2") != w.hooks[0].name || name("/2?k=1") == w.hooks[0].name {
 		t.Error("a position is not kept by host and path")
+	}
+}
+
+// initials is a form that posts the first letter of each type but of reset, behind its own name, and signs with that.
+type initials string
+
+func (f initials) Reader() string { return string(f) }
+
+func (f initials) Body(b *pubsub.LifecycleBatch) (body []byte, events int) {
+	for _, e := range b.Entries {
+		var head struct{ Type string }
+		_ = json.Unmarshal(e.Event, &head) // batch made it
+		if head.Type != Reset {
+			body = append(body, head.Type[0])
+		}
+	}
+	if body == nil {
+		return nil, 0
+	}
+	return append([]byte(f+" "), body...), len(body)
+}
+
+func (f initials) Sign(header http.Header, body []byte, _ time.Time) {
+	header.Set("Signed", string(f)+" "+header.Get("Webhook-Id")+" "+string(body))
+}
+
+func TestAnEndpointGetsBatchesInItsForm(t *testing.T) {
+	got := make(chan string, 10)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		got <- fmt.Sprintf("%s, %s, fence %s, %s", text, r.Header.Get("Signed"), r.Header.Get("Webhook-Fence"), r.Header.Get("Webhook-Signature"))
+		w.WriteHeader(204)
+	}))
+	defer s.Close()
+	u := mustURL(t, s.URL)
+	w, err := New(Config{Others: []Endpoint{{u, initials("a")}, {u, initials("b")}}, AllowPrivate: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.hooks[0].name == w.hooks[1].name {
+		t.Error("two forms of one URL share a position")
+	}
+	b := batch(3, "user_online", Reset, "topic_occupied")
+	b.Lost = 7
+	for _, h := range w.hooks {
+		defer h.to.CloseIdleConnections()
+		if again := h.handle(t.Context(), b); again != 0 {
+			t.Errorf("again in %s", again)
+		}
+		if want := fmt.Sprintf("%s ut, %[1]s %s %[1]s ut, fence 7, ", h.form.Reader(), b.ID); <-got != want {
+			t.Errorf("got something else than %q", want)
+		}
+	}
+	again := w.hooks[0].handle(t.Context(), batch(1, Reset))
+	if stats := w.Stats(); again != 0 || len(got) != 0 || stats.Events["delivered"] != 4 || stats.Events["lost"] != 14 || stats.Tries["delivered"] != 2 {
+		t.Errorf("a batch without an event: again in %s, %d requests, %+v", again, len(got), stats)
 	}
 }
 

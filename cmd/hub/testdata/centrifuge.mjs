@@ -1,20 +1,21 @@
 // Clients of centrifuge-js, unchanged, for the tests of the SDKs. A line on standard input is an order:
-//   {"client":"a","do":"open","build":"json","url":"ws://…","tokens":["…"],"fallback":"http://…"}   tokens in turn
+//   {"client":"a","do":"open","build":"json","url":"ws://…","tokens":["…"],"fallback":"http://…"}   tokens in turn; build
+//     protobuf, or the transport sse or http_stream at the same address
 //   {"client":"a","do":"subscribe","channel":"news","tokens":["…"],"joinLeave":true}   also unsubscribe, connect, disconnect
 //   {"client":"a","do":"publish","ask":7,"channel":"news","data":{}}  also history, presence, presenceStats
 // A line on standard output is what happened to a client:
 //   {"client":"a","event":"connected","transport":"websocket"}        also connecting, disconnected, error, token
 //   {"client":"a","event":"publication","channel":"news","data":"{}"} also subscribing, subscribed, unsubscribed, join, leave
 //   {"client":"a","event":"answer","ask":7,"code":108,"reason":"…"}
-import { createInterface } from 'node:readline'
-import WebSocket from 'ws'
+// It runs in Node and in a browser, as sse.mjs does.
 import { Centrifuge } from 'centrifuge'
 import { Centrifuge as CentrifugeProtobuf } from 'centrifuge/build/protobuf'
 
 const clients = new Map()
+let tools, report
 
 function tell(client, event, more) {
-  process.stdout.write(JSON.stringify({ client, event, ...more }) + '\n')
+  report({ client, event, ...more })
 }
 
 // text is data as JSON: the Protobuf build hands out bytes.
@@ -40,13 +41,19 @@ function supplier(client, tokens, channel) {
 // A ping may be late by less than usual: the tests do not want to wait.
 const delays = { minReconnectDelay: 20, maxReconnectDelay: 500, maxServerPingDelay: 1000 }
 
+// streamed is the same address for another transport.
+function streamed(transport, url) {
+  const { host, search } = new URL(url)
+  return [{ transport, endpoint: `http://${host}/connection/${transport}${search}` }]
+}
+
 function open({ client, build, url, tokens, fallback }) {
-  const options = { websocket: WebSocket, ...delays }
+  const options = { ...tools, emulationEndpoint: `http://${new URL(url).host}/emulation`, ...delays }
   if (tokens) options.token = tokens[0]
   if (tokens?.length > 1) options.getToken = supplier(client, tokens)
   const endpoint = fallback
     ? [{ transport: 'websocket', endpoint: url }, { transport: 'http_stream', endpoint: fallback }]
-    : url
+    : ['sse', 'http_stream'].includes(build) ? streamed(build, url) : url
   const c = new (build === 'protobuf' ? CentrifugeProtobuf : Centrifuge)(endpoint, options)
   clients.set(client, c)
   for (const event of ['connecting', 'connected', 'disconnected']) {
@@ -87,6 +94,7 @@ const requests = {
     return { users: Object.entries(clients).map(([id, info]) => (id === info.client ? info.user : '')).sort() }
   },
   presenceStats: (c, o) => c.presenceStats(o.channel),
+  rpc: (c, o) => c.rpc('method', o.data),
   history: async (c, o) => {
     const r = await c.history(o.channel, o.options)
     return { offset: r.offset, epoch: r.epoch, publications: r.publications.map(publication) }
@@ -110,9 +118,21 @@ const orders = {
   disconnect: o => clients.get(o.client).disconnect(),
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const order = JSON.parse(line)
-  if (order.ask) ask(order)
-  else orders[order.do](order)
+// harness has clients work with the WebSocket and the EventSource of tools.
+export function harness(given, to) {
+  tools = given
+  report = to
+  return order => {
+    if (order.ask) ask(order)
+    else orders[order.do](order)
+  }
 }
-for (const c of clients.values()) c.disconnect()
+
+if (globalThis.process) {
+  const { createInterface } = await import('node:readline')
+  const { EventSource } = await import('eventsource')
+  const { default: WebSocket } = await import('ws')
+  const order = harness({ websocket: WebSocket, eventsource: EventSource }, happened => process.stdout.write(JSON.stringify(happened) + '\n'))
+  for await (const line of createInterface({ input: process.stdin })) order(JSON.parse(line))
+  for (const c of clients.values()) c.disconnect()
+}

@@ -3,9 +3,7 @@
 package drills
 
 import (
-	"flag"
 	"os"
-	"strconv"
 	"testing"
 )
 
@@ -69,15 +67,26 @@ func Measurement(t testing.TB) {
 // HasPrograms is false where Programs skips a test: the test may then do a part of its work.
 func HasPrograms(t testing.TB) bool { t.Helper(); return level(t) >= Short }
 
+// IsPlain is true where InProcess skips a test: the test may then do a part of its work.
+func IsPlain(t testing.TB) bool { t.Helper(); return level(t) == Plain }
+
 // IsFull is true where drills have their real size.
 func IsFull(t testing.TB) bool { t.Helper(); return level(t) == Full }
 
+// SideBySide runs t beside other tests, unless drills have their real size: then it is alone. Drills mostly wait.
+func SideBySide(t *testing.T) {
+	t.Helper()
+	if !IsFull(t) {
+		t.Parallel()
+	}
+}
+
 // Parallel has so many tests run at once in a plain run, of those that are parallel, and so many in others. Tests that wait
-// want many; a race detector, sets of servers and programs want few. Call it in TestMain.
+// want many; a race detector, sets of servers and programs want few. The command line may say another number, as a run that
+// fuzzes has to: it has so many processes. Call it in TestMain.
 func Parallel(plain, others int) {
-	flag.Parse()
 	if os.Getenv(Variable) != "" || raceDetector {
 		plain = others
 	}
-	_ = flag.Set("test.parallel", strconv.Itoa(plain))
+	unlessGiven("test.parallel", plain)
 }

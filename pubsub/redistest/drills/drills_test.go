@@ -15,8 +15,8 @@ func TestEachLevelHasAllOfTheOneBefore(t *testing.T) {
 				t.Errorf("%s=%s: number %d runs: %t", Variable, value, i, ran)
 			}
 		}
-		if IsFull(t) != want[2] || HasPrograms(t) != want[1] {
-			t.Errorf("%s=%s: full %t, with programs %t", Variable, value, IsFull(t), HasPrograms(t))
+		if IsFull(t) != want[2] || HasPrograms(t) != want[1] || IsPlain(t) == want[0] {
+			t.Errorf("%s=%s: full %t, with programs %t, plain %t", Variable, value, IsFull(t), HasPrograms(t), IsPlain(t))
 		}
 	}
 }

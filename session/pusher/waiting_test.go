@@ -1,0 +1,55 @@
+package pusher_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"wshub/engine"
+	"wshub/pubsub"
+	"wshub/session"
+)
+
+// awayBroker can't read histories while it is away.
+type awayBroker struct {
+	*pubsub.Memory
+	away atomic.Bool
+}
+
+func (b *awayBroker) Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error) {
+	if b.away.Load() {
+		return pubsub.Replay{}, pubsub.ErrUnavailable
+	}
+	return b.Memory.Replay(ctx, topic, since, limit)
+}
+
+// Subscriptions that the broker can't serve now are tried again until it can, for as many channels as a connection may have, and no more.
+func TestSubscriptionsThatWaitForTheBrokerAreBounded(t *testing.T) {
+	t.Parallel()
+	b := &awayBroker{}
+	b.away.Store(true)
+	n := startAt(t, session.Config{MaxTopics: 3, MessageRate: -1}, engine.Config{}, func(m *pubsub.Memory) session.Broker {
+		b.Memory = m
+		return b
+	})
+	c := n.connect(app)
+	for i := range 3 {
+		c.ask(fmt.Sprint("cache-", i), "")
+	}
+	for i := 3; i < 100; i++ {
+		channel := fmt.Sprint("cache-", i)
+		c.ask(channel, "")
+		c.wantFault(channel, "LimitReached", 4004)
+	}
+	c.say("pusher:unsubscribe", map[string]any{"channel": "cache-0"})
+	c.ask("cache-3", "")
+	b.away.Store(false)
+	answered := map[string]bool{}
+	for range 6 { // each is answered, and has no event yet
+		answered[c.hear().Channel] = true
+	}
+	if len(answered) != 3 || answered["cache-0"] {
+		t.Errorf("answered: %v", answered)
+	}
+}
