@@ -97,6 +97,22 @@ func TestWhoComesBackElsewhereBeforeTheSweepIsNotTold(t *testing.T) {
 	wantPresent(t, b, "p:1", "returns")
 }
 
+// A leave that a failover lost, of a session whose earlier connection is still waited for on another loop.
+func TestALaterGenerationThatANodeHasNoMoreHasLeft(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	a, b := instanceOf(t, RedisConfig{URL: server.URL(), Node: "a"}), instanceOf(t, RedisConfig{URL: server.URL(), Node: "b"})
+	b.watch(t, "p:1")
+	was, now := enter("p:1", "s", "u"), enter("p:1", "s", "u")
+	was.Member.Generation, now.Member.Generation = 3, 5
+	a.change(t, now)
+	wantMoved(t, b.sink, "p:1", "+s u first 1 1")
+	a.know(was)
+	a.RepairPresence("p:1")
+	wantMoved(t, b.sink, "p:1", "-s u last 0 0")
+	a.know(leave("p:1", "s"))
+}
+
 // TestANodeThatWasTakenForDeadEntersItsMembersAnew cuts a node off until it is swept.
 func TestANodeThatWasTakenForDeadEntersItsMembersAnew(t *testing.T) {
 	t.Parallel()

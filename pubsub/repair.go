@@ -134,6 +134,9 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
 		c, entry := Change{Topic: topic, Member: m, again: untold}, entryOf(topic, m.Session)
 		generation, known := entries[entry]
+		if known && later(generation, m.Generation) {
+			return // an earlier connection; unless that generation is here too, it has left
+		}
 		delete(entries, entry)
 		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); (!same || all) && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
 			if r.cfg.Lifecycle.On && !told[topic] {
@@ -158,6 +161,12 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	}
 	r.toldAll(p, lapses, all)
 	return nil
+}
+
+// later reports whether an entry's generation is later than one of this node: they count on from 0 behind 2^32-1, as presence.lua says.
+func later(entry string, here uint32) bool {
+	g, err := strconv.ParseUint(entry, 10, 32)
+	return err == nil && g != 0 && (here == 0 || int32(uint32(g)-here) > 0)
 }
 
 // mend makes changes in the name of boot, and removes strange entries.

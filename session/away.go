@@ -68,6 +68,27 @@ func (l *awayList) back(id uint64, topic string) (was bool) {
 	return was
 }
 
+// leftElsewhere has other loops no longer have an earlier connection of the session as a member of topic, which the session leaves. The broker
+// heeds the later generation; one that has lost that it left would be told of the earlier one, and have it a member again.
+func (s *Session) leftElsewhere(topic string) {
+	sh, id, g := s.shard, s.id, s.generation
+	now := sh.hub.now()
+	if g == 0 || now.Sub(g.time(now)) > 2*sh.hub.cfg.PresenceGrace { // none of them is away any more
+		return
+	}
+	for _, other := range sh.hub.shards {
+		if other != sh {
+			other.loop.Post(func() {
+				p := other.presence
+				if a := p.away.at[awayFrom{id, topic}]; a != nil && g.newer(generation(a.member.Generation)) {
+					p.away.back(id, topic)
+					p.count(topic, -1)
+				}
+			})
+		}
+	}
+}
+
 // stays are the topics that a is still a member of.
 func (l *awayList) stays(a *away) func(yield func(topic string) bool) {
 	return func(yield func(string) bool) {

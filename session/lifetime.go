@@ -86,6 +86,7 @@ func (s *Session) endLife(cause string) {
 		return
 	}
 	s.forgetLife()
+	s.leftElsewhere(topic)
 	s.tellPresence(pubsub.Change{Topic: topic, Member: s.alive(), Leave: true, Cause: cause}, nil)
 }
 

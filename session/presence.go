@@ -113,6 +113,7 @@ func (s *Session) leave(t *topic) {
 		return
 	}
 	s.shard.presence.members.Add(-1)
+	s.leftElsewhere(t.name)
 	s.tellPresence(pubsub.Change{Topic: t.name, Member: s.member(), Leave: true}, nil)
 }
 
@@ -211,6 +212,7 @@ func (s *Session) lingerAs(m pubsub.Member, topics []string, cause string) {
 	s.drop("presence_grace_full", topics[0], "too many members that have disconnected are waited for")
 	for _, name := range topics {
 		sh.presence.count(name, -1)
+		s.leftElsewhere(name)
 		s.tellPresence(pubsub.Change{Topic: name, Member: s.member(), Leave: true, Cause: cause}, nil)
 	}
 }

@@ -392,3 +392,32 @@ func TestTheBrokerIsToldWhomANodeHas(t *testing.T) {
 		t.Errorf("got %v\nwant %v", got, want)
 	}
 }
+
+// An earlier connection that is away on another loop is no member where the session has left: a broker that is compared with what this node has
+// would have it come again.
+func TestAnEarlierConnectionOnAnotherLoopLeavesWithItsSession(t *testing.T) {
+	n := lobbyists(t, time.Hour, 0)
+	room := byte(pubsub.Partition("room:1"))
+	listed := func() (list []string) {
+		if err := n.hub.Members(t.Context(), room, func(topic string, m pubsub.Member) { list = append(list, topic+" "+m.Session) }); err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	first, welcome := n.enterOn(0, "?user=42")
+	first.watch("room:1")
+	_ = first.conn.CloseNow()
+	n.eventually("it is away", func() bool { return n.away() == 1 })
+	again, _ := n.enterOn(1, "?user=42")
+	again.send(fmt.Sprintf(`{"type":"resume","id":1,"token":%q,"positions":{"room:1":""},"presence":["room:1"]}`, welcome.Token))
+	w := &company{}
+	again.hearUntil(w, "it is back", func() bool { return len(w.members) == 1 })
+	if got := listed(); len(got) != 2 { // of both connections
+		t.Fatalf("members: %q", got)
+	}
+	again.send(`{"type":"unsubscribe","id":2,"topic":"room:1"}`)
+	n.eventually("nobody is a member", func() bool { return n.hub.Stats().Members == 0 })
+	if got := listed(); len(got) != 0 {
+		t.Errorf("members: %q", got)
+	}
+}
