@@ -421,3 +421,25 @@ func TestAnEarlierConnectionOnAnotherLoopLeavesWithItsSession(t *testing.T) {
 		t.Errorf("members: %q", got)
 	}
 }
+
+// A session that disconnects while its loop lists its members, in many turns, is listed: as one that follows, or that is away.
+func TestMembersAreListedThoughTheyGoAwayMeanwhile(t *testing.T) {
+	t.Parallel()
+	n := lobbyists(t, time.Hour, 0)
+	c, welcome := n.enter("?user=42")
+	c.watch("room:1")
+	found := make(chan []present, 1)
+	n.onEveryLoop(func(sh *shard) {
+		for _, s := range sh.named {
+			for range 10 * presentSlice { // ten turns, in front of the room
+				sh.presence.away.put(sh, pubsub.Member{}, 1, nil, "gone")
+			}
+			l := &listing{sh: sh, ctx: t.Context(), done: func(list []present) { found <- list }}
+			l.begin(byte(pubsub.Partition("room:1")))
+			s.conn.Close(Replaced)
+		}
+	})
+	if list := <-found; len(list) != 1 || list[0].Session != welcome.Session {
+		t.Errorf("members: %v", list)
+	}
+}

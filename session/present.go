@@ -1,8 +1,10 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"wshub/pubsub"
 )
@@ -42,12 +44,13 @@ type present struct {
 	pubsub.Member
 }
 
-// listing lists the members of a partition on one loop, a slice a turn. Who comes or goes meanwhile is on it as at its
-// beginning, or as later.
+// listing lists the members of a partition on one loop, a slice a turn. Each is on it as at its beginning, or as later: one that follows
+// at first and is away by the time that its topic is looked at is among those who have gone away meanwhile, who are listed at the end.
 type listing struct {
 	sh     *shard
 	ctx    context.Context // of the caller, who may have gone
 	away   []*away         // yet to be listed
+	seen   time.Duration   // the hub's age up to which those who are away are listed, or in away
 	lives  []*Session      // yet to be listed, as members of their hidden topics
 	topics []*topic
 	crowd  []*Session // of topic, yet to be listed
@@ -63,12 +66,19 @@ func (l *listing) begin(partition byte) {
 	for t := range p.topics[partition] {
 		l.topics = append(l.topics, t)
 	}
-	l.away = slices.Clone(p.away.list[p.away.head:])
+	l.takeAway()
 	l.partition = int(partition)
 	if l.sh.hub.cfg.Lifecycle {
 		l.lives = slices.Collect(l.sh.lives(l.partition))
 	}
 	l.next()
+}
+
+// takeAway has those listed next who have gone away since it was called last.
+func (l *listing) takeAway() {
+	hub, list := l.sh.hub, l.sh.presence.away.list[l.sh.presence.away.head:]
+	since, _ := slices.BinarySearchFunc(list, l.seen+hub.cfg.PresenceGrace, func(a *away, due time.Duration) int { return cmp.Compare(a.due, due) })
+	l.away, l.seen = slices.Clone(list[since:]), time.Since(hub.born)
 }
 
 // listAway lists some of those who are away, and returns how much there was to look at.
@@ -108,6 +118,10 @@ func (l *listing) next() {
 	for n := l.listAway() + l.listLives(); n < presentSlice; {
 		if len(l.crowd) == 0 {
 			if len(l.topics) == 0 {
+				if l.takeAway(); len(l.away) > 0 {
+					n += l.listAway()
+					continue
+				}
 				l.done(l.found)
 				return
 			}
