@@ -166,7 +166,10 @@ func TestAStreamGoesOnBehindAFailoverThatLostThePosition(t *testing.T) {
 
 func TestMemoryDeliversItsStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory(MemoryConfig{Lifecycle: LifecycleConfig{On: true, MaxEntries: 120}})
+		m := NewMemory(MemoryConfig{Node: "n1", Lifecycle: LifecycleConfig{On: true, MaxEntries: 120}})
+		if other := NewMemory(MemoryConfig{Node: "n2"}); m.lifecycleStream() == other.lifecycleStream() {
+			t.Errorf("two instances have the stream %s", other.lifecycleStream()) // whoever holds fences by stream would refuse one
+		}
 		add := func(n int) {
 			m.order.Lock()
 			defer m.order.Unlock()
@@ -190,7 +193,7 @@ func TestMemoryDeliversItsStream(t *testing.T) {
 			t.Errorf("lag %s", lag)
 		}
 		time.Sleep(time.Minute)
-		if o.inOrder(t, 110, memoryStream); o.Lag() != 0 || o.lost != 0 {
+		if o.inOrder(t, 110, m.lifecycleStream()); o.Lag() != 0 || o.lost != 0 {
 			t.Errorf("lag %s, lost %d", o.Lag(), o.lost)
 		}
 		add(130)

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// memoryStream is the name of Memory's only lifecycle stream.
-const memoryStream = "memory"
+// lifecycleStream is the name of m's only lifecycle stream: another instance's is another one, for whoever takes entries of several.
+func (m *Memory) lifecycleStream() string { return "memory:" + m.cfg.Node }
 
 // Deliver hands the entries of the lifecycle stream to reader until ctx ends. See Redis.Deliver. Positions end with Deliver: a reader
 // begins with the oldest entry that is kept.
@@ -27,7 +27,7 @@ func (m *Memory) Deliver(ctx context.Context, reader *LifecycleReader) error {
 		if err != nil {
 			return fmt.Errorf("deliver: %w", err)
 		}
-		b, next, oldest, _ := point.batch(memoryStream, entries)
+		b, next, oldest, _ := point.batch(m.lifecycleStream(), entries)
 		if len(b.Entries) > 0 {
 			b.Fence, b.Since = fence, time.UnixMilli(int64(m.now()))
 			reader.oldest.Store(oldest)

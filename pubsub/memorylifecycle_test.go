@@ -62,7 +62,7 @@ func TestTheLongestNamesFitInAnEntry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, _, _, bad := readPoint{}.batch(memoryStream, list)
+		b, _, _, bad := readPoint{}.batch(m.lifecycleStream(), list)
 		if bad > 0 || len(b.Entries) != len(list) || len(list) != 5 {
 			t.Errorf("%s: %d of %d entries are bad, %d fit", letter, bad, len(list), len(b.Entries))
 		}
