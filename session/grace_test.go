@@ -44,7 +44,7 @@ func TestAReplayThatEndsInTheGraceOfATokenIsFollowed(t *testing.T) {
 	n := run(t, hub, engine.Config{Pollers: 1})
 	n.number("news", 1, 3, 5000) // the first look keeps none
 
-	grant := token.Grant{TTL: time.Second, Subscribe: []string{"news"}}
+	grant := token.Grant{TTL: 2 * time.Second, Subscribe: []string{"news"}} // time to come and to subscribe
 	c := n.v1("?token=" + mint(t, secretSigner(t), grant))
 	c.send(`{"type":"subscribe","id":1,"topic":"news","since":"0"}`)
 	for range 2 { // and the own topic

@@ -125,7 +125,7 @@ func TestATopicIsLeftWhenItsPassEnds(t *testing.T) {
 	t.Parallel()
 	n := closed(t, Config{}, token.Config{})
 	c := n.idle42(jwt.MapClaims{"topics": []string{"news"}})
-	soon := time.Now().Add(time.Second)
+	soon := time.Now().Add(2 * time.Second)
 	for topic, until := range map[string]time.Time{"$a": soon, "b": soon, "news": soon, "$renewed": soon, "$longer": time.Now().Add(time.Hour), "$unused": soon} {
 		n.allow(topic, until)
 	}

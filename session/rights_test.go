@@ -125,7 +125,7 @@ func TestAnExpiredTokenGivesNothingNewUntilAuth(t *testing.T) {
 	t.Parallel()
 	n := closed(t, Config{History: kept, AuthGrace: time.Minute}, token.Config{Skew: -1})
 	n.hub.UseSealer(sealer(t, make([]byte, 32)))
-	grant := token.Grant{Subscribe: []string{"*"}, Publish: []string{"*"}, TTL: time.Second}
+	grant := token.Grant{Subscribe: []string{"*"}, Publish: []string{"*"}, TTL: 2 * time.Second}
 	_, welcome := n.enter("?token=" + mint(t, secretSigner(t), token.Grant{Subscribe: []string{"*"}}))
 	c := n.v1("?token=" + mint(t, secretSigner(t), grant))
 	c.send(`{"type":"subscribe","id":1,"topic":"news"}`)
