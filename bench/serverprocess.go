@@ -110,13 +110,14 @@ func (s *serverProcess) stop() error {
 func (s *serverProcess) stopWorkers() {
 	ctx, cancel := context.WithTimeout(context.Background(), workerLimit)
 	defer cancel()
-	for reach(ctx, s.addr) == nil {
+	err := reach(ctx, s.addr)
+	for ; err == nil; err = reach(ctx, s.addr) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	if ctx.Err() != nil { // nobody has said that nobody listens
+	if !errors.Is(err, syscall.ECONNREFUSED) { // nobody has said that nobody listens; a dial may be over before ctx is
 		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) // gone at last: as wanted
 	}
 }
