@@ -447,30 +447,33 @@ func TestABackendsTopicHasNoID(t *testing.T) {
 func TestAClientThatNeverReadsIsCut(t *testing.T) {
 	t.Parallel()
 	for _, query := range []string{"?topic=news", "?topic=news&topic=sport"} {
-		n := start(t, session.Config{}, engine.Config{MaxQueued: 64 << 10, SendBuffer: 16 << 10})
-		s := n.open(query).fresh(1 + strings.Count(query, "&"))
-		conn, err := net.Dial("tcp", n.server.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-		fmt.Fprintf(conn, "GET %s%s HTTP/1.1\r\nHost: hub\r\nAccept: text/event-stream\r\n\r\n", path, query)
-		n.eventually("both are there", func() bool { return n.hub.Stats().Sessions["sse"] == 2 })
-		n.eventually("both follow", func() bool { return n.hub.Stats().Subscriptions == 2*int64(1+strings.Count(query, "&")) })
-		data := `"` + strings.Repeat("x", 8<<10) + `"`
-		for i := 0; n.server.Stats().Closed["slow_consumer"] == 0; i++ {
-			n.publish("news", data)
-			for {
-				ev := s.next()
-				if ev.kind == "" && strings.Contains(ev.data, data) {
-					break
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			n := start(t, session.Config{}, engine.Config{MaxQueued: 64 << 10, SendBuffer: 16 << 10})
+			s := n.open(query).fresh(1 + strings.Count(query, "&"))
+			conn, err := net.Dial("tcp", n.server.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+			fmt.Fprintf(conn, "GET %s%s HTTP/1.1\r\nHost: hub\r\nAccept: text/event-stream\r\n\r\n", path, query)
+			n.eventually("both are there", func() bool { return n.hub.Stats().Sessions["sse"] == 2 })
+			n.eventually("both follow", func() bool { return n.hub.Stats().Subscriptions == 2*int64(1+strings.Count(query, "&")) })
+			data := `"` + strings.Repeat("x", 8<<10) + `"`
+			for i := 0; n.server.Stats().Closed["slow_consumer"] == 0; i++ {
+				n.publish("news", data)
+				for {
+					ev := s.next()
+					if ev.kind == "" && strings.Contains(ev.data, data) {
+						break
+					}
+				}
+				if i > 100_000 {
+					t.Fatal("it is not cut")
 				}
 			}
-			if i > 100_000 {
-				t.Fatal("it is not cut")
-			}
-		}
-		n.eventually("one is left", func() bool { return n.hub.Stats().Sessions["sse"] == 1 })
-		_ = conn.Close()
+			n.eventually("one is left", func() bool { return n.hub.Stats().Sessions["sse"] == 1 })
+			_ = conn.Close()
+		})
 	}
 }

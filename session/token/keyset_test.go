@@ -301,7 +301,7 @@ func TestARealServer(t *testing.T) {
 			if path == "/slow" {
 				timeout = 50 * time.Millisecond
 			}
-			v := verifier(t, Config{JWKS: server.URL + path, JWKSTimeout: timeout, OnFetch: func(_ int, err error) { fetched <- err }})
+			v := verifier(t, Config{JWKS: server.URL + path, JWKSTimeout: timeout, JWKSRefetch: 100 * time.Millisecond, OnFetch: func(_ int, err error) { fetched <- err }})
 			stop := run(t, v)
 			err := <-fetched
 			switch {
