@@ -100,6 +100,7 @@ func TestOnlyPlainGETsOfThePathGetAPage(t *testing.T) {
 
 // A client that asks for a page and does not read it holds up nobody, and is closed.
 func TestUnreadPagesHoldNothing(t *testing.T) {
+	t.Parallel()
 	const places, spare = 10, 192
 	s := serve(t, engine.Config{Pollers: 2, MaxConnections: places, SendBuffer: 4 << 10, Pages: []engine.Page{script(200_000)}}, echo{})
 	healthy := rawDial(t, s, "")

@@ -17,18 +17,22 @@ import (
 
 // Whatever sockets do, all at once and against every limit, each account comes to what is there, and in the end to nothing.
 func TestAccountsOfSocketsComeOut(t *testing.T) {
+	t.Parallel()
 	accountsComeOut(t, Config{}, func(int) string { return head() })
 }
 
 // Also those of the clients' addresses, of which each may have some connections.
 func TestAccountsOfAddressesComeOut(t *testing.T) {
+	t.Parallel()
 	loopback := proxy.Networks{netip.MustParsePrefix("127.0.0.0/8")}
 	t.Run("by header", func(t *testing.T) {
+		t.Parallel()
 		accountsComeOut(t, Config{ClientAddress: proxy.XForwardedFor, TrustedProxies: loopback, MaxPerAddress: 3, AddressRate: 40}, func(i int) string {
 			return head(fmt.Sprintf("+X-Forwarded-For: 192.0.2.%d", i%8))
 		})
 	})
 	t.Run("by PROXY protocol", func(t *testing.T) {
+		t.Parallel()
 		accountsComeOut(t, Config{ClientAddress: proxy.Protocol, TrustedProxies: loopback, MaxPerAddress: 3}, func(i int) string {
 			return fmt.Sprintf("PROXY TCP6 2001:db8:0:%d::%d ::1 4711 80\r\n", i%8, i) + head()
 		})
