@@ -2,6 +2,7 @@ package pubsub
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,4 +30,16 @@ func (l *lines) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), text)
+}
+
+// containsLine reports whether there is a line with all of parts.
+func (l *lines) containsLine(parts ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) }) {
+			return true
+		}
+	}
+	return false
 }

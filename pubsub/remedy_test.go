@@ -57,10 +57,8 @@ func TestARightThatIsMissingIsNotTakenForAServerThatIsFrozen(t *testing.T) {
 	start(t, r)
 	ready(t, r)
 	server.CLI("acl", "setuser", "bob", "-publish")
-	eventually(t, "it is cut off", func() bool { return log.contains(`"message":"not connected to redis"`) })
-	if log.contains("frozen") || !log.contains("the user lacks +publish") {
-		t.Errorf("%s", log.text.String())
-	}
+	// A machine that has much to do may have one probe look late, and a connection be given up as frozen, but not each.
+	eventually(t, "it is cut off for the right", func() bool { return log.containsLine("the user lacks +publish", `"message":"not connected to redis"`) })
 }
 
 func canceled(t *testing.T) context.Context {
