@@ -15,6 +15,11 @@ type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // dialWith dials servers, over TLS unless cfg is nil. A server must have a certificate for the host that was dialed.
 func dialWith(cfg *tls.Config) dialer {
+	return dialThrough(cfg, func(conn net.Conn) net.Conn { return conn })
+}
+
+// dialThrough is dialWith for connections that read and write, with TLS or without, what under makes of their socket.
+func dialThrough(cfg *tls.Config, under func(net.Conn) net.Conn) dialer {
 	plain := &net.Dialer{Timeout: ioTimeout, KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 5 * time.Second, Count: 3, // a dead peer is noticed in 45 s
 	}}
@@ -24,7 +29,7 @@ func dialWith(cfg *tls.Config) dialer {
 			if err != nil {
 				return nil, err
 			}
-			return failingConn{conn}, nil
+			return failingConn{under(conn)}, nil
 		}
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -36,7 +41,7 @@ func dialWith(cfg *tls.Config) dialer {
 		}
 		of := cfg.Clone()
 		of.ServerName, _, _ = net.SplitHostPort(addr)
-		secured := tls.Client(conn, of)
+		secured := tls.Client(under(conn), of)
 		if err := secured.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
 			return nil, fmt.Errorf("TLS handshake: %w", err)

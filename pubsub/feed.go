@@ -18,11 +18,10 @@ import (
 // besides, subscribes to all of them at once when it reconnects, and copies each message: this knows only what
 // passes. One goroutine may call hear, any may send.
 type feed struct {
-	conn    net.Conn
-	drained func() // called before hear waits for the server; nil until all is set up
-	limit   int    // of a payload, in bytes
-	in      *bufio.Reader
-	gather  gathering
+	conn  net.Conn
+	flow  *inflow // below conn, or conn itself
+	limit int     // of a payload, in bytes
+	in    *bufio.Reader
 
 	mu  sync.Mutex
 	out []byte
@@ -34,23 +33,8 @@ const (
 	maxChannel = 1024
 )
 
-func newFeed(conn net.Conn, limit int) *feed {
-	f := &feed{conn: conn, limit: limit}
-	f.in = bufio.NewReaderSize(f, feedBuffer)
-	return f
-}
-
-// Read is how in reads the connection: all that came before has been heard by then.
-func (f *feed) Read(b []byte) (int, error) {
-	if f.drained != nil {
-		f.drained()
-	}
-	if f.gather.pause > 0 {
-		if wait := f.gather.wait(time.Now()); wait > 0 {
-			time.Sleep(wait)
-		}
-	}
-	return f.conn.Read(b)
+func newFeed(conn net.Conn, flow *inflow, limit int) *feed {
+	return &feed{conn: conn, flow: flow, limit: limit, in: bufio.NewReaderSize(conn, feedBuffer)}
 }
 
 // signal is the kind of what a feed hears.
@@ -196,7 +180,11 @@ func appendBulk(dst []byte, s string) []byte {
 
 // hear waits for the next thing. After an error the feed is of no use.
 func (f *feed) hear() (heard, error) {
-	f.gather.heard++
+	if f.in.Buffered() == 0 {
+		f.flow.await()
+	} else {
+		f.flow.gather.heard++
+	}
 	switch mark, err := f.in.Peek(1); {
 	case err != nil:
 		return heard{}, err
@@ -356,7 +344,8 @@ func (f *feed) whole() ([]byte, error) {
 // dialFeed opens a feed to m, which must not be a replica. It ends with ctx at the latest: whatever ends it closes its
 // socket, for a read can't be timed out without losing its place in the stream.
 func (r *Redis) dialFeed(ctx context.Context, m *master) (f *feed, end func(), err error) {
-	conn, err := dialWith(m.opt.TLSConfig)(ctx, m.opt.Network, m.addr)
+	flow := &inflow{gather: gathering{pause: r.cfg.Gather}}
+	conn, err := dialThrough(m.opt.TLSConfig, flow.under(m.opt.TLSConfig != nil))(ctx, m.opt.Network, m.addr)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -365,7 +354,7 @@ func (r *Redis) dialFeed(ctx context.Context, m *master) (f *feed, end func(), e
 		stop()
 		_ = conn.Close()
 	}
-	f = newFeed(conn, max(r.cfg.MaxMessage, maxControl)+max(addressHead, envelopeHead+maxAttributes))
+	f = newFeed(conn, flow, max(r.cfg.MaxMessage, maxControl)+max(addressHead, envelopeHead+maxAttributes))
 	if err := f.login(m.opt); err != nil {
 		end()
 		return nil, nil, err
@@ -379,6 +368,5 @@ func (r *Redis) dialFeed(ctx context.Context, m *master) (f *feed, end func(), e
 		end()
 		return nil, nil, err
 	}
-	f.gather.pause = r.cfg.Gather
 	return f, end, nil
 }

@@ -18,7 +18,7 @@ import (
 
 // fromText is a feed that hears text, in pieces of any size.
 func fromText(text string, limit int, pieces func(io.Reader) io.Reader) *feed {
-	f := newFeed(nil, limit)
+	f := newFeed(nil, &inflow{}, limit)
 	f.in.Reset(pieces(strings.NewReader(text)))
 	return f
 }
@@ -57,9 +57,10 @@ func TestAFeedIsDrainedBeforeItWaits(t *testing.T) {
 	ours, theirs := net.Pipe()
 	defer ours.Close()
 	defer theirs.Close()
-	f, heard := newFeed(ours, 10), 0
+	flow := &inflow{Conn: ours}
+	f, heard := newFeed(flow, flow, 10), 0
 	var drained []int // how many had been heard by then
-	f.drained = func() { drained = append(drained, heard) }
+	flow.drained = func() { drained = append(drained, heard) }
 	go func() {
 		for _, text := range []string{one + one + one[:10], one[10:], one} {
 			_, _ = io.WriteString(theirs, text)

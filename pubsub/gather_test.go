@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,8 +24,8 @@ func TestMessagesGatherWhileTheyComeFast(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ours := newBuffer()
-			f := newFeed(ours, 10)
-			f.gather.pause = c.pause
+			flow := &inflow{Conn: ours, gather: gathering{pause: c.pause}}
+			f := newFeed(flow, flow, 10)
 			var sending sync.WaitGroup
 			defer sending.Wait()
 			sending.Go(func() {
@@ -34,7 +33,6 @@ func TestMessagesGatherWhileTheyComeFast(t *testing.T) {
 					for range c.together {
 						ours.put(one)
 					}
-					ours.wake()
 					time.Sleep(c.every)
 				}
 			})
@@ -65,31 +63,4 @@ func TestGatheringEndsWithTheRush(t *testing.T) {
 	if g.heard++; g.wait(now) != 0 {
 		t.Error("the first message behind a pause waits")
 	}
-}
-
-// buffer is a connection that keeps what comes until it is read.
-type buffer struct {
-	net.Conn
-	text  chan string
-	ready chan struct{}
-	reads int
-}
-
-func newBuffer() *buffer {
-	return &buffer{text: make(chan string, 1000), ready: make(chan struct{}, 1)}
-}
-
-func (b *buffer) put(text string) { b.text <- text }
-
-func (b *buffer) wake() { wake(b.ready) }
-
-func (b *buffer) Read(into []byte) (n int, err error) {
-	b.reads++
-	for len(b.text) == 0 {
-		<-b.ready
-	}
-	for len(b.text) > 0 && len(into)-n > 100 {
-		n += copy(into[n:], <-b.text)
-	}
-	return n, nil
 }

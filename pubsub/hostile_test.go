@@ -58,7 +58,7 @@ func TestAConnectionWhoseRoleIsSecretHasNoDeadline(t *testing.T) {
 		_, _ = far.Read(make([]byte, 100))
 		_, _ = far.Write([]byte("-NOPERM this user has no permissions to run the 'role' command\r\n"))
 	}()
-	if _, err := newFeed(conn, 100).role(); !errors.Is(err, errRefused) || !isPermission(err) {
+	if _, err := newFeed(conn, &inflow{}, 100).role(); !errors.Is(err, errRefused) || !isPermission(err) {
 		t.Fatal(err)
 	}
 	if !conn.read.IsZero() {

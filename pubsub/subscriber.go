@@ -133,7 +133,7 @@ func (r *Redis) connection(ctx context.Context, l *link, bus bool, m *master) (w
 		ready: make(chan struct{}), returned: l.round.Load(), doomed: doomed,
 		doubts: doubts{work: make(chan struct{}, 1)}, reasons: map[string]error{},
 	}
-	feed.drained = s.delivery.handOver
+	feed.flow.drained = s.delivery.handOver
 	if err := s.subscribeBase(); err != nil {
 		return false, fmt.Errorf("subscribe: %w", err)
 	}
