@@ -139,3 +139,49 @@ func TestAPositionAheadOfTheLogHasTheMasterLookedFor(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+// stuck is the topology of a server that, once asked again, never says who it is.
+type stuck struct{ single }
+
+func (s stuck) watch(ctx context.Context, t *triggers, report func(layout, trigger)) error {
+	return keepDiscovering(ctx, t, func(why trigger) bool {
+		if why != atStart {
+			<-ctx.Done()
+		}
+		report(s.layout(), why)
+		return true
+	})
+}
+
+func (s stuck) inspect(context.Context) (layout, Report) { return s.layout(), nil }
+
+// TestWhoIsAheadKeepsNobodyFromReading: a client's position is made up, and the discovery that it waits for takes forever. Another
+// one reads the same topic, whose events are not in memory.
+func TestWhoIsAheadKeepsNobodyFromReading(t *testing.T) {
+	server := redistest.Start(t)
+	r := newRedis(t, RedisConfig{URL: server.URL(), History: keepAll, RecentBytes: 1})
+	r.topology = stuck{single{server.Addr()}}
+	start(t, r)
+	ready(t, r)
+	mustFollow(t, r, "h:a", 0)
+	last := mustPublish(t, r, "h:a", "1")
+	eventually(t, "the discovery at the start is none of just now", func() bool {
+		r.triggers.mu.Lock()
+		defer r.triggers.mu.Unlock()
+		return time.Since(r.triggers.ended) >= discoverPause
+	})
+	waits, done := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(done)
+		_, _ = r.Replay(OnWait(ctx, func() { close(waits) }), "h:a", Position{last.Epoch, ID{last.ID.Ms + 1, 1}}, Limit{Events: 10})
+	}()
+	<-waits
+	if end, other := r.readings.begin("h:a"); other != nil {
+		t.Error("others wait for the one who is ahead")
+	} else {
+		end()
+	}
+	cancel()
+	<-done
+}

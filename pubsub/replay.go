@@ -22,10 +22,11 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 		return r.newest(ctx, topic, since, limit)
 	}
 	got, least, ok := r.replayRecent(topic, since, limit)
+	end := func() {}
 	for turn := 0; !ok && !least.IsZero() && turn < maxTurns; turn++ {
-		end, other := r.readings.begin(topic)
+		done, other := r.readings.begin(topic)
 		if other == nil {
-			defer end()
+			end = done
 			break
 		}
 		select {
@@ -42,6 +43,8 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 	for again := false; ; again = true {
 		m, _ := r.route(partition(topic))
 		got, err := r.replayStored(ctx, topic, since, limit)
+		end() // who waits for others' readings waits for nothing else of theirs
+		end = func() {}
 		if err != nil || again {
 			return got, err
 		}
@@ -55,6 +58,22 @@ func (r *Redis) Replay(ctx context.Context, topic string, since Position, limit 
 
 // lacks reports whether the log that ends at head has not got that far as at, or has lost it.
 func lacks(head, at Position) bool { return head.Epoch == at.Epoch && head.ID.Compare(at.ID) < 0 }
+
+// waitKey is the key of the func that OnWait puts into a context.
+type waitKey struct{}
+
+// OnWait returns a context with which Replay calls f, once at most and before it returns, when it has read and is about to wait for
+// something else: who answers others meanwhile can have another goroutine take its place.
+func OnWait(ctx context.Context, f func()) context.Context {
+	return context.WithValue(ctx, waitKey{}, f)
+}
+
+// Waits calls the func that OnWait has put into ctx, if there is one. It is for brokers.
+func Waits(ctx context.Context) {
+	if f, ok := ctx.Value(waitKey{}).(func()); ok {
+		f()
+	}
+}
 
 // isOvertaken asks who serves a topic, and reports whether that is m no more. Somebody has what m has not: another
 // master may have taken over, and this node not have heard of it. It takes askTimeout at most.

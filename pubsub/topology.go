@@ -65,8 +65,8 @@ type triggers struct {
 	waiting int
 }
 
-// maxWaiting bounds those who wait for a discovery: each holds up one who reads for sessions.
-const maxWaiting = 4
+// maxWaiting bounds those who wait for a discovery. Each is a goroutine.
+const maxWaiting = 64
 
 func (t *triggers) pull(why trigger) {
 	t.last.Store(uint32(why))
@@ -74,7 +74,8 @@ func (t *triggers) pull(why trigger) {
 }
 
 // await pulls, and waits for a discovery that begins from now on, until ctx ends. It does not where the last one has just
-// ended or has found nothing out, or enough others wait: a crowd that asks is not held up by more than that.
+// ended or has found nothing out, or enough others wait: a crowd that asks is not held up by more than that. It says by
+// Waits that it is going to.
 func (t *triggers) await(ctx context.Context, why trigger) {
 	t.mu.Lock()
 	if t.blind || time.Since(t.ended) < discoverPause || t.waiting >= maxWaiting {
@@ -88,6 +89,7 @@ func (t *triggers) await(ctx context.Context, why trigger) {
 	t.waiting++
 	t.mu.Unlock()
 	t.pull(why)
+	Waits(ctx)
 	select {
 	case <-ctx.Done():
 	case <-ended:

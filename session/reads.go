@@ -185,17 +185,26 @@ func (r *readers) serve(ctx context.Context) {
 	defer context.AfterFunc(ctx, end)()
 	var all sync.WaitGroup
 	for range r.n {
-		all.Go(func() {
-			for {
-				j, ok := r.take()
-				if !ok || ctx.Err() != nil {
-					return
-				}
-				r.do(ctx, j)
-			}
-		})
+		all.Go(func() { r.work(ctx, &all) })
 	}
 	all.Wait()
+}
+
+// work does one job after the other, until another one of all has taken its place: a client whose position is made up, and has
+// the broker wait, holds up nobody.
+func (r *readers) work(ctx context.Context, all *sync.WaitGroup) {
+	replaced := false
+	waiting := pubsub.OnWait(ctx, func() {
+		replaced = true
+		all.Go(func() { r.work(ctx, all) })
+	})
+	for !replaced {
+		j, ok := r.take()
+		if !ok || ctx.Err() != nil {
+			return
+		}
+		r.do(waiting, j)
+	}
 }
 
 func (r *readers) do(ctx context.Context, j queuedJob) {

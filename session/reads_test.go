@@ -200,3 +200,40 @@ func TestWhoWaitsBehindALogThatHangsIsToldSo(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 }
+
+// TestWhoHasTheBrokerWaitHoldsUpNobody: clients hand in positions that are made up, and the broker waits to hear who may know of them.
+func TestWhoHasTheBrokerWaitHoldsUpNobody(t *testing.T) {
+	g := newGate()
+	n := bend(t, Config{Workers: 1, PublishTimeout: time.Minute}, engine.Config{Pollers: 1}, &bent{onReplay: func(ctx context.Context, topic string) error {
+		if topic == "ahead" {
+			pubsub.Waits(ctx)
+			return g.wait(ctx)
+		}
+		return nil
+	}})
+	t.Cleanup(g.open)
+	var hostile []*client
+	for range 5 {
+		c := n.v1("")
+		c.send(`{"type":"history","id":1,"topic":"ahead"}`)
+		hostile = append(hostile, c)
+	}
+	for range hostile {
+		<-g.came
+	}
+	other := n.v1("")
+	other.send(`{"type":"history","id":2,"topic":"other"}`)
+	if h := other.hear(); h.Type != "history" {
+		t.Errorf("%+v", h)
+	}
+	g.open()
+	for _, c := range hostile {
+		if h := c.hear(); h.Type != "history" {
+			t.Errorf("%+v", h)
+		}
+	}
+	other.send(`{"type":"history","id":3,"topic":"other"}`)
+	if h := other.hear(); h.Type != "history" {
+		t.Errorf("%+v", h)
+	}
+}
