@@ -86,8 +86,9 @@ type Sink interface {
 type Loss struct {
 	// At is that position, or zero if the topic keeps no history.
 	At Position
-	// Read is the number of the reading of the log that has shown the loss: a Replay of that number or a later one knows of
-	// it. It is 0 where no log shows what was lost.
+	// Read is the number of the reading of the log that has shown the loss: a Replay of an earlier number does not know of it. One of
+	// that number or a later one does, unless the two were under way at a time: then the next event's link shows the loss. It
+	// is 0 where no log shows what was lost.
 	Read uint64
 	// Next is the ID of the event behind At that the log had then, zero if it had none. It is larger than those of all
 	// events that its log has lost.
@@ -95,8 +96,12 @@ type Loss struct {
 }
 
 // Concerns reports whether the log's loss concerns a follower that has everything up to at, as a Replay of number read has said.
+// That of another log concerns everybody.
 func (l *Loss) Concerns(at Position, read uint64) bool {
-	goesOn := at.Epoch == l.At.Epoch && !l.Next.IsZero() && at.ID.Compare(l.Next) >= 0
+	if at.Epoch != l.At.Epoch && !at.IsZero() {
+		return true
+	}
+	goesOn := !l.Next.IsZero() && at.ID.Compare(l.Next) >= 0
 	return l.Read > read && !goesOn && at != l.At
 }
 

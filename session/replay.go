@@ -228,42 +228,29 @@ func (sub *subscribing) countHeld(n int) {
 	sub.s.working().held += n
 }
 
-// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up. A gap that the replay does
-// not know of is told: from there on the topic goes on, perhaps from before the replay's end, if the log lost that. Behind a
-// live event the loop's gaps are the session's.
-func (sub *subscribing) trail(batch []*message) (kept []*message) {
-	live := false
-	for i, m := range batch {
-		switch {
-		case !m.isLoss():
-			news := splice(batch[i:i+1], sub.cursor, sub.asOf)
-			live = live || len(news) > 0 && !m.position.IsZero()
-			kept = append(kept, news...)
-		case m.isShown():
-			if live || m.loss.Concerns(sub.cursor, sub.asOf) {
-				sub.cursor = m.position
-				kept = append(kept, m)
-			}
-		default: // of what is in no log: the replay goes as far as it did
-			if m.position.Epoch == sub.cursor.Epoch && m.position.ID.Compare(sub.cursor.ID) < 0 {
-				m = &message{topic: m.topic, position: sub.cursor}
-			}
+// trail returns what of a batch comes behind the replay, up to which the loop has yet to catch up.
+func (sub *subscribing) trail(batch []*message) []*message {
+	kept := splice(batch, sub.cursor, sub.asOf)
+	for _, m := range kept {
+		if !m.position.IsZero() {
 			sub.cursor = m.position
-			kept = append(kept, m)
 		}
 	}
 	return kept
 }
 
-// isLoss reports whether m is a gap of a topic that keeps a history, isShown whether its log shows the loss.
-func (m *message) isLoss() bool  { return m.event == nil && m.news == nil && !m.position.IsZero() }
-func (m *message) isShown() bool { return m.isLoss() && m.loss != nil && m.loss.Read > 0 }
+// isLoss reports whether m is a gap of a topic that keeps a history, isShown whether its log shows the loss, isInNoLog
+// whether the broker tells of what no log has.
+func (m *message) isLoss() bool    { return m.event == nil && m.news == nil && !m.position.IsZero() }
+func (m *message) isShown() bool   { return m.isLoss() && m.loss != nil && m.loss.Read > 0 }
+func (m *message) isInNoLog() bool { return m.isLoss() && m.loss != nil && m.loss.Read == 0 }
 
 // splice returns the live messages that come behind a replay up to head: each event once, in order.
 // Messages without a position were never in a history, so they all pass. One of another log than head's is newer, unless
 // a later one is of head's: then the replay began behind the change. If head is a place, all of its log pass: it held none
-// of them when it was read. A live event that skips the end of the replay comes behind a gap. asOf is the number of the replay's
-// reading: behind a loss that concerns it, the topic goes on from where that says.
+// of them when it was read. A live event that is not the next one comes behind a gap. asOf is the number of the replay's
+// reading: behind a loss that concerns it, the topic goes on from where that says, perhaps from before head, if the log lost that.
+// Behind a live event the live gaps are the session's. One of what is in no log takes nobody back.
 func splice(live []*message, head pubsub.Position, asOf uint64) []*message {
 	changed := 0
 	for i, m := range live {
@@ -277,14 +264,19 @@ func splice(live []*message, head pubsub.Position, asOf uint64) []*message {
 		newer := i >= changed // of another log
 		switch {
 		case m.isShown():
-			if newer = begun || m.loss.Concerns(head, asOf); newer {
+			if newer = (newer || m.position.Epoch == head.Epoch) && (begun || m.loss.Concerns(head, asOf)); newer {
 				head = m.position
 			}
+		case m.isInNoLog():
+			if !newer || m.position.Epoch == last.Epoch && m.position.ID.Compare(last.ID) < 0 {
+				m = &message{topic: m.topic, position: last, loss: m.loss}
+			}
+			newer = true
 		case m.position.Epoch == head.Epoch:
 			newer = head.ID.Seq == 0 || m.position.ID.Compare(head.ID) > 0
 		}
 		if m.position.IsZero() || newer {
-			if m.position.Epoch == last.Epoch && m.leavesOut(last.ID) {
+			if m.skips(last) {
 				kept = append(kept, m.lossBefore())
 			}
 			if !m.position.IsZero() {
@@ -296,6 +288,23 @@ func splice(live []*message, head pubsub.Position, asOf uint64) []*message {
 	return kept
 }
 
+// skips reports whether m is an event that is not the next one behind last: it is of another log, or its link does not lead
+// there. The loop may have dropped the gap before it, because of a reading that was under way as the loss happened. Where m has no link,
+// its log may as well have begun anew.
+func (m *message) skips(last pubsub.Position) bool {
+	switch {
+	case m.event == nil || m.position.IsZero() || last.IsZero():
+		return false
+	case m.position.Epoch != last.Epoch:
+		return true
+	case m.event.Before.IsZero():
+		return false
+	case last.ID.Seq == 0:
+		return m.event.Before.Compare(last.ID) >= 0
+	}
+	return m.event.Before != last.ID && m.position.ID.Compare(last.ID) > 0
+}
+
 // leavesOut reports whether m is an event whose log lacks the one at last: its link leads past it. A failover has lost that
 // one. Where m has no link, its log may as well have begun anew.
 func (m *message) leavesOut(last pubsub.ID) bool {
@@ -305,6 +314,10 @@ func (m *message) leavesOut(last pubsub.ID) bool {
 
 // lossBefore is a gap that ends before m, which shows it itself: no replay that lacks m knows of it.
 func (m *message) lossBefore() *message {
-	loss := pubsub.Loss{At: pubsub.Position{Epoch: m.position.Epoch, ID: m.event.Before}, Read: math.MaxUint64, Next: m.position.ID}
+	at := m.event.Before
+	if at.IsZero() {
+		at.Ms = m.position.ID.Ms
+	}
+	loss := pubsub.Loss{At: pubsub.Position{Epoch: m.position.Epoch, ID: at}, Read: math.MaxUint64, Next: m.position.ID}
 	return &message{topic: m.topic, position: loss.At, loss: &loss}
 }
