@@ -34,10 +34,10 @@ type shard struct {
 	// Guarded by mu: what the broker brings.
 	mu     sync.Mutex
 	inbox  []*message
-	bytes  int                        // of the inbox, and of what the topics have queued
-	torn   map[string]pubsub.Position // topics that lost messages to a full inbox
-	unseen map[string]struct{}        // topics that lost news of their presence so
-	posted bool                       // a flush is on its way
+	bytes  int                 // of the inbox, and of what the topics have queued
+	torn   map[string]lost     // topics that lost messages to a full inbox
+	unseen map[string]struct{} // topics that lost news of their presence so
+	posted bool                // a flush is on its way
 
 	count counters
 
@@ -106,10 +106,11 @@ func (sh *shard) push(m *message) {
 // lack notes that m did not fit into the inbox. The caller holds mu.
 func (sh *shard) lack(m *message) {
 	switch {
-	case m.news == nil && sh.torn == nil:
-		sh.torn = map[string]pubsub.Position{m.topic: m.position}
 	case m.news == nil:
-		sh.torn[m.topic] = m.position
+		if sh.torn == nil {
+			sh.torn = make(map[string]lost)
+		}
+		sh.torn[m.topic] = lost{m.position, sh.torn[m.topic].forGood || m.position.IsZero() || m.isInNoLog()}
 	case sh.unseen == nil:
 		sh.unseen = map[string]struct{}{m.topic: {}}
 	default:
@@ -133,8 +134,8 @@ func (sh *shard) flush() {
 	}
 	sh.giveBack(unwanted)
 	sh.spare = in[:0]
-	for name, at := range torn {
-		sh.tear(name, at)
+	for name, lost := range torn {
+		sh.tear(name, lost)
 	}
 	for name := range unseen {
 		sh.loseNews(name)

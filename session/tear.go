@@ -2,23 +2,40 @@ package session
 
 import "wshub/pubsub"
 
+// lost is what of a topic did not fit into the inbox.
+type lost struct {
+	at      pubsub.Position // of the last message
+	forGood bool            // some are in no log
+}
+
 // tear is called when messages of a topic did not fit into the inbox. Where the topic keeps a history they
-// are read again, page by page as the followers get them, and what has come behind them waits; otherwise the followers
-// are told of a gap. at is the position of the last one that was dropped.
-func (sh *shard) tear(name string, at pubsub.Position) {
+// are read again, page by page as the followers get them, and what has come behind them waits; otherwise, and of those that no log
+// has, the followers are told of a gap.
+func (sh *shard) tear(name string, lost lost) {
 	t := sh.topics.get(name)
-	switch {
-	case t == nil:
-	case at.IsZero() || t.last.IsZero():
-		gap := &message{topic: name, position: at}
-		sh.giveBack(-gap.size())
-		sh.enqueue(gap)
-	case sh.extra(t).rereading:
-		t.ext.torn, t.ext.older = at, len(t.ext.queue)
-	default:
-		t.ext.rereading, t.ext.older = true, len(t.ext.queue)
-		sh.reread(t, at)
+	if t == nil {
+		return
 	}
+	if lost.at.IsZero() || t.last.IsZero() {
+		sh.tellGap(name, lost.at)
+		return
+	}
+	if lost.forGood {
+		sh.tellGap(name, pubsub.Position{}) // behind what is read again; it takes nobody back
+	}
+	if ext := sh.extra(t); ext.rereading {
+		ext.torn, ext.older = lost.at, len(ext.queue)
+	} else {
+		ext.rereading, ext.older = true, len(ext.queue)
+		sh.reread(t, lost.at)
+	}
+}
+
+// tellGap has the followers told of a gap in its turn.
+func (sh *shard) tellGap(name string, at pubsub.Position) {
+	gap := &message{topic: name, position: at}
+	sh.giveBack(-gap.size())
+	sh.enqueue(gap)
 }
 
 // reread reads a page of t's log behind what its followers have.

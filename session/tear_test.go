@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,4 +87,27 @@ func TestWhatWaitsInATopicCountsAsWhatWaitsInTheInbox(t *testing.T) {
 	c.wantEvents("held", 10+events, 12+events)
 	n.number("other", 1, 1, 10)
 	other.wantEvents("other", 1, 1)
+}
+
+// TestAnUnkeptEventThatDoesNotFitIsToldAsLost: behind it a kept one does not fit into the inbox either. The log has that one only.
+func TestAnUnkeptEventThatDoesNotFitIsToldAsLost(t *testing.T) {
+	n := keeping(t, Config{MaxInbox: 64 << 10}, engine.Config{Pollers: 1})
+	c := n.v1("")
+	c.follow("news")
+	n.number("news", 1, 1, 10)
+	c.wantEvents("news", 1, 1)
+	resume := n.pause()
+	n.number("news", 2, 2, 60_000)
+	unkept := pubsub.Publication{Topic: "news", Data: []byte(`"` + strings.Repeat("x", 10_000) + `"`), Unkept: true}
+	if results, err := n.hub.Publish(t.Context(), []pubsub.Publication{unkept}); err != nil || results[0].Err != nil {
+		t.Fatal(results, err)
+	}
+	n.number("news", 3, 3, 10)
+	resume()
+	c.wantEvents("news", 2, 3)
+	if h := c.hear(); h.Type != "gap" || h.Topic != "news" {
+		t.Errorf("%+v", h)
+	}
+	n.number("news", 4, 4, 10)
+	c.wantEvents("news", 4, 4)
 }
