@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -30,9 +31,7 @@ func TestMessagesGatherWhileTheyComeFast(t *testing.T) {
 			defer sending.Wait()
 			sending.Go(func() {
 				for n := 0; n < 1000; n += c.together {
-					for range c.together {
-						ours.put(one)
-					}
+					ours.put(strings.Repeat(one, c.together))
 					time.Sleep(c.every)
 				}
 			})
