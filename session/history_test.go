@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -67,6 +68,26 @@ func (c *client) wantEvents(topic string, first, last int) (position string) {
 func (n *node) number(topic string, first, last, size int) {
 	for i := first; i <= last; i++ {
 		n.publish(topic, fmt.Sprintf(`[%d,"%s"]`, i, strings.Repeat("x", size)))
+	}
+}
+
+// numberAtOnce is number by one call.
+func (n *node) numberAtOnce(topic string, first, last, size int) {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	var list []pubsub.Publication
+	for i := first; i <= last; i++ {
+		list = append(list, pubsub.Publication{Topic: topic, Data: fmt.Appendf(nil, `[%d,"%s"]`, i, strings.Repeat("x", size))})
+	}
+	results, err := n.hub.Publish(ctx, list)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, r := range results {
+		if r.Err != nil {
+			n.t.Fatal(r.Err)
+		}
 	}
 }
 

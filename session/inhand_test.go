@@ -117,12 +117,12 @@ func TestWhatIsHeldForASlowClientIsBounded(t *testing.T) {
 		pubsub.NewMemory(pubsub.MemoryConfig{History: history}))
 	n.hub.UseSealer(sealer(t, make([]byte, 32)))
 	for i := range topics {
-		n.number(fmt.Sprint("topic:", i), 1, 2+i*10, 4900) // some are small enough for the first look, some have pages
+		n.number(fmt.Sprint("topic:", i), 1, 2+i*5, 4900) // some are small enough for the first look, some have pages
 	}
 	c := n.resumes(topics)
-	last := 100
-	for i := range topics {
-		n.number(fmt.Sprint("topic:", i), 3+i*10, last, 4900)
+	const last = 50
+	for i := range topics { // soon, for a client that takes nothing meanwhile is cut after a second
+		n.numberAtOnce(fmt.Sprint("topic:", i), 3+i*5, last, 4900)
 	}
 	held := 0
 	n.onLoop(func() {
