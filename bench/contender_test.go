@@ -90,6 +90,7 @@ func TestAFileOfServersThatMakesNoSenseIsRefused(t *testing.T) {
 
 // Each scenario of bench/peers has to make sense with each server there, also those that are not here.
 func TestThePeersFitTheirScenarios(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("peers/servers")
 	if err != nil {
 		t.Fatal(err)

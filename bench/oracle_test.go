@@ -3,6 +3,8 @@ package bench
 import (
 	"strings"
 	"testing"
+
+	"wshub/pubsub/redistest/drills"
 )
 
 // followers is how many listen in each of these tests.
@@ -17,10 +19,10 @@ func fanoutAt(t *testing.T, s *faulty, more ...string) outcome {
 
 func TestAFaultlessServerIsFoundFaultless(t *testing.T) {
 	t.Parallel()
-	for _, flags := range []string{
+	for _, flags := range drills.Sample(t, 2,
 		"--protocol=plain --publish=ws", "--protocol=hub.v1 --publish=ws",
 		"--protocol=plain --publish=http --rate=50", "--protocol=hub.v1 --publish=http --rate=50",
-	} {
+	) {
 		t.Run(flags, func(t *testing.T) {
 			t.Parallel()
 			o := fanoutAt(t, newFaulty(t, faults{}), strings.Fields(flags)...)
@@ -45,22 +47,24 @@ func TestEveryFaultIsCountedAsWhatItIs(t *testing.T) {
 		lost, repeated, reordered, foreign, corrupt, closed uint64
 	}
 	// n of one follower's events met the fault.
-	for name, c := range map[string]struct {
+	type fault struct {
+		name   string
 		every  int
 		faults faults
 		want   func(n uint64) want
-	}{
-		"drops 1 in 1000":  {1000, faults{dropEvery: 1000}, func(n uint64) want { return want{lost: n} }},
-		"drops 1 in 50":    {50, faults{dropEvery: 50}, func(n uint64) want { return want{lost: n} }},
-		"repeats":          {50, faults{repeatEvery: 50}, func(n uint64) want { return want{repeated: n} }},
-		"swaps two":        {50, faults{swapEvery: 50}, func(n uint64) want { return want{reordered: n} }},
-		"changes a byte":   {50, faults{corruptEvery: 50, spoil: flip}, func(n uint64) want { return want{lost: n, corrupt: n} }},
-		"invalid UTF-8":    {50, faults{corruptEvery: 50, spoil: func(e string) []byte { return []byte(e[:60] + "\xff" + e[61:]) }}, func(n uint64) want { return want{lost: n, corrupt: n} }},
-		"broken JSON":      {50, faults{corruptEvery: 50, spoil: func(e string) []byte { return []byte(e[:len(e)-1]) }}, func(n uint64) want { return want{lost: n, corrupt: n} }},
-		"another's event":  {50, faults{corruptEvery: 50, spoil: func(string) []byte { return []byte(`{"price":1}`) }}, func(n uint64) want { return want{lost: n, foreign: n} }},
-		"another's topics": {50, faults{corruptEvery: 50, spoil: func(e string) []byte { return []byte(strings.Replace(e, "r", "s", 1)) }}, func(n uint64) want { return want{lost: n, foreign: n} }},
-	} {
-		t.Run(name, func(t *testing.T) {
+	}
+	for _, c := range drills.Sample(t, 3,
+		fault{"drops 1 in 1000", 1000, faults{dropEvery: 1000}, func(n uint64) want { return want{lost: n} }},
+		fault{"drops 1 in 50", 50, faults{dropEvery: 50}, func(n uint64) want { return want{lost: n} }},
+		fault{"repeats", 50, faults{repeatEvery: 50}, func(n uint64) want { return want{repeated: n} }},
+		fault{"swaps two", 50, faults{swapEvery: 50}, func(n uint64) want { return want{reordered: n} }},
+		fault{"changes a byte", 50, faults{corruptEvery: 50, spoil: flip}, func(n uint64) want { return want{lost: n, corrupt: n} }},
+		fault{"invalid UTF-8", 50, faults{corruptEvery: 50, spoil: func(e string) []byte { return []byte(e[:60] + "\xff" + e[61:]) }}, func(n uint64) want { return want{lost: n, corrupt: n} }},
+		fault{"broken JSON", 50, faults{corruptEvery: 50, spoil: func(e string) []byte { return []byte(e[:len(e)-1]) }}, func(n uint64) want { return want{lost: n, corrupt: n} }},
+		fault{"another's event", 50, faults{corruptEvery: 50, spoil: func(string) []byte { return []byte(`{"price":1}`) }}, func(n uint64) want { return want{lost: n, foreign: n} }},
+		fault{"another's topics", 50, faults{corruptEvery: 50, spoil: func(e string) []byte { return []byte(strings.Replace(e, "r", "s", 1)) }}, func(n uint64) want { return want{lost: n, foreign: n} }},
+	) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			rate := "--rate=250"
 			if c.every == 1000 {
@@ -70,7 +74,7 @@ func TestEveryFaultIsCountedAsWhatItIs(t *testing.T) {
 			n := o.run(t).Counts
 			met := n.Sent / uint64(c.every) * followers
 			expected := c.want(met)
-			if name == "swaps two" && n.Sent%50 == 0 { // the last one waits for one that never comes
+			if c.name == "swaps two" && n.Sent%50 == 0 { // the last one waits for one that never comes
 				expected.reordered -= followers
 				expected.lost += followers
 			}

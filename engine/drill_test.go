@@ -28,11 +28,10 @@ func scale(full, modest int) int {
 // of those: see the package's comment.
 func TestPeersThatVanishTakeNoNewcomerWithThem(t *testing.T) {
 	t.Parallel()
-	rounds := 3
+	rounds, dying, staying := 3, scale(8000, 1500), scale(9000, 1500)
 	if drills.IsPlain(t) {
-		rounds = 1
+		rounds, dying, staying = 1, 500, 500
 	}
-	dying, staying := scale(8000, 1500), scale(9000, 1500)
 	const batch = 250 // die whenever as many more stayers have come
 
 	leavers, stayers := spawn(t, "peers"), spawn(t, "peers")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"wshub/engine"
+	"wshub/pubsub/redistest/drills"
 )
 
 // reads reads n frames of the client's, all of them messages.
@@ -41,7 +42,7 @@ func TestAFrameOverMaxQueuedArrives(t *testing.T) {
 func TestWhoReadsFlatOutIsNeverCutForALateLoop(t *testing.T) {
 	t.Parallel()
 	const good, stalled, burst, size = 4, 40, 16, 60_000
-	for _, maxBacklog := range []int64{64 << 20, 1 << 30} {
+	for _, maxBacklog := range drills.Sample[int64](t, 1, 64<<20, 1<<30) {
 		t.Run(fmt.Sprintf("%d MiB for all", maxBacklog>>20), func(t *testing.T) {
 			r := newRoster()
 			s := serve(t, engine.Config{Pollers: 2, MaxBacklog: maxBacklog}, r)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -60,11 +59,7 @@ func follower(t *testing.T, master *redistest.Server, ahead time.Duration) *redi
 // events' topics go on behind them, one that lost its record too.
 func TestNoPositionIsGivenTwiceByAReplicaThatLacksTheLast(t *testing.T) {
 	t.Parallel()
-	clocks := []time.Duration{0, -2 * time.Second, -30 * time.Minute, 2 * time.Second}
-	if drills.IsPlain(t) { // has one of them, another each time
-		clocks = clocks[rand.IntN(len(clocks)):][:1]
-	}
-	for _, clock := range clocks {
+	for _, clock := range drills.Sample(t, 1, 0, -2*time.Second, -30*time.Minute, 2*time.Second) {
 		t.Run(clock.String(), func(t *testing.T) {
 			master := redistest.Start(t)
 			replica := follower(t, master, clock)

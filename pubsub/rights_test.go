@@ -2,7 +2,6 @@ package pubsub
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -179,11 +178,7 @@ func TestEachRightOfTheRulesIsNeededAndNamed(t *testing.T) {
 			}
 			r, _ := running(t, cfg)
 			words := slices.DeleteFunc(slices.Clone(p.rule), func(w string) bool { return !strings.ContainsAny(w[:1], "+&~") })
-			if drills.IsPlain(t) { // has a few of them, others each time
-				rand.Shuffle(len(words), func(i, j int) { words[i], words[j] = words[j], words[i] })
-				words = words[:6]
-			}
-			for _, word := range words {
+			for _, word := range drills.Sample(t, 6, words...) {
 				allow(slices.DeleteFunc(slices.Clone(p.rule), func(w string) bool { return w == word }), p.servers...)
 				report := newRedis(t, cfg).Check(t.Context())
 				spare := word == "+info" || word == "+role"

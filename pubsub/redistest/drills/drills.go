@@ -3,7 +3,9 @@
 package drills
 
 import (
+	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 )
 
@@ -69,6 +71,17 @@ func HasPrograms(t testing.TB) bool { t.Helper(); return level(t) >= Short }
 
 // IsPlain is true where InProcess skips a test: the test may then do a part of its work.
 func IsPlain(t testing.TB) bool { t.Helper(); return level(t) == Plain }
+
+// Sample returns all of cases, in a plain run only n of them, others each time.
+func Sample[T any](t testing.TB, n int, cases ...T) []T {
+	t.Helper()
+	if !IsPlain(t) {
+		return cases
+	}
+	cases = slices.Clone(cases)
+	rand.Shuffle(len(cases), func(i, j int) { cases[i], cases[j] = cases[j], cases[i] })
+	return cases[:min(n, len(cases))]
+}
 
 // IsFull is true where drills have their real size.
 func IsFull(t testing.TB) bool { t.Helper(); return level(t) == Full }
