@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -95,6 +96,27 @@ func TestWhoComesBackElsewhereBeforeTheSweepIsNotTold(t *testing.T) {
 	wantMoved(t, b.sink, "p:1", "-stays-away u 1 1")
 	b.quiet(t, "p:1")
 	wantPresent(t, b, "p:1", "returns")
+}
+
+// One who goes away while members are listed may be listed twice, as one who follows and as one who is away.
+func TestAMemberThatIsListedTwiceIsNotEnteredAgain(t *testing.T) {
+	t.Parallel()
+	n := prepare(t, RedisConfig{URL: redistest.Start(t).URL(), Node: "a", Lifecycle: LifecycleConfig{On: true}})
+	once := n.cfg.Presence.Members
+	n.cfg.Presence.Members = func(ctx context.Context, p byte, yield func(string, Member)) error {
+		return once(ctx, p, func(topic string, m Member) { yield(topic, m); yield(topic, m) })
+	}
+	n.run(t)
+	n.change(t, enter("p:1", "s", "u"))
+	eventually(t, "nothing is due", func() bool {
+		n.presence.mu.Lock()
+		defer n.presence.mu.Unlock()
+		return !n.presence.due[partition("p:1")].IsZero()
+	})
+	before := n.Stats().Presence["repaired"]
+	if err := n.compare(t.Context(), partition("p:1")); err != nil || n.Stats().Presence["repaired"] != before {
+		t.Errorf("%v, %d repaired", err, n.Stats().Presence["repaired"]-before)
+	}
 }
 
 // A leave that a failover lost, of a session whose earlier connection is still waited for on another loop.

@@ -129,16 +129,21 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 		return err
 	}
 	var changes []Change
+	here := map[string]uint32{} // the generations of those that were listed
 	lapses := r.lifecycle.lapses.Load()
 	told, all := map[string]bool{}, r.untold(p) // topics that somebody enters
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
 		c, entry := Change{Topic: topic, Member: m, again: untold}, entryOf(topic, m.Session)
-		generation, known := entries[entry]
-		if known && later(generation, m.Generation) {
+		stored, known := parseGeneration(entries[entry])
+		if known && later(stored, m.Generation) {
 			return // an earlier connection; unless that generation is here too, it has left
 		}
+		if g, listed := here[entry]; listed && !later(m.Generation, g) {
+			return // a second time, as one who went away meanwhile
+		}
+		here[entry] = m.Generation
 		delete(entries, entry)
-		if same := known && generation == strconv.FormatUint(uint64(m.Generation), 10); (!same || all) && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
+		if same := known && stored == m.Generation; (!same || all) && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
 			if r.cfg.Lifecycle.On && !told[topic] {
 				told[topic], c.again = true, untoldTopic
 			}
@@ -163,11 +168,14 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	return nil
 }
 
-// later reports whether an entry's generation is later than one of this node: they count on from 0 behind 2^32-1, as presence.lua says.
-func later(entry string, here uint32) bool {
-	g, err := strconv.ParseUint(entry, 10, 32)
-	return err == nil && g != 0 && (here == 0 || int32(uint32(g)-here) > 0)
+// parseGeneration reads the generation of an entry.
+func parseGeneration(text string) (g uint32, ok bool) {
+	n, err := strconv.ParseUint(text, 10, 32)
+	return uint32(n), err == nil
 }
+
+// later reports whether generation a is later than b: they count on from 0 behind 2^32-1, as presence.lua says.
+func later(a, b uint32) bool { return a != 0 && (b == 0 || int32(a-b) > 0) }
 
 // mend makes changes in the name of boot, and removes strange entries.
 func (r *Redis) mend(ctx context.Context, boot string, changes []Change, strange []call) (err error) {

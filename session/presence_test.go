@@ -443,3 +443,20 @@ func TestMembersAreListedThoughTheyGoAwayMeanwhile(t *testing.T) {
 		t.Errorf("members: %v", list)
 	}
 }
+
+// One loop has both connections of a session: the older one is closed before the session enters anything, so nobody waits for it.
+func TestAnOlderConnectionOnTheSameLoopIsNotWaitedFor(t *testing.T) {
+	all := func(string) bool { return true }
+	broker := pubsub.NewMemory(pubsub.MemoryConfig{Presence: pubsub.PresenceConfig{Match: all}})
+	n := start(t, Config{Presence: all, PresenceGrace: time.Hour}, engine.Config{Pollers: 1}, broker)
+	n.hub.UseSealer(sealer2(t))
+	older, welcome := n.enter("?user=42")
+	older.want(`{"type":"subscribed","topic":"user:42"}`)
+	newer, _ := n.enter("?user=42")
+	newer.want(`{"type":"subscribed","topic":"user:42"}`)
+	newer.resume(welcome.Token, map[string]string{})
+	older.wantClose(int(Replaced.Code))
+	if members, away := n.hub.Stats().Members, n.away(); members != 1 || away != 0 {
+		t.Errorf("%d members, %d of them away", members, away)
+	}
+}

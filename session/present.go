@@ -74,7 +74,7 @@ func (l *listing) begin(partition byte) {
 	l.next()
 }
 
-// takeAway has those listed next who have gone away since it was called last.
+// takeAway queues the members that have gone away since its last call.
 func (l *listing) takeAway() {
 	hub, list := l.sh.hub, l.sh.presence.away.list[l.sh.presence.away.head:]
 	since, _ := slices.BinarySearchFunc(list, l.seen+hub.cfg.PresenceGrace, func(a *away, due time.Duration) int { return cmp.Compare(a.due, due) })

@@ -77,6 +77,9 @@ func (s *Session) takeOver(ticket token.Resume) {
 	s.endLife(resumedCause)
 	s.id = ticket.Session
 	s.generation = sh.hub.generations.next(generation(ticket.Generation), sh.hub.now())
+	if older := sh.named[s.id]; older != nil {
+		older.conn.Close(Replaced) // first: where the session enters, this one is not waited for
+	}
 	for _, t := range member {
 		s.enter(t, nil)
 	}
@@ -84,9 +87,6 @@ func (s *Session) takeOver(ticket token.Resume) {
 		s.openDelayed()
 	} else {
 		s.beginLife()
-	}
-	if older := sh.named[s.id]; older != nil {
-		older.conn.Close(Replaced)
 	}
 	sh.named[s.id] = s
 
