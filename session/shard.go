@@ -110,7 +110,12 @@ func (sh *shard) lack(m *message) {
 		if sh.torn == nil {
 			sh.torn = make(map[string]lost)
 		}
-		sh.torn[m.topic] = lost{m.position, sh.torn[m.topic].forGood || m.position.IsZero() || m.isInNoLog()}
+		l := sh.torn[m.topic]
+		l.forGood = l.forGood || m.position.IsZero() || m.isInNoLog()
+		if !m.position.IsZero() {
+			l.at = m.position
+		}
+		sh.torn[m.topic] = l
 	case sh.unseen == nil:
 		sh.unseen = map[string]struct{}{m.topic: {}}
 	default:

@@ -2,14 +2,14 @@ package session
 
 import "wshub/pubsub"
 
-// lost is what of a topic did not fit into the inbox.
+// lost describes the messages of a topic that did not fit into the inbox.
 type lost struct {
-	at      pubsub.Position // of the last message
+	at      pubsub.Position // of the last one that has a position
 	forGood bool            // some are in no log
 }
 
 // tear is called when messages of a topic did not fit into the inbox. Where the topic keeps a history they
-// are read again, page by page as the followers get them, and what has come behind them waits; otherwise, and of those that no log
+// are read again, page by page as the followers get them, and what has come behind them waits. Otherwise, and for messages that no log
 // has, the followers are told of a gap.
 func (sh *shard) tear(name string, lost lost) {
 	t := sh.topics.get(name)

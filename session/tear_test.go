@@ -89,25 +89,34 @@ func TestWhatWaitsInATopicCountsAsWhatWaitsInTheInbox(t *testing.T) {
 	other.wantEvents("other", 1, 1)
 }
 
-// TestAnUnkeptEventThatDoesNotFitIsToldAsLost: behind it a kept one does not fit into the inbox either. The log has that one only.
+// TestAnUnkeptEventThatDoesNotFitIsToldAsLost: before or behind it a kept one does not fit into the inbox either. The log has that one only.
 func TestAnUnkeptEventThatDoesNotFitIsToldAsLost(t *testing.T) {
-	n := keeping(t, Config{MaxInbox: 64 << 10}, engine.Config{Pollers: 1})
-	c := n.v1("")
-	c.follow("news")
-	n.number("news", 1, 1, 10)
-	c.wantEvents("news", 1, 1)
-	resume := n.pause()
-	n.number("news", 2, 2, 60_000)
-	unkept := pubsub.Publication{Topic: "news", Data: []byte(`"` + strings.Repeat("x", 10_000) + `"`), Unkept: true}
-	if results, err := n.hub.Publish(t.Context(), []pubsub.Publication{unkept}); err != nil || results[0].Err != nil {
-		t.Fatal(results, err)
+	for name, unkeptFirst := range map[string]bool{"before": true, "behind": false} {
+		t.Run(name, func(t *testing.T) {
+			n := keeping(t, Config{MaxInbox: 64 << 10}, engine.Config{Pollers: 1})
+			c := n.v1("")
+			c.follow("news")
+			n.number("news", 1, 1, 10)
+			c.wantEvents("news", 1, 1)
+			resume := n.pause()
+			n.number("news", 2, 2, 60_000)
+			if !unkeptFirst {
+				n.number("news", 3, 3, 10_000)
+			}
+			unkept := pubsub.Publication{Topic: "news", Data: []byte(`"` + strings.Repeat("x", 10_000) + `"`), Unkept: true}
+			if results, err := n.hub.Publish(t.Context(), []pubsub.Publication{unkept}); err != nil || results[0].Err != nil {
+				t.Fatal(results, err)
+			}
+			if unkeptFirst {
+				n.number("news", 3, 3, 10)
+			}
+			resume()
+			c.wantEvents("news", 2, 3)
+			if h := c.hear(); h.Type != "gap" || h.Topic != "news" {
+				t.Errorf("%+v", h)
+			}
+			n.number("news", 4, 4, 10)
+			c.wantEvents("news", 4, 4)
+		})
 	}
-	n.number("news", 3, 3, 10)
-	resume()
-	c.wantEvents("news", 2, 3)
-	if h := c.hear(); h.Type != "gap" || h.Topic != "news" {
-		t.Errorf("%+v", h)
-	}
-	n.number("news", 4, 4, 10)
-	c.wantEvents("news", 4, 4)
 }
