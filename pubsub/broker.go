@@ -87,8 +87,8 @@ type Loss struct {
 	// At is that position, or zero if the topic keeps no history.
 	At Position
 	// Read is the number of the reading of the log that has shown the loss: a Replay of an earlier number does not know of it. One of
-	// that number or a later one does, unless the two were under way at a time: then the next event's link shows the loss. It
-	// is 0 where no log shows what was lost.
+	// that number or a later one does, unless the two were under way at a time: then it ends before At, or the next event's link shows
+	// the loss. It is 0 where no log shows what was lost.
 	Read uint64
 	// Next is the ID of the event behind At that the log had then, zero if it had none. It is larger than those of all
 	// events that its log has lost.
@@ -96,9 +96,9 @@ type Loss struct {
 }
 
 // Concerns reports whether the log's loss concerns a follower that has everything up to at, as a Replay of number read has said.
-// That of another log concerns everybody.
+// One of another log, or ahead of what the follower has, concerns it whatever the numbers are.
 func (l *Loss) Concerns(at Position, read uint64) bool {
-	if at.Epoch != l.At.Epoch && !at.IsZero() {
+	if !at.IsZero() && (at.Epoch != l.At.Epoch || at.ID.Compare(l.At.ID) < 0) {
 		return true
 	}
 	goesOn := !l.Next.IsZero() && at.ID.Compare(l.Next) >= 0

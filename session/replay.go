@@ -268,7 +268,7 @@ func splice(live []*message, head pubsub.Position, asOf uint64) []*message {
 				head = m.position
 			}
 		case m.isInNoLog():
-			if !newer || m.position.Epoch == last.Epoch && m.position.ID.Compare(last.ID) < 0 {
+			if m.position.Epoch != last.Epoch && !newer || m.position.Epoch == last.Epoch && m.position.ID.Compare(last.ID) < 0 {
 				m = &message{topic: m.topic, position: last, loss: m.loss}
 			}
 			newer = true
@@ -280,7 +280,7 @@ func splice(live []*message, head pubsub.Position, asOf uint64) []*message {
 				kept = append(kept, m.lossBefore())
 			}
 			if !m.position.IsZero() {
-				last, begun = m.position, true
+				last, begun = m.position, begun || m.position != last // a gap where it is has not got further
 			}
 			kept = append(kept, m)
 		}

@@ -132,6 +132,7 @@ func TestALossThatAReadingUnderWayHasShownIsTold(t *testing.T) {
 		}
 		return &message{topic: "t", position: loss.At, loss: &loss}
 	}
+	inNoLog := func(n uint64) *message { return &message{topic: "t", position: at(n), loss: &pubsub.Loss{At: at(n)}} }
 	for _, c := range []struct {
 		name  string
 		batch []*message
@@ -143,6 +144,10 @@ func TestALossThatAReadingUnderWayHasShownIsTold(t *testing.T) {
 		{"the log began anew", []*message{gap(8, 1, 0), of(8, 2, 1), of(8, 3, 2)}, []pubsub.Position{{Epoch: 8, ID: at(1).ID}, {Epoch: 8, ID: at(2).ID}, {Epoch: 8, ID: at(3).ID}}},
 		{"the log began anew and is empty", []*message{gap(8, 1, 0)}, []pubsub.Position{{Epoch: 8, ID: at(1).ID}}},
 		{"the replay knows of it", []*message{gap(7, 3, 5), eventBehind(5, 3), event(6)}, []pubsub.Position{at(6)}},
+		{"the next event comes later", []*message{gap(7, 8, 9)}, []pubsub.Position{at(8)}},
+		{"no event has come since", []*message{gap(7, 8, 0)}, []pubsub.Position{at(8)}},
+		{"the replay knows of it, and of another one no log does", []*message{inNoLog(3), gap(7, 4, 5), event(5), event(6)}, []pubsub.Position{at(5), at(6)}},
+		{"no log has what was lost ahead", []*message{inNoLog(8), event(9)}, []pubsub.Position{at(8), at(9)}},
 	} {
 		var got []pubsub.Position
 		for _, m := range (&subscribing{cursor: at(5), asOf: asOf}).trail(c.batch) {
