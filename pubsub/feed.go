@@ -180,12 +180,11 @@ func appendBulk(dst []byte, s string) []byte {
 
 // hear waits for the next thing. After an error the feed is of no use.
 func (f *feed) hear() (heard, error) {
-	if f.in.Buffered() == 0 {
-		f.flow.await()
-	} else {
-		f.flow.gather.heard++
-	}
-	switch mark, err := f.in.Peek(1); {
+	f.flow.gather.heard++
+	f.flow.between = f.in.Buffered() == 0
+	mark, err := f.in.Peek(1)
+	f.flow.between = false // where TLS had it, nothing was read
+	switch {
 	case err != nil:
 		return heard{}, err
 	case mark[0] == '-':

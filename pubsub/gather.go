@@ -21,9 +21,6 @@ const (
 
 // wait is how long to wait before the read that is due now.
 func (g *gathering) wait(now time.Time) time.Duration {
-	if g.pause == 0 {
-		return 0
-	}
 	g.reads++
 	if window := now.Sub(g.since); window >= gatherWindow {
 		n := g.reads // messages that come together anyhow gain nothing

@@ -12,7 +12,7 @@ type inflow struct {
 	net.Conn
 	drained func() // called before a read that may wait for the server; nil until all is set up
 	gather  gathering
-	// between is true since a message was awaited of which nothing has come. The rest of a message does not gather.
+	// between is true while a message is awaited of which nothing has come. The rest of a message does not gather.
 	between bool
 	// full is true if the last read had no room for all that had come. The rest has gathered already.
 	full bool
@@ -42,12 +42,6 @@ func (f *inflow) under(secured bool) func(net.Conn) net.Conn {
 		}
 		return f
 	}
-}
-
-// await says that a message is awaited of which nothing has come.
-func (f *inflow) await() {
-	f.gather.heard++
-	f.between = true
 }
 
 // bufferedConn is a connection whose reads, of a few bytes each, share those of another one.

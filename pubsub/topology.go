@@ -74,8 +74,7 @@ func (t *triggers) pull(why trigger) {
 }
 
 // await pulls, and waits for a discovery that begins from now on, until ctx ends. It does not where the last one has just
-// ended or has found nothing out, or enough others wait: a crowd that asks is not held up by more than that. It says by
-// Waits that it is going to.
+// ended or has found nothing out, or enough others wait. It says by Waits that it is going to.
 func (t *triggers) await(ctx context.Context, why trigger) {
 	t.mu.Lock()
 	if t.blind || time.Since(t.ended) < discoverPause || t.waiting >= maxWaiting {

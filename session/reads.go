@@ -190,8 +190,8 @@ func (r *readers) serve(ctx context.Context) {
 	all.Wait()
 }
 
-// work does one job after the other, until another one of all has taken its place: a client whose position is made up, and has
-// the broker wait, holds up nobody.
+// work does one job after the other, until another goroutine has taken its place: a client with a made-up position, for which the broker
+// waits, holds up nobody. It goes on reading behind its wait, so a few more than n may read at a time.
 func (r *readers) work(ctx context.Context, all *sync.WaitGroup) {
 	replaced := false
 	waiting := pubsub.OnWait(ctx, func() {
