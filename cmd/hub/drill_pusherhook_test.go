@@ -36,8 +36,14 @@ type pusherHooked struct {
 	members, gone int
 }
 
-// trouble is how often an endpoint fails.
-type trouble struct{ over atomic.Bool }
+// trouble is how often an endpoint fails: half of the time, and no more than maxFails times in a row, behind which a hub waits some 10 s. Behind
+// seven it waits for a minute and a half.
+type trouble struct {
+	over atomic.Bool
+	row  atomic.Int32
+}
+
+const maxFails = 4
 
 // draw is 0 for a request that fails before its events are taken, 1 for one that fails behind that, and 2 or 3 for one that
 // does not.
@@ -45,7 +51,12 @@ func (f *trouble) draw() int {
 	if f.over.Load() {
 		return 3
 	}
-	return rand.IntN(4)
+	n := rand.IntN(4)
+	if n < 2 && f.row.Add(1) <= maxFails {
+		return n
+	}
+	f.row.Store(0)
+	return max(n, 2)
 }
 
 func newPusherHooked(t *testing.T) *pusherHooked {

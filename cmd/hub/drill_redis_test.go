@@ -127,6 +127,7 @@ func redisSaysNo(d *drill) {
 		d.pass(time.Second)
 		d.redis.CLI(strings.Fields(no.end)...)
 		d.pass(300 * time.Millisecond)
+		d.await("those who were cut are back", (*follower).follows) // one that is late would count in the next round
 		c := d.endRound(no.name)
 		if no.name == "READONLY" { // another server may be the master, or this one again
 			if c.retried["unavailable"] == 0 || len(c.refused) > 0 {
