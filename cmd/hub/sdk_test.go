@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -290,7 +291,9 @@ func hastySDKsFollowInTheEnd(s *sdkTest) {
 			channel := fmt.Sprint(c.name, ":", i)
 			n := 0
 			eventually(t, func() error { // when it follows can't be told: it may have followed before
-				if n++; n%20 == 0 && strings.HasPrefix(path.Base(c.name), "go") {
+				if n++; n%20 == 0 && slices.Contains([]string{"go", "go-protobuf", "js-sse", "js-http_stream"}, path.Base(c.name)) {
+					// The commands of a stream are requests of their own, whose order nobody keeps: a subscribe that overtakes the unsubscribe
+					// before it finds the channel followed, on which centrifuge-js leaves it.
 					// While a subscribe is under way, centrifuge-go 0.12.1 sends no other: it takes the answer to that for the
 					// answer to a later one, which it never sends, and the hub has only heard that the channel is left. It
 					// does so with any server. An app has to leave the channel once more.
