@@ -5,7 +5,7 @@ package redistest
 func (p *Proxy) HangUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
+	for l := range p.links {
+		l.close()
 	}
 }

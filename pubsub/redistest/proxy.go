@@ -46,8 +46,28 @@ type Proxy struct {
 	cuts    []cut
 	chunk   int // most bytes forwarded at once, 0 for any
 	losing  int // pieces from the server yet to be thrown away
-	conns   map[net.Conn]party
+	links   map[*link]struct{}
 	closed  bool
+}
+
+// link is a client's connection and the one to a server that goes with it.
+type link struct {
+	client, server *net.TCPConn
+	of             party
+	inode          string  // of the client's own end, as proc(5) names it, if it is known
+	cut            [2]bool // by Way: see CutOffProcess
+}
+
+// ends are where what goes this way comes from and goes to.
+func (l *link) ends(way Way) (from, to *net.TCPConn) {
+	if way == ToClient {
+		return l.server, l.client
+	}
+	return l.client, l.server
+}
+
+func (l *link) close() {
+	_, _ = l.client.Close(), l.server.Close()
 }
 
 // NewProxy listens on a loopback port until the test ends.
@@ -57,7 +77,7 @@ func NewProxy(t testing.TB, server string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{servers: []string{server}, listener: l, conns: map[net.Conn]party{}}
+	p := &Proxy{servers: []string{server}, listener: l, links: map[*link]struct{}{}}
 	p.thawed = sync.NewCond(&p.mu)
 	p.running.Go(p.accept)
 	t.Cleanup(p.close)
@@ -126,12 +146,11 @@ func (p *Proxy) Lose(n int) {
 func (p *Proxy) Reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c, of := range p.conns {
-		if of != clients {
-			continue
+	for l := range p.links {
+		if l.of == clients {
+			_, _ = l.client.SetLinger(0), l.server.SetLinger(0)
+			l.close()
 		}
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_ = c.Close()
 	}
 }
 
@@ -139,8 +158,8 @@ func (p *Proxy) close() {
 	_ = p.listener.Close()
 	p.mu.Lock()
 	p.closed = true
-	for c := range p.conns {
-		_ = c.Close()
+	for l := range p.links {
+		l.close()
 	}
 	p.thawed.Broadcast()
 	p.mu.Unlock()
@@ -162,45 +181,47 @@ func (p *Proxy) accept() {
 			_ = client.Close()
 			continue
 		}
-		of := clients
+		l := &link{client: client.(*net.TCPConn), server: server.(*net.TCPConn), of: clients}
 		if client.RemoteAddr().(*net.TCPAddr).IP.String() == peersIP {
-			of = peers
+			l.of = peers
+		} else {
+			l.inode = farInode(l.client)
 		}
-		p.track(of, client, server)
-		p.running.Go(func() { p.forward(server, client, of, ToServer) })
-		p.running.Go(func() { p.forward(client, server, of, ToClient) })
+		p.track(l)
+		p.running.Go(func() { p.forward(l, ToServer) })
+		p.running.Go(func() { p.forward(l, ToClient) })
 	}
 }
 
-func (p *Proxy) track(of party, conns ...net.Conn) {
+func (p *Proxy) track(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range conns {
-		p.conns[c] = of
-		if p.closed {
-			_ = c.Close()
-		}
+	p.links[l] = struct{}{}
+	for _, c := range p.cuts {
+		c.stop(map[*link]struct{}{l: {}})
+	}
+	if p.closed {
+		l.close()
 	}
 }
 
 // forward copies until either end is closed, then closes both.
-func (p *Proxy) forward(to, from net.Conn, of party, way Way) {
+func (p *Proxy) forward(l *link, way Way) {
+	from, to := l.ends(way)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buf)
-		if n > 0 && of == clients && way == ToClient && p.loses() {
+		if n > 0 && l.of == clients && way == ToClient && p.loses() {
 			n = 0
 		}
-		if n > 0 && p.write(to, from, buf[:n], of, way) != nil || err != nil {
+		if n > 0 && p.write(l, to, buf[:n], way) != nil || err != nil {
 			break
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range []net.Conn{to, from} {
-		_ = c.Close()
-		delete(p.conns, c)
-	}
+	l.close()
+	delete(p.links, l)
 }
 
 // loses reports whether the next piece from the server is to be thrown away.
@@ -215,18 +236,14 @@ func (p *Proxy) loses() bool {
 }
 
 // write waits for a thaw, then writes data in chunks.
-func (p *Proxy) write(to, from net.Conn, data []byte, of party, way Way) error {
-	client := from
-	if way == ToClient {
-		client = to
-	}
+func (p *Proxy) write(l *link, to net.Conn, data []byte, way Way) error {
 	for len(data) > 0 {
 		p.mu.Lock()
-		for (p.frozen[of][way] || p.cutsOff(client, way)) && !p.closed {
+		for (p.frozen[l.of][way] || l.cut[way]) && !p.closed {
 			p.thawed.Wait()
 		}
 		n, closed := len(data), p.closed
-		if p.chunk > 0 && of == clients {
+		if p.chunk > 0 && l.of == clients {
 			n = min(n, p.chunk)
 		}
 		p.mu.Unlock()
