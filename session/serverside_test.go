@@ -296,7 +296,7 @@ func TestABackendsWordIsARight(t *testing.T) {
 	}
 	c.send(`{"type":"subscribe","id":4,"topic":"$secret"}`)
 	c.wantError(Forbidden)
-	n1.subscribed(Target{User: "42"}, Following{Topic: "brief", Until: time.Now().Add(100 * time.Millisecond)})
+	n1.subscribed(Target{User: "42"}, Following{Topic: "brief", Until: time.Now().Add(time.Second)})
 	c.want(`{"type":"subscribed","topic":"brief"}`)
 	c.wantError(ExpiredToken)
 	n1.subscribed(Target{User: "42"}, Following{Topic: "user:7"})
