@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	pusherhttp "github.com/pusher/pusher-http-go/v5"
 
 	"wshub/pubsub/redistest/drills"
 )
@@ -170,6 +171,42 @@ func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Clients of Pusher and their backends come through each load balancer, the largest batch too.
+func TestPusherComesThroughALoadBalancer(t *testing.T) {
+	drills.Programs(t)
+	t.Parallel()
+	path := buildHub(t)
+	for _, b := range balancers {
+		t.Run(b.program, func(t *testing.T) {
+			t.Parallel()
+			program := needBalancer(t, b.program)
+			net := newHubNet(t)
+			net.startHub(path, 1, "--pusher-app=1:app-key:app-secret", "--pusher-api=public")
+			net.balance(program, b.file, func(text, folder string) string { // all three are this hub
+				if b.fixed != nil {
+					text = b.fixed(text, folder)
+				}
+				return strings.NewReplacer(net.host(2), net.host(1), net.host(3), net.host(1)).Replace(text)
+			}, b.args)
+			net.awaitHubs(1)
+			at := net.host(9) + ":" + net.public
+			backend := &pusherhttp.Client{AppID: "1", Key: "app-key", Secret: "app-secret", Host: at}
+			c, socket := dialPusher(t, at, "client")
+			subscribePusher(t, c, backend, socket, "private-a", "")
+			batch := make([]pusherhttp.Event, 10)
+			for i := range batch {
+				batch[i] = pusherhttp.Event{Channel: "private-a", Name: "my-event", Data: strings.Repeat(`"`, 10<<10)}
+			}
+			if _, err := backend.TriggerBatch(batch); err != nil {
+				t.Fatal(err)
+			}
+			for range batch {
+				c.want(`{"event":"my-event"`)
+			}
+		})
 	}
 }
 
