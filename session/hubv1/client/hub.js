@@ -213,6 +213,8 @@ class Link {
   after
   /** The resume token of welcome. @type {string | undefined} */
   fresh
+  /** The topics that a resume asks for, until it is answered. @type {Map<string, Topic> | undefined} */
+  asked
 
   /**
    * @param {WebSocket} ws
@@ -650,7 +652,7 @@ export class Hub {
         if (m.id === 'resume') return this.#notResumed(link, m)
     }
     if (m.id !== undefined) this.#answered(m)
-    else if (m.type === 'subscribed') this.#followed(t ?? this.#adopt(m.topic), m)
+    else if (m.type === 'subscribed') this.#announced(link, t ?? this.#adopt(m.topic), m)
   }
 
   /** @param {Link} link @param {Message} m */
@@ -674,12 +676,14 @@ export class Hub {
     this.#tried = ticket
     /** @type {Record<string, string>} */
     const positions = Object.create(null) // a topic may be named __proto__
+    const asked = (link.asked = new Map())
     const watched = []
     let size = 0
     for (const t of this.#topics.values()) {
       size += (t.watched ? 2 : 1) * t.name.length + t.since.length + 12
       if (size > this.#maxResume) break
       positions[t.name] = t.since
+      asked.set(t.name, t)
       if (t.watched) watched.push(t.name)
     }
     const presence = watched.length > 0 ? watched : undefined
@@ -692,8 +696,8 @@ export class Hub {
     this.session = m.session
     this.#expires(link, m.expires_in)
     for (const [name, answer] of Object.entries(m.topics)) {
-      const t = this.#topics.get(name)
-      if (!t) this.#unsubscribe(name) // it was left meanwhile
+      const t = link.asked?.get(name)
+      if (!t || this.#topics.get(name) !== t) this.#unsubscribe(name) // it was left meanwhile, perhaps to begin elsewhere
       else if (!answer.error) this.#followed(t, answer)
       else if (!answer.retry) this.#lose(t, answer.error, `the topic ${name} is not followed${t.known ? ' any more' : ''}: ${answer.error}`)
     }
@@ -712,6 +716,7 @@ export class Hub {
   /** @param {Link} link */
   #ready(link) {
     if (link.ended) return // by a handler
+    link.asked = undefined
     link.since = now()
     this.#change({ state: 'online' })
     if (link.ended) return
@@ -857,13 +862,22 @@ export class Hub {
     })
   }
 
-  /** @param {Topic} t @param {Message} m */
+  /**
+   * The hub follows a topic by itself: the user's own, or by a backend's order. Where a resume has named the topic, its answer
+   * says where it goes on, and all events behind that come anew.
+   * @param {Link} link @param {Topic} t @param {Message} m
+   */
+  #announced(link, t, m) {
+    if (link.asked?.get(m.topic) !== t) this.#followed(t, m)
+  }
+
+  /** @param {Topic} t @param {Message} m Without `recovered` it goes on from now on, wherever it was left. */
   #followed(t, m) {
     const since = t.since
     t.live = t.known = true
     t.settle()
     t.position = m.position && m.position !== '0' ? m.position : ''
-    if (since && m.recovered === false) this.#gap(t, m.position, 'return')
+    if (since && m.recovered !== true) this.#gap(t, m.position, 'return')
     if (t.live && m.clients !== undefined) this.#whole(t, m) // a handler may have closed all
   }
 

@@ -684,6 +684,45 @@ test('topics that the hub follows by itself are heard and resumed', async () => 
   assert.deepEqual(second.take('resume').positions, { 'user:42': 'p3' })
 })
 
+test('a topic that is left and followed anew while the resume is under way begins where the new one says', async () => {
+  const hub = await open()
+  const s = hub.subscribe('news', () => {}, { since: 'p5' })
+  Socket.last.welcome()
+  s.unsubscribe()
+  const heard = []
+  const again = hub.subscribe('news', (data) => heard.push(data), { since: 'p1' })
+  Socket.last.resumed({ news: { recovered: true, position: 'p5' } })
+  Socket.last.say(event('news', 6, 'p6'))
+  assert.deepEqual(Socket.last.sent.map((m) => [m.type, m.topic, m.since]), [['unsubscribe', 'news', undefined], ['subscribe', 'news', 'p1']])
+  assert.equal(again.live, false)
+  assert.deepEqual(heard, [])
+})
+
+test('who asks for what the hub begins to follow at the same moment is told of what was missed', async () => {
+  for (const answer of ['announced', 'refused']) {
+    const hub = await online()
+    const gaps = []
+    hub.subscribe('user:42', () => {}, { since: 'p1', onGap: (gap) => gaps.push(gap) })
+    if (answer === 'announced') Socket.last.say({ type: 'subscribed', topic: 'user:42', position: 'p7' })
+    Socket.last.say({ type: 'error', id: Socket.last.take('subscribe').id, code: 'already_subscribed', message: '', retry: false })
+    await settled()
+    assert.deepEqual(gaps.map((gap) => gap.reason), ['return'], answer)
+  }
+})
+
+test('a topic that the hub follows before a resume names it is heard from where the resume says, each event once', async () => {
+  const hub = await open()
+  const heard = []
+  hub.subscribe('user:42', (data) => heard.push(data), { since: 'p1' })
+  Socket.last.welcome()
+  Socket.last.say({ type: 'subscribed', topic: 'user:42', position: 'p2' })
+  Socket.last.say(event('user:42', 3, 'p3'))
+  Socket.last.resumed({ 'user:42': { recovered: true, position: 'p1' } })
+  for (const n of [2, 3, 4]) Socket.last.say(event('user:42', n, 'p' + n))
+  assert.deepEqual(heard, [2, 3, 4])
+  assert.deepEqual(hub.log.gap, [])
+})
+
 test('who asks for what the hub follows already hears it', async () => {
   const hub = await online()
   const heard = []
