@@ -243,6 +243,26 @@ func TestATopicIsWatchedWithoutASession(t *testing.T) {
 	n.eventually("nobody follows it", func() bool { return n.hub.Stats().Topics == 0 })
 }
 
+func TestWhoComesAndGoesIsNoLossToAWatch(t *testing.T) {
+	broker := pubsub.NewMemory(pubsub.MemoryConfig{Presence: pubsub.PresenceConfig{Match: isRoom}})
+	n := start(t, Config{Presence: isRoom}, engine.Config{Pollers: 1}, broker)
+	w := n.hub.Watch("room:1", 1000)
+	defer w.Close()
+	watcher, guest := n.v1(""), n.v1("")
+	watcher.send(`{"type":"subscribe","topic":"room:1","presence":true}`)
+	watcher.read()
+	guest.send(`{"type":"subscribe","topic":"room:1"}`)
+	guest.read()
+	if news := string(watcher.read()); !strings.Contains(news, `"joined"`) {
+		t.Fatal(news)
+	}
+	n.publish("room:1", "1")
+	n.eventually("the event was seen", func() bool { return w.Seen() == 1 })
+	if kept, skipped := w.Take(); len(kept) != 1 || kept[0].Event == nil || skipped != 0 {
+		t.Errorf("%+v are kept, %d skipped: want the event alone", kept, skipped)
+	}
+}
+
 func TestAWatchThatNobodyReadsIsBounded(t *testing.T) {
 	n := memory(t, Config{})
 	w := n.hub.Watch("flood", 1000)

@@ -105,10 +105,14 @@ func (sh *shard) show(t *topic) {
 	}
 }
 
-// take keeps of batch what there is room for. It does not block but for a short lock.
+// take keeps of batch what there is room for, and leaves out news of the presence: an event or a gap is all that a Watch
+// tells of. It does not block but for a short lock.
 func (w *Watch) take(batch []*message, now time.Time, clock uint32) {
 	w.mu.Lock()
 	for _, m := range batch {
+		if m.news != nil {
+			continue
+		}
 		if m.event != nil {
 			w.seen++
 		}
