@@ -718,9 +718,8 @@ export class Hub {
     if (link.ended) return // by a handler
     link.asked = undefined
     link.since = now()
+    for (const t of this.#topics.values()) if (!t.live) this.#follow(t) // before a handler subscribes to more: each is asked for once
     this.#change({ state: 'online' })
-    if (link.ended) return
-    for (const t of this.#topics.values()) if (!t.live) this.#follow(t)
     this.#flush()
   }
 

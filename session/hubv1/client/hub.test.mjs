@@ -684,6 +684,26 @@ test('topics that the hub follows by itself are heard and resumed', async () => 
   assert.deepEqual(second.take('resume').positions, { 'user:42': 'p3' })
 })
 
+test('who subscribes as soon as it is online asks once', async () => {
+  const hub = await open()
+  hub.on('state', ({ state }) => state === 'online' && hub.subscribe('news', () => {}, { since: 'p1' }))
+  Socket.last.welcome()
+  const { id } = Socket.last.take('subscribe')
+  assert.deepEqual(Socket.last.sent, [])
+  Socket.last.say({ type: 'subscribed', id, topic: 'news', position: 'p9', recovered: false })
+  assert.deepEqual(hub.log.gap, [{ topic: 'news', position: 'p9', reason: 'return' }])
+})
+
+test('who ends the connection as soon as it is online asks for nothing', async () => {
+  const hub = await open()
+  hub.on('state', ({ state }) => state === 'online' && hub.close())
+  hub.subscribe('news', () => {})
+  Socket.last.welcome()
+  Socket.last.resumed({ news: { error: 'busy', retry: true } })
+  assert.deepEqual(Socket.last.sent, [])
+  assert.equal(hub.state, 'closed')
+})
+
 test('a topic that is left and followed anew while the resume is under way begins where the new one says', async () => {
   const hub = await open()
   const s = hub.subscribe('news', () => {}, { since: 'p5' })
