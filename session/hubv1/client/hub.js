@@ -884,7 +884,7 @@ export class Hub {
   #leave(t, s) {
     if (!t.subscriptions.delete(s) || t.subscriptions.size > 0 || this.#topics.get(t.name) !== t) return
     this.#topics.delete(t.name)
-    if (this.#state === 'online') this.#unsubscribe(t.name)
+    if (this.#state === 'online' || t.live) this.#unsubscribe(t.name) // live before it is online: left by a handler of what resumed told
   }
 
   /** @param {string} topic */
@@ -899,7 +899,15 @@ export class Hub {
     t.presence = undefined
     const error = new HubError(code, message, t.name)
     t.fail(error)
-    for (const s of t.subscriptions) this.#blame(s, error)
+    this.#each(t, (s) => this.#blame(s, error))
+  }
+
+  /**
+   * Calls f for all subscriptions of t but those that a handler ends meanwhile, or begins.
+   * @param {Topic} t @param {(s: Subscription) => void} f
+   */
+  #each(t, f) {
+    for (const s of [...t.subscriptions]) if (t.subscriptions.has(s)) f(s)
   }
 
   /** @param {Subscription} s @param {HubError} error */
@@ -913,7 +921,7 @@ export class Hub {
     if (m.position) t.position = m.position
     /** @type {HubEvent} */
     const event = { topic: t.name, data: m.data, position: m.position }
-    for (const s of t.subscriptions) this.#call(s.onEvent, m.data, event)
+    this.#each(t, (s) => this.#call(s.onEvent, m.data, event))
     this.#emit('event', event)
   }
 
@@ -922,7 +930,7 @@ export class Hub {
     if (position) t.position = position
     /** @type {Gap} */
     const gap = { topic: t.name, position, reason }
-    for (const { options } of t.subscriptions) if (options.onGap) this.#call(options.onGap, gap)
+    this.#each(t, ({ options }) => options.onGap && this.#call(options.onGap, gap))
     this.#emit('gap', gap)
   }
 
@@ -939,8 +947,10 @@ export class Hub {
 
   /** All members anew, or how many they are. @param {Topic} t @param {Message} m */
   #whole(t, { clients, users, members }) {
-    t.presence = { clients, users, members: members && new Map(members.map((/** @type {Member} */ one) => [one.session, one])) }
-    for (const s of [...t.subscriptions]) this.#show(t.presence, s) // one that a handler adds is told by itself
+    /** @type {Presence} */
+    const p = { clients, users, members: members && new Map(members.map((/** @type {Member} */ one) => [one.session, one])) }
+    t.presence = p
+    this.#each(t, (s) => this.#show(p, s)) // one that a handler adds is told by itself
   }
 
   /** @param {Topic} t @param {Message} m */
@@ -953,7 +963,7 @@ export class Hub {
     p.users += +first - +last
     if (type === 'joined') p.members?.set(session, change.member)
     else p.members?.delete(session)
-    for (const s of [...t.subscriptions]) this.#show(p, s, change)
+    this.#each(t, (s) => this.#show(p, s, change))
   }
 
   /** @param {Presence} presence @param {Subscription} s @param {PresenceChange} [change] */
@@ -966,7 +976,7 @@ export class Hub {
     t.watched = false
     t.presence = undefined
     const error = new HubError(code, message, t.name)
-    for (const s of t.subscriptions) if (s.options.onPresence) this.#blame(s, error)
+    this.#each(t, (s) => s.options.onPresence && this.#blame(s, error))
   }
 
   // Requests.

@@ -704,6 +704,42 @@ test('who ends the connection as soon as it is online asks for nothing', async (
   assert.equal(hub.state, 'closed')
 })
 
+test('a handler that begins anew at a gap is called once, whoever else follows the topic', async () => {
+  const hub = await online({}, { news: {} }) // which follows it, too
+  let calls = 0
+  const begin = () => {
+    const s = hub.subscribe('news', () => {}, { onGap: () => (s.unsubscribe(), ++calls < 10 && begin()) })
+  }
+  begin()
+  Socket.last.say({ type: 'gap', topic: 'news', position: 'p7' })
+  assert.equal(calls, 1)
+  Socket.last.say({ type: 'gap', topic: 'news', position: 'p8' })
+  assert.equal(calls, 2)
+})
+
+test('what a handler begins does not hear the event that it was called for, and what it ends does not either', async () => {
+  const hub = await online({}, { news: {} })
+  const heard = []
+  hub.subscribe('news', (data) => {
+    heard.push('a' + data)
+    if (data === 1) hub.subscribe('news', (data) => heard.push('c' + data))
+    b.unsubscribe()
+  })
+  const b = hub.subscribe('news', (data) => heard.push('b' + data))
+  Socket.last.say(event('news', 1))
+  Socket.last.say(event('news', 2))
+  assert.deepEqual(heard, ['a1', 'a2', 'c2'])
+})
+
+test('a topic that is left at the gap of its return is left at the hub, too', async () => {
+  const hub = await open()
+  const s = hub.subscribe('news', () => {}, { since: 'p1', onGap: () => s.unsubscribe() })
+  Socket.last.welcome()
+  Socket.last.resumed({ news: { recovered: false, position: 'p9' } })
+  assert.equal(Socket.last.take('unsubscribe').topic, 'news')
+  assert.deepEqual(Socket.last.sent, [])
+})
+
 test('a topic that is left and followed anew while the resume is under way begins where the new one says', async () => {
   const hub = await open()
   const s = hub.subscribe('news', () => {}, { since: 'p5' })
