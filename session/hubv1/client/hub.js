@@ -215,6 +215,8 @@ class Link {
   fresh
   /** The topics that a resume asks for, until it is answered. @type {Map<string, Topic> | undefined} */
   asked
+  /** The names of topics that the hub said it follows. @type {Set<string>} */
+  told = new Set()
 
   /**
    * @param {WebSocket} ws
@@ -854,7 +856,7 @@ export class Hub {
       reject: (error) => {
         if (!current()) return
         if (error.code === 'already_subscribed') {
-          this.#followed(t, t) // by the hub itself
+          if (this.#link?.told.has(t.name)) this.#followed(t, t) // by the hub itself; else it is about to say so
           if (t.watched) this.#unwatched(t, error)
         } else this.#lose(t, error.code, error.message)
       },
@@ -867,12 +869,14 @@ export class Hub {
    * @param {Link} link @param {Topic} t @param {Message} m
    */
   #announced(link, t, m) {
-    if (link.asked?.get(m.topic) !== t) this.#followed(t, m)
+    link.told.add(t.name)
+    if (link.asked?.get(t.name) !== t) this.#followed(t, m)
   }
 
   /** @param {Topic} t @param {Message} m Without `recovered` it goes on from now on, wherever it was left. */
   #followed(t, m) {
     const since = t.since
+    this.#link?.told.add(t.name)
     t.live = t.known = true
     t.settle()
     t.position = m.position && m.position !== '0' ? m.position : ''

@@ -755,14 +755,16 @@ test('a topic that is left and followed anew while the resume is under way begin
 })
 
 test('who asks for what the hub begins to follow at the same moment is told of what was missed', async () => {
-  for (const answer of ['announced', 'refused']) {
+  for (const first of ['announced', 'refused']) {
     const hub = await online()
     const gaps = []
     hub.subscribe('user:42', () => {}, { since: 'p1', onGap: (gap) => gaps.push(gap) })
-    if (answer === 'announced') Socket.last.say({ type: 'subscribed', topic: 'user:42', position: 'p7' })
+    const announce = () => Socket.last.say({ type: 'subscribed', topic: 'user:42', position: 'p7' })
+    if (first === 'announced') announce()
     Socket.last.say({ type: 'error', id: Socket.last.take('subscribe').id, code: 'already_subscribed', message: '', retry: false })
+    if (first === 'refused') announce()
     await settled()
-    assert.deepEqual(gaps.map((gap) => gap.reason), ['return'], answer)
+    assert.deepEqual(gaps, [{ topic: 'user:42', position: 'p7', reason: 'return' }], first)
   }
 })
 
@@ -784,9 +786,21 @@ test('who asks for what the hub follows already hears it', async () => {
   const heard = []
   const s = hub.subscribe('user:42', (data) => heard.push(data))
   Socket.last.say({ type: 'error', id: Socket.last.take('subscribe').id, code: 'already_subscribed', message: '', retry: false })
+  await settled()
+  assert.equal(s.live, false) // the hub is about to follow it
+  Socket.last.say({ type: 'subscribed', topic: 'user:42', position: 'p0' })
   await s.ready
   Socket.last.say(event('user:42', 1, 'p1'))
   assert.deepEqual(heard, [1])
+  assert.deepEqual(hub.log.gap, [])
+  s.unsubscribe()
+  Socket.last.say({ type: 'error', id: Socket.last.take('unsubscribe').id, code: 'forbidden', message: 'it is its own', retry: false })
+  const again = hub.subscribe('user:42', (data) => heard.push(data))
+  Socket.last.say({ type: 'error', id: Socket.last.take('subscribe').id, code: 'already_subscribed', message: '', retry: false })
+  await again.ready
+  Socket.last.say(event('user:42', 2, 'p2'))
+  assert.deepEqual(heard, [1, 2])
+  assert.deepEqual(hub.log.gap, [])
 })
 
 test('a gap is told with its position', async () => {
@@ -1114,6 +1128,7 @@ test('who subscribes later is told who is there, if the topic is watched', async
   const own = watching(hub, 'user:42')
   const m = Socket.last.take('subscribe')
   Socket.last.say({ type: 'error', id: m.id, code: 'already_subscribed', message: 'followed', retry: false })
+  Socket.last.say({ type: 'subscribed', topic: 'user:42' })
   assert.deepEqual([own.live, hub.log.error.map((e) => e.code)], [true, ['already_subscribed']])
 })
 
