@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,7 +62,7 @@ type fileState struct {
 // server.
 func newCertificates(port string, files func() ([]pairFiles, error), log zerolog.Logger) (*certificates, error) {
 	c := &certificates{port: port, files: files, log: log, looked: time.Now()}
-	set, err := c.read(new(certificateSet))
+	set, err := c.read(new(certificateSet), false)
 	if err != nil {
 		return nil, err
 	}
@@ -72,27 +74,30 @@ func newCertificates(port string, files func() ([]pairFiles, error), log zerolog
 func (c *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.mu.TryLock() {
 		if time.Since(c.looked) >= certificateAge {
-			c.look()
+			c.look(false)
 		}
 		c.mu.Unlock()
 	}
 	return c.now.Load().choose(hello), nil
 }
 
-// again looks at the files at once.
+// again reads all files at once: some are renewed with the size and the time of change that they had, as in images whose files all
+// have the same time.
 func (c *certificates) again() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.look()
+	c.look(true)
 }
 
-// look reads what has changed. mu is held.
-func (c *certificates) look() {
+// look reads what has changed, or all. mu is held.
+func (c *certificates) look(all bool) {
 	c.looked = time.Now()
 	old := c.now.Load()
-	set, err := c.read(old)
+	set, err := c.read(old, all)
 	if set != nil && !set.same(old) {
 		c.now.Store(set)
+	}
+	if set != nil && !set.says(old) {
 		c.log.Info().Str("port", c.port).Int("certificates", len(set.pairs)).Time("first_expires", set.expires).Msg("new certificates are in use")
 	}
 	fault := ""
@@ -106,9 +111,9 @@ func (c *certificates) look() {
 	c.fault = fault
 }
 
-// read reads the files that are in another state than in old. With the error of a file comes the set in which the old pair
+// read reads the files that are in another state than in old, or all. With the error of a file comes the set in which the old pair
 // holds in its place; if there is none, no set.
-func (c *certificates) read(old *certificateSet) (*certificateSet, error) {
+func (c *certificates) read(old *certificateSet, all bool) (*certificateSet, error) {
 	files, err := c.files()
 	if err != nil {
 		return nil, err
@@ -118,7 +123,7 @@ func (c *certificates) read(old *certificateSet) (*certificateSet, error) {
 	for i, f := range files {
 		was, known := old.pairs[f]
 		p := was
-		if state := f.state(); !known || state != was.state {
+		if state := f.state(); all || !known || state != was.state {
 			if p, err = f.read(state); err != nil {
 				errs = append(errs, err)
 				if !known {
@@ -151,12 +156,25 @@ func (s *certificateSet) add(f pairFiles, p certPair) {
 	}
 }
 
+// same reports whether nothing was read that old has not.
 func (s *certificateSet) same(old *certificateSet) bool {
+	return s.fits(old, func(now, was *tls.Certificate) bool { return now == was })
+}
+
+// says reports whether the files say what they said in old.
+func (s *certificateSet) says(old *certificateSet) bool {
+	return s.fits(old, func(now, was *tls.Certificate) bool {
+		return now == was || was != nil && slices.EqualFunc(now.Certificate, was.Certificate, bytes.Equal)
+	})
+}
+
+// fits reports whether s has the same pairs as old, and each fits that of old.
+func (s *certificateSet) fits(old *certificateSet, fits func(now, was *tls.Certificate) bool) bool {
 	if len(s.pairs) != len(old.pairs) {
 		return false
 	}
 	for f, p := range s.pairs {
-		if p.cert != old.pairs[f].cert {
+		if !fits(p.cert, old.pairs[f].cert) {
 			return false
 		}
 	}

@@ -297,6 +297,36 @@ func TestCertificatesAreReadAgainAndNobodyIsCut(t *testing.T) {
 	wantRead(t, ws, `"pong"`)
 }
 
+func TestASignalReadsFilesThatLookAsBefore(t *testing.T) {
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "a.crt"), filepath.Join(dir, "a.key")
+	sign := func(serial int64) {
+		t.Helper()
+		writePair(t, cert, key, serial)
+		for _, name := range []string{cert, key} {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, name, fmt.Sprintf("%-2000s", text))
+			if err := os.Chtimes(name, time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sign(1)
+	certs := inDir(t, dir)
+	sign(2)
+	certs.again()
+	wantSerial(t, certs, "", 2)
+	first := certs.now.Load()
+	certs.again()
+	wantSerial(t, certs, "", 2)
+	if !certs.now.Load().says(first) {
+		t.Error("what is read once more counts as new")
+	}
+}
+
 func TestOneBadPairKeepsNoOtherFromItsRenewal(t *testing.T) {
 	a := newAuthority(t)
 	dir := t.TempDir()
