@@ -403,6 +403,7 @@ class Topic {
  * @property {Topic} [topic] A subscription, which ends with the connection.
  * @property {boolean} [brief] It ends with the connection.
  * @property {boolean} [publishes]
+ * @property {boolean} [app] It counts as one that waits for its answer.
  * @property {string} [sentBy] Whose keys it was sent with.
  * @property {ReturnType<typeof setTimeout>} [timer] To its time-out.
  * @property {number} attempts
@@ -441,7 +442,8 @@ export class Hub {
   #topics = new Map()
   /** All requests without an answer. @type {Set<Request>} */
   #requests = new Set()
-  #size = 0 // of their texts
+  #waiting = 0 // of them the app's, which maxQueued bounds, and
+  #size = 0 // their texts
   /** Those of them that are to be sent. @type {Request[]} */
   #queue = []
   /** Those of them that were sent on this connection, by id. @type {Map<number, Request>} */
@@ -993,10 +995,10 @@ export class Hub {
   async #request(message, timeout, publishes) {
     const { maxQueued, maxQueuedBytes } = this.#options
     if (this.#state === 'closed') throw isClosed()
-    if (this.#requests.size >= maxQueued || this.#size >= maxQueuedBytes) {
+    if (this.#waiting >= maxQueued || this.#size >= maxQueuedBytes) {
       throw new HubError('queue_full', `${maxQueued} requests or ${maxQueuedBytes} bytes wait already`)
     }
-    return new Promise((resolve, reject) => this.#enqueue({ message, timeout, publishes, resolve, reject }))
+    return new Promise((resolve, reject) => this.#enqueue({ message, timeout, publishes, app: true, resolve, reject }))
   }
 
   /** A request that waits for its turn. @param {Asked} asked */
@@ -1019,7 +1021,7 @@ export class Hub {
       r.timer = setTimeout(() => this.#settle(r)?.reject(unknown(r) ?? late), Math.min(timeout, DAY))
     }
     this.#requests.add(r)
-    this.#size += r.text.length
+    this.#account(r, 1)
     return r
   }
 
@@ -1030,8 +1032,15 @@ export class Hub {
     clearTimeout(r.timer)
     this.#requests.delete(r)
     this.#queue = this.#queue.filter((waiting) => waiting !== r)
-    this.#size -= r.text.length
+    this.#account(r, -1)
     return r
+  }
+
+  /** Counts a request of the app; subscriptions are none: there may be any number. @param {Request} r @param {1 | -1} n */
+  #account(r, n) {
+    if (!r.app) return
+    this.#waiting += n
+    this.#size += n * r.text.length
   }
 
   #flush() {

@@ -740,6 +740,14 @@ test('a topic that is left at the gap of its return is left at the hub, too', as
   assert.deepEqual(Socket.last.sent, [])
 })
 
+test('subscriptions leave their room to publications', async () => {
+  const hub = await online()
+  for (let i = 0; i < 300; i++) hub.subscribe('t' + i, () => {})
+  const published = hub.publish('chat', 1)
+  for (let m; (m = Socket.last.sent.shift()); ) Socket.last.say({ type: m.type === 'publish' ? 'ok' : 'subscribed', id: m.id, topic: m.topic, position: 'p1' })
+  assert.deepEqual(await published, { position: 'p1' })
+})
+
 test('a topic that is left and followed anew while the resume is under way begins where the new one says', async () => {
   const hub = await open()
   const s = hub.subscribe('news', () => {}, { since: 'p5' })
