@@ -21,7 +21,8 @@ type attempt struct {
 	topic    string
 	as       *session.Persona // of a channel that needs a signature, else nil
 	watch    bool             // changes of who is there are told, as of a presence channel
-	tries    int
+	tries    int              // that the broker could not do
+	reads    int              // of a cache channel that were overtaken
 	timer    *engine.Timer
 	cached   *pubsub.Event // the last event of a cache channel, nil for none
 	outrun   bool          // events come so fast that it is none any more when it was read
@@ -198,8 +199,8 @@ func (a *attempt) report(o session.Outcome) {
 		wait := min(retryFirst<<min(a.tries, 5), retryLast)
 		a.tries++
 		a.timer = a.s.After(wait/2+rand.N(wait/2), a.try)
-	case o.None() && o.Asked && !o.Recovered && a.tries < cacheTries: // two events came since it was read: the last one is another
-		a.tries++
+	case o.None() && o.Asked && !o.Recovered && a.reads < cacheTries: // two events came since it was read: the last one is another
+		a.reads++
 		a.s.Unsubscribe(a.topic)
 		a.try()
 	case !o.None():

@@ -53,3 +53,49 @@ func TestSubscriptionsThatWaitForTheBrokerAreBounded(t *testing.T) {
 		t.Errorf("answered: %v", answered)
 	}
 }
+
+// overtaken is a broker whose first readings fail, and whose next one is overtaken by two events.
+type overtaken struct {
+	*pubsub.Memory
+	failures atomic.Int32
+	publish  func()
+}
+
+func (b *overtaken) Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error) {
+	left := b.failures.Add(-1)
+	if left >= 0 {
+		return pubsub.Replay{}, pubsub.ErrUnavailable
+	}
+	replay, err := b.Memory.Replay(ctx, topic, since, limit)
+	if left == -1 {
+		b.publish()
+	}
+	return replay, err
+}
+
+// However often the broker was away before, the last event of a cache channel comes.
+func TestACacheThatIsOvertakenIsReadAgainAfterFailures(t *testing.T) {
+	t.Parallel()
+	b := &overtaken{}
+	b.failures.Store(3)
+	n := startAt(t, session.Config{}, engine.Config{}, func(m *pubsub.Memory) session.Broker {
+		b.Memory = m
+		return b
+	})
+	event := func(data string) pubsub.Publication { return app.Publication("cache-a", "price", data, "") }
+	n.publish(event("1"))
+	b.publish = func() {
+		for _, data := range []string{"2", "3"} {
+			if r := n.broker.Publish(context.Background(), []pubsub.Publication{event(data)}); r[0].Err != nil {
+				t.Error(r[0].Err)
+			}
+		}
+	}
+	c := n.connect(app)
+	c.ask("cache-a", "")
+	n.eventually("it was read", func() bool { return b.failures.Load() < 0 }) // seconds later
+	if h := c.hear(); h.Event != "pusher_internal:subscription_succeeded" {
+		t.Fatal(h)
+	}
+	c.wantText("price", "cache-a", "3")
+}
