@@ -51,7 +51,7 @@ var (
 	refuseHTTPMethod = refuse(http.StatusMethodNotAllowed, "only GET, POST and OPTIONS are allowed, and GET alone with an upgrade", "Allow", httpMethods)
 	refuseBody       = refuse(http.StatusRequestEntityTooLarge, "the request must have no body")
 	refuseTarget     = refuse(http.StatusBadRequest, "malformed request target")
-	refuseUpgrade    = refuse(http.StatusUpgradeRequired, "this is a WebSocket endpoint and the request is plain HTTP (no Upgrade: websocket)")
+	refuseUpgrade    = refuse(http.StatusUpgradeRequired, "the request is plain HTTP (no Upgrade: websocket), and asks for nothing that is here")
 	refusePath       = refuse(http.StatusNotFound, "no WebSocket endpoint at this path")
 	refuseConnection = refuse(http.StatusBadRequest, "Connection: Upgrade is required")
 	refuseKey        = refuse(http.StatusBadRequest, "exactly one Sec-WebSocket-Key is required: 16 bytes in base64")
@@ -77,12 +77,15 @@ func refuseFrom(origin, host string) *Refusal {
 	return &r
 }
 
-// at is r with the paths that there are, where whoever asks may not know them.
-func (r *Refusal) at(paths []string) *Refusal {
+// at is r with the paths that there are, and those of plain HTTP, where whoever asks may not know them.
+func (r *Refusal) at(paths, plain []string) *Refusal {
 	full := *r
 	switch r {
 	case refuseUpgrade:
-		full.Reason += "; open it from a program, or from a page or a browser's console here: new WebSocket('" + paths[0] + "')"
+		full.Reason += "; WebSocket is at " + strings.Join(paths, ", ") + ": in a page or a browser's console here new WebSocket('" + paths[0] + "')"
+		if len(plain) > 0 {
+			full.Reason += "; plain HTTP is for streams of events (Accept: " + EventStream + ") and POST, at " + strings.Join(plain, ", ")
+		}
 	case refusePath:
 		full.Reason += "; there is one at " + strings.Join(paths, " and ")
 	default:
@@ -164,9 +167,9 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	switch refusal := r.validate(paths); refusal {
 	case nil:
 	case refuseUpgrade:
-		return r, refusal.at(paths)
+		return r, refusal.at(paths, p.http)
 	default:
-		return nil, refusal.at(paths)
+		return nil, refusal.at(paths, p.http)
 	}
 	if _, ok := cutPort(string(raw.host)); !ok {
 		return nil, refuseHost

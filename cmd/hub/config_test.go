@@ -174,6 +174,12 @@ func TestOfSeveralBadVariablesEachIsNamed(t *testing.T) {
 	}
 }
 
+func TestABadSettingThatOthersNeedIsNamedOnce(t *testing.T) {
+	if _, _, stderr := call(t, nil, "check", "--pusher-app=foo"); strings.Count(stderr, "want id:key:secret") != 1 {
+		t.Error(stderr)
+	}
+}
+
 func TestWhatIsNoSettingIsRefused(t *testing.T) {
 	for _, args := range [][]string{{"--pollars=2"}, {"walk"}, {"run", "fast"}, {"--pollers"}, {"--connect"}} {
 		if code, _, stderr := call(t, nil, args...); code != 2 || stderr == "" {

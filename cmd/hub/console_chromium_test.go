@@ -261,8 +261,11 @@ func (c *consoleTest) showsWhereHubsDiffer(t *testing.T) {
 func (c *consoleTest) triesEachProtocol(t *testing.T) {
 	p := c.page.in(t)
 	p.visit("#/try")
+	const resumable = `!all('button').find(b => b.textContent === 'Reconnect and resume').disabled`
+	p.until("there is no session to take up", "!("+resumable+")")
 	p.press("button.primary", "Connect")
 	p.until("it is welcome", `shown('.frame.in', '"welcome"')`)
+	p.until("there is one", resumable)
 	p.press("button", "Send")
 	p.until("events come", `shown('.frame.in', '"subscribed"') && shown('.frame.in', '"event"')`)
 	p.press("button", "Break off")

@@ -181,8 +181,8 @@ POST /api/trace        {"user":"42","for":"10m"}: log all that happens to a user
 GET  /api/presence     ?topic=room:1&limit=100: who follows a topic; next of the answer is after of the next page
 GET  /api/presence_stats ?topic=room:1: how many
 GET  /api/channel      ?topic=news: the Redis channel for raw events of a topic, and the command to publish there
-GET /api/lifecycle the Redis streams that say who comes and goes (--lifecycle)
- /apps/{id}/ events, batch_events, channels …: as Pusher's API, for its backend libraries (--pusher-app)
+GET  /api/lifecycle    the Redis streams that say who comes and goes (--lifecycle)
+*    /apps/{id}/       events, batch_events, channels …: as Pusher's API, for its backend libraries (--pusher-app)
 POST /centrifugo/api/  publish, broadcast, history …: as Centrifugo's server API, for its backend libraries
 GET  /debug/pprof/     profiles
 `

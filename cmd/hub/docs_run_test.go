@@ -123,7 +123,7 @@ var notRun = map[string]string{
 	"go test -run - -bench Lifecycle -benchtime 3000x ./pubsub":                                     "it is a measurement",
 	"npm ci --prefix cmd/hub/testdata":                                                              "it asks npm's registry, and .ci/run runs it",
 	"npm install centrifuge ws":                                                                     "it asks npm's registry; the SDK tests run the programs with the modules of testdata",
-	"npm pack":                                                                                      "TestHubJSIsAPackage runs it",
+	"npm install && npm pack":                                                                       "TestHubJSIsAPackage runs npm pack, with the compiler of testdata",
 	"npm install ./wshub-client-<version>.tgz":                                                      "TestHubJSIsAPackage runs it",
 	"npm test": "hubjs_e2e_test.go runs the file with Node",
 	"WSHUB_DRILL=short go test ./cmd/hub -run HubJS":                           "it is a part of WSHUB_DRILL=short go test ./...",

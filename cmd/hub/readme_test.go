@@ -70,7 +70,7 @@ func TestTheProtocolsPageKnowsEveryCodeAndCause(t *testing.T) {
 
 func TestTheExampleEnvironmentIsWrittenFromTheStruct(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# Every variable of the hub, with its default or an example. Copy this file to .env in the hub's working directory, or give it to\n# compose (env_file), systemd (EnvironmentFile) or a shell. The hub lets nobody but you and root write it: chmod 600 .env.\n# Values with ; * # $ or blanks stand in single quotes. A secret may also stand in a file that …_FILE names, as in\n# HUB_JWT_SECRET_FILE=/run/secrets/jwt.\n")
+	b.WriteString("# Every variable of the hub, with its default or an example. Copy this file to .env in the hub's working directory, or give it to\n# compose (env_file), systemd (EnvironmentFile) or a shell. The hub refuses it if another user or group may write it: chmod 600 .env.\n# Values with ; * # $ or blanks stand in single quotes. A secret may also stand in a file that …_FILE names, as in\n# HUB_JWT_SECRET_FILE=/run/secrets/jwt.\n")
 	for _, f := range parsed(t, nil).flags {
 		if f.Group == nil {
 			continue

@@ -40,16 +40,26 @@ func (s *settings) validate() error {
 	return s.name(errs)
 }
 
-// name joins errs, each with the variable that it is about, also those that were joined before.
+// name joins errs, each with the variable that it is about, also those that were joined before. Of those that say the same, as what
+// needs another setting does that is bad, it keeps one.
 func (s *settings) name(errs []error) error {
-	for i, err := range errs {
-		if several, ok := err.(interface{ Unwrap() []error }); ok {
-			errs[i] = s.name(several.Unwrap())
-		} else if err != nil {
-			errs[i] = s.named(err)
+	var all []error
+	told := map[string]bool{}
+	var add func(errs []error)
+	add = func(errs []error) {
+		for _, err := range errs {
+			if several, ok := err.(interface{ Unwrap() []error }); ok {
+				add(several.Unwrap())
+			} else if err != nil {
+				if err = s.named(err); !told[err.Error()] {
+					told[err.Error()] = true
+					all = append(all, err)
+				}
+			}
 		}
 	}
-	return errors.Join(errs...)
+	add(errs)
+	return errors.Join(all...)
 }
 
 // doubts names the variables that look like settings and are none, and the settings that two variables set to different

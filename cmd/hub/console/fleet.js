@@ -26,7 +26,7 @@ function line(which, value) {
 
 const state = (kind, text) => h('span.state.' + kind, text)
 const kindOf = (n) => n.state === 'ready' ? 'good' : n.state === 'draining' ? 'warn' : 'bad'
-const bar = (part, whole) => whole ? h('meter', { min: 0, max: whole, low: whole * 0.8, high: whole * 0.9, optimum: 0, value: part, title: `${count(part)} of ${count(whole)}` }) : null
+const bar = (part, whole, shown = count) => whole ? h('meter', { min: 0, max: whole, low: whole * 0.8, high: whole * 0.9, optimum: 0, value: part, title: `${shown(part)} of ${shown(whole)}` }) : null
 
 function row(n) {
   const r = n.rates ?? {}, m = n.memory ?? {}
@@ -42,7 +42,7 @@ function row(n) {
       span(n.fanout_p99_ms),
       bytes(n.backlog_bytes),
       span(n.probe_age_ms),
-      [bytes(m.heap_bytes), bar(m.heap_bytes, m.limit_bytes)],
+      [bytes(m.rss_bytes ?? m.system_bytes), bar(m.heap_bytes, m.limit_bytes, (n) => bytes(n) + (n === m.limit_bytes ? ', the memory limit' : ' of heap'))],
       span(n.uptime_ms),
       h('span', { title: n.revision ?? '' }, n.version ?? '–'),
     ],
@@ -90,7 +90,7 @@ function one(n) {
   return h('section', { key: 'of ' + n.node }, h('h2', name(n.node)), facts([
     ['revision', n.revision], ['connections at most', n.max_connections && count(n.max_connections)], ['sockets', count(n.sockets)],
     ...Object.entries(n.sessions ?? {}).map(([protocol, v]) => ['sessions, ' + protocol, count(v)]),
-    ['topics', count(n.topics)], ['subscriptions', count(n.subscriptions)],
+    ['topics, once for each loop', count(n.topics)], ['subscriptions', count(n.subscriptions)],
     ['connects/s', count(r.connects)], ['closes/s', count(r.closes)], ['received', bytes(r.received_bytes) + '/s'],
     ['resident memory', m.rss_bytes && bytes(m.rss_bytes)], ['of the Go runtime', bytes(m.system_bytes)], ['memory limit', m.limit_bytes && bytes(m.limit_bytes)],
   ]), h('p.links', link('settings', undefined, 'its settings', { node: n.node }), ' ', link('reasons', undefined, 'its reasons', { node: n.node }), ' ', link('slow', undefined, 'its clients', { node: n.node })), rebalance(n.node))

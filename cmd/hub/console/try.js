@@ -10,7 +10,7 @@ function address(path) {
 }
 
 // A protocol makes the address, the subprotocols and the examples; open, sent, heard and back are how a session begins, is followed
-// and goes on. Its memory m has what it needs to come back.
+// and goes on. Its memory m has what it needs to come back; kept says whether there is anything.
 const protocols = {
   v1: {
     title: 'hub.v1', path: meta('path'),
@@ -31,6 +31,7 @@ const protocols = {
       for (const [topic, r] of Object.entries(msg.topics ?? {})) if (r.position) m.positions[topic] = r.position
       if (msg.type === 'error' && msg.code === 'unsubscribed') delete m.positions[msg.topic]
     },
+    kept: (m) => m.token,
     back: (m) => [{ type: 'resume', id: 'back', token: m.token, positions: m.positions }],
   },
   plain: {
@@ -64,6 +65,7 @@ const protocols = {
         if (other.error) m.asked = null
       }
     },
+    kept: (m) => Object.keys(m.positions).length,
     back: (m) => Object.entries(m.positions).map(([channel, p], i) => ({ id: 100 + i, subscribe: p ? { channel, recover: true, ...p } : { channel } })),
   },
 }
@@ -114,9 +116,9 @@ export default function tryit(root) {
   function enable() {
     const open = ws?.readyState === WebSocket.OPEN, p = chosen()
     f.off.disabled = f.cut.disabled = !open
-    f.back.disabled = !p.back || !session.opened
+    f.back.disabled = !p.kept?.(session)
     f.back.title = p.back ? '' : 'A plain client has no session to take up.'
-    told.textContent = open ? 'Connected' : 'Not connected' + (session.opened && p.back ? '. The session can be resumed.' : '')
+    told.textContent = open ? 'Connected' : 'Not connected' + (p.kept?.(session) ? '. The session can be resumed.' : '')
   }
 
   function note(kind, text) {
@@ -152,7 +154,7 @@ export default function tryit(root) {
       note('note', 'Connecting to ' + url)
     } catch (err) { return note('note', err.message) }
     own.onopen = () => {
-      opened = session.opened = true
+      opened = true
       note('note', 'Connected' + (own.protocol && ', ' + own.protocol) + '.')
       for (const m of [...(p.open?.(values()) ?? []), ...(again ? p.back(session) : [])]) send(JSON.stringify(m))
       enable()
@@ -160,6 +162,7 @@ export default function tryit(root) {
     own.onmessage = (e) => {
       note('in', e.data.split('\n').map(pretty).join('\n'))
       try { p.heard(session, e.data, (s) => own.send(s)) } catch { /* a plain event may be any JSON */ }
+      enable()
     }
     own.onclose = (e) => {
       note('note', ['Closed', e.code, e.reason].filter(Boolean).join(' ') + `: ${why(e, opened)}.`)
