@@ -46,6 +46,9 @@ func (r *Redis) newest(ctx context.Context, topic string, before Position, limit
 				return answer, nil
 			}
 			answer.Events = append(answer.Events, ev)
+			if answer.Head.ID.Compare(ev.Position.ID) < 0 { // it was published since the head was read
+				answer.Head = ev.Position
+			}
 		}
 		if len(entries) < count {
 			break

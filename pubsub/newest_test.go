@@ -6,6 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"wshub/pubsub/redistest"
 )
 
 // backwards: the last events before a position, or of all, newest first, as many as the limit lets in.
@@ -68,5 +72,51 @@ func backwards(t *testing.T, b Broker, _ recorder) {
 	}
 	if r := newest("h:many:large", Position{}, Limit{Events: 100, Bytes: 10}); len(r.Events) != 1 {
 		t.Errorf("%d events of 1,002 bytes in 10", len(r.Events))
+	}
+}
+
+// betweenReads is a redis.Hook that calls f once, before the first command of that name.
+type betweenReads struct {
+	name string
+	f    func()
+}
+
+func (b *betweenReads) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (b *betweenReads) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		b.see(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (b *betweenReads) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			b.see(cmd)
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func (b *betweenReads) see(cmd redis.Cmder) {
+	if f := b.f; f != nil && cmd.Name() == b.name {
+		b.f = nil
+		f()
+	}
+}
+
+// Who reads the last event and follows behind the head does not get that event again.
+func TestTheHeadIsNoOlderThanTheLastEvent(t *testing.T) {
+	server := redistest.Start(t)
+	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+	mustPublish(t, r, "h:a", "1")
+	r.only().pub.AddHook(&betweenReads{name: "xrevrange", f: func() { mustPublish(t, r, "h:a", "2") }})
+	got, err := r.Replay(t.Context(), "h:a", Position{}, Limit{Events: 1, Backwards: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(texts(got), []string{"2"}) || got.Head != got.Events[0].Position {
+		t.Errorf("the log ends with %v at %v, and its head is %v", texts(got), got.Events[0].Position, got.Head)
 	}
 }
