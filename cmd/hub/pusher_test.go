@@ -316,6 +316,18 @@ func TestManyChannelsAreListedInPages(t *testing.T) {
 	}
 }
 
+// However many users have signed in, their topics are no channels.
+func TestTopicsOfUsersLeaveRoomForChannels(t *testing.T) {
+	p := newPusherCaller(t)
+	for i := range 50_000 {
+		p.fake.members[fmt.Sprintf("pusher:1:#watch-%d", i)] = pubsub.Presence{Clients: 1}
+	}
+	p.fake.members["pusher:1:news"] = pubsub.Presence{Clients: 1}
+	if status, answer := p.ask("GET", "/apps/1/channels", "", ""); status != 200 || answer != `{"channels":{"news":{}}}` {
+		t.Errorf("%d %.200s", status, answer)
+	}
+}
+
 var _ pusherHub = (*session.Hub)(nil)
 
 // unread is a body that must not be read.

@@ -155,13 +155,13 @@ func (c pusherCall) listChannels() (any, *apiError) {
 	case w.users && !pusher.IsPresence(prefix):
 		return nil, badRequest(session.BadRequest, "info: user_count needs a filter_by_prefix that begins with presence-")
 	}
-	topics, refusal := c.channels.list(c.ctx, c.app.Topic(prefix))
+	topics, refusal := c.channels.list(c.ctx, c.app.Wall(), prefix)
 	if refusal != nil {
 		return nil, refusal
 	}
 	var names []string
 	for _, topic := range topics {
-		if name := c.app.Channel(topic); pusher.ValidChannel(name) && name[0] != '#' {
+		if name := c.app.Channel(topic); isListed(name) {
 			names = append(names, name)
 		}
 	}
@@ -185,7 +185,10 @@ func (c pusherCall) listChannels() (any, *apiError) {
 	return map[string]any{"channels": channels}, nil
 }
 
-// channelLister lists topics that sessions of any hub follow.
+// isListed reports whether name is that of a channel that backends are shown: none of a user's, or of what else is no channel.
+func isListed(name string) bool { return pusher.ValidChannel(name) && name[0] != '#' }
+
+// channelLister lists channels to which sessions of any hub subscribe.
 type channelLister struct {
 	looks *looks
 	here  func(ctx context.Context, match func(topic string) bool, most int) (followers map[string]int, few bool, err error)
@@ -200,8 +203,9 @@ func newChannelLister(l *looks, hub *session.Hub) channelLister {
 	return c
 }
 
-// channelsQuestion asks for the topics with a prefix, in their order, behind one of them.
-type channelsQuestion struct{ Prefix, After string }
+// channelsQuestion asks for the topics of channels, in their order, behind one of them: of those behind a wall, "" for none, that begin
+// with Prefix, which has the wall.
+type channelsQuestion struct{ Prefix, After, Wall string }
 
 // channelsPage is as many of them as fit into an answer.
 type channelsPage struct {
@@ -212,9 +216,11 @@ type channelsPage struct {
 // mostPusherChannels bounds the channels of one answer.
 const mostPusherChannels = 10_000
 
-// page lists topics of this hub.
+// page lists topics of this hub. Those of users are left out here, as they may be many more than the channels.
 func (c channelLister) page(ctx context.Context, q channelsQuestion) (channelsPage, error) {
-	match := func(topic string) bool { return strings.HasPrefix(topic, q.Prefix) && topic > q.After }
+	match := func(topic string) bool {
+		return strings.HasPrefix(topic, q.Prefix) && topic > q.After && isListed(strings.TrimPrefix(topic, q.Wall))
+	}
 	found, few, err := c.here(ctx, match, 4*mostPusherChannels)
 	switch {
 	case err != nil:
@@ -233,10 +239,10 @@ func (c channelLister) page(ctx context.Context, q channelsQuestion) (channelsPa
 	return channelsPage{names, false}, nil
 }
 
-// list lists the topics of all hubs that answer, in their order.
-func (c channelLister) list(ctx context.Context, prefix string) (all []string, refusal *apiError) {
+// list lists the topics of the channels behind wall that begin with prefix, of all hubs, in their order.
+func (c channelLister) list(ctx context.Context, wall, prefix string) (all []string, refusal *apiError) {
 	for after := ""; ; {
-		replies, of, err := askAll[channelsPage](ctx, c.looks, nil, "channels", channelsQuestion{prefix, after})
+		replies, of, err := askAll[channelsPage](ctx, c.looks, nil, "channels", channelsQuestion{wall + prefix, after, wall})
 		if err != nil || len(replies) == 0 || len(of.Failed) > 0 {
 			return nil, &apiError{http.StatusServiceUnavailable, session.Busy, "the hubs can't be asked now, or have more channels than can be listed: give a filter_by_prefix"}
 		}
