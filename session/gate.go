@@ -75,13 +75,13 @@ func (p *Post) mayPublishTo(name string) Refusal {
 		rights = p.grant.rights
 	}
 	hub := p.shard.hub
-	return permit(name, p.grant, hub.now, own, hub.outside("", name), func(name string) bool { return rights.MayPublish(p.user, name) })
+	return permit(name, p.grant, hub.now, own, hub.outside("", false, name), func(name string) bool { return rights.MayPublish(p.user, name) })
 }
 
 // permit says why the session's rights do not cover name.
 func (s *Session) permit(name string, allows func(string) bool) Refusal {
 	hub := s.shard.hub
-	return permit(name, s.granted(), hub.now, s.own, hub.outside(s.wall(), name), allows)
+	return permit(name, s.granted(), hub.now, s.own, s.outside(name), allows)
 }
 
 // permit says why rights do not cover name: those of a token that says g, and of a user whose topic is own. outside says that

@@ -262,7 +262,7 @@ func (h *Hub) judge(hs *engine.Handshake, query url.Values) (*Admission, *engine
 		if slices.Contains(a.Topics[:i], name) {
 			return nil, Refuse("a topic is named twice")
 		}
-		if h.outside(h.wallOf[a.speaks], name) {
+		if h.outside(h.wallOf[a.speaks], h.keepers[a.speaks], name) {
 			return nil, forbidTopic(fmt.Sprintf("%.255q belongs to an application of another protocol", name))
 		}
 		if foreign(name, "") {

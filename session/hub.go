@@ -35,6 +35,8 @@ type Hub struct {
 	protocols     []Protocol         // by Session.speaks
 	wallOf        []string           // by Session.speaks, see Walled
 	walls         []string           // those that are there
+	keepers       []bool             // by Session.speaks, see Keeper
+	kept          []string           // that are there
 	paths         map[string][]uint8 // which of them are spoken at a path of the public port
 	shards        []*shard
 	heartbeat     time.Duration

@@ -41,7 +41,7 @@ func (s *Session) Allow(topic string, until time.Time) Refusal {
 		return Refusal{BadTopic, err.Error()}
 	}
 	switch {
-	case foreign(topic, s.own), hub.outside(s.wall(), topic):
+	case foreign(topic, s.own), s.outside(topic):
 		return refusedTopic
 	case p.over(hub.now()):
 		return expiredPass

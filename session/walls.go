@@ -15,6 +15,14 @@ type Walled interface {
 	Wall() string
 }
 
+// Keeper is a Protocol without a wall that has some topics to itself all the same.
+type Keeper interface {
+	Protocol
+	// Keeps are the beginnings of their names, the same at each call; nil for none. No session of another protocol can name these
+	// topics, whatever its token says. Backends can.
+	Keeps() []string
+}
+
 // Explainer is a Protocol whose clients can't read the status of a refused handshake.
 type Explainer interface {
 	Protocol
@@ -71,17 +79,29 @@ func (h *Hub) addWall(p Protocol) {
 	if wall != "" {
 		h.walls = append(h.walls, wall)
 	}
+	var kept []string
+	if k, ok := p.(Keeper); ok {
+		kept = k.Keeps()
+	}
+	h.kept = append(h.kept, kept...)
+	h.keepers = append(h.keepers, len(kept) > 0)
 }
 
 // wall is that of the session's protocol, "" for none.
 func (s *Session) wall() string { return s.shard.hub.wallOf[s.speaks] }
 
-// outside reports whether a session whose wall is so can't name topic.
-func (h *Hub) outside(wall, topic string) bool {
+// outside reports whether the session can't name topic: see Walled and Keeper.
+func (s *Session) outside(topic string) bool {
+	return s.shard.hub.outside(s.wall(), s.shard.hub.keepers[s.speaks], topic)
+}
+
+// outside reports whether a session whose wall is so can't name topic. keeps says that its protocol is a Keeper.
+func (h *Hub) outside(wall string, keeps bool, topic string) bool {
 	if wall != "" {
 		return !strings.HasPrefix(topic, wall)
 	}
-	return slices.ContainsFunc(h.walls, func(other string) bool { return strings.HasPrefix(topic, other) })
+	begins := func(other string) bool { return strings.HasPrefix(topic, other) }
+	return slices.ContainsFunc(h.walls, begins) || !keeps && slices.ContainsFunc(h.kept, begins)
 }
 
 // spoken are the protocols at a path of the public port: its own, or those of the folder that it lies in.

@@ -147,7 +147,7 @@ func (s *Session) explain(act, topic string, r Refusal) string {
 		return r.Text
 	case foreign(topic, s.own):
 		return "it is another user's own topic"
-	case s.shard.hub.outside(s.wall(), topic):
+	case s.outside(topic):
 		return "it belongs to an application of another protocol, or this session to one"
 	}
 	from := "the token"

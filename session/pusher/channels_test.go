@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -132,6 +133,33 @@ func TestASharedApplicationSpeaksWithTheOtherProtocols(t *testing.T) {
 			t.Errorf("%s was not heard: %v", want, seen)
 		}
 	}
+}
+
+// A topic like dialog#42,43 lets in the users in its list. A user's channel is none, however the user is called.
+func TestUsersOfASharedApplicationAreNoListsOfUsers(t *testing.T) {
+	t.Parallel()
+	n := start(t, session.Config{TrustUserParam: true}, engine.Config{})
+	for topic, want := range map[string]int{
+		"dialog#smith,42": 101, "#server-to-user-smith,42": 403, "#watch-smith,42": 403, "#server-to-user-42": 403, "#watch-42": 403,
+	} {
+		for _, user := range []string{"42", "server-to-user-42", "watch-42"} {
+			if topic == "dialog#smith,42" && user != "42" {
+				continue
+			}
+			query := url.Values{"topic": {topic}, "user": {user}}
+			c, answer, err := websocket.Dial(t.Context(), "ws://"+n.server.Addr().String()+"/notification?"+query.Encode(), nil)
+			if err == nil {
+				defer c.CloseNow()
+			}
+			if answer == nil || answer.StatusCode != want {
+				t.Errorf("user %s, %s: %+v, %v; want %d", user, topic, answer, err, want)
+			}
+		}
+	}
+	c := n.connect(common)
+	c.signIn(`{"id":"smith,42"}`)
+	n.publish(common.Publication("#server-to-user-smith,42", "my-event", "for you", ""))
+	c.wantText("my-event", "#server-to-user-smith,42", "for you")
 }
 
 func TestASharedApplicationGivesNoRightsToPublicChannels(t *testing.T) {

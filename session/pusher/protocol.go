@@ -66,6 +66,15 @@ func (p Protocol) Wall() string {
 	return p.app.Wall()
 }
 
+// Keeps implements session.Keeper: the topics of users of a shared application. Their names end as lists of users do, by which others
+// are let in elsewhere.
+func (p Protocol) Keeps() []string {
+	if p.app == nil || !p.app.Shared {
+		return nil
+	}
+	return []string{serverToUser, watchPrefix}
+}
+
 // Judge implements session.Protocol.
 func (p Protocol) Judge(a *session.Admission, _ *engine.Request, query url.Values) *engine.Refusal {
 	a.User, a.Tokenless = "", true
