@@ -18,6 +18,10 @@ func (sub *subscribing) attend(o Outcome) {
 		sub.end(r)
 		return
 	}
+	if d, ok := sub.owner.(decliner); ok && d.declines(o) {
+		sub.end(Refusal{NotSubscribed, "the subscription was declined"})
+		return
+	}
 	sub.stage, sub.outcome = attending, &o
 	sub.entered = true
 	s.enter(sub.t, func(err error) {

@@ -61,6 +61,18 @@ func (s *Session) SubscribeWatching(topic string, since *pubsub.Position, report
 	s.subscribeWatching(topic, since, true, asker(report))
 }
 
+// decliner is the owner of a subscription that a client asked for and may decline before it is a member.
+type decliner struct {
+	asker
+	declines func(Outcome) bool
+}
+
+// SubscribeWatchingUnless is SubscribeWatching, but that declines hears the outcome, yet without the presence, before the session is a member.
+// True ends the subscription, which report is then told as NotSubscribed, and others have not seen the session come and go.
+func (s *Session) SubscribeWatchingUnless(topic string, since *pubsub.Position, declines func(Outcome) bool, report func(Outcome)) {
+	s.subscribeWatching(topic, since, true, decliner{report, declines})
+}
+
 // unasked is the owner of subscriptions that nobody waits for: to a user's own topic, and to those of a plain client's
 // URL. They are tried for until they are there.
 type unasked struct{ s *Session }

@@ -26,6 +26,7 @@ type attempt struct {
 	timer    *engine.Timer
 	cached   *pubsub.Event // the last event of a cache channel, nil for none
 	outrun   bool          // events come so fast that it is none any more when it was read
+	again    bool          // it was declined for that, and is tried again
 	done     bool
 	answer   func(o session.Outcome) // of what the client did not ask to subscribe to, else nil
 }
@@ -166,10 +167,21 @@ func (a *attempt) try() {
 // follow subscribes, behind position since or with nil from now on.
 func (a *attempt) follow(since *pubsub.Position) {
 	if a.watch {
-		a.s.SubscribeWatching(a.topic, since, a.report)
+		a.s.SubscribeWatchingUnless(a.topic, since, a.declines, a.report)
 	} else {
 		a.s.Subscribe(a.topic, since, a.report)
 	}
+}
+
+// outdated reports whether two events came since the cached one was read, so that the last one is another, and it is worth to try again.
+func (a *attempt) outdated(o session.Outcome) bool {
+	return o.None() && o.Asked && !o.Recovered && a.reads < cacheTries
+}
+
+// declines declines a subscription that is outdated before others see the session in the channel, and leave it for the next try.
+func (a *attempt) declines(o session.Outcome) bool {
+	a.again = !a.done && a.outdated(o)
+	return a.again
 }
 
 // readCached reads the last event, and subscribes behind it.
@@ -193,13 +205,17 @@ func (a *attempt) readCached() {
 func (a *attempt) report(o session.Outcome) {
 	switch {
 	case a.done:
+	case a.again:
+		a.again = false
+		a.reads++
+		a.try()
 	case o.Code == session.NotSubscribed:
 		a.end()
 	case o.Code.Retry():
 		wait := min(retryFirst<<min(a.tries, 5), retryLast)
 		a.tries++
 		a.timer = a.s.After(wait/2+rand.N(wait/2), a.try)
-	case o.None() && o.Asked && !o.Recovered && a.reads < cacheTries: // two events came since it was read: the last one is another
+	case a.outdated(o):
 		a.reads++
 		a.s.Unsubscribe(a.topic)
 		a.try()

@@ -3,6 +3,8 @@ package pusher_test
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -98,4 +100,46 @@ func TestACacheThatIsOvertakenIsReadAgainAfterFailures(t *testing.T) {
 		t.Fatal(h)
 	}
 	c.wantText("price", "cache-a", "3")
+}
+
+// busyBroker publishes two events to a topic before the next readings of what follows a position in it.
+type busyBroker struct {
+	*pubsub.Memory
+	times atomic.Int64
+}
+
+func (b *busyBroker) Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error) {
+	if !limit.Backwards && b.times.Add(-1) >= 0 {
+		for range 2 {
+			b.Memory.Publish(ctx, []pubsub.Publication{{Topic: topic, Data: []byte("0")}})
+		}
+	}
+	return b.Memory.Replay(ctx, topic, since, limit)
+}
+
+// A member who comes to a cache channel while that is written to comes once, though its subscription is tried again.
+func TestAMemberOfABusyCacheChannelComesOnce(t *testing.T) {
+	t.Parallel()
+	b := &busyBroker{}
+	n := startAt(t, session.Config{}, engine.Config{}, func(m *pubsub.Memory) session.Broker {
+		b.Memory = m
+		return b
+	})
+	const channel = "presence-cache-a"
+	watcher, c := n.connect(app), n.connect(app)
+	watcher.join(channel, `{"user_id":"watcher"}`)
+	b.times.Store(2)
+	if members := c.join(channel, `{"user_id":"u"}`); members.Presence.Count != 2 {
+		t.Errorf("%d members", members.Presence.Count)
+	}
+	n.publish(app.Publication(channel, "end", "", ""))
+	var moves []string
+	for h := watcher.hear(); h.Event != "end"; h = watcher.hear() {
+		if strings.HasPrefix(h.Event, "pusher_internal:member_") {
+			moves = append(moves, h.Event+h.text())
+		}
+	}
+	if want := []string{`pusher_internal:member_added{"user_id":"u","user_info":null}`}; !slices.Equal(moves, want) {
+		t.Errorf("told %q, want %q", moves, want)
+	}
 }
