@@ -14,6 +14,15 @@ redis.call('ZADD', KEYS[1], now + ARGV[2], ARGV[1])
 if ARGV[5] ~= '' then
   redis.call('ZADD', KEYS[1], 'XX', -now - ARGV[3], ARGV[5])
 elseif ARGV[4] == '1' and mine and tonumber(mine) >= now then
+  -- A lease, or a claim, that ends later than any begins was written when the clock was ahead. It ends with those that begin now,
+  -- unless it is renewed.
+  local lease, claim = now + ARGV[2], -now - ARGV[3]
+  for _, boot in ipairs(redis.call('ZRANGE', KEYS[1], '(' .. string.format('%.0f', lease), '+inf', 'BYSCORE', 'LIMIT', 0, 100)) do
+    redis.call('ZADD', KEYS[1], lease, boot)
+  end
+  for _, boot in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', '(' .. string.format('%.0f', claim), 'BYSCORE', 'LIMIT', 0, 100)) do
+    redis.call('ZADD', KEYS[1], claim, boot)
+  end
   claimed = redis.call('ZRANGE', KEYS[1], -now, now, 'BYSCORE', 'LIMIT', 0, 1)[1] or ''
   if claimed ~= '' then redis.call('ZADD', KEYS[1], -now - ARGV[3], claimed) end
 end

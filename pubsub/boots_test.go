@@ -135,6 +135,28 @@ func TestALaterGenerationThatANodeHasNoMoreHasLeft(t *testing.T) {
 	a.know(leave("p:1", "s"))
 }
 
+// TestADeadNodesMembersLeaveThoughTheClockWasAhead has leases and claims that were written before the server's clock stepped
+// back by an hour.
+func TestADeadNodesMembersLeaveThoughTheClockWasAhead(t *testing.T) {
+	t.Parallel()
+	for name, sign := range map[string]int64{"a lease": 1, "a claim": -1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			a, b := instanceOf(t, RedisConfig{URL: server.URL(), Node: "a", Presence: PresenceConfig{Grace: time.Hour}}), instanceOf(t, RedisConfig{URL: server.URL(), Node: "b"})
+			b.watch(t, "p:1")
+			a.change(t, enter("p:1", "s", "u"))
+			b.change(t, enter("p:1", "stays", "v"))
+			a.stop()
+			server.CLI("zadd", b.names.leases(), fmt.Sprint(sign*time.Now().Add(time.Hour).UnixMilli()), a.presence.boot())
+			wantPresent(t, b, "p:1", "stays")
+			if n := b.Stats().Presence["fenced"]; n != 0 {
+				t.Errorf("the node that lives was fenced %d times", n)
+			}
+		})
+	}
+}
+
 // TestANodeThatWasTakenForDeadEntersItsMembersAnew cuts a node off until it is swept.
 func TestANodeThatWasTakenForDeadEntersItsMembersAnew(t *testing.T) {
 	t.Parallel()
