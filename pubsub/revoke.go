@@ -47,7 +47,7 @@ func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
 	key := r.names.revoked()
 	var held error // it is in the list, and too few replicas have it
 	for _, reply := range r.run(ctx, []call{
-		{partition: common, topic: key, args: []any{"zremrangebyscore", key, "-inf", time.Now().Unix() - 1}},
+		{partition: common, topic: key, args: []any{"zremrangebyscore", key, "-inf", r.earlierClock().Unix() - 1}},
 		{partition: common, topic: key, args: []any{"zadd", key, v.Until.Unix(), text}, stores: true},
 	}) {
 		if err := reply.Err(); errors.As(err, new(*stored)) {
@@ -63,6 +63,18 @@ func (r *Redis) Revoke(ctx context.Context, v Revocation) error {
 		return fail(held)
 	}
 	return nil
+}
+
+// earlierClock is the time by this machine's clock or the server's, whichever is behind: one that was set ahead must not
+// have revocations forgotten that still hold.
+func (r *Redis) earlierClock() time.Time {
+	now := time.Now()
+	if m, err := r.route(common); err == nil {
+		if ms, ok := m.clock.time(); ok && ms < now.UnixMilli() {
+			return time.UnixMilli(ms)
+		}
+	}
+	return now
 }
 
 // revoked takes one that another node made, or wrote back, just now.

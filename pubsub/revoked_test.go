@@ -146,6 +146,28 @@ func TestALostListIsWrittenBack(t *testing.T) {
 	}
 }
 
+// TestAClockThatIsAheadForgetsNoRevocation revokes where this machine's clock is ahead of the server's, and of the truth.
+func TestAClockThatIsAheadForgetsNoRevocation(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	server.SetClock(-2 * time.Hour)
+	server.Restart()
+	var h holder
+	r, _ := running(t, h.config(server.URL()))
+	eventually(t, "the server's clock is known", func() bool { return r.Stats().ClockDifference < -time.Hour })
+	const holds, over = `{"subject":"user:holds"}`, `{"subject":"user:over"}`
+	server.CLI("zadd", revokedKey, fmt.Sprint(time.Now().Add(-time.Hour).Unix()), holds, fmt.Sprint(time.Now().Add(-3*time.Hour).Unix()), over)
+	if err := r.Revoke(t.Context(), Revocation{Subject: "user:42", At: time.Now(), Until: time.Now().Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	if server.CLI("zscore", revokedKey, holds) == "" {
+		t.Error("a revocation that holds is forgotten")
+	}
+	if server.CLI("zscore", revokedKey, over) != "" {
+		t.Error("one that is over by both clocks is not")
+	}
+}
+
 // TestANodeThatComesAfterTheLossAsksTheOthers comes before they have noticed.
 func TestANodeThatComesAfterTheLossAsksTheOthers(t *testing.T) {
 	server := redistest.Start(t)
