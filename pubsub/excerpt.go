@@ -12,6 +12,9 @@ type excerpt struct {
 	number uint64
 	// now is the time of reading by the log's own clock, in milliseconds.
 	now uint64
+	// back is how far before now a place is that head gives, in milliseconds: the log's clock may be set back by as much, and
+	// what is published then still lies behind the place.
+	back uint64
 	// life is how long a record is kept behind the topic's last event.
 	life time.Duration
 	// forgotten is the time up to which records may have been forgotten before their life was over, in
@@ -30,7 +33,7 @@ type excerpt struct {
 // head is the position of the topic's last event, or of the place before its first.
 func (x *excerpt) head() Position {
 	if x.last.IsZero() {
-		return Position{x.epoch, ID{Ms: x.now}}
+		return Position{x.epoch, ID{Ms: x.now - min(x.back, x.now)}}
 	}
 	return Position{x.epoch, x.last}
 }
@@ -80,7 +83,7 @@ func (x *excerpt) missed() int {
 
 // links reports whether ev is the first event after since.
 func (x *excerpt) links(since Position, ev *Event) bool {
-	return since.IsZero() && ev.Before.IsZero() || links(since, ev) && x.remembers(since)
+	return since.IsZero() && ev.Before.IsZero() || links(since, ev) && x.remembers(since) && !x.isAhead(since)
 }
 
 // complete reports whether the last of events, or since if there are none, is the last of the log, or the
@@ -96,7 +99,7 @@ func (x *excerpt) complete(since Position) bool {
 	case since.Epoch != x.epoch:
 		return false
 	case since.ID.Seq == 0:
-		return x.last.Compare(since.ID) < 0 && x.remembers(since)
+		return x.last.Compare(since.ID) < 0 && x.remembers(since) && !x.isAhead(since)
 	default:
 		return since.ID == x.last
 	}
@@ -113,6 +116,10 @@ func (x *excerpt) ended() bool {
 func (x *excerpt) remembers(since Position) bool {
 	return since.ID.Seq != 0 || since.ID.Ms > x.forgotten && x.now < since.ID.Ms+uint64(x.life.Milliseconds())
 }
+
+// isAhead reports whether since is a place that the log's clock has not reached: the clock was set back since it gave that, and
+// events that were published behind it lie before it. As with remembers, it is asked of places only.
+func (x *excerpt) isAhead(since Position) bool { return since.ID.Seq == 0 && since.ID.Ms > x.now }
 
 // links reports whether ev is the first event after at, which is an event's position or, with sequence 0,
 // a place that had none before it in the record's life.

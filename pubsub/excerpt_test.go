@@ -22,7 +22,7 @@ func chained(before ID, number uint64, ids ...ID) []*Event {
 
 func TestRecoveredIsOnlySaidWhereItIsProven(t *testing.T) {
 	one, two, three, four := ID{100, 1}, ID{100, 2}, ID{200, 1}, ID{300, 1}
-	all := chained(ID{}, 1, one, two, three)
+	all := chained(ID{}, 1, one, two, three, four)[:3]
 	number := map[ID]uint64{{}: 0, three: 3, four: 4, {400, 1}: 4}
 	hour := uint64(time.Hour.Milliseconds())
 	late := ID{60 + hour, 1}
@@ -66,6 +66,9 @@ func TestRecoveredIsOnlySaidWhereItIsProven(t *testing.T) {
 		{"an empty log's place, all trimmed", Position{7, ID{50, 0}}, three, nil, ID{}, 300, -1},
 		{"an empty log's place, before any record's life", Position{7, ID{50, 0}}, ID{}, nil, ID{}, 50 + hour, -1},
 		{"an old place with events", Position{7, ID{50, 0}}, late, chained(ID{}, 1, late), ID{}, 70 + hour, -1},
+		{"a place that the clock has not reached, and still empty", Position{7, ID{350, 0}}, ID{}, nil, ID{}, 300, -1},
+		{"a place that the clock has not reached, and events before it", Position{7, ID{350, 0}}, three, nil, ID{}, 300, -1},
+		{"a place that the clock has not reached, and events around it", Position{7, ID{250, 0}}, four, all[3:4], ID{}, 240, -1},
 		{"a place in another epoch", Position{8, ID{50, 0}}, ID{}, nil, ID{}, 300, -1},
 	} {
 		x := excerpt{epoch: 7, last: c.last, number: number[c.last], now: c.now, life: time.Hour, events: slices.Clone(c.events), newest: c.newest}

@@ -133,7 +133,9 @@ func (r *Redis) parseExcerpt(topic string, reply any) excerpt {
 
 // parseHead reads what is stored of where a log ends.
 func (r *Redis) parseHead(topic, partition, record string, now uint64) excerpt {
-	x := excerpt{now: now, life: r.life(topic)}
+	life := r.life(topic)
+	// The topic had no event for as long as its record lives, so an earlier place is as true.
+	x := excerpt{now: now, back: uint64(min(trustedLead, life/2).Milliseconds()), life: life}
 	var ok bool
 	if x.epoch, ok = parsePartition(partition); !ok {
 		return excerpt{err: fmt.Errorf("%w: epoch of %q", errBadLog, topic)}

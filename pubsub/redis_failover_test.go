@@ -290,6 +290,38 @@ func TestTheServersClockIsAskedAgain(t *testing.T) {
 	eventually(t, "it is logged", func() bool { return log.contains("positions are ahead of redis's clock") })
 }
 
+// TestAPlaceHoldsThoughTheServersClockIsSetBack hands places back that were given while the clock was ahead, before anything was
+// published: the client gets all that was published since, or is told that it does not.
+func TestAPlaceHoldsThoughTheServersClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	for ahead, recovered := range map[time.Duration]bool{10 * time.Minute: true, 5 * time.Hour: false} {
+		t.Run(ahead.String(), func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
+			server.SetClock(ahead)
+			server.Restart()
+			r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})
+			publishing(t, r)
+			got, err := r.Replay(t.Context(), "h:a", Start, Limit{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			place := got.Head
+			server.Kill()
+			server.SetClock(0)
+			server.Restart()
+			publishing(t, r)
+			for _, data := range []string{"1", "2"} {
+				mustPublish(t, r, "h:a", data)
+			}
+			got, err = r.Replay(t.Context(), "h:a", place, Limit{Events: 10})
+			if err != nil || got.Recovered != recovered || recovered && got.Missed != 2 {
+				t.Errorf("recovered is %t, %d missed of 2, %v", got.Recovered, got.Missed, err)
+			}
+		})
+	}
+}
+
 func TestNothingIsStoredThatIsRefused(t *testing.T) {
 	for _, right := range []string{"-publish", "-xadd", "-pexpire", "-set", "resetchannels"} {
 		for _, key := range []string{"", "k"} {
