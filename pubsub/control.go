@@ -10,7 +10,8 @@ import (
 const (
 	probeMark   = 'p' // + number: a probe of the node's own
 	controlMark = 'c' // + the message given to Notify
-	revokedMark = 'r' // + a Revocation as JSON
+	revokedMark = 'r' // + a Revocation as JSON, which was made just now
+	writtenMark = 'w' // + a Revocation as JSON, which the list had lost
 	askMark     = 'q' // + a node's name: it misses revocations
 )
 
@@ -47,8 +48,8 @@ func (s *subscriber) hear(channel, message string) {
 	case mark == probeMark:
 		s.probe, _ = strconv.ParseUint(rest, 10, 64)
 		s.roundTrip()
-	case mark == revokedMark:
-		s.revoked(rest)
+	case mark == revokedMark, mark == writtenMark:
+		s.revoked(rest, mark == revokedMark)
 	case mark == askMark:
 		if rest != s.cfg.Node {
 			s.list.asked.Store(true)

@@ -24,6 +24,8 @@ type Revocation struct {
 	InUse bool `json:"in_use,omitempty"`
 	// Tokens are fingerprints of refused tokens, whenever they were issued.
 	Tokens []string `json:"tokens,omitempty"`
+	// Live says that it was made a moment ago, whatever the clocks say. Of one that was read, or written back, it is false.
+	Live bool `json:"-"`
 }
 
 // wholeMark is in the list since a node went through it and found none missing. Where it is not, the
@@ -77,9 +79,10 @@ func (r *Redis) earlierClock() time.Time {
 	return now
 }
 
-// revoked takes one that another node made, or wrote back, just now.
-func (s *subscriber) revoked(text string) {
+// revoked takes one that a node made just now, which is live, or wrote back.
+func (s *subscriber) revoked(text string, live bool) {
 	v, ok := s.parseRevocation(text, s.names.everyNode)
+	v.Live = live
 	if ok && s.cfg.OnRevoked != nil {
 		s.cfg.OnRevoked([]Revocation{v})
 	}

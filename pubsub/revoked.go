@@ -339,7 +339,7 @@ func (r *Redis) writeBack(ctx context.Context, page []any) error {
 	missing, err := r.script(ctx, restoreScript, page...).StringSlice()
 	for _, text := range missing {
 		if err == nil {
-			_, err = r.notifyAll(ctx, []byte(string(revokedMark)+text), false)
+			_, err = r.notifyAll(ctx, []byte(string(writtenMark)+text), false)
 		}
 	}
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// clockMargin is how far the nodes' clocks may be apart for a revocation to close who was there before it. It
-	// matters where the revocation arrives late: who came later than that is let be.
+	// clockMargin is how far the nodes' clocks may be apart for a revocation that arrives late to close who was there before it:
+	// who came later than that is let be. One that arrives live closes whoever is there.
 	clockMargin = 5 * time.Second
 	// maxAhead is how far in the future Revoke's before may be: an issuer's clock may be ahead, and may not lock a
 	// user out for days.
@@ -43,7 +43,7 @@ func (h *Hub) Revoke(ctx context.Context, target Target, before time.Time) error
 	}
 	now := h.now().UTC().Truncate(time.Millisecond)
 	before = before.UTC().Truncate(time.Microsecond)
-	v := pubsub.Revocation{Subject: target.subject(), At: now, Before: before}
+	v := pubsub.Revocation{Subject: target.subject(), At: now, Before: before, Live: true}
 	switch {
 	case before.IsZero():
 		v.Before, v.InUse = now.Truncate(time.Second), true
@@ -115,7 +115,7 @@ func (sh *shard) endRevoked(c *change) {
 		case g.seen >= c.version:
 			continue // it was let in by what c says
 		case g.issued < c.before, slices.Contains(c.tokens, g.fingerprint):
-		case c.inUse && g.accepted <= c.sealed+clockMargin.Milliseconds():
+		case c.inUse && (c.Live && len(c.Tokens) == 0 || g.accepted <= c.sealed+clockMargin.Milliseconds()):
 			used = append(used, g)
 		default:
 			continue

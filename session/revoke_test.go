@@ -177,6 +177,30 @@ func TestARevocationThatComesLateLeavesThoseWhoCameAfterIt(t *testing.T) {
 	again.stays()
 }
 
+// The clock of the hub that is asked is behind: whoever is there when the others hear of it is closed, and whoever came since is
+// let be where it comes late.
+func TestARevocationClosesAllThoughItsClockIsBehind(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	n1, n2 := guarded(t, server, "n1"), guarded(t, server, "n2")
+	token := issued(t, "42", time.Now())
+	c1, c2 := n1.v1("?token="+token), n2.v1("?token="+token)
+	at := time.Now().Add(-10 * time.Minute).UTC()
+	v := pubsub.Revocation{Subject: "user:42", At: at, Until: at.Add(time.Hour), Before: at.Truncate(time.Second), InUse: true}
+	n2.hub.Revoked([]pubsub.Revocation{v})
+	c2.stays()
+
+	v.At, v.Live = at.Add(time.Second), true
+	if err := n1.hub.broker.Revoke(t.Context(), v); err != nil {
+		t.Fatal(err)
+	}
+	c1.wantClose(4001)
+	c2.wantClose(4001)
+	for _, n := range []*node{n1, n2} {
+		n.eventually("its token is refused", func() bool { return n.refuses(token) })
+	}
+}
+
 func TestARevocationIsEnforcedOnceInAnOpenHub(t *testing.T) {
 	n := memory(t, Config{})
 	c := n.v1("?user=42")
