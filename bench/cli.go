@@ -115,6 +115,9 @@ func (a *app) scenarioFile() ([][]string, error) {
 		return nil, nil
 	}
 	info, err := os.Stat(a.args[1])
+	if err != nil && strings.ContainsAny(a.args[1], "./") { // no scenario's name
+		return nil, fmt.Errorf("no scenario has that name, and as a file: %w", err)
+	}
 	if err != nil || info.IsDir() {
 		return nil, nil // then it is the name of a scenario, or a mistake that the parser tells
 	}

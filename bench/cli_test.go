@@ -227,4 +227,7 @@ func TestAScenarioFileRunsEachLine(t *testing.T) {
 			t.Errorf("%q: status %d", bad, o.status)
 		}
 	}
+	if o := hubbench(t, t.Context(), "run", file+".not"); o.status != exitUsage || !strings.Contains(o.stderr, "no such file") {
+		t.Errorf("a file that is not there: status %d, %s", o.status, o.stderr)
+	}
 }
