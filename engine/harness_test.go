@@ -131,11 +131,21 @@ func expectClose(t testing.TB, c *net.TCPConn, code uint16) {
 	expectEnd(t, c)
 }
 
-// expectOpen shows by a ping that the connection is open and nothing else was sent.
+// expectOpen shows by a ping that the connection is open and nothing else was sent but pings of the heartbeat, which a test on a busy
+// machine lasts long enough for.
 func expectOpen(t testing.TB, c net.Conn) {
 	t.Helper()
 	send(c, clientFrame(finPing, "still there?"), whole)
-	expect(t, c, AppendFrame(nil, OpPong, []byte("still there?")))
+	head, ping := make([]byte, 2), AppendFrame(nil, OpPing, nil)
+	for {
+		if _, err := io.ReadFull(c, head); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(head, ping) {
+			break
+		}
+	}
+	expect(t, io.MultiReader(bytes.NewReader(head), c), AppendFrame(nil, OpPong, []byte("still there?")))
 }
 
 // expectSilence shows that nothing has come, nor the end of the stream.
