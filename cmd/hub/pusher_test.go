@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -325,6 +326,16 @@ func TestTopicsOfUsersLeaveRoomForChannels(t *testing.T) {
 	p.fake.members["pusher:1:news"] = pubsub.Presence{Clients: 1}
 	if status, answer := p.ask("GET", "/apps/1/channels", "", ""); status != 200 || answer != `{"channels":{"news":{}}}` {
 		t.Errorf("%d %.200s", status, answer)
+	}
+}
+
+// A hub of an earlier version asks without the wall.
+func TestAQuestionForChannelsWithoutAWallIsAnswered(t *testing.T) {
+	p := newPusherCaller(t)
+	p.fake.members["pusher:1:news"] = pubsub.Presence{Clients: 1}
+	replies, _, err := askAll[channelsPage](t.Context(), p.api.channels.looks, nil, "channels", struct{ Prefix, After string }{Prefix: "pusher:1:"})
+	if err != nil || len(replies) != 1 || !slices.Equal(replies[0].answer.Topics, []string{"pusher:1:news"}) {
+		t.Errorf("%+v, %v", replies, err)
 	}
 }
 

@@ -204,8 +204,11 @@ func newChannelLister(l *looks, hub *session.Hub) channelLister {
 }
 
 // channelsQuestion asks for the topics of channels, in their order, behind one of them: of those behind a wall, "" for none, that begin
-// with Prefix, which has the wall.
-type channelsQuestion struct{ Prefix, After, Wall string }
+// with Prefix, which has the wall. A hub of an earlier version does not say the wall: it gets all topics that begin so.
+type channelsQuestion struct {
+	Prefix, After string
+	Wall          *string
+}
 
 // channelsPage is as many of them as fit into an answer.
 type channelsPage struct {
@@ -219,7 +222,7 @@ const mostPusherChannels = 10_000
 // page lists topics of this hub. Those of users are left out here, as they may be many more than the channels.
 func (c channelLister) page(ctx context.Context, q channelsQuestion) (channelsPage, error) {
 	match := func(topic string) bool {
-		return strings.HasPrefix(topic, q.Prefix) && topic > q.After && isListed(strings.TrimPrefix(topic, q.Wall))
+		return strings.HasPrefix(topic, q.Prefix) && topic > q.After && (q.Wall == nil || isListed(strings.TrimPrefix(topic, *q.Wall)))
 	}
 	found, few, err := c.here(ctx, match, 4*mostPusherChannels)
 	switch {
@@ -242,7 +245,7 @@ func (c channelLister) page(ctx context.Context, q channelsQuestion) (channelsPa
 // list lists the topics of the channels behind wall that begin with prefix, of all hubs, in their order.
 func (c channelLister) list(ctx context.Context, wall, prefix string) (all []string, refusal *apiError) {
 	for after := ""; ; {
-		replies, of, err := askAll[channelsPage](ctx, c.looks, nil, "channels", channelsQuestion{wall + prefix, after, wall})
+		replies, of, err := askAll[channelsPage](ctx, c.looks, nil, "channels", channelsQuestion{wall + prefix, after, &wall})
 		if err != nil || len(replies) == 0 || len(of.Failed) > 0 {
 			return nil, &apiError{http.StatusServiceUnavailable, session.Busy, "the hubs can't be asked now, or have more channels than can be listed: give a filter_by_prefix"}
 		}
