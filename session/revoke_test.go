@@ -201,6 +201,18 @@ func TestARevocationClosesAllThoughItsClockIsBehind(t *testing.T) {
 	}
 }
 
+// An earlier revocation was made by a hub whose clock is not behind.
+func TestARevocationClosesAllThoughAnEarlierOneIsAheadOfItsClock(t *testing.T) {
+	n := closed(t, Config{}, token.Config{})
+	now := time.Now()
+	n.hub.Revoked([]pubsub.Revocation{{Subject: "user:42", At: now.Add(10 * time.Minute), Until: now.Add(time.Hour), Before: now.Add(-time.Hour), InUse: true}})
+	text := issued(t, "42", now.Add(time.Second))
+	c := n.v1("?token=" + text)
+	n.revoke("42", time.Time{})
+	c.wantClose(4001)
+	n.eventually("its token is refused", func() bool { return n.refuses(text) })
+}
+
 func TestARevocationIsEnforcedOnceInAnOpenHub(t *testing.T) {
 	n := memory(t, Config{})
 	c := n.v1("?user=42")
