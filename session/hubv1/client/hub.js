@@ -215,7 +215,7 @@ class Link {
   fresh
   /** The topics that a resume asks for, until it is answered. @type {Map<string, Topic> | undefined} */
   asked
-  /** The names of topics that the hub said it follows. @type {Set<string>} */
+  /** The names of topics that the hub said it follows, and has not ended since. @type {Set<string>} */
   told = new Set()
 
   /**
@@ -700,6 +700,8 @@ export class Hub {
     this.session = m.session
     this.#expires(link, m.expires_in)
     for (const [name, answer] of Object.entries(m.topics)) {
+      if (link.ended) return // by a handler
+      if (answer.error) link.told.delete(name)
       const t = link.asked?.get(name)
       if (!t || this.#topics.get(name) !== t) this.#unsubscribe(name) // it was left meanwhile, perhaps to begin elsewhere
       else if (!answer.error) this.#followed(t, answer)
@@ -849,6 +851,7 @@ export class Hub {
 
   /** @param {Topic} t */
   #follow(t) {
+    const link = this.#link
     const current = () => this.#topics.get(t.name) === t && !t.live
     // No promise: the first event may come right behind the answer, before a promise's turn.
     this.#enqueue({
@@ -856,11 +859,11 @@ export class Hub {
       topic: t,
       resolve: (m) => current() && this.#followed(t, m),
       reject: (error) => {
-        if (!current()) return
-        if (error.code === 'already_subscribed') {
-          if (this.#link?.told.has(t.name)) this.#followed(t, t) // by the hub itself; else it is about to say so
-          if (t.watched) this.#unwatched(t, error)
-        } else this.#lose(t, error.code, error.message)
+        if (error.code !== 'already_subscribed') return void (current() && this.#lose(t, error.code, error.message))
+        // By the hub itself, which has said so, or is about to. A backend may still take its order back, silently.
+        if (current() && link?.told.has(t.name)) this.#followed(t, t)
+        else if (current()) setTimeout(() => link === this.#link && current() && this.#follow(t), this.#options.firstDelay * (0.5 + Math.random()))
+        if (t.watched && this.#topics.get(t.name) === t) this.#unwatched(t, error)
       },
     })
   }
@@ -895,7 +898,10 @@ export class Hub {
 
   /** @param {string} topic */
   #unsubscribe(topic) {
-    this.#brief({ type: 'unsubscribe', topic }).catch(() => {}) // it was not followed, or is the user's own
+    const link = this.#link
+    const resolve = () => link?.told.delete(topic)
+    const reject = () => {} // it was not followed, or is the user's own
+    this.#send(this.#make({ message: { type: 'unsubscribe', topic }, brief: true, resolve, reject }))
   }
 
   /** @param {Topic} t @param {string} code @param {string} message */
@@ -943,8 +949,10 @@ export class Hub {
   /** An error that answers nothing. @param {Link} link @param {Message} m @param {Topic} [t] */
   #refused(link, m, t) {
     const watched = this.#topics.get(m.presence)
-    if (m.topic !== undefined) t && this.#lose(t, m.code, m.message)
-    else if (m.presence !== undefined) watched?.watched && this.#unwatched(watched, { code: m.code, message: m.message })
+    if (m.topic !== undefined) {
+      link.told.delete(m.topic)
+      if (t) this.#lose(t, m.code, m.message)
+    } else if (m.presence !== undefined) watched?.watched && this.#unwatched(watched, { code: m.code, message: m.message })
     else if (m.code === 'token_expired' && typeof this.#options.token === 'function') this.#renew(link, 'expired')
     else this.#emit('error', new HubError(m.code, m.message))
   }

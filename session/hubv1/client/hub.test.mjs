@@ -789,6 +789,56 @@ test('a topic that the hub follows before a resume names it is heard from where 
   assert.deepEqual(hub.log.gap, [])
 })
 
+test('a handler that ends the connection while what resumed is told ends that, too', async () => {
+  const hub = await open()
+  const first = hub.subscribe('a', () => {}, { since: 'p1', onGap: () => hub.close() })
+  const second = hub.subscribe('b', () => {}, { since: 'p1' })
+  Socket.last.welcome()
+  Socket.last.resumed({ a: { recovered: false, position: 'p9' }, b: { recovered: false, position: 'p9' } })
+  assert.equal(hub.state, 'closed')
+  assert.deepEqual([first.live, second.live], [false, false])
+  assert.deepEqual(hub.log.gap.map((gap) => gap.topic), ['a'])
+})
+
+test('a topic that was left is not followed before the hub says so again', async () => {
+  const hub = await online()
+  const answer = (m) => Socket.last.say({ topic: 'room', position: 'p1', id: Socket.last.take(m.of).id, ...m })
+  for (const leave of ['unsubscribed', 'refused']) {
+    const first = hub.subscribe('room', () => {})
+    answer({ of: 'subscribe', type: 'subscribed' })
+    first.unsubscribe()
+    if (leave === 'unsubscribed') answer({ of: 'unsubscribe', type: 'ok' })
+    else Socket.last.say({ type: 'error', code: 'forbidden', message: '', topic: 'room' })
+    const second = hub.subscribe('room', () => {})
+    answer({ of: 'subscribe', type: 'error', code: 'already_subscribed', message: '' }) // by a backend's order, which is under way
+    assert.equal(second.live, false, leave)
+    Socket.last.say({ type: 'subscribed', topic: 'room', position: 'p7' })
+    assert.equal(second.live, true, leave)
+    assert.deepEqual(hub.log.gap, [], leave)
+    second.unsubscribe()
+    Socket.last.sent = []
+  }
+})
+
+test('a topic that the hub was about to follow and did not is asked for again', async () => {
+  const hub = await online()
+  const s = hub.subscribe('room', () => {})
+  Socket.last.say({ type: 'error', id: Socket.last.take('subscribe').id, code: 'already_subscribed', message: '' })
+  await passSlowly(2000) // a backend has taken its order back
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'room', position: 'p1' })
+  await s.ready
+  assert.deepEqual(hub.log.gap, [])
+})
+
+test('who wants to watch what the hub follows by itself is told that it does not, whichever comes first', async () => {
+  const hub = await online()
+  const s = watching(hub, 'user:42')
+  const { id } = Socket.last.take('subscribe')
+  Socket.last.say({ type: 'subscribed', topic: 'user:42' })
+  Socket.last.say({ type: 'error', id, code: 'already_subscribed', message: 'followed' })
+  assert.deepEqual([s.live, hub.log.error.map((e) => e.code)], [true, ['already_subscribed']])
+})
+
 test('who asks for what the hub follows already hears it', async () => {
   const hub = await online()
   const heard = []
