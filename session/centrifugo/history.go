@@ -65,7 +65,7 @@ func (h *history) page(replay pubsub.Replay, why session.Refusal) {
 		h.done(errUnrecoverable)
 		return
 	}
-	if h.result.Epoch == "" {
+	if h.result.Epoch == "" || !h.backwards { // a later page may have events that were published behind an earlier one's head
 		h.result.Epoch, h.result.Offset = offset.Of(replay.Head)
 	}
 	h.left -= len(replay.Events)

@@ -1,9 +1,11 @@
 package centrifugo_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,5 +233,42 @@ func TestALossBehindWhatLags(t *testing.T) {
 	}
 	if b := n.server.Stats().Backlog; b != 0 {
 		t.Errorf("%d bytes of backlog, and nothing waits", b)
+	}
+}
+
+// betweenPages is a broker that calls publish before the second page of a history is read.
+type betweenPages struct {
+	*pubsub.Memory
+	pages   atomic.Int32
+	publish func()
+}
+
+func (b *betweenPages) Replay(ctx context.Context, topic string, since pubsub.Position, limit pubsub.Limit) (pubsub.Replay, error) {
+	if b.pages.Add(1) == 2 {
+		b.publish()
+	}
+	return b.Memory.Replay(ctx, topic, since, limit)
+}
+
+// Who reads a history and goes on at its offset does not get again what is in it.
+func TestTheOffsetOfAHistoryIsNoOlderThanItsLastEvent(t *testing.T) {
+	b := &betweenPages{Memory: pubsub.NewMemory(pubsub.MemoryConfig{History: history})}
+	n := startOn(t, session.Config{}, engine.Config{}, b)
+	b.publish = func() {
+		for _, r := range b.Memory.Publish(context.Background(), []pubsub.Publication{{Topic: "news", Data: []byte(`"last"`)}}) {
+			if r.Err != nil {
+				t.Error(r.Err)
+			}
+		}
+	}
+	large := `"` + strings.Repeat("x", 40<<10) + `"` // two do not fit into a page
+	n.publish("news", large, large)
+	c, _ := n.connect(false, "")
+	r := c.ask(&pb.Command{History: &pb.HistoryRequest{Channel: "news", Limit: 100}})
+	if r.History == nil || len(r.History.Publications) != 3 {
+		t.Fatalf("%+v", r)
+	}
+	if last := r.History.Publications[2].Offset; r.History.Offset != last {
+		t.Errorf("the offset is %d, that of the last event %d", r.History.Offset, last)
 	}
 }
