@@ -778,8 +778,9 @@ export class Hub {
     this.#queue = []
     this.#flying.clear()
     for (const t of this.#topics.values()) t.fail(error) // before a handler connects again
+    const waiting = [...this.#requests] // those that it makes then are not among them
     this.#change({ state: 'closed', code, reason })
-    for (const r of [...this.#requests]) {
+    for (const r of waiting) {
       this.#settle(r)
       if (!r.topic && !r.brief) r.reject(unknown(r) ?? error)
     }

@@ -839,6 +839,27 @@ test('who wants to watch what the hub follows by itself is told that it does not
   assert.deepEqual([s.live, hub.log.error.map((e) => e.code)], [true, ['already_subscribed']])
 })
 
+test('what a handler asks for as it connects again waits for the new connection', async () => {
+  const hub = await online()
+  let published
+  hub.on('state', ({ state }) => {
+    if (state !== 'closed' || published) return
+    hub.connect()
+    published = hub.publish('chat', 1)
+    published.catch(() => {})
+  })
+  const before = hub.publish('chat', 0)
+  hub.close()
+  await assert.rejects(before, { code: 'unknown_outcome' })
+  await settled()
+  Socket.last.welcome()
+  Socket.last.resumed({})
+  const { id, data } = Socket.last.take('publish')
+  assert.equal(data, 1)
+  Socket.last.say({ type: 'ok', id, position: 'p1' })
+  assert.deepEqual(await published, { position: 'p1' })
+})
+
 test('who asks for what the hub follows already hears it', async () => {
   const hub = await online()
   const heard = []
