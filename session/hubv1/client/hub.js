@@ -876,7 +876,8 @@ export class Hub {
    */
   #announced(link, t, m) {
     link.told.add(t.name)
-    if (link.asked?.get(t.name) !== t) this.#followed(t, m)
+    // Whether a backend's order recovered says nothing of where this client left off.
+    if (link.asked?.get(t.name) !== t) this.#followed(t, { ...m, recovered: m.position !== undefined && m.position === t.since })
   }
 
   /** @param {Topic} t @param {Message} m Without `recovered` it goes on from now on, wherever it was left. */

@@ -860,6 +860,15 @@ test('what a handler asks for as it connects again waits for the new connection'
   assert.deepEqual(await published, { position: 'p1' })
 })
 
+test('what the hub follows by itself is no gap where the client left off there, and is one elsewhere', async () => {
+  for (const [position, recovered, gaps] of [['p1', undefined, 0], ['p1', true, 0], ['p5', true, 1], ['p5', false, 1]]) {
+    const hub = await online()
+    hub.subscribe('room', () => {}, { since: 'p1' })
+    Socket.last.say({ type: 'subscribed', topic: 'room', position, recovered }) // recovered is of where a backend said
+    assert.equal(hub.log.gap.length, gaps, `${position} ${recovered}`)
+  }
+})
+
 test('who asks for what the hub follows already hears it', async () => {
   const hub = await online()
   const heard = []
