@@ -26,7 +26,7 @@ function line(which, value) {
 
 const state = (kind, text) => h('span.state.' + kind, text)
 const kindOf = (n) => n.state === 'ready' ? 'good' : n.state === 'draining' ? 'warn' : 'bad'
-const bar = (part, whole, shown = count) => whole ? h('meter', { min: 0, max: whole, low: whole * 0.8, high: whole * 0.9, optimum: 0, value: part, title: `${shown(part)} of ${shown(whole)}` }) : null
+const bar = (part, whole, title = `${count(part)} of ${count(whole)}`) => whole ? h('meter', { min: 0, max: whole, low: whole * 0.8, high: whole * 0.9, optimum: 0, value: part, title }) : null
 
 function row(n) {
   const r = n.rates ?? {}, m = n.memory ?? {}
@@ -42,7 +42,7 @@ function row(n) {
       span(n.fanout_p99_ms),
       bytes(n.backlog_bytes),
       span(n.probe_age_ms),
-      [bytes(m.rss_bytes ?? m.system_bytes), bar(m.heap_bytes, m.limit_bytes, (n) => bytes(n) + (n === m.limit_bytes ? ', the memory limit' : ' of heap'))],
+      [bytes(m.rss_bytes ?? m.system_bytes), bar(m.heap_bytes, m.limit_bytes, `${bytes(m.heap_bytes)} of heap, and --memory-limit is ${bytes(m.limit_bytes)}`)],
       span(n.uptime_ms),
       h('span', { title: n.revision ?? '' }, n.version ?? '–'),
     ],
