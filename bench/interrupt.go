@@ -2,9 +2,11 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"sync"
 	"syscall"
@@ -38,17 +40,29 @@ var startedServers groups
 type groups struct {
 	mu     sync.Mutex
 	leader map[int]bool
+	over   bool // all were killed, and none may start
 }
 
-func (g *groups) add(pid int) {
+var errOver = errors.New("hubbench ends")
+
+// start starts cmd, which begins a group: kill comes before it or behind it.
+func (g *groups) start(cmd *exec.Cmd) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.over {
+		return errOver
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
 	if g.leader == nil {
 		g.leader = map[int]bool{}
 	}
-	g.leader[pid] = true
+	g.leader[cmd.Process.Pid] = true
+	return nil
 }
 
+// remove says that a group has ended.
 func (g *groups) remove(pid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -58,6 +72,7 @@ func (g *groups) remove(pid int) {
 func (g *groups) kill() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.over = true
 	for pid := range g.leader {
 		_ = syscall.Kill(-pid, syscall.SIGKILL) // gone already: as wanted
 	}

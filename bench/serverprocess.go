@@ -37,7 +37,10 @@ func startServer(ctx context.Context, command string, addr netip.AddrPort) (*ser
 		return nil, fmt.Errorf("%s is taken: somebody listens there already, and --server is to start one; leave --server out to load the one that runs, or choose another port in both --url and --server", addr)
 	}
 	s := &serverProcess{command: command, addr: addr}
-	return s, s.start(ctx)
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *serverProcess) start(ctx context.Context) error {
@@ -60,7 +63,7 @@ func (s *serverProcess) start(ctx context.Context) error {
 	for reach(ctx, s.addr) != nil {
 		select {
 		case <-s.ended:
-			return fmt.Errorf("the server ended before it listened on %s:\n%s", s.addr, s.output)
+			return errors.Join(fmt.Errorf("the server ended before it listened on %s:\n%s", s.addr, s.output), s.stop())
 		case <-ctx.Done():
 			return errors.Join(fmt.Errorf("the server does not listen on %s:\n%s", s.addr, s.output), s.stop())
 		case <-poll.C:
@@ -75,14 +78,10 @@ func (s *serverProcess) run() error {
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := s.cmd.Start()
-		if err == nil {
-			startedServers.add(s.cmd.Process.Pid)
-		}
+		err := startedServers.start(s.cmd)
 		started <- err
 		if err == nil {
 			_ = s.cmd.Wait() // how it ended is told by its output
-			startedServers.remove(s.cmd.Process.Pid)
 			close(s.ended)
 		}
 	}()
@@ -91,6 +90,10 @@ func (s *serverProcess) run() error {
 
 // stop ends the server and everything it started.
 func (s *serverProcess) stop() error {
+	if s.cmd.Process == nil { // it could not be started
+		return nil
+	}
+	defer startedServers.remove(s.cmd.Process.Pid) // its workers may outlive it until then
 	if !s.signal(syscall.SIGTERM) {
 		return nil
 	}
@@ -124,6 +127,10 @@ func (s *serverProcess) stopWorkers() {
 
 // kill ends the server as a crash would.
 func (s *serverProcess) kill() {
+	if s.cmd.Process == nil {
+		return
+	}
+	defer startedServers.remove(s.cmd.Process.Pid)
 	if s.signal(syscall.SIGKILL) {
 		<-s.ended
 	}

@@ -50,12 +50,17 @@ const pollEvery = 50 * time.Millisecond
 
 // openTrial starts the clients' loops, and finds the server's processes. long is how long the run will
 // take, about, 0 for a few seconds: it sets how far apart points are.
-func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients int, long time.Duration, run *Run, p progress) (*trial, error) {
+func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients int, long time.Duration, run *Run, p progress) (_ *trial, err error) {
 	t := &trial{
 		c: c, clients: clients, topology: topology, id: run.ID, run: run, progress: p,
 		began: time.Now(), interval: c.Interval,
 		latency: fleet.NewHist(), handshake: fleet.NewHist(), usable: fleet.NewHist(),
 	}
+	defer func() {
+		if err != nil { // whatever it is, an interruption too: no server stays behind
+			err = errors.Join(err, t.close())
+		}
+	}()
 	if t.interval == 0 {
 		const points = 600 // more than a chart can show
 		if t.interval = 100 * time.Millisecond; long > 0 {
@@ -83,10 +88,10 @@ func openTrial(ctx context.Context, c *Common, topology fleet.Topology, clients 
 		}
 	}
 	if err := t.openFleet(cfg); err != nil {
-		return nil, errors.Join(err, t.close())
+		return nil, err
 	}
 	if err := t.findServers(ctx, cfg); err != nil {
-		return nil, errors.Join(err, t.close())
+		return nil, err
 	}
 	t.last, err = t.carryOut(ctx, fleet.Order{Op: fleet.Sample})
 	run.Server.RSSBefore = t.last.server.RSS
