@@ -34,6 +34,8 @@ type pusherHooked struct {
 	told, failed  int
 	repeated      int // that were true already
 	members, gone int
+	known         []string            // the channels of the repeated ones
+	story         map[string][]string // all that was told, by channel
 }
 
 // trouble is how often an endpoint fails: half of the time, and no more than maxFails times in a row, behind which a hub waits some 10 s. Behind
@@ -60,7 +62,7 @@ func (f *trouble) draw() int {
 }
 
 func newPusherHooked(t *testing.T) *pusherHooked {
-	p := &pusherHooked{t: t, seen: map[string]bool{}, there: map[string]map[string]bool{}}
+	p := &pusherHooked{t: t, seen: map[string]bool{}, there: map[string]map[string]bool{}, story: map[string][]string{}}
 	endpoint := httptest.NewServer(http.HandlerFunc(p.take))
 	t.Cleanup(endpoint.Close)
 	p.url = endpoint.URL + "/pusher"
@@ -121,8 +123,10 @@ func (p *pusherHooked) fold(e pusherhttp.WebhookEvent) {
 		delete(users, e.UserID)
 	}
 	p.told++
+	p.story[e.Channel] = append(p.story[e.Channel], fmt.Sprintf("%s %s (fence %d, known %t)", e.Name, e.UserID, p.fence, was))
 	if was {
 		p.repeated++
+		p.known = append(p.known, e.Channel)
 	}
 }
 
@@ -176,7 +180,11 @@ func (p *pusherHooked) killPoster(d *hookDrill) {
 	}
 	d.until("Pusher's webhooks go on", func() bool { _, now, _ := p.counts(); return now > told+20 })
 	if _, told, repeated := p.counts(); repeated > 0 {
-		d.t.Errorf("%d of %d events were known", repeated, told)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, channel := range p.known {
+			d.t.Errorf("of %d events %d were known; of %s: %q", told, repeated, channel, p.story[channel])
+		}
 	}
 }
 
