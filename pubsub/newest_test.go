@@ -106,7 +106,7 @@ func (b *betweenReads) see(cmd redis.Cmder) {
 	}
 }
 
-// Who reads the last event and follows behind the head does not get that event again.
+// A reader of the last event that follows behind the head does not get that event again.
 func TestTheHeadIsNoOlderThanTheLastEvent(t *testing.T) {
 	server := redistest.Start(t)
 	r, _ := running(t, RedisConfig{URL: server.URL(), History: keepAll})

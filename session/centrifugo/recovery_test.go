@@ -250,7 +250,7 @@ func (b *betweenPages) Replay(ctx context.Context, topic string, since pubsub.Po
 	return b.Memory.Replay(ctx, topic, since, limit)
 }
 
-// Who reads a history and goes on at its offset does not get again what is in it.
+// A reader of a history that goes on at its offset does not get again what is in it.
 func TestTheOffsetOfAHistoryIsNoOlderThanItsLastEvent(t *testing.T) {
 	b := &betweenPages{Memory: pubsub.NewMemory(pubsub.MemoryConfig{History: history})}
 	n := startOn(t, session.Config{}, engine.Config{}, b)
