@@ -20,13 +20,17 @@ import (
 	"wshub/pubsub/redistest/drills"
 )
 
-// balancers are the load balancers that deploy/ has a file for. Of the file only host names, ports and the folders of
-// the program itself are replaced.
-var balancers = []struct {
+// balancerFile is a load balancer's program, its file of deploy/, what of the file is the folders of the program itself, and how the
+// program is started.
+type balancerFile struct {
 	program, file string
 	fixed         func(text, folder string) string
 	args          func(file, folder string) []string
-}{
+}
+
+// balancers are the load balancers that deploy/ has a file for. Of the file only host names, ports and the folders of
+// the program itself are replaced.
+var balancers = []balancerFile{
 	{"nginx", "nginx.conf", func(text, folder string) string {
 		for _, kind := range []string{"client_body", "proxy", "fastcgi", "uwsgi", "scgi"} {
 			text = strings.Replace(text, "http {\n", fmt.Sprintf("http {\n%s_temp_path %s/%[1]s;\n", kind, folder), 1)
@@ -48,35 +52,30 @@ func TestTheLoadBalancersFilesWork(t *testing.T) {
 	drills.Programs(t)
 	t.Parallel()
 	path := buildHub(t)
-	for _, b := range balancers {
-		t.Run(b.program, func(t *testing.T) {
-			t.Parallel()
-			program := needBalancer(t, b.program)
-			net := newHubNet(t)
-			net.startHub(path, 1, "--drain-grace=2s", "--drain-window=300ms")
-			second := net.startHub(path, 2)
-			net.balance(program, b.file, b.fixed, b.args)
+	behindEach(t, func(t *testing.T, net *hubNet) {
+		net.startHub(path, 1, "--drain-grace=2s", "--drain-window=300ms")
+		second := net.startHub(path, 2)
+		net.balance(nil)
 
-			net.awaitHubs(1, 2)
-			net.wantShare(t, 20, 1, 2)
-			net.wantNoControl(t)
-			net.hubs[1].signal(syscall.SIGTERM)
-			net.hubs[1].await("draining")
-			for range 50 { // while it is not ready, while its port closes, and after
-				net.echo(t)
-			}
-			net.hubs[1].exitCode()
-			for range 20 {
-				net.echo(t)
-			}
-			if n := second.metric("wshub_connections"); n < 20 {
-				t.Errorf("hub 2 has %v connections", n)
-			}
-			net.startHub(path, 1)
-			net.awaitHubs(1)
-			net.wantShare(t, 30, 1)
-		})
-	}
+		net.awaitHubs(1, 2)
+		net.wantShare(t, 20, 1, 2)
+		net.wantNoControl(t)
+		net.hubs[1].signal(syscall.SIGTERM)
+		net.hubs[1].await("draining")
+		for range 50 { // while it is not ready, while its port closes, and after
+			net.echo(t)
+		}
+		net.hubs[1].exitCode()
+		for range 20 {
+			net.echo(t)
+		}
+		if n := second.metric("wshub_connections"); n < 20 {
+			t.Errorf("hub 2 has %v connections", n)
+		}
+		net.startHub(path, 1)
+		net.awaitHubs(1)
+		net.wantShare(t, 30, 1)
+	})
 }
 
 // In a storm of handshakes over --handshake-rate nobody is told that there are no hubs: who is refused hears 503, and when
@@ -85,51 +84,46 @@ func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
 	drills.Programs(t)
 	t.Parallel()
 	path := buildHub(t)
-	for _, b := range balancers {
-		t.Run(b.program, func(t *testing.T) {
-			t.Parallel()
-			program := needBalancer(t, b.program)
-			net := newHubNet(t)
-			for i := 1; i <= 3; i++ {
-				net.startHub(path, i, "--handshake-rate=3")
-			}
-			net.balance(program, b.file, b.fixed, b.args)
-			net.awaitHubs(1, 2, 3)
+	behindEach(t, func(t *testing.T, net *hubNet) {
+		for i := 1; i <= 3; i++ {
+			net.startHub(path, i, "--handshake-rate=3")
+		}
+		net.balance(nil)
+		net.awaitHubs(1, 2, 3)
 
-			var mu sync.Mutex
-			answers := map[int]int{}
-			dial := func() {
-				ws, res, err := websocket.Dial(t.Context(), net.url, nil)
-				if err == nil {
-					t.Cleanup(func() { _ = ws.CloseNow() })
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				if res == nil {
-					t.Error(err)
-					return
-				}
-				answers[res.StatusCode]++
-				if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "" {
-					t.Error("a 503 without Retry-After")
-				}
+		var mu sync.Mutex
+		answers := map[int]int{}
+		dial := func() {
+			ws, res, err := websocket.Dial(t.Context(), net.url, nil)
+			if err == nil {
+				t.Cleanup(func() { _ = ws.CloseNow() })
 			}
-			eventually(t, func() error { // 30 at a time are more than they take in a second, on any machine
-				var all sync.WaitGroup
-				for range 30 {
-					all.Go(dial)
-				}
-				all.Wait()
-				if answers[101] < 6 || answers[503] < 6 {
-					return fmt.Errorf("handshakes by status: %v", answers)
-				}
-				return nil
-			})
-			if len(answers) > 2 {
-				t.Errorf("handshakes by status: %v", answers)
+			mu.Lock()
+			defer mu.Unlock()
+			if res == nil {
+				t.Error(err)
+				return
 			}
+			answers[res.StatusCode]++
+			if res.StatusCode == http.StatusServiceUnavailable && res.Header.Get("Retry-After") == "" {
+				t.Error("a 503 without Retry-After")
+			}
+		}
+		eventually(t, func() error { // 30 at a time are more than they take in a second, on any machine
+			var all sync.WaitGroup
+			for range 30 {
+				all.Go(dial)
+			}
+			all.Wait()
+			if answers[101] < 6 || answers[503] < 6 {
+				return fmt.Errorf("handshakes by status: %v", answers)
+			}
+			return nil
 		})
-	}
+		if len(answers) > 2 {
+			t.Errorf("handshakes by status: %v", answers)
+		}
+	})
 }
 
 // Through each load balancer the hub sees the address of the client, by X-Forwarded-For and, from HAProxy, by the PROXY
@@ -145,16 +139,13 @@ func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
 			}
 			t.Run(b.program+" "+source, func(t *testing.T) {
 				t.Parallel()
-				program := needBalancer(t, b.program)
-				net := newHubNet(t)
+				net := newHubNet(t, b)
 				net.startHub(path, 1, "--client-address="+source, "--trusted-proxies="+net.host(9)+",127.0.0.1")
-				fixed := b.fixed
+				var adapt func(text string) string
 				if source == "proxy" {
-					fixed = func(text, _ string) string {
-						return strings.Replace(text, "default-server check", "default-server send-proxy-v2 check", 1)
-					}
+					adapt = strings.NewReplacer("default-server check", "default-server send-proxy-v2 check").Replace
 				}
-				net.balance(program, b.file, fixed, b.args)
+				net.balance(adapt)
 				net.awaitHubs(1)
 				header := http.Header{"X-Forwarded-For": {"6.6.6.6"}, "Forwarded": {"for=6.6.6.6"}}
 				eventually(t, func() error { // the balancer may still try the hubs that are not there
@@ -179,33 +170,33 @@ func TestPusherComesThroughALoadBalancer(t *testing.T) {
 	drills.Programs(t)
 	t.Parallel()
 	path := buildHub(t)
+	behindEach(t, func(t *testing.T, net *hubNet) {
+		net.startHub(path, 1, "--pusher-app=1:app-key:app-secret", "--pusher-api=public")
+		net.balance(strings.NewReplacer(net.host(2), net.host(1), net.host(3), net.host(1)).Replace) // all three are this hub
+		net.awaitHubs(1)
+		at := net.host(9) + ":" + net.public
+		backend := &pusherhttp.Client{AppID: "1", Key: "app-key", Secret: "app-secret", Host: at}
+		c, socket := dialPusher(t, at, "client")
+		subscribePusher(t, c, backend, socket, "private-a", "")
+		batch := make([]pusherhttp.Event, 10)
+		for i := range batch {
+			batch[i] = pusherhttp.Event{Channel: "private-a", Name: "my-event", Data: strings.Repeat(`"`, 10<<10)}
+		}
+		if _, err := backend.TriggerBatch(batch); err != nil {
+			t.Fatal(err)
+		}
+		for range batch {
+			c.want(`{"event":"my-event"`)
+		}
+	})
+}
+
+// behindEach runs a test with each load balancer, side by side.
+func behindEach(t *testing.T, test func(t *testing.T, net *hubNet)) {
 	for _, b := range balancers {
 		t.Run(b.program, func(t *testing.T) {
 			t.Parallel()
-			program := needBalancer(t, b.program)
-			net := newHubNet(t)
-			net.startHub(path, 1, "--pusher-app=1:app-key:app-secret", "--pusher-api=public")
-			net.balance(program, b.file, func(text, folder string) string { // all three are this hub
-				if b.fixed != nil {
-					text = b.fixed(text, folder)
-				}
-				return strings.NewReplacer(net.host(2), net.host(1), net.host(3), net.host(1)).Replace(text)
-			}, b.args)
-			net.awaitHubs(1)
-			at := net.host(9) + ":" + net.public
-			backend := &pusherhttp.Client{AppID: "1", Key: "app-key", Secret: "app-secret", Host: at}
-			c, socket := dialPusher(t, at, "client")
-			subscribePusher(t, c, backend, socket, "private-a", "")
-			batch := make([]pusherhttp.Event, 10)
-			for i := range batch {
-				batch[i] = pusherhttp.Event{Channel: "private-a", Name: "my-event", Data: strings.Repeat(`"`, 10<<10)}
-			}
-			if _, err := backend.TriggerBatch(batch); err != nil {
-				t.Fatal(err)
-			}
-			for range batch {
-				c.want(`{"event":"my-event"`)
-			}
+			test(t, newHubNet(t, b))
 		})
 	}
 }
@@ -231,13 +222,15 @@ func needBalancer(t *testing.T, program string) string {
 // hubNet is three addresses for hubs, and one for a load balancer, all on the same two ports.
 type hubNet struct {
 	t               *testing.T
+	balancer        balancerFile
+	program         string // the balancer's, where it is
 	public, control string // ports
 	url             string // of clients, at the balancer
 	hubs            map[int]*process
 }
 
-func newHubNet(t *testing.T) *hubNet {
-	n := &hubNet{t: t, hubs: map[int]*process{}}
+func newHubNet(t *testing.T, b balancerFile) *hubNet {
+	n := &hubNet{t: t, balancer: b, program: needBalancer(t, b.program), hubs: map[int]*process{}}
 	n.public, n.control = n.freePort(), n.freePort()
 	n.url = "ws://" + n.host(9) + ":" + n.public + "/notification"
 	return n
@@ -270,10 +263,10 @@ func (n *hubNet) startHub(path string, i int, args ...string) *process {
 	return n.hubs[i]
 }
 
-// balance runs a load balancer with the file of deploy/ until the test ends.
-func (n *hubNet) balance(program, file string, fixed func(text, folder string) string, args func(file, folder string) []string) {
+// balance runs the load balancer with its file of deploy/, as adapt changes it, until the test ends.
+func (n *hubNet) balance(adapt func(text string) string) {
 	n.t.Helper()
-	text := read(n.t, "deploy/"+file)
+	text := read(n.t, "deploy/"+n.balancer.file)
 	listen := n.host(9) + ":" + n.public
 	for i := 1; i <= 3; i++ {
 		text = strings.ReplaceAll(text, fmt.Sprintf("hub%d:3000", i), n.host(i)+":"+n.public)
@@ -285,12 +278,15 @@ func (n *hubNet) balance(program, file string, fixed func(text, folder string) s
 		text = strings.ReplaceAll(text, old, now)
 	}
 	folder := n.t.TempDir()
-	conf := filepath.Join(folder, file)
-	write(n.t, conf, text)
-	if fixed != nil {
-		write(n.t, conf, fixed(text, folder))
+	if n.balancer.fixed != nil {
+		text = n.balancer.fixed(text, folder)
 	}
-	cmd := exec.Command(program, args(conf, folder)...)
+	if adapt != nil {
+		text = adapt(text)
+	}
+	conf := filepath.Join(folder, n.balancer.file)
+	write(n.t, conf, text)
+	cmd := exec.Command(n.program, n.balancer.args(conf, folder)...)
 	cmd.Env = append(os.Environ(), "HOME="+folder, "XDG_DATA_HOME="+folder, "XDG_CONFIG_HOME="+folder)
 	cmd.Stdout, cmd.Stderr = n.t.Output(), n.t.Output()
 	if err := cmd.Start(); err != nil {

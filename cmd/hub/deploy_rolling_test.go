@@ -33,8 +33,7 @@ func TestARollingRestartBehindTheLoadBalancers(t *testing.T) {
 				t.Skip("a short run restarts the hubs behind nginx only, which asks no /readyz")
 			}
 			drills.SideBySide(t)
-			program := needBalancer(t, b.program)
-			net, redis := newHubNet(t), redistest.Start(t)
+			net, redis := newHubNet(t, b), redistest.Start(t)
 			start := func(i int) {
 				net.startHub(path, i, "--log-level=info", "--redis-url="+redis.URL(), "--history=news*=1000,10m",
 					"--drain-grace="+grace.String(), "--drain-window="+window.String())
@@ -43,7 +42,7 @@ func TestARollingRestartBehindTheLoadBalancers(t *testing.T) {
 				start(i)
 				(&threeHubs{t: t}).awaitReady(net.hubs[i])
 			}
-			net.balance(program, b.file, b.fixed, b.args)
+			net.balance(nil)
 			net.awaitHubs(1, 2, 3)
 
 			all := newCrowd(t, net.url, clients, streams)

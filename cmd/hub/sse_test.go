@@ -77,40 +77,35 @@ func TestStreamsGetThroughTheLoadBalancers(t *testing.T) {
 	drills.Programs(t)
 	t.Parallel()
 	path := buildHub(t)
-	for _, b := range balancers {
-		t.Run(b.program, func(t *testing.T) {
-			t.Parallel()
-			program := needBalancer(t, b.program)
-			net := newHubNet(t)
-			// A heartbeat is longer than a balancer waits for the answer to a handshake.
-			redis := redistest.Start(t)
-			for i := 1; i <= 3; i++ {
-				net.startHub(path, i, "--redis-url="+redis.URL(), "--history=news*=100,10m", "--heartbeat=20s")
-			}
-			net.balance(program, b.file, b.fixed, b.args)
-			net.awaitHubs(1, 2, 3)
+	behindEach(t, func(t *testing.T, net *hubNet) {
+		// A heartbeat is longer than a balancer waits for the answer to a handshake.
+		redis := redistest.Start(t)
+		for i := 1; i <= 3; i++ {
+			net.startHub(path, i, "--redis-url="+redis.URL(), "--history=news*=100,10m", "--heartbeat=20s")
+		}
+		net.balance(nil)
+		net.awaitHubs(1, 2, 3)
 
-			s := readStream(t, net.url, "?topic=news")
-			s.want(`{"type":"subscribed"`)
-			quiet := time.NewTimer(22 * time.Second)
-			for n := range 100 {
-				if n == 99 {
-					<-quiet.C // a heartbeat has to keep the stream
-				}
-				post := fmt.Sprintf(`{"topic":"news","data":{"n":%d}}`, n)
-				if status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(net.url, "ws"), post, asJSON...); status != 200 || !strings.Contains(answer, "position") {
-					t.Fatalf("a post is answered %d %s", status, answer)
-				}
-				s.want(fmt.Sprintf(`{"n":%d}`, n)) // each before the next is sent
+		s := readStream(t, net.url, "?topic=news")
+		s.want(`{"type":"subscribed"`)
+		quiet := time.NewTimer(22 * time.Second)
+		for n := range 100 {
+			if n == 99 {
+				<-quiet.C // a heartbeat has to keep the stream
 			}
-			large := `"` + strings.Repeat("x", 60<<10) + `"`
-			if status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(net.url, "ws"), `{"topic":"big","data":`+large+`}`, asJSON...); status != 200 {
-				t.Errorf("a large post is answered %d %s", status, answer)
+			post := fmt.Sprintf(`{"topic":"news","data":{"n":%d}}`, n)
+			if status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(net.url, "ws"), post, asJSON...); status != 200 || !strings.Contains(answer, "position") {
+				t.Fatalf("a post is answered %d %s", status, answer)
 			}
-			back := readStream(t, net.url, "?topic=news", "Last-Event-ID", s.last)
-			back.want(`{"type":"subscribed","topic":"news","position":"` + s.last + `","recovered":true}`)
-		})
-	}
+			s.want(fmt.Sprintf(`{"n":%d}`, n)) // each before the next is sent
+		}
+		large := `"` + strings.Repeat("x", 60<<10) + `"`
+		if status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(net.url, "ws"), `{"topic":"big","data":`+large+`}`, asJSON...); status != 200 {
+			t.Errorf("a large post is answered %d %s", status, answer)
+		}
+		back := readStream(t, net.url, "?topic=news", "Last-Event-ID", s.last)
+		back.want(`{"type":"subscribed","topic":"news","position":"` + s.last + `","recovered":true}`)
+	})
 }
 
 func TestAnOpenLocalHubServesStreamsToLocalPagesOnly(t *testing.T) {
