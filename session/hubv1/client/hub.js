@@ -953,7 +953,7 @@ export class Hub {
     const watched = this.#topics.get(m.presence)
     if (m.topic !== undefined) {
       link.told.delete(m.topic)
-      if (t) this.#lose(t, m.code, m.message)
+      if (t?.live) this.#lose(t, m.code, m.message) // one that was asked for meanwhile has an answer of its own
     } else if (m.presence !== undefined) watched?.watched && this.#unwatched(watched, { code: m.code, message: m.message })
     else if (m.code === 'token_expired' && typeof this.#options.token === 'function') this.#renew(link, 'expired')
     else this.#emit('error', new HubError(m.code, m.message))

@@ -624,6 +624,19 @@ test('a topic that the hub ends is told, and not asked for again', async () => {
   assert.deepEqual(second.take('resume').positions, {})
 })
 
+test('the end of a topic that was left and asked for again meanwhile does not end what was asked for', async () => {
+  const hub = await online({}, { news: {} })
+  const heard = []
+  hub.subscribe('room', () => {}).unsubscribe()
+  const s = hub.subscribe('room', (data) => heard.push(data))
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'room', position: 'p1' })
+  Socket.last.say({ type: 'error', code: 'unsubscribed', message: 'the topic room is not followed any more', topic: 'room' })
+  Socket.last.say({ type: 'ok', id: Socket.last.take('unsubscribe').id, topic: 'room' })
+  Socket.last.say({ type: 'subscribed', id: Socket.last.take('subscribe').id, topic: 'room', position: 'p2' })
+  Socket.last.say(event('room', 1, 'p3'))
+  assert.deepEqual([heard, s.live, hub.log.error], [[1], true, []])
+})
+
 test('several subscriptions share a topic, and the last one leaves it', async () => {
   const hub = await online()
   const heard = []
