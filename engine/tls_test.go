@@ -320,7 +320,7 @@ func TestFailedHandshakesAreCountedByReason(t *testing.T) {
 		"version":            func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 },
 		"protocol":           func(c *tls.Config) { c.NextProtos = []string{"h2"} },
 		"client_certificate": func(c *tls.Config) { c.Certificates = nil },
-		"rejected":           func(c *tls.Config) { c.RootCAs = nil },
+		"rejected":           func(c *tls.Config) { c.RootCAs = x509.NewCertPool() },
 	} {
 		client := good()
 		change(client)
