@@ -175,8 +175,9 @@ func TestWithoutALifecycleTheBrokerIsToldOfNoSession(t *testing.T) {
 func TestTheBrokerIsToldWhichSessionsANodeHas(t *testing.T) {
 	t.Parallel()
 	n, r := registered(t, time.Hour, Config{Lifecycle: true, Presence: isRoom})
+	var token string
 	for i := range 40 {
-		c, _ := n.enter([]string{"?user=42", "?user=7", "", fmt.Sprint("?user=of:", i)}[i%4])
+		c, welcome := n.enter([]string{"?user=42", "?user=7", "", fmt.Sprint("?user=of:", i)}[i%4])
 		c.send(`{"type":"subscribe","topic":"room:1"}`)
 		for h := c.hear(); h.Type != "subscribed" || h.Topic != "room:1"; h = c.hear() { // the user's own topic may come first
 		}
@@ -184,8 +185,9 @@ func TestTheBrokerIsToldWhichSessionsANodeHas(t *testing.T) {
 			n.eventually("it is told", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return len(r.present) == i+1 })
 			_ = c.conn.CloseNow() // it stays for the grace
 		}
+		token = welcome.Token
 	}
-	n.enter("?user=silent&resume=x") // it may yet be another one
+	n.enter("?user=silent&resume=" + token) // for half a minute it may yet be another one
 	n.eventually("all are told, some are away", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -206,6 +208,8 @@ func TestTheBrokerIsToldWhichSessionsANodeHas(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if !maps.Equal(got, r.present) {
 		t.Errorf("got %v\nwant %v", got, r.present)
 	}
