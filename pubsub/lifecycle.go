@@ -1,6 +1,7 @@
 package pubsub
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -90,8 +91,9 @@ type lastTold struct {
 	anew   bool
 }
 
-// epochs are the last two of a stream. broken is the last one that did not follow the one that this node saw before.
-type epochs struct{ now, before, broken string }
+// epochs are the first one of a stream that this node saw, and the last two. broken is the last one that did not follow the one that
+// this node saw before.
+type epochs struct{ first, now, before, broken string }
 
 // count takes the number that presence.lua answers: 1 if somebody came or went, which is returned, 2 for each entry and 16 for each reset.
 func (l *lifecycle) count(n int) (changed int) {
@@ -144,7 +146,22 @@ func (l *lifecycle) seen(p byte, now, before string) {
 	if e.now != "" && e.now != now && e.now != before {
 		e.broken = now
 	}
-	e.now, e.before = now, before
+	e.first, e.now, e.before = cmp.Or(e.first, now), now, before
+}
+
+// mayHaveLost reports whether the server may have lost members in partition p, or their entries, since they were told: their stream has begun
+// another epoch, or none can begin since the server does not say which one it is. The caller holds the lock.
+func (r *Redis) mayHaveLost(p byte) bool {
+	e := &r.lifecycle.epochs[r.names.lifecyclePart(p)]
+	if cmp.Or(r.lifecycle.told[p].epoch, e.first) != e.now {
+		return true
+	}
+	m, err := r.route(p)
+	if err != nil {
+		return true
+	}
+	known := m.scripts.Load()
+	return known == nil || known.server == ""
 }
 
 // untold reports whether members in partition p have to be told to the lifecycle anew, those too that the server knows. An epoch that

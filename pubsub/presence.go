@@ -47,7 +47,7 @@ type Change struct {
 	again again
 }
 
-// again says that a member enters because the broker misses it.
+// again says that a member enters because the broker misses it, and may have lost it. See mayHaveLost.
 type again uint8
 
 const (

@@ -6,7 +6,8 @@
 --       the member's entry, session, generation, boot, members up to which all is told, milliseconds to keep the version of
 --       a topic that nobody is in, '1' if the session enters,
 --       user (of one who leaves it is heeded only without a channel), info,
---       topic, why the session leaves, '1' if it enters because the hub misses it here, '2' if it is also to be told that somebody is there,
+--       topic, why the session leaves, '1' if it enters because the hub misses it here, and it may have been lost, '2' if it is also to be
+--       told that somebody is there,
 --       '1' if the lifecycle tells of the topic's users
 -- members is a hash of sessions: generation (4 bytes), since (8), boot behind its length (2), user behind its length (1), info.
 -- users is a hash of users, of numbers of sessions. version is epoch and number, 8 bytes each. entries is a hash of the members

@@ -241,3 +241,70 @@ func TestAClusterHasAStreamForEachPartition(t *testing.T) {
 		}
 	}
 }
+
+// besideAnother are a hub, and another one that has a session of user u in topic. Both have looked at their stream, and do not run.
+func besideAnother(t *testing.T, topic string) (hub, other *instance) {
+	t.Helper()
+	server := redistest.Start(t)
+	begin := func(node string) *instance {
+		h := prepare(t, RedisConfig{URL: server.URL(), Node: node, Lifecycle: contractLifecycle})
+		t.Cleanup(h.closeMasters)
+		h.presence.renewed(h.presence.name, true)
+		if err := h.touchStream(t.Context(), common); err != nil { // the partition of the stream is compared first
+			t.Fatal(err)
+		}
+		return h
+	}
+	hub, other = begin("hub"), begin("other")
+	other.change(t, enter(topic, "s_1", "u"), opened("s_1", "u"))
+	return hub, other
+}
+
+// missed has the hub miss c at the server when it compares its members, before the change arrives.
+func (n *instance) missed(t *testing.T, c Change) {
+	t.Helper()
+	n.know(c)
+	if err := n.compare(t.Context(), partition(c.Topic)); err != nil {
+		t.Fatal(err)
+	}
+	mustChange(t, n, c)
+}
+
+// TestAMemberOnItsWayIsToldOnce has members enter beside one of the same user on another hub.
+func TestAMemberOnItsWayIsToldOnce(t *testing.T) {
+	t.Parallel()
+	const topic = "p:told"
+	hub, _ := besideAnother(t, topic)
+	for _, m := range []Member{
+		{Session: "s_2", User: "u"}, // at the hub's first comparison
+		{Session: "s_3", User: "u"},
+		{Session: "s_3", User: "u", Generation: 1}, // resumed
+	} {
+		hub.missed(t, Change{Topic: topic, Member: m})
+		hub.missed(t, Change{Topic: UserSessions("u"), Member: m})
+	}
+	wantTold(t, hub.Redis, topic, "topic_occupied", "user_joined u")
+	wantTold(t, hub.Redis, UserSessions("u"), "session_opened s_1 other", "user_online", "session_opened s_2 hub", "session_opened s_3 hub")
+}
+
+// TestAMemberThatRedisMayHaveLostIsToldAnew: those beside it may be untold, and leave so.
+func TestAMemberThatRedisMayHaveLostIsToldAnew(t *testing.T) {
+	t.Parallel()
+	const topic = "p:told"
+	for name, lose := range map[string]func(*instance, *master){
+		"another epoch":     func(hub *instance, _ *master) { hub.lifecycle.seen(common, "next", hub.lifecycle.epochs[common].now) },
+		"a nameless server": func(hub *instance, m *master) { m.scripts.Store(hub.nameless) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hub, _ := besideAnother(t, topic)
+			m, err := hub.route(common)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lose(hub, m)
+			hub.missed(t, enter(topic, "s_2", "u"))
+			wantTold(t, hub.Redis, topic, "topic_occupied", "user_joined u", "topic_occupied", "user_joined u")
+		})
+	}
+}

@@ -131,9 +131,10 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 	var changes []Change
 	here := map[string]uint32{} // the generations of those that were listed
 	lapses := r.lifecycle.lapses.Load()
-	told, all := map[string]bool{}, r.untold(p) // topics that somebody enters
+	all, lost := r.untold(p), r.cfg.Lifecycle.On && r.mayHaveLost(p)
+	told := map[string]bool{} // topics that somebody enters
 	err = r.cfg.Presence.Members(ctx, p, func(topic string, m Member) {
-		c, entry := Change{Topic: topic, Member: m, again: untold}, entryOf(topic, m.Session)
+		c, entry := Change{Topic: topic, Member: m}, entryOf(topic, m.Session)
 		stored, known := parseGeneration(entries[entry])
 		if known && later(stored, m.Generation) {
 			return // an earlier connection; unless that generation is here too, it has left
@@ -144,7 +145,11 @@ func (r *Redis) compare(ctx context.Context, p byte) error {
 		here[entry] = m.Generation
 		delete(entries, entry)
 		if same := known && stored == m.Generation; (!same || all) && partition(topic) == p && r.cfg.Presence.validate(&r.cfg.Lifecycle, &c) == nil {
-			if r.cfg.Lifecycle.On && !told[topic] {
+			switch {
+			case !lost: // its own change waits for the lock, or has failed, and would tell no more than is new
+			case told[topic]:
+				c.again = untold
+			default:
 				told[topic], c.again = true, untoldTopic
 			}
 			changes = append(changes, c)
