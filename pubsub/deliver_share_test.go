@@ -104,11 +104,13 @@ func TestABatchThatIsTrimmedWhileItIsTriedIsCountedAsLost(t *testing.T) {
 	enters(t, r, 11, 20, common)
 	failing := make(chan bool, 1)
 	second := reads(t, r, "r", func(_ context.Context, b *LifecycleBatch) time.Duration {
-		if b.Tries == 0 && strings.Contains(string(b.Entries[0].Event), `"seq":11,`) {
-			failing <- true
-			return 50 * time.Millisecond
+		if !strings.Contains(string(b.Entries[0].Event), `"seq":11,`) {
+			return 0
 		}
-		return 0
+		if b.Tries == 0 {
+			failing <- true
+		}
+		return 50 * time.Millisecond // until it is trimmed
 	})
 	<-failing
 	enters(t, r, 21, 30, common)
