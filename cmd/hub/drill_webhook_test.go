@@ -60,6 +60,7 @@ func TestWebhooksArriveWhateverFails(t *testing.T) {
 	poster.signal(syscall.SIGCONT)
 	d.progress()
 
+	d.pusher.wantNothingKnown()
 	master := d.redis.Master()
 	master.Kill()
 	d.redis.WaitMaster(master)
