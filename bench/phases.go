@@ -41,7 +41,9 @@ func (t *trial) connect(ctx context.Context, from, to int, first bool) error {
 	in.Asked += to - from
 	in.Ready += ready
 	in.Seconds += took.Seconds()
-	in.Rate = float64(in.Ready) / in.Seconds
+	if in.Seconds > 0 { // else it was interrupted at once
+		in.Rate = float64(in.Ready) / in.Seconds
+	}
 	in.Handshake, in.Usable = latencyOf(t.handshake), latencyOf(t.usable)
 	if ready > 0 {
 		cpu := (t.last.server.CPU - before.server.CPU).Seconds() * 1e6 / float64(ready)
