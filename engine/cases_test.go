@@ -401,6 +401,9 @@ func handshakeCases() []handshakeCase {
 		{"Host an IPv6 address without brackets", head("Host: 2001:db8::1"), 400, refuseHost.Reason},
 		{"Host half in brackets", head("Host: [::1"), 400, refuseHost.Reason},
 		{"Hosts in a list", head("Host: a.example, b.example"), 400, refuseHost.Reason},
+		{"plain GET without Host", "GET / HTTP/1.1\r\n\r\n", 400, refuseHost.Reason},
+		{"plain GET with a bad Host", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400, refuseHost.Reason},
+		{"plain GET with an absolute target of another host", "GET http://evil.example/ HTTP/1.1\r\nHost: hub.example.com\r\n\r\n", 400, refuseTarget.Reason},
 
 		// Subprotocols and extensions [4.1, 10 and 11; 9.1].
 		{"subprotocol no token", head("+Sec-WebSocket-Protocol: a b"), 400, refuseProtocol.Reason},

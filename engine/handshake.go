@@ -164,18 +164,18 @@ func (p *headParser) parse(head []byte, paths []string, origins *Origins) (*Requ
 	if r.Kind == WebSocket && hr.Method != http.MethodGet {
 		return nil, p.refuseMethodOf(raw.target)
 	}
+	if _, ok := cutPort(string(raw.host)); !ok {
+		return nil, refuseHost
+	}
+	if hr.URL.IsAbs() && !sameHost(hr.URL, string(raw.host)) {
+		return nil, refuseTarget
+	}
 	switch refusal := r.validate(paths); refusal {
 	case nil:
 	case refuseUpgrade:
 		return r, refusal.at(paths, p.http)
 	default:
 		return nil, refusal.at(paths, p.http)
-	}
-	if _, ok := cutPort(string(raw.host)); !ok {
-		return nil, refuseHost
-	}
-	if hr.URL.IsAbs() && !sameHost(hr.URL, string(raw.host)) {
-		return nil, refuseTarget
 	}
 	if refusal := r.readLists(); refusal != nil {
 		return nil, refusal

@@ -83,6 +83,9 @@ func TestOnlyPlainGETsOfThePathGetAPage(t *testing.T) {
 		"POST /a.js HTTP/1.1\r\nHost: hub\r\nContent-Length: 0":                                   405,
 		"GET /a.js HTTP/1.1\r\nHost: hub\r\nContent-Length: 1":                                    413,
 		"GET /a.js HTTP/1.0\r\nHost: hub":                                                         400,
+		"GET /a.js HTTP/1.1":                                                                      400,
+		"GET /a.js HTTP/1.1\r\nHost: a b":                                                         400,
+		"GET http://elsewhere/a.js HTTP/1.1\r\nHost: hub":                                         400,
 		"GET /a.js HTTP/1.1\r\nHost: hub\r\nX: " + strings.Repeat("x", 8000):                      431,
 		strings.TrimSuffix(strings.Replace(request(""), "/notification", "/a.js", 1), "\r\n\r\n"): 404,
 	} {
