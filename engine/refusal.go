@@ -27,6 +27,11 @@ type Refusal struct {
 
 // append appends the whole response to dst. The connection is closed behind it.
 func (r *Refusal) append(dst []byte) []byte {
+	return append(append(r.appendHead(dst), r.Reason...), '\n')
+}
+
+// appendHead appends the response without its body, which is the whole answer to a HEAD (RFC 9110, 9.3.2).
+func (r *Refusal) appendHead(dst []byte) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(dst, ' ')
@@ -44,7 +49,5 @@ func (r *Refusal) append(dst []byte) []byte {
 		_ = r.Header.Write(b) // a Buffer takes all
 		dst = b.Bytes()
 	}
-	dst = append(dst, "\r\n"...)
-	dst = append(dst, r.Reason...)
-	return append(dst, '\n')
+	return append(dst, "\r\n"...)
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -42,6 +43,28 @@ func TestRefusedHandshakesAreTold(t *testing.T) {
 	}
 	if len(heard) > 0 {
 		t.Errorf("told %+v", <-heard)
+	}
+}
+
+// Bytes behind the head of a HEAD's answer would be taken for the next answer (RFC 9112, 6.3).
+func TestTheAnswerToAHEADHasNoBody(t *testing.T) {
+	t.Parallel()
+	srv := running(t, Config{HTTPPaths: []string{tablePath}, HandshakeTimeout: 200 * time.Millisecond}, &echoing{})
+	for _, c := range []struct{ request, status string }{
+		{head("HEAD /notification HTTP/1.1"), "405"},
+		{"HEAD / HTTP/1.1\r\nHost: hub\r\n\r\n", "405"},
+		{"HEAD / HTTP/1.1\r\nHost: hub\r\nContent-Length: 5\r\n\r\nhello", "405"},
+		{"HEAD / HTTP/1.0\r\n\r\n", "400"},
+		{"HEAD / HTTP/1.1\nHost: hub\n\n", "400"},
+		{"HEAD / HTTP/1.1\r\nX: " + strings.Repeat("x", 64<<10), "431"},
+		{"HEAD / HTTP/1.1\r\n", "408"},
+	} {
+		conn := connect(t, srv)
+		send(conn, []byte(c.request), whole)
+		got, err := io.ReadAll(conn)
+		if end := headEnd(got); err != nil || !strings.HasPrefix(string(got), "HTTP/1.1 "+c.status) || end != len(got) {
+			t.Errorf("%.40q: answered %q, %v", c.request, got, err)
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type transit struct {
 	skimmer skimmer
 	late    int  // bytes, and lateFrame for each frame
 	page    bool // it was answered with a Page
+	bare    bool // a HEAD: its answer has no body
 	// A plain HTTP request whose head is there; nil for others.
 	exchange *exchange
 }

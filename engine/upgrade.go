@@ -168,10 +168,13 @@ func (c *Conn) holdBehindHead(data []byte) {
 	c.countHeld(false)
 }
 
-// refuseHead refuses a head that is not whole or breaks a rule, in the form of the answers to a Post if it began as one.
+// refuseHead refuses a head that is not whole or breaks a rule, in the form of the answers to a Post or a HEAD if it began as one.
 func (c *Conn) refuseHead(head []byte, r *Refusal) {
-	if len(c.loop.srv.cfg.HTTPPaths) > 0 && bytes.HasPrefix(head, []byte("POST ")) {
+	switch {
+	case len(c.loop.srv.cfg.HTTPPaths) > 0 && bytes.HasPrefix(head, []byte("POST ")):
 		c.transit.exchange = &exchange{request: &Request{Kind: Post}}
+	case bytes.HasPrefix(head, []byte("HEAD ")):
+		c.transit.bare = true
 	}
 	c.refuse(r)
 }
@@ -189,6 +192,10 @@ func (c *Conn) reject(r *Refusal) {
 	c.loop.count.refused.Add(r.Status)
 	if x := c.transit.exchange; x != nil {
 		c.answer(x.appendRefusal(nil, r, c.loop.srv.cfg.PostError))
+		return
+	}
+	if c.transit.bare {
+		c.answer(r.appendHead(nil))
 		return
 	}
 	c.answer(r.append(nil))
