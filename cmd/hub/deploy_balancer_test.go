@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -126,6 +127,30 @@ func TestAStormThroughALoadBalancerIsPaced(t *testing.T) {
 	})
 }
 
+// A client whose head does not end is cut off by each load balancer, and a connection that is open longer than heads may take stays.
+func TestALoadBalancerAwaitsNoHeadForEver(t *testing.T) {
+	drills.Programs(t)
+	t.Parallel()
+	path := buildHub(t)
+	behindEach(t, func(t *testing.T, net *hubNet) {
+		net.startHub(path, 1)
+		net.balance(strings.NewReplacer("10s", "1s", net.host(2), net.host(1), net.host(3), net.host(1)).Replace) // all three are this hub
+		net.awaitHubs(1)
+		healthy := dial(t, "client", net.url, "")
+		for _, part := range []string{"", "GET /notification HTTP/1.1\r\nX: "} {
+			conn := net.dialPublic(t)
+			if _, err := io.WriteString(conn, part); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(conn); err != nil {
+				t.Errorf("%q: %v", part, err)
+			}
+		}
+		healthy.say(`{"hello":"world"}`)
+		healthy.want(`{"hello":"world"}`)
+	})
+}
+
 // Through each load balancer the hub sees the address of the client, by X-Forwarded-For and, from HAProxy, by the PROXY
 // protocol, and none that the client makes up.
 func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
@@ -238,6 +263,18 @@ func newHubNet(t *testing.T, b balancerFile) *hubNet {
 
 // host is the address of hub i; of the balancer for 9. Others on this machine use the 127.0.0.0/24.
 func (n *hubNet) host(i int) string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()%256, i) }
+
+// dialPublic opens a connection to the balancer, on which nothing takes longer than a test waits.
+func (n *hubNet) dialPublic(t *testing.T) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", n.host(9)+":"+n.public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	return conn
+}
 
 // clientAt makes connections whose own end is at host i.
 func (n *hubNet) clientAt(i int) *http.Client {
