@@ -151,6 +151,36 @@ func TestALoadBalancerAwaitsNoHeadForEver(t *testing.T) {
 	})
 }
 
+// A stream behind each load balancer ends at the hub when its client goes, though nothing is written to it.
+func TestAStreamBehindALoadBalancerEndsWithItsClient(t *testing.T) {
+	drills.Programs(t)
+	t.Parallel()
+	path := buildHub(t)
+	behindEach(t, func(t *testing.T, net *hubNet) {
+		net.startHub(path, 1, "--heartbeat=5m")
+		net.balance(strings.NewReplacer(net.host(2), net.host(1), net.host(3), net.host(1)).Replace) // all three are this hub
+		net.awaitHubs(1)
+		conn := net.dialPublic(t)
+		if _, err := io.WriteString(conn, "GET /notification?user=42 HTTP/1.1\r\nHost: hub\r\nAccept: text/event-stream\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		sessions := func(want int) {
+			t.Helper()
+			eventually(t, func() error {
+				var views looked
+				look(t, net.hubs[1].control, "/api/user?id=42", &views)
+				if n := len(views.Sessions); n != want {
+					return fmt.Errorf("%d sessions, want %d", n, want)
+				}
+				return nil
+			})
+		}
+		sessions(1)
+		_ = conn.Close()
+		sessions(0)
+	})
+}
+
 // Through each load balancer the hub sees the address of the client, by X-Forwarded-For and, from HAProxy, by the PROXY
 // protocol, and none that the client makes up.
 func TestHubsBehindALoadBalancerKnowTheirClients(t *testing.T) {
