@@ -237,9 +237,10 @@ func TestAFrozenConnectionIsNoticed(t *testing.T) {
 		redistest.Both: "both ways", redistest.ToServer: "to the server", redistest.ToClient: "to the hub",
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			proxy := redistest.NewProxy(t, server.Addr())
-			r, sink := running(t, RedisConfig{URL: proxy.URL(), ProbeEvery: 50 * time.Millisecond, ProbeDeadline: time.Second})
+			r, sink := running(t, RedisConfig{URL: proxy.URL(), ProbeEvery: 50 * time.Millisecond, ProbeDeadline: 2 * time.Second})
 			mustFollow(t, r, "news", 0)
 			proxy.Freeze(way)
 			eventually(t, "the connection is given up", func() bool { return r.Stats().Reconnects > 0 })
