@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,10 +28,27 @@ type machineUse struct {
 }
 
 // servers are the processes of the server, as far as they can be seen.
-type servers struct{ pids []int }
+type servers struct {
+	pids []int
+	at   netip.AddrPort // where they were found to listen; else zero
+}
 
-// use sums up over the processes. An error means that one of them has ended.
-func (s servers) use() (processUse, error) {
+// use sums up over the processes. An error means that one of them has ended, and that nobody else is found in its place: a child
+// of a server holds its sockets until it runs a program of its own, and is taken for another server.
+func (s *servers) use() (processUse, error) {
+	sum, err := s.sum()
+	if err == nil || !s.at.IsValid() {
+		return sum, err
+	}
+	found := listeners(s.at)
+	if len(found) == 0 {
+		return sum, err
+	}
+	s.pids = found
+	return s.sum()
+}
+
+func (s *servers) sum() (processUse, error) {
 	var sum processUse
 	for _, pid := range s.pids {
 		u, err := use(pid)
@@ -44,7 +62,7 @@ func (s servers) use() (processUse, error) {
 }
 
 // weigh returns resident and proportional memory, exactly.
-func (s servers) weigh() (rss, pss int64, err error) {
+func (s *servers) weigh() (rss, pss int64, err error) {
 	for _, pid := range s.pids {
 		r, p, err := weigh(pid)
 		if err != nil {

@@ -1,6 +1,11 @@
 package bench
 
 import (
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +24,40 @@ func TestTheMachinesTimeIsReadFromProcStat(t *testing.T) {
 	}
 	if now := machine(); now.Busy <= 0 || now.Stolen < 0 {
 		t.Errorf("this machine: %+v", now)
+	}
+}
+
+// A child that has not begun its program yet holds its parent's sockets: here one that keeps them for longer.
+func TestAServersChildThatEndsIsNoServerThatDied(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), "sleep", "60")
+	child.ExtraFiles = []*os.File{f}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.Close()
+	at := netip.MustParseAddrPort(l.Addr().String())
+	s := servers{listeners(at), at}
+	if _, err := s.use(); err != nil || !slices.Contains(s.pids, child.Process.Pid) {
+		t.Fatalf("%v, %v", s.pids, err)
+	}
+	_ = child.Process.Kill()
+	_ = child.Wait()
+	if got, err := s.use(); err != nil || got.RSS == 0 || slices.Contains(s.pids, child.Process.Pid) {
+		t.Errorf("%+v of %v, %v", got, s.pids, err)
+	}
+	_ = l.Close()
+	gone := servers{pids: []int{child.Process.Pid}, at: at}
+	if _, err := gone.use(); err == nil {
+		t.Error("a server that died is found")
 	}
 }
 

@@ -125,6 +125,7 @@ func (t *trial) findServers(ctx context.Context, cfg fleet.Config) error {
 	}
 	t.servers.pids = t.c.ServerPID
 	if t.server != nil || len(t.servers.pids) == 0 && addr.Addr().IsLoopback() {
+		t.servers.at = addr
 		t.servers.pids = listeners(addr)
 	}
 	t.run.Server.PIDs = t.servers.pids
@@ -279,6 +280,7 @@ func (t *trial) finish() {
 		t.note("the last reading failed: %v", err)
 	}
 	s := &t.run.Server
+	s.PIDs = t.servers.pids
 	s.RSSAfter = t.last.server.RSS
 	_, s.PSSAfter, _ = t.servers.weigh() // 0 where it cannot be read
 	s.CPU = t.last.server.CPU.Seconds()
