@@ -84,7 +84,7 @@ var docSteps = map[string]docStep{
 	"./hubbench run fanout --server=./hub --clients=10000 --rate=5 --duration=4s": {
 		wants: "came once, in order and whole", swap: map[string]string{"10000": "100", "4s": "500ms --settle=100ms --warmup=100ms"}},
 	"./hubbench run max --server=./hub --precision=0.1 --trial=3s": {
-		wants: "kept up", swap: map[string]string{"3s": "300ms --to=50 --clients=50 --p99=10s --settle=100ms --warmup=100ms"}},
+		wants: "kept up", swap: map[string]string{"3s": "300ms --from=5 --to=10 --clients=50 --p99=10s --settle=100ms --warmup=100ms"}},
 }
 
 const (
