@@ -129,9 +129,7 @@ func TestOneReadIsWorkedOffInTurns(t *testing.T) {
 			if limit := int64(s.cfg.ReadBuffer); held == 0 || held > limit+limit/4 {
 				t.Errorf("up to %d bytes were held", held)
 			}
-			if n := s.Stats().Partial; n != 0 {
-				t.Errorf("%d bytes are held at the end", n)
-			}
+			until(t, "nothing is held at the end", func() bool { return s.Stats().Partial == 0 }) // the last one's turn may not be over
 		})
 	}
 }
@@ -161,11 +159,12 @@ func TestTheRestOfOneWhoHasGoneIsHeard(t *testing.T) {
 	t.Parallel()
 	for kind, load := range loads {
 		t.Run(kind, func(t *testing.T) {
+			frames := loadOf(t, kind) // before the connection's time begins
 			h := &hearing{}
 			all := hearingAll(t, h)
 			s := running(t, Config{Deflate: 15}, h)
 			c, _ := deflateDial(t, s, load.offer)
-			await(t, writing(c, loadOf(t, kind)))
+			await(t, writing(c, frames))
 			_ = c.Close()
 			if n := await(t, all); n != load.n {
 				t.Errorf("%d of %d messages", n, load.n)
