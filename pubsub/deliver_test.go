@@ -234,11 +234,15 @@ func deliversInOrder(t *testing.T, cfg RedisConfig, name string, parts []byte) {
 func handsOutAgain(t *testing.T, cfg RedisConfig, name string, parts []byte) {
 	r := quickly(t, cfg)
 	var mu sync.Mutex
-	tries := map[string]int{}
+	tries := map[string]int{} // by this fence: one whose lease has lapsed counts anew
+	fences := map[string]uint64{}
 	since := map[string]time.Time{}
 	o := reads(t, r, name, func(_ context.Context, b *LifecycleBatch) time.Duration {
 		mu.Lock()
 		defer mu.Unlock()
+		if fences[b.ID] != b.Fence {
+			fences[b.ID], tries[b.ID] = b.Fence, 0
+		}
 		if b.Tries != tries[b.ID] {
 			t.Errorf("try %d of %s after %d", b.Tries, b.ID, tries[b.ID])
 		}
