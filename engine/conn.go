@@ -205,6 +205,7 @@ func (c *Conn) receiveFrames(data []byte, work time.Duration) {
 		l.count.framesIn.Add(1)
 		completed = completed || !c.in.midMessage()
 	}
+	l.inflater.letGo()
 	if c.state != open {
 		c.receive(data) // the rest
 		return

@@ -293,6 +293,24 @@ func TestBadCompressionClosesAndIsCounted(t *testing.T) {
 	}
 }
 
+// The buffer of a large message, or of a bomb, is no burden for a loop whose clients send nothing compressed any more.
+func TestTheBufferOfALargeMessageIsLetGo(t *testing.T) {
+	const limit = 4 << 20
+	for name, size := range map[string]int{"a message": limit, "a bomb": 2 * limit} {
+		t.Run(name, func(t *testing.T) {
+			s := running(t, Config{Deflate: 15, Pollers: 1, MaxMessage: limit}, &hearing{message: func(c *Conn, _ []byte) { c.Close(ByPeer) }})
+			client, _ := deflateDial(t, s, "permessage-deflate")
+			send(client, clientFrame(finBinary|deflateBit, string(squeezed(t, 9, make([]byte, size)))), whole)
+			client.read(t) // its Close frame
+			kept := make(chan int, 1)
+			s.loops[0].Post(func() { kept <- cap(s.loops[0].inflater.out) })
+			if n := await(t, kept); n > spareInflated {
+				t.Errorf("%d bytes are kept", n)
+			}
+		})
+	}
+}
+
 func TestRSV1IsRefusedWhereNothingWasAgreedOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		window int

@@ -34,7 +34,7 @@ const (
 	freeBlocks    = 32
 	bytesPerBlock = 256
 
-	// spareInflated is the most that a loop keeps of its buffer for the next message, in bytes.
+	// spareInflated is the most that a loop keeps of its buffer between two reads, in bytes.
 	spareInflated = 256 << 10
 )
 
@@ -47,11 +47,15 @@ var (
 	errManyBlocks = &protocolError{codeTooBig, "compressed data of too many blocks"}
 )
 
-// message inflates the payload of one message, which is at most limit bytes then. The result is valid until the next call.
-func (f *inflater) message(payload []byte, limit int) ([]byte, *protocolError) {
-	if cap(f.out) > spareInflated {
+// letGo frees a buffer that is too large to keep. Nobody reads the last message any more. A nil f has none.
+func (f *inflater) letGo() {
+	if f != nil && cap(f.out) > spareInflated {
 		f.out = nil
 	}
+}
+
+// message inflates the payload of one message, which is at most limit bytes then. The result is valid until the next call.
+func (f *inflater) message(payload []byte, limit int) ([]byte, *protocolError) {
 	f.in, f.pos, f.tail, f.bits, f.n = payload, 0, false, 0, 0
 	f.out, f.limit, f.dynamic = f.out[:0], limit, 0
 	defer func() { f.in = nil }()
