@@ -68,7 +68,7 @@ func (r *reloader) reload() error {
 	}
 	old, c := r.now.cfg, next.cfg
 	old.clean.learn(slices.Concat(old.secrets(), c.secrets())...) // the log's: an error below may be about a new one
-	if err := errors.Join(next.validate(), old.sameKinds(c), old.sameApps(c), r.started.cfg.stillSigns(c)); err != nil {
+	if err := errors.Join(next.validateAgain(), old.sameKinds(c), old.sameApps(c), r.started.cfg.stillSigns(c)); err != nil {
 		return err
 	}
 	sealer, err := c.sealer()

@@ -198,3 +198,28 @@ func TestAReloadLeavesNoWebhookUnsigned(t *testing.T) {
 		}
 	}
 }
+
+// A file of a certificate that can't be used costs the certificate's renewal, and no more.
+func TestABadCertificateKeepsNoKeyFromItsChange(t *testing.T) {
+	a := newAuthority(t)
+	folder := t.TempDir()
+	apiKeyFile := filepath.Join(folder, "api-key")
+	const apiKey, newAPIKey = "0123456789abcdef", "fedcba9876543210"
+	cert, key := a.pair()
+	write(t, apiKeyFile, apiKey)
+	t.Setenv("HUB_API_KEY_FILE", apiKeyFile)
+	h := startHub(t, buildHub(t), "", "--tls-cert="+cert, "--tls-key="+key, "--tls-client-ca="+a.file)
+	for _, file := range []string{key, a.file} {
+		write(t, file, "no PEM")
+	}
+	write(t, apiKeyFile, newAPIKey)
+	h.signal(syscall.SIGHUP)
+	h.await("a new certificate can't be used")
+	h.await("the authorities of clients' certificates can't be read again")
+	h.await("hold from now on")
+	for key, status := range map[string]int{newAPIKey: 200, apiKey: 401} {
+		if got, _, _ := ask(t, "GET", h.control+"/debug/pprof/", "", "X-API-Key", key); got != status {
+			t.Errorf("API key %s: %d, want %d", key, got, status)
+		}
+	}
+}

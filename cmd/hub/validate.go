@@ -30,14 +30,23 @@ const maxTraced = 16
 
 // validate checks every setting. Its errors name the flag, and the variable if the value came from one.
 func (s *settings) validate() error {
+	c := s.cfg
+	return s.name(append(s.faults(), c.validateRedisFiles(), c.validateControlTLS(), c.validatePublicTLS()))
+}
+
+// validateAgain checks the settings of a hub that runs, without the files of its certificates: it has those from before, and a bad
+// file keeps no key from its change.
+func (s *settings) validateAgain() error { return s.name(s.faults()) }
+
+// faults are the errors of all settings but files of certificates, nil among them.
+func (s *settings) faults() []error {
 	var errs []error
 	for _, f := range s.flags {
 		errs = append(errs, validateRange(f))
 	}
 	c := s.cfg
-	errs = append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateRedisFiles(), c.validateKeys(), c.validateControlTLS(), c.validatePublicTLS(), c.validateNames(), c.validatePusher(), c.validateHistory(), c.validatePresence(), c.validateCompression(), c.validateWebhooks(), c.validatePusherHooks(),
+	return append(errs, c.validateAddr(), c.validateControl(), c.validateConnections(), c.validateProxies(), c.validateRedis(), c.validateKeys(), c.validateNames(), c.validatePusher(), c.validateHistory(), c.validatePresence(), c.validateCompression(), c.validateWebhooks(), c.validatePusherHooks(),
 		cmp.Or(c.validateSecrets(), c.validateKeySet(), c.validateKeyFiles(), c.validateTokens()))
-	return s.name(errs)
 }
 
 // name joins errs, each with the variable that it is about, also those that were joined before. Of those that say the same, as what
