@@ -3,6 +3,7 @@ package pubsub
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -245,7 +246,11 @@ func (p *presences) doneSweeping() {
 	p.claimed = ""
 }
 
-// touchMasters notes at each master that this boot is there. One that did not know has lost its data, or is another one.
+// touchTime is how long a touch is kept.
+const touchTime = time.Hour
+
+// touchMasters leaves a fresh touch of this boot at each master, in the place of the one before. A master that has not got that one has
+// lost its data, or is another one.
 func (r *Redis) touchMasters(ctx context.Context) {
 	boot := r.presence.boot()
 	if boot == "" {
@@ -253,6 +258,7 @@ func (r *Redis) touchMasters(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ioTimeout)
 	defer cancel()
+	touch := randomName()
 	var calls []call
 	of := map[*master][]byte{}
 	var masters []*master
@@ -262,14 +268,21 @@ func (r *Redis) touchMasters(ctx context.Context) {
 			continue
 		}
 		if of[m] == nil {
-			calls = append(calls, call{partition: byte(n), args: []any{"sadd", r.names.boots(byte(n)), boot}})
+			args := []any{"set", r.names.touch(byte(n), boot), touch, "px", touchTime.Milliseconds(), "get"}
+			calls = append(calls, call{partition: byte(n), args: args})
 			masters = append(masters, m)
 		}
 		of[m] = append(of[m], byte(n))
 	}
 	for i, reply := range r.run(ctx, calls) {
-		if n, err := reply.Int(); err == nil && n == 1 {
-			r.presence.dueNow(of[masters[i]]...)
+		before, err := reply.Text()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			continue
 		}
+		m := masters[i]
+		if m.touch == "" || before != m.touch {
+			r.presence.dueNow(of[m]...)
+		}
+		m.touch = touch
 	}
 }

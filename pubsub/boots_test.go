@@ -254,6 +254,33 @@ func TestLostMembersAreRepaired(t *testing.T) {
 	}
 }
 
+// TestLostMembersAreRepairedThoughOthersEnter has a member enter at a server between its loss and the hub's next look, in the partition in
+// which the hub looks.
+func TestLostMembersAreRepairedThoughOthersEnter(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	r := prepare(t, RedisConfig{URL: server.URL(), Node: "a"})
+	t.Cleanup(r.closeMasters)
+	r.presence.renewed(r.presence.name, true)
+	topic := "p:"
+	for i := 0; partition(topic) != common; i++ {
+		topic = fmt.Sprint("p:", i)
+	}
+	look := func(want int, when string) {
+		t.Helper()
+		r.touchMasters(t.Context())
+		if due := r.presence.takeDue(time.Now()); len(due) != want {
+			t.Errorf("%s %d partitions are to be compared, want %d", when, len(due), want)
+		}
+	}
+	look(partitions, "at first")
+	look(0, "while all is well")
+	server.CLI("flushall")
+	r.change(t, enter(topic, "s1", ""))
+	look(partitions, "behind a loss")
+	look(0, "once that is seen")
+}
+
 // TestAFailedWriteIsRepaired refuses changes, and lets the hub go on.
 func TestAFailedWriteIsRepaired(t *testing.T) {
 	t.Parallel()

@@ -61,6 +61,7 @@
 //	hub:{<tag>}:b:<boot>  hash of the members in the partition that a boot answers for, with their generations
 //	hub:{<tag>}:boots     set of the boots that have or had some there
 //	hub:{<tag>}:fence     sorted set of the boots that were swept there, by when: they can't write any more
+//	hub:{<tag>}:touch:<boot>  a random name: the server that has the last one has not lost its data. One partition of each server has it
 //	hub:{<tag>}:l:<user>  hash of the sessions of a user, as m: is, where there is a lifecycle; l: those of nobody
 //	hub:{<tag>}:lifecycle stream: who comes and goes; lifecycle-end where it ends. One server has them with <tag0> alone
 //	hub:{<tag>}:alive:…   nothing: a node tries whether it can write

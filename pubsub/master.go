@@ -30,6 +30,8 @@ type master struct {
 	replica atomic.Bool
 	// misaddressed is true if the server is a cluster's, and the URL says otherwise.
 	misaddressed atomic.Bool
+
+	touch string // the last one that it confirmed; keepBoot's, see touchMasters
 }
 
 // errReplica: the server is a replica. Only its own subscribers hear an event that is published there.

@@ -117,6 +117,9 @@ func (n *names) boots(p byte) string { return n.tagged(p, "boots") }
 // fence is a sorted set of the boots whose entries in partition p were swept, by when, in milliseconds.
 func (n *names) fence(p byte) string { return n.tagged(p, "fence") }
 
+// touch is what boot leaves at the master of partition p, and nothing else writes. See touchMasters.
+func (n *names) touch(p byte, boot string) string { return n.tagged(p, "touch:"+boot) }
+
 // lifecycle is the stream of the entries of partition p: see LifecycleConfig. All partitions share one unless they are on servers of
 // their own.
 func (n *names) lifecycle(p byte) string { return n.tagged(n.lifecyclePart(p), "lifecycle") }

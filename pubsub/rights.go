@@ -97,6 +97,7 @@ func (r *Redis) needs(m *master, p byte) []need {
 		on(n.tagged(p, "v:"), "get", "set")
 		on(n.tagged(p, "b:"), "hset", "hdel", "hscan", "hrandfield")
 		on(n.boots(p), "srem", "srandmember")
+		on(n.tagged(p, "touch:"), "set")
 		on(n.fence(p), "zadd", "zscore", "zremrangebyscore")
 		if r.cfg.Lifecycle.On {
 			key, end := n.lifecycle(p), n.lifecycleEnd(p)
