@@ -156,6 +156,31 @@ func TestASessionThatIsResumedLateEndsUnderItsOtherName(t *testing.T) {
 	r.wants(n, "+42", "+42", "-42 "+resumedCause)
 }
 
+// hub.js asks for its first topics so, of a session that is nobody else's.
+func TestASessionThatTakesUpItselfIsNotResumed(t *testing.T) {
+	t.Parallel()
+	for name, silent := range map[string]bool{"at once": false, "later": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n, r := registered(t, time.Hour, Config{Lifecycle: true})
+			c, welcome := n.enter("?user=42")
+			if silent {
+				r.wants(n, "+42")
+				c.hear() // its own topic
+			}
+			answer := c.resume(welcome.Token, map[string]string{"news": ""})
+			if answer.Type != "resumed" || answer.Session != welcome.Session || len(answer.Topics) != 1 {
+				t.Fatalf("%+v", answer)
+			}
+			views, _, err := n.hub.View(t.Context(), Target{Session: welcome.Session})
+			if err != nil || len(views) != 1 || views[0].Resumed || views[0].TopicCount != 2 {
+				t.Errorf("%+v, %v", views, err)
+			}
+			r.wants(n, "+42")
+		})
+	}
+}
+
 func TestWithoutALifecycleTheBrokerIsToldOfNoSession(t *testing.T) {
 	t.Parallel()
 	n, r := registered(t, time.Millisecond, Config{Presence: isRoom})

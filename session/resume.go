@@ -37,7 +37,12 @@ func (s *Session) Resume(ticket string, wanted []Wanted, refused func(Refusal), 
 			s.letGoOwn()
 		}
 	}
-	s.takeOver(opened)
+	switch {
+	case opened.Session != s.id:
+		s.takeOver(opened)
+	case s.unopened(): // its own token, with which hub.js asks for its first topics: it is nobody else
+		s.openDelayed()
+	}
 	s.SubscribeAll(wanted, report)
 }
 
