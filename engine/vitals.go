@@ -6,7 +6,7 @@ import "time"
 
 // Vitals are how a connection is.
 type Vitals struct {
-	// Since is when it was opened, to within a minute. It is wrong for one that is older than 45 days.
+	// Since is when it was opened or up to a minute before, the same each time. It is wrong for one that is older than 45 days.
 	Since time.Time
 	// Heard is how long ago bytes last came from the peer, RTT the round trip to it. Both are below 0 where the kernel
 	// does not say: it does on Linux.
@@ -22,7 +22,7 @@ type Vitals struct {
 func (c *Conn) Vitals() Vitals {
 	l := c.loop
 	v := Vitals{
-		Since:      time.Now().Add(-time.Duration(minutes(l.age)-c.born) * time.Minute).Truncate(time.Minute),
+		Since:      time.Now().Add(-l.age % time.Minute).Add(-time.Duration(minutes(l.age)-c.born) * time.Minute).Truncate(time.Second),
 		NextPing:   time.Duration(max(int32(c.links.due-l.now), 0)) * tick,
 		AwaitsPong: c.pinged && c.as == asWebSocket,
 		Owed:       l.backlogs[c].owed,

@@ -31,7 +31,7 @@ type SessionView struct {
 	User     string    `json:"user,omitempty"`
 	Protocol string    `json:"protocol"`
 	Addr     string    `json:"addr,omitempty"`
-	Since    time.Time `json:"since"` // to within a minute
+	Since    time.Time `json:"since"` // or up to a minute before
 	// HeardMs is how long ago bytes last came from the client, RTTMs the round trip to it, where the kernel says so.
 	HeardMs    *int64   `json:"heard_ms,omitempty"`
 	RTTMs      *float64 `json:"rtt_ms,omitempty"`
