@@ -42,6 +42,7 @@ type faults struct {
 	closeEvery                                      int // connections: every nth is closed after 20 deliveries
 	refuseAfter                                     int // connections: later ones get 503
 	dieAt                                           int // event at which every connection is cut
+	answerAfter                                     time.Duration
 	subprotocol                                     string
 	forgetful                                       bool   // keeps no history, and says so
 	secret                                          string // Centrifugo: of tokens; empty: everybody may come in
@@ -238,7 +239,7 @@ func (s *faulty) read(ctx context.Context, conn *websocket.Conn, c *faultyConn) 
 			s.subscribe(c, m.ID, m.Topic, m.Since)
 		case "publish":
 			s.publish(m.Topic, string(m.Data))
-			c.say(fmt.Sprintf(`{"type":"ok","id":%d}`, m.ID))
+			c.queue <- delivery{text: fmt.Sprintf(`{"type":"ok","id":%d}`, m.ID), after: s.answerAfter}
 		}
 	}
 }

@@ -154,7 +154,8 @@ const (
 	drainMax  = 10 * time.Second // a backlog longer than that is loss
 )
 
-// drain waits until everything sent has arrived, or nothing comes any more, and counts the rest as lost.
+// drain waits until everything sent has arrived, and is answered where answers come at all, or nothing comes any more, and counts the rest
+// as lost.
 func (t *trial) drain(ctx context.Context, sent []uint64) error {
 	t.progress.span("drain", 0)
 	defer t.progress.end()
@@ -169,7 +170,7 @@ func (t *trial) drain(ctx context.Context, sent []uint64) error {
 			delivered, idleSince = n, now
 		}
 		// An event that a later one has overtaken counts as lost until it comes.
-		complete := r.report.Behind == 0 && r.report.Counts.Lost == 0
+		complete := r.report.Behind == 0 && r.report.Counts.Lost == 0 && !unanswered(r.report.Counts)
 		if complete || now.Sub(idleSince) > drainIdle || now.After(end) {
 			break
 		}
@@ -181,6 +182,15 @@ func (t *trial) drain(ctx context.Context, sent []uint64) error {
 		return err
 	}
 	return t.sample(ctx)
+}
+
+// unanswered reports whether answers to what clients sent are on their way: the last one comes behind its event.
+func unanswered(c fleet.Counts) bool {
+	answers := c.Acked
+	for _, n := range c.Errors {
+		answers += n
+	}
+	return c.Acked > 0 && answers < c.Sent
 }
 
 // loadBySockets is load by the clients' own connections.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"wshub/pubsub/redistest/drills"
 )
@@ -106,6 +107,15 @@ func TestEveryScenarioMeasuresWhatItSays(t *testing.T) {
 			}
 			assert(t, o.run(t))
 		})
+	}
+}
+
+func TestAnswersThatComeBehindTheLastEventAreCounted(t *testing.T) {
+	t.Parallel()
+	s := newFaulty(t, faults{answerAfter: 300 * time.Millisecond})
+	o := hubbench(t, t.Context(), append([]string{"run", "inbound", "--clients=20", "--rate=100", "--duration=200ms", "--protocol=hub.v1"}, s.flagsOf("inbound")...)...)
+	if c := o.run(t).Counts; o.status != exitOK || c.Sent == 0 || c.Acked != c.Sent {
+		t.Errorf("status %d, %+v", o.status, c)
 	}
 }
 
