@@ -180,6 +180,8 @@ func (c *baselineCommand) run(ctx context.Context, a *app) (int, error) {
 		serve = baseline.Goroutines
 	}
 	openFiles() // raises the limit
+
+	_, _ = fmt.Fprintf(a.stderr, "%s: clients come to ws://%s\n", c.Kind, c.Addr) // for a person, who may not be there
 	if err := serve(ctx, cfg); err != nil && !errors.Is(err, context.Canceled) {
 		return exitFailed, err
 	}

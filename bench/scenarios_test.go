@@ -1,7 +1,9 @@
 package bench
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -219,6 +221,19 @@ func TestAServerThatDoesNotStartIsToldWithItsWords(t *testing.T) {
 	o = hubbench(t, t.Context(), "run", "connect", "--server=ls", s.flags()[0])
 	if o.status != exitFailed || !strings.Contains(o.stderr, "is taken") {
 		t.Errorf("status %d", o.status)
+	}
+}
+
+func TestAServerThatListensElsewhereIsTold(t *testing.T) {
+	t.Parallel()
+	addr := freeAddr(t)
+	for command, said := range map[string]string{"sleep 60": "It said:\nnothing\n", "sh -c 'echo elsewhere; exec sleep 60'": "It said:\nelsewhere\n"} {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		_, err := startServer(ctx, command, netip.MustParseAddrPort(addr))
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "does not listen on "+addr) || !strings.Contains(err.Error(), said) || !strings.Contains(err.Error(), "--url") {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,7 @@ func (s *serverProcess) start(ctx context.Context) error {
 	if err := s.run(); err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
+	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -65,7 +67,9 @@ func (s *serverProcess) start(ctx context.Context) error {
 		case <-s.ended:
 			return errors.Join(fmt.Errorf("the server ended before it listened on %s:\n%s", s.addr, s.output), s.stop())
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("the server does not listen on %s:\n%s", s.addr, s.output), s.stop())
+			said := cmp.Or(s.output.String(), "nothing")
+			err := fmt.Errorf("the server runs, and after %s does not listen on %s. It said:\n%s", time.Since(begin).Round(time.Millisecond), s.addr, said)
+			return errors.Join(hinted(err, "--url says where its clients find it: is that where the server listens?"), s.stop())
 		case <-poll.C:
 		}
 	}
