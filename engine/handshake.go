@@ -47,7 +47,7 @@ var (
 	refuseName       = refuse(http.StatusBadRequest, "malformed header name")
 	refuseLength     = refuse(http.StatusBadRequest, "malformed or ambiguous body length")
 	refuseVersion    = refuse(http.StatusBadRequest, "HTTP/1.1 is required")
-	refuseMethod     = refuse(http.StatusMethodNotAllowed, "only GET is allowed: this port is for WebSocket clients", "Allow", "GET")
+	refuseMethod     = refuse(http.StatusMethodNotAllowed, "only GET is allowed at this path: this port is for clients, and the API for backends on another one", "Allow", "GET")
 	refuseHTTPMethod = refuse(http.StatusMethodNotAllowed, "only GET, POST and OPTIONS are allowed, and GET alone with an upgrade", "Allow", httpMethods)
 	refuseBody       = refuse(http.StatusRequestEntityTooLarge, "the request must have no body")
 	refuseTarget     = refuse(http.StatusBadRequest, "malformed request target")
@@ -88,6 +88,11 @@ func (r *Refusal) at(paths, plain []string) *Refusal {
 		}
 	case refusePath:
 		full.Reason += "; there is one at " + strings.Join(paths, " and ")
+	case refuseMethod:
+		if len(plain) == 0 {
+			return r
+		}
+		full.Reason += "; POST is taken at " + strings.Join(plain, ", ")
 	default:
 		return r
 	}
@@ -210,7 +215,7 @@ func (p *headParser) refuseMethodOf(target []byte) *Refusal {
 	if u, err := url.ParseRequestURI(string(target)); err == nil && len(p.http) > 0 && isPath(u, p.http) {
 		return refuseHTTPMethod
 	}
-	return refuseMethod
+	return refuseMethod.at(nil, p.http)
 }
 
 func (p *headParser) read(head []byte) (*http.Request, error) {

@@ -67,12 +67,15 @@ func TestAPlainRequestIsToldWhatToDo(t *testing.T) {
 	if status, answer, _ := ask(t, "GET", "http"+strings.TrimPrefix(h.public, "ws")+"x", "", upgrade...); status != 404 || !strings.Contains(answer, "there is one at /notification and /connection/websocket") {
 		t.Errorf("answered %d %s", status, answer)
 	}
+	if status, answer, _ := ask(t, "POST", "http"+strings.TrimPrefix(h.public, "ws")+"x", "{}"); status != 405 || !strings.Contains(answer, "POST is taken at /connection/sse, /connection/http_stream, /emulation, /notification") {
+		t.Errorf("a POST is answered %d %s", status, answer)
+	}
 }
 
 func TestABackendAtTheWrongDoorIsToldSo(t *testing.T) {
 	h := startInside(t, "--control=off")
 	status, answer, _ := ask(t, "POST", strings.Replace(h.public, "ws", "http", 1)+"/api/publish", `{"topic":"news","data":1}`, asJSON...)
-	if status != 405 || !strings.Contains(answer, "for WebSocket clients") {
+	if status != 405 || !strings.Contains(answer, "this port is for clients, and the API for backends on another one") {
 		t.Errorf("a POST to the public port is answered %d %s", status, answer)
 	}
 }
