@@ -74,7 +74,7 @@ export default function topic(root, at) {
         h('div.tile', h('dt', 'followers'), h('dd', count(a.followers))),
         h('div.tile', h('dt', 'waiting'), h('dd', count(a.waiting ?? 0))),
         h('div.tile', h('dt', 'events/s'), h('dd', count(a.rate), spark(rates, 'events a second, lately')))),
-      facts([['history', a.kept ? 'kept' : 'none: no --history fits this name'], ['history can’t be read', a.history_error], ['position', a.position && h('code.fine', a.position)], ['events kept', a.events_total === undefined ? '' : count(a.events_total)],
+      facts([['history', a.history_error || (a.kept ? 'kept' : 'none: no --history fits this name')], ['position', a.position && h('code.fine', a.position)], ['events kept', a.events_total === undefined ? '' : count(a.events_total)],
         ['partition', a.publish?.partition], ['raw publishing', a.publish && h('code.fine', `${a.publish.command} ${a.publish.channel}`)]]),
       h('p.links', { key: 'links' }, link('tail', undefined, 'Live tail', { topic: at.name }), at.name.startsWith('user:') && [' ', link('user', at.name.slice(5), 'The user')]),
       table('Followers by hub', ['Hub', '#Followers', '#Waiting', 'Protocols', '#Events/s'], a.nodes.map((n) => ({
@@ -85,7 +85,7 @@ export default function topic(root, at) {
       publishing,
       h('h2', { key: 'last' }, 'Last events'),
       (a.events ?? []).map(event),
-      !a.events?.length && h('p.empty', { key: 'none' }, a.kept ? 'The history is empty.' : 'No event is kept. The live tail shows those that come.'),
+      !a.events?.length && h('p.empty', { key: 'none' }, a.history_error ? 'They can’t be read now.' : a.kept ? 'The history is empty.' : 'No event is kept. The live tail shows those that come.'),
     ]
   }, 3000)
 }
