@@ -53,6 +53,8 @@ func remedy(err error) string {
 		return "redis's certificate is for another host than the one in --redis-url"
 	case errors.As(err, new(tls.RecordHeaderError)), strings.HasPrefix(text, "TLS handshake: "):
 		return "see whether redis speaks TLS at this port: without, --redis-url begins with redis://, not rediss://"
+	case errors.Is(err, errProtocol):
+		return "what answers is no redis: see the host and port in --redis-url"
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, errLate):
 		return "redis does not answer: it is frozen or overloaded, or something on the way drops packets"
 	}

@@ -27,6 +27,7 @@ func TestTheLogNamesARemedyForWhatRedisSays(t *testing.T) {
 		serverError("NOPERM this user has no permissions to run the 'set' command"):           "hub check --connect names all",
 		serverError("OOM command not allowed when used memory > 'maxmemory'."):                "maxmemory",
 		serverError("LOADING Redis is loading the dataset in memory"):                         "",
+		fmt.Errorf("ask redis for its role: %w", errProtocol):                                 "is no redis",
 		io.EOF: "",
 		noHost: "can't be looked up",
 		&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}:                            "nothing listens there",

@@ -45,7 +45,7 @@ var docSteps = map[string]docStep{
 	}},
 	"go run ./cmd/hub": {wants: `"message":"listening"`, goesOn: true},
 	"REDIS_URL=redis://localhost:6379 go run ./cmd/hub":                                                                              {wants: "connected to redis", goesOn: true},
-	"REDIS_URL=redis://localhost:6379 ./hub --history 'user:*=100,24h'":                                                              {wants: "connected to redis", goesOn: true},
+	"export REDIS_URL=redis://localhost:6379\n./hub --history 'user:*=100,24h' &":                                                    {wants: "connected to redis", goesOn: true, swap: map[string]string{" &": ""}},
 	`curl -N -H "Authorization: Bearer $HUB_API_KEY" 'http://127.0.0.1:3001/api/tail?topic=news'`:                                    {wants: `"kind":"begin"`, closed: true, goesOn: true},
 	publishing + `'{"percent":20,"over":"60s"}' http://127.0.0.1:3001/api/rebalance`:                                                 {wants: `no_other_hub|"clients":`},
 	"curl 'http://127.0.0.1:3001/api/presence?topic=room:1&limit=100'\ncurl 'http://127.0.0.1:3001/api/presence_stats?topic=room:1'": {wants: `(?s)"clients":0,"users":0,"members":\[\]}.*"clients":0,"users":0}`},
