@@ -68,7 +68,7 @@ func TestCheckIsHeardByNobody(t *testing.T) {
 					list = append(list, strings.Fields(s.CLI("keys", "*"))...)
 				}
 				slices.Sort(list)
-				return list
+				return slices.Compact(list) // a replica may still lack what its master has
 			}
 			sink.event(t, "h:a")
 			eventually(t, "all is there", func() bool { return strings.Contains(fmt.Sprint(keys()), "revoked") })
