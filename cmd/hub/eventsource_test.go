@@ -145,7 +145,7 @@ func eventSourceGivesUpWhereThatIsFinal(s *jsTest) {
 		for _, url := range []string{at, at + "&token=x", at + "&since=x"} {
 			p.open(t, url).ever("it gives up", inState("closed"))
 		}
-		short := sign(t, 3*time.Second, jwt.MapClaims{"sub": "42", "topics": map[string]any{"subscribe": []string{"news"}}})
+		short := sign(t, 8*time.Second, jwt.MapClaims{"sub": "42", "topics": map[string]any{"subscribe": []string{"news"}}})
 		c := p.open(t, at+"&token="+short)
 		c.ever("it is in", inState("open"))
 		if e := c.ever("its token's end", func(e jsEvent) bool { return e.Event == "goodbye" }); e.Reason != "token_expired" {

@@ -203,12 +203,12 @@ func sdksRenewTokens(s *sdkTest) {
 		}
 		c.open(sdkOptions{url: endpoint(h.addr()), tokens: []string{
 			sign(t, -time.Minute, rights()), // the hub asks for another one at once
-			sign(t, 2*time.Second, rights("lost:*", "shared:*")),
+			sign(t, 6*time.Second, rights("lost:*", "shared:*")),
 			sign(t, time.Hour, rights("shared:*")),
 		}})
 		c.subscribe(shared)
 		c.subscribe("lost:" + c.name)
-		c.subscribe(private, passes(-time.Minute), passes(2*time.Second), passes(time.Hour)) // the first one is expired
+		c.subscribe(private, passes(-time.Minute), passes(6*time.Second), passes(time.Hour)) // the first one is expired
 		c.connect()
 		if e := c.want("error", ""); e.Code != 109 && !strings.Contains(e.Reason, "109") {
 			t.Errorf("an expired token: %s", e)
@@ -255,10 +255,10 @@ func sdksRenewTokens(s *sdkTest) {
 
 // busySDKsArePinged: some count on pings even while events come all the time.
 func busySDKsArePinged(s *sdkTest) {
-	h := s.hub("--heartbeat=1s")
+	h := s.hub("--heartbeat=3s")
 	clients := s.follow(sdkOptions{url: endpoint(h.addr())}, "news")
 	f := s.flow(h, "news")
-	for range 15 { // 3 s; they give up after 2
+	for begin := time.Now(); time.Since(begin) < 7*time.Second; { // they give up after 6 s
 		for _, c := range clients {
 			c.ask(0, "publish", "other", `{"n":1}`, sdkHistory{})
 		}

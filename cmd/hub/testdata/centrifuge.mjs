@@ -39,7 +39,7 @@ function supplier(client, tokens, channel) {
 }
 
 // A ping may be late by less than usual: the tests do not want to wait.
-const delays = { minReconnectDelay: 20, maxReconnectDelay: 500, maxServerPingDelay: 1000 }
+const delays = { minReconnectDelay: 20, maxReconnectDelay: 500, maxServerPingDelay: 3000 }
 
 // streamed is the same address for another transport.
 function streamed(transport, url) {

@@ -23,7 +23,7 @@ const (
 	// The delays between two tries.
 	soon, later = 20 * time.Millisecond, 500 * time.Millisecond
 	// pingDelay is how late a ping may be, less than usual: the tests do not want to wait.
-	pingDelay = time.Second
+	pingDelay = 3 * time.Second
 )
 
 type order struct {
