@@ -62,7 +62,7 @@ func streamsCommandsComeToAnyHub(s *sdkTest) {
 	s.each(func(t *testing.T, c *sdk) {
 		room := "room:" + c.name
 		claims := jwt.MapClaims{"sub": "u-" + c.name, "topics": map[string]any{"subscribe": []string{"room:*"}, "publish": []string{"room:*"}}, "presence": []string{"room:*"}}
-		c.open(sdkOptions{url: endpoint(door.Addr()), tokens: []string{sign(t, 10*time.Second, claims), sign(t, time.Hour, claims)}})
+		c.open(sdkOptions{url: endpoint(door.Addr()), tokens: []string{sign(t, 15*time.Second, claims), sign(t, time.Hour, claims)}})
 		c.connect()
 		if e := c.want("connected", ""); e.Transport != c.build {
 			t.Errorf("%s", e)
