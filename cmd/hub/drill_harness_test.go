@@ -92,7 +92,7 @@ type drill struct {
 type drillCount struct {
 	events, acked, deliveries                   int
 	reconnects, resumes, recovered, unrecovered int
-	gaps, told, unsureTwice, toldAgain          int    // losses that clients were told, and events in them
+	gaps, told, unsureTwice                     int    // losses that clients were told, and events in them
 	away, unheard                               int    // events that clients without positions missed: before they came, and later
 	mute                                        int    // events that plain clients published and did not hear
 	lost, repeated, reordered                   int    // those that nobody was told of
@@ -339,9 +339,9 @@ func (d *drill) line() string {
 	defer d.mu.Unlock()
 	c := &d.count
 	return fmt.Sprintf("events %d, acknowledged %d, deliveries %d, reconnects %d, resumes %d (recovered %d, not %d), gaps %d, told lost %d, without positions %d and %d and %d, "+
-		"lost by failover %d, LOST %d, REPEATED %d, REORDERED %d, UNANSWERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d, again behind a told loss %d; closes %v; %.1f s",
+		"lost by failover %d, LOST %d, REPEATED %d, REORDERED %d, UNANSWERED %d, p99 %s; publishers retried %v, refused %v; unsure twice %d; closes %v; %.1f s",
 		c.events, c.acked, c.deliveries, c.reconnects, c.resumes, c.recovered, c.unrecovered, c.gaps, c.told, c.away, c.unheard, c.mute,
-		c.failedOver, c.lost, c.repeated, c.reordered, c.unanswered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.toldAgain, c.closes, time.Since(d.began).Seconds())
+		c.failedOver, c.lost, c.repeated, c.reordered, c.unanswered, percentile(c.late, 99), c.retried, c.refused, c.unsureTwice, c.closes, time.Since(d.began).Seconds())
 }
 
 // costsNothing fails the test if a client was told of a loss or can't be, or a publisher was told that it need not

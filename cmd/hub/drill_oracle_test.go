@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"wshub/pubsub"
-	"wshub/pubsub/redistest"
 )
 
 // TestADrillSeesWhatGoesWrong: a drill that can't fail proves nothing. A client hears numbers; x is a gap, x3 one
@@ -66,37 +65,6 @@ func TestADrillSeesWhatGoesWrong(t *testing.T) {
 		topic.acked.Store(9)
 		if f.missing()[0] == 0 {
 			t.Errorf("%q: nothing is missing up to 9", one.heard)
-		}
-	}
-}
-
-// TestADrillKnowsWhatComesAgainBehindALoss: xN is a loss behind event N; an event with a stroke has a position of its own.
-func TestADrillKnowsWhatComesAgainBehindALoss(t *testing.T) {
-	for words, want := range map[string][2]int{ // again behind a told loss, and otherwise
-		"1 2 3 x1 2 3": {1, 0}, // it went back
-		"1 2 3 x2 3 4": {1, 0},
-		"1 2 3 x2 3'":  {0, 1},
-		"1 2 3 3":      {0, 1},
-		"1 2 3 2 3":    {0, 2},
-	} {
-		topic := newDrillTopic("drill:0")
-		for n := range 5 {
-			topic.note(n, strconv.Itoa(n))
-		}
-		d := &drill{t: t, topics: []*drillTopic{topic}, count: newDrillCount(), servers: []*redistest.Server{}}
-		f := newFollower(d, 0, 0, []int{0})
-		f.places[0].live = true
-		for word := range strings.FieldsSeq(words) {
-			h := &heard{Type: "event", Topic: topic.name, Position: word}
-			if at, gap := strings.CutPrefix(word, "x"); gap {
-				h.Type, h.Position = "gap", at
-			} else {
-				h.Data.N = numeral(t, strings.TrimSuffix(word, "'"))
-			}
-			f.hear(h, nil)
-		}
-		if c := d.count; c.toldAgain != want[0] || c.repeated != want[1] {
-			t.Errorf("%q: %d again behind a told loss, %d repeated, %s", words, c.toldAgain, c.repeated, c.again)
 		}
 	}
 }

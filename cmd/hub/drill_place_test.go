@@ -175,9 +175,6 @@ func (f *follower) event(p *place, e drillEvent, position string) {
 			c.reordered++
 		case n == p.last && (p.told || f.way == verbatim) && topic.doubted(n):
 			c.unsureTwice++
-		case f.d.servers != nil && p.told && f.way != verbatim && topic.number(position) == n:
-			c.toldAgain++ // as pubsub/README says of a failover: it goes back behind the loss, where the event was published once
-			p.last = n
 		default:
 			c.repeated++
 			c.again = fmt.Sprintf("client %d, by way %d, gets event %d of %s again, at %s behind %d at %s; loss told: %v, its publisher was answered%s; heard before: %s",
