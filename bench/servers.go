@@ -33,22 +33,8 @@ type servers struct {
 	at   netip.AddrPort // where they were found to listen; else zero
 }
 
-// use sums up over the processes. An error means that one of them has ended, and that nobody else is found in its place: a child
-// of a server holds its sockets until it runs a program of its own, and is taken for another server.
+// use sums up over the processes. An error means that one of them has ended.
 func (s *servers) use() (processUse, error) {
-	sum, err := s.sum()
-	if err == nil || !s.at.IsValid() {
-		return sum, err
-	}
-	found := listeners(s.at)
-	if len(found) == 0 {
-		return sum, err
-	}
-	s.pids = found
-	return s.sum()
-}
-
-func (s *servers) sum() (processUse, error) {
 	var sum processUse
 	for _, pid := range s.pids {
 		u, err := use(pid)
@@ -59,6 +45,20 @@ func (s *servers) sum() (processUse, error) {
 		sum.CPU += u.CPU
 	}
 	return sum, nil
+}
+
+// useAgain is use where one of them has ended, of those that listen now if there are any: a child of a server holds its sockets until it
+// runs a program of its own, and is taken for another server. It reads the tables of all sockets: not for use under load.
+func (s *servers) useAgain(ended error) (processUse, error) {
+	if !s.at.IsValid() {
+		return processUse{}, ended
+	}
+	found := listeners(s.at)
+	if len(found) == 0 {
+		return processUse{}, ended
+	}
+	s.pids = found
+	return s.use()
 }
 
 // weigh returns resident and proportional memory, exactly.

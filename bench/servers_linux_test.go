@@ -51,12 +51,16 @@ func TestAServersChildThatEndsIsNoServerThatDied(t *testing.T) {
 	}
 	_ = child.Process.Kill()
 	_ = child.Wait()
-	if got, err := s.use(); err != nil || got.RSS == 0 || slices.Contains(s.pids, child.Process.Pid) {
+	_, ended := s.use()
+	if ended == nil {
+		t.Error("a process that ended is not noticed")
+	}
+	if got, err := s.useAgain(ended); err != nil || got.RSS == 0 || slices.Contains(s.pids, child.Process.Pid) {
 		t.Errorf("%+v of %v, %v", got, s.pids, err)
 	}
 	_ = l.Close()
 	gone := servers{pids: []int{child.Process.Pid}, at: at}
-	if _, err := gone.use(); err == nil {
+	if _, err := gone.useAgain(ended); err == nil {
 		t.Error("a server that died is found")
 	}
 }

@@ -178,8 +178,11 @@ func (t *trial) carryOut(ctx context.Context, o fleet.Order) (reading, error) {
 		r.sent = t.sentBy()
 	}
 	t.run.Counts = report.Counts
-	if r.server, err = t.servers.use(); err != nil && t.server == nil && t.steady {
-		return r, fmt.Errorf("%w: the server died", err)
+	r.server, err = t.servers.use()
+	if err != nil && t.server == nil && t.steady {
+		if r.server, err = t.servers.useAgain(err); err != nil {
+			return r, fmt.Errorf("%w: the server died", err)
+		}
 	}
 	t.run.Server.RSSPeak = max(t.run.Server.RSSPeak, r.server.RSS)
 	return r, nil
