@@ -82,7 +82,7 @@ func streamsCommandsComeToAnyHub(s *sdkTest) {
 		c.ask(108, "rpc", "", `{}`, sdkHistory{})
 		c.ask(103, "publish", "news", `{}`, sdkHistory{})
 		c.ever(1, "token", "", anyEvent) // its time can't be turned; a command between its end and the next one is refused
-		for n := range 4 {
+		for n := range 10 {              // beyond the first token's end
 			time.Sleep(500 * time.Millisecond)
 			c.ask(0, "publish", room, fmt.Sprintf(`{"n":%d}`, n+21), sdkHistory{})
 		}
